@@ -1,0 +1,38 @@
+"""Multi-task learning for language models: train, compare, predict.
+
+Names are imported when they are first used, so that importing the package is fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polytask.api import check, compare, evaluate, load_recipe, predict, train
+    from polytask.core.errors import PolytaskError
+    from polytask.recipe import Recipe
+
+__all__ = [
+    "PolytaskError",
+    "Recipe",
+    "check",
+    "compare",
+    "evaluate",
+    "load_recipe",
+    "predict",
+    "train",
+]
+
+_ELSEWHERE = {"PolytaskError": "polytask.core.errors", "Recipe": "polytask.recipe"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE.get(name, "polytask.api")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,99 @@
+"""The verbs of the command line in Python. Importing this module imports no model code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from polytask.core.batch import Row
+    from polytask.core.run_folder import RunFolder
+    from polytask.recipe import Recipe
+
+PathLike: TypeAlias = "str | Path"
+RecipeLike: TypeAlias = "Recipe | str | Path"
+"""A recipe, or the path of one."""
+
+RUNS = Path("runs")
+"""Where runs go unless a folder is named."""
+
+
+def load_recipe(path: PathLike, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and validate a recipe.
+
+    :param overrides: Changes as ``path.to.key=value``, the value in YAML.
+    :raises RecipeError: With every mistake, each with file and line.
+    """
+    from polytask.recipe import load
+
+    return load(Path(path), overrides)
+
+
+def train(recipe: RecipeLike, run: PathLike | None = None, *, resume: bool = False) -> RunFolder:
+    """Train a recipe into a run folder.
+
+    :param run: The folder; ``runs/NAME`` by default.
+    :param resume: Go on with the training that the folder holds, if it holds one.
+    :raises PolytaskError: If the recipe, the data or the folder does not fit.
+    """
+    from polytask.build.training import train
+
+    loaded = _recipe(recipe)
+    return train(loaded, Path(run or RUNS / loaded.name), resume=resume)
+
+
+def evaluate(run: PathLike, split: str = "test") -> dict[str, Any]:
+    """Score a run; writes ``scores.json`` and ``predictions/`` into it.
+
+    :param split: ``test``, ``validation`` or ``train``.
+    :return: Scores by task, with confidence intervals.
+    :raises PolytaskError: If the folder is no run, or its data is gone.
+    """
+    from polytask.build.evaluation import evaluate
+    from polytask.core.run_folder import RunFolder
+
+    return evaluate(RunFolder.open(Path(run)), split)
+
+
+def predict(run: PathLike, rows: PathLike | Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Predict all tasks of a run for new rows, from one encoder pass.
+
+    :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ...), or rows.
+    :return: One record per row, in order: task to ``label`` and ``probabilities``.
+    :raises PolytaskError: If the folder is no run, or no task can read the rows.
+    """
+    from polytask.build.prediction import predict
+    from polytask.core.run_folder import RunFolder
+
+    source = Path(rows) if isinstance(rows, str | Path) else rows
+    return predict(RunFolder.open(Path(run)), source)
+
+
+def compare(recipe: RecipeLike, run: PathLike | None = None) -> dict[str, Any]:
+    """Compare the strategies that a recipe names, over paired seeds.
+
+    :param run: The folder; ``runs/NAME-compare`` by default. One that exists is gone on with.
+    :return: The comparison, as it is kept in ``comparison.json``.
+    :raises PolytaskError: If the recipe, the data or the folder does not fit.
+    """
+    from polytask.analysis.compare import compare
+
+    loaded = _recipe(recipe)
+    return compare(loaded, Path(run or RUNS / f"{loaded.name}-compare"))
+
+
+def check(recipe: RecipeLike) -> list[str]:
+    """Look for mistakes in the data of a recipe: files, columns, labels.
+
+    :return: All of them, each with file and line; empty if training can start.
+    :raises RecipeError: If the recipe itself is not valid.
+    """
+    from polytask.build.checking import check
+
+    return check(_recipe(recipe))
+
+
+def _recipe(recipe: RecipeLike) -> Recipe:
+    """A recipe, read if it is a path."""
+    return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe

@@ -1,0 +1,143 @@
+"""A run is scored on a split; predictions are written beside the scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import compress, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from polytask.build.data import SPLITS, TEST, VALIDATION, Data, load_data
+from polytask.build.model import load_model
+from polytask.build.pools import collation
+from polytask.build.scoring import (
+    EvaluationRows,
+    TaskRows,
+    evaluation_rows,
+    metrics_of,
+    poolings_of,
+)
+from polytask.core.batch import Row
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RunError
+from polytask.core.files import atomic_writer, read_json, write_json
+from polytask.core.run_folder import RunFolder
+from polytask.data.pools import each_row
+from polytask.data.tables import Table
+from polytask.evaluation.conllu import COLUMNS, fill_columns
+from polytask.evaluation.predict import Predictions, Predictor
+from polytask.evaluation.score import score
+from polytask.modeling import MultiTaskModel
+from polytask.recipe import Recipe, load
+from polytask.tasks import Task
+from polytask.training.precision import Precision, select_device
+
+
+def evaluate(run: RunFolder, split: str = TEST, *, data: Data | None = None) -> dict[str, Any]:
+    """Score the best model of a run; write ``scores.json`` and ``predictions/``.
+
+    :param split: ``test``, ``validation`` or ``train``.
+    :param data: The rows, where the caller has loaded them; else they are loaded.
+    :return: Scores by task with intervals; see ``evaluation.score``.
+    :raises RunError: If the run holds no model, or no source has that split.
+    """
+    recipe = load(run.recipe)
+    data = load_data(recipe, run.splits) if data is None else data
+    tables = data.split(split)
+    if not tables:
+        there = [name for name in SPLITS if data.split(name)]
+        raise RunError(f"{run.path}: no source has a {split} split. There are: {', '.join(there)}.")
+    model, encoder = load_model(recipe, run)
+    with TemporaryDirectory(prefix="polytask-") as scratch:
+        rows = evaluation_rows(data.views, tables, encoder, model.tasks, Path(scratch))
+        found = make_predictor(recipe, model, encoder)(rows.pools)
+        outcomes = rows.outcomes(model.tasks, found)
+        scores = score(
+            outcomes,
+            metrics_of(recipe, model.tasks),
+            poolings_of(recipe, {name: model.tasks[name] for name in outcomes}),
+            recipe.evaluation,
+        )
+        _write_predictions(run.predictions / split, rows, found, model.tasks)
+    before = read_json(run.scores) if run.scores.is_file() else {}
+    write_json(run.scores, {**before, split: scores})
+    return scores
+
+
+def held_out(data: Data) -> str:
+    """The split that results are reported on: test, or validation where there is no test."""
+    return TEST if data.split(TEST) else VALIDATION
+
+
+def make_predictor(recipe: Recipe, model: MultiTaskModel, encoder: Encoder) -> Predictor:
+    """Runs a model where, and in the precision in which, the recipe trains it."""
+    device = select_device(recipe.training.device)
+    precision = Precision.choose(recipe.training.precision, device)
+    return Predictor(
+        model.to(device),
+        collation(encoder, model.tasks),
+        device,
+        4 * recipe.training.batch_tokens,
+        precision.autocast,
+    )
+
+
+def _write_predictions(
+    folder: Path,
+    rows: EvaluationRows,
+    found: Mapping[str, Predictions],
+    tasks: Mapping[str, Task],
+) -> None:
+    """For every task one JSONL file of all rows, and one in the official format of labelled ones."""
+    for name, own in rows.tasks.items():
+        with atomic_writer(folder / f"{name}.jsonl") as file:
+            for record in _records(own, found[name], tasks[name]):
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        outcome = own.outcome(tasks[name], found[name])
+        fields = compress(own.fields(), (label is not None for label in own.references))
+        lines = tasks[name].scorer_lines(outcome.references, outcome.predictions, list(fields))
+        with atomic_writer(folder / f"{name}.txt") as file:
+            file.writelines(line + "\n" for line in lines)
+    for source, sentences in _treebanks(rows, found, tasks).items():
+        with atomic_writer(folder / f"{source}.conllu") as file:
+            file.writelines(sentence + "\n" for sentence in sentences)
+
+
+def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str, Any]]:
+    """What was predicted for each row, from where, and with what probabilities."""
+    everything = zip(own.rows(), own.fields(), own.references, found.labels, strict=True)
+    for index, ((table, row), fields, reference, label) in enumerate(everything):
+        record = {"place": table.place_of(row), "input": list(fields), "reference": reference}
+        record["prediction"] = label if reference is None else task.complete(label, reference)
+        if found.probabilities and found.probabilities[index].ndim == 1:
+            record["probabilities"] = found.probabilities[index].round(6).tolist()
+        yield record
+
+
+def _treebanks(
+    rows: EvaluationRows, found: Mapping[str, Predictions], tasks: Mapping[str, Task]
+) -> dict[str, list[str]]:
+    """The sentences of CoNLL-U sources, with the columns that tasks predict filled in."""
+    columns: dict[str, dict[str, Iterator[Any]]] = {}
+    tables: dict[str, Table] = {}
+    for name, own in rows.tasks.items():
+        labels = iter(found[name].labels)
+        for view, table in own.parts:
+            part = list(islice(labels, len(table)))
+            if "conllu" in table.columns and tasks[name].target_column in COLUMNS:
+                tables[view.source] = table
+                columns.setdefault(view.source, {})[tasks[name].target_column] = iter(part)
+    return {
+        source: [_sentence(row, columns[source]) for row in each_row(table)]
+        for source, table in tables.items()
+    }
+
+
+def _sentence(row: Row, columns: Mapping[str, Iterator[Any]]) -> str:
+    predicted = {}
+    for name, values in columns.items():
+        tags = next(values)
+        predicted[name] = [*tags, *["_"] * (len(row["tokens"]) - len(tags))]
+    return fill_columns(row["conllu"], predicted)

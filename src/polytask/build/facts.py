@@ -1,0 +1,55 @@
+"""What a run says about itself in ``run.json``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from polytask.core.run_folder import FORMAT
+from polytask.training.session import Session
+
+_PACKAGES = ("polytask", "torch", "transformers", "tokenizers", "datasets", "numpy")
+
+
+def starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, data, device and sizes, known before the first step."""
+    model, partition = session.model, session.partition
+    trained = model.trainable().values()
+    return {
+        "format": FORMAT,
+        "finished": False,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        "seed": session.options.seed,
+        "device": str(session.device),
+        "precision": session.precision.name,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained_parameters": sum(p.numel() for p in trained),
+        "shared_parameters": sum(p.numel() for p in partition.shared),
+        "data": dict(data),
+    }
+
+
+def final_facts(session: Session) -> dict[str, Any]:
+    """What the training took, known after the last step."""
+    budget = session.budget
+    return {
+        "finished": True,
+        "steps": budget.step,
+        "epochs": round(budget.epoch, 4),
+        "tokens": budget.tokens,
+        "padding": round(1 - budget.tokens / max(1, budget.padded), 4),
+        "seconds": round(budget.seconds, 3),
+        "tokens_per_second": round(budget.tokens / max(budget.seconds, 1e-9), 1),
+        "best_selection": session.selection.best if budget.validations else None,
+        "stopped_tasks": sorted(session.selection.stopped_tasks),
+    }

@@ -1,0 +1,82 @@
+"""A recipe's encoder, tasks and architecture as a model, new or read back from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from polytask.core.batch import Fields
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RunError
+from polytask.core.files import read_json, write_json
+from polytask.core.run_folder import RunFolder
+from polytask.core.tensors import read_tensors
+from polytask.encoders import encoders
+from polytask.modeling import MultiTaskModel
+from polytask.recipe import Recipe
+from polytask.sharing import architectures
+from polytask.tasks import Task, tasks
+
+_TENSORS, _TASKS, _ENCODER = "model.safetensors", "tasks.json", "encoder"
+
+
+def new_tasks(recipe: Recipe) -> dict[str, Task]:
+    """The tasks of a recipe, not fitted yet."""
+    return {name: tasks.build(section.part, name) for name, section in recipe.tasks.items()}
+
+
+def new_encoder(recipe: Recipe, rows: Iterable[Fields]) -> Encoder:
+    """The encoder of a recipe, fitted on training rows."""
+    encoder = encoders.build(recipe.encoder, recipe.search())
+    encoder.fit(rows)
+    return encoder
+
+
+def assemble(recipe: Recipe, encoder: Encoder, fitted: Mapping[str, Task]) -> MultiTaskModel:
+    """Put encoder and heads together as the recipe's architecture says."""
+    return MultiTaskModel(architectures.build(recipe.sharing, encoder, list(fitted)), fitted)
+
+
+def save_parts(run: RunFolder, encoder: Encoder, fitted: Mapping[str, Task]) -> None:
+    """Write everything about a model but its parameters; training writes those."""
+    folder = run.model / _ENCODER
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.save(folder)
+    write_json(run.model / _TASKS, {name: task.state() for name, task in fitted.items()})
+
+
+def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Task]]:
+    """Undo ``save_parts``.
+
+    :raises RunError: If the files are not there.
+    """
+    if not (run.model / _TASKS).is_file():
+        raise RunError(
+            f"{run.model}: holds no model. Train first: polytask train {run.recipe} "
+            f"--run {run.path} --resume"
+        )
+    encoder = encoders.build(recipe.encoder, recipe.search())
+    encoder.restore(run.model / _ENCODER)
+    restored = new_tasks(recipe)
+    states = read_json(run.model / _TASKS)
+    for name, task in restored.items():
+        task.restore(states[name])
+    return encoder, restored
+
+
+def load_model(recipe: Recipe, run: RunFolder) -> tuple[MultiTaskModel, Encoder]:
+    """The best model of a run, ready to predict.
+
+    :raises RunError: If the run holds no model, or one of other parameters.
+    """
+    encoder, restored = restore_parts(recipe, run)
+    model = assemble(recipe, encoder, restored)
+    if not (run.model / _TENSORS).is_file():
+        raise RunError(
+            f"{run.model}: holds no parameters yet, as no validation has been reached. Go on with: "
+            f"polytask train {run.recipe} --run {run.path} --resume"
+        )
+    try:
+        model.load_state_dict(read_tensors(run.model / _TENSORS))
+    except RuntimeError as mismatch:
+        raise RunError(f"{run.model / _TENSORS}: does not fit the recipe: {mismatch}") from mismatch
+    return model.eval(), encoder

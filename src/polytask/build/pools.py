@@ -1,0 +1,65 @@
+"""Views made into pools: rows prepared by the encoder, labels encoded by the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from polytask.build.views import Labels, View
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.encoder import Encoder
+from polytask.data.pools import Collation, Pool, Preparation, at_row, make_pool
+from polytask.data.tables import Table
+from polytask.tasks import Task
+
+
+def training_pool(
+    view: View, table: Table, encoder: Encoder, labels: Mapping[str, Labels], folder: Path
+) -> Pool:
+    """The rows of a view that carry a label, with their targets.
+
+    :raises DataError: If a row does not fit the encoder or a task; names file and line.
+    """
+
+    def target_of(task: str) -> Callable[[int, Row, Inputs], Any | None]:
+        def target(index: int, row: Row, inputs: Inputs) -> Any | None:
+            with at_row(table, index):
+                reference = labels[task].reference(view.source, index, row)
+                return None if reference is None else labels[task].task.encode(reference, inputs)
+
+        return target
+
+    targets = {task: target_of(task) for task in view.tasks}
+    return make_pool(view.name, table, _preparation(view, table, encoder, targets), folder)
+
+
+def evaluation_pool(view: View, table: Table, encoder: Encoder, folder: Path) -> Pool:
+    """All rows of a view, without targets, in the order of the table."""
+    targets = dict.fromkeys(view.tasks, _no_target)
+    preparation = _preparation(view, table, encoder, targets)
+    return make_pool(view.name, table, preparation, folder, labelled=False)
+
+
+def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
+    """How rows of these tasks become tensors."""
+    return Collation(encoder.collate, {name: task.collate for name, task in tasks.items()})
+
+
+def _preparation(
+    view: View,
+    table: Table,
+    encoder: Encoder,
+    targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]],
+) -> Preparation:
+    view.require_columns(table)
+
+    def fields(index: int, row: Row) -> Fields:
+        with at_row(table, index):
+            return view.fields(row)
+
+    return Preparation(fields, encoder.prepare, encoder.length, targets)
+
+
+def _no_target(index: int, row: Row, inputs: Inputs) -> None:
+    return None

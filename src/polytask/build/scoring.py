@@ -1,0 +1,118 @@
+"""Predictions of a model over a split, compared with the labels of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polytask.build.pools import evaluation_pool
+from polytask.build.views import View
+from polytask.core.batch import Fields, Row
+from polytask.core.encoder import Encoder
+from polytask.data.pools import Pool, at_row, each_row
+from polytask.data.tables import Table
+from polytask.evaluation.predict import Predictions
+from polytask.evaluation.score import Outcome, Pooling
+from polytask.recipe import Recipe
+from polytask.tasks import Metric, Task, metrics
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """The rows that one task is scored on, those of each of its views in turn.
+
+    :param parts: Views and their rows.
+    :param references: The label of every row; None where it is missing.
+    """
+
+    parts: list[tuple[View, Table]]
+    references: list[Any | None]
+
+    def fields(self) -> Iterator[Fields]:
+        """The input fields of every row."""
+        for view, table in self.parts:
+            yield from (view.fields(row) for row in each_row(table))
+
+    def rows(self) -> Iterator[tuple[Table, Row]]:
+        """Every row, and the table it is from."""
+        for _, table in self.parts:
+            yield from ((table, row) for row in each_row(table))
+
+    def outcome(self, task: Task, found: Predictions) -> Outcome:
+        """Labels and predictions of the rows that have a label."""
+        kept = [index for index, label in enumerate(self.references) if label is not None]
+        return Outcome(
+            [self.references[index] for index in kept],
+            [task.complete(found.labels[index], self.references[index]) for index in kept],
+            [found.probabilities[index] for index in kept] if found.probabilities else (),
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationRows:
+    """The rows of one split that a model is scored on.
+
+    :param pools: Prepared rows, one pool per view.
+    :param tasks: The same rows task by task, in the order of the pools.
+    """
+
+    pools: list[Pool]
+    tasks: dict[str, TaskRows]
+
+    def outcomes(
+        self, tasks: Mapping[str, Task], found: Mapping[str, Predictions]
+    ) -> dict[str, Outcome]:
+        """Labels and predictions of the labelled rows of every task."""
+        return {name: rows.outcome(tasks[name], found[name]) for name, rows in self.tasks.items()}
+
+
+def evaluation_rows(
+    views: Sequence[View],
+    tables: Mapping[str, Table],
+    encoder: Encoder,
+    tasks: Mapping[str, Task],
+    folder: Path,
+) -> EvaluationRows:
+    """Prepare the rows of one split; views whose source lacks it are left out.
+
+    :raises DataError: If a row or label does not fit; names file and line.
+    """
+    parts: dict[str, list[tuple[View, Table]]] = {}
+    pools = []
+    for view in views:
+        if view.source in tables:
+            pools.append(evaluation_pool(view, tables[view.source], encoder, folder))
+            for task in view.tasks:
+                parts.setdefault(task, []).append((view, tables[view.source]))
+    return EvaluationRows(
+        pools,
+        {
+            name: TaskRows(own, [r for _, table in own for r in references_of(tasks[name], table)])
+            for name, own in parts.items()
+        },
+    )
+
+
+def references_of(task: Task, table: Table) -> Iterator[Any | None]:
+    """The label of every row of a table."""
+    for index, row in enumerate(each_row(table)):
+        with at_row(table, index):
+            yield task.reference(row)
+
+
+def metrics_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, list[Metric]]:
+    """The metrics of every task; the first one stands for it."""
+    return {
+        name: task.build_metrics(recipe.tasks[name].metrics or ()) for name, task in tasks.items()
+    }
+
+
+def poolings_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, Pooling]:
+    """The metrics over several tasks' joined predictions."""
+    return {
+        name: Pooling(section.tasks, metrics.build(section.metric, tasks[section.tasks[0]].labels))
+        for name, section in recipe.pooled.items()
+        if all(task in tasks for task in section.tasks)
+    }

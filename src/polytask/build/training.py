@@ -1,0 +1,195 @@
+"""A recipe becomes a trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from polytask.balancing import balancers
+from polytask.build.data import TRAIN, VALIDATION, Data, load_data
+from polytask.build.facts import final_facts, starting_facts
+from polytask.build.model import assemble, new_encoder, new_tasks, restore_parts, save_parts
+from polytask.build.pools import collation, training_pool
+from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
+from polytask.build.views import Labels, TrainingFields, limited
+from polytask.core.encoder import Encoder
+from polytask.core.errors import DataError, RunError
+from polytask.core.files import read_json, write_json, write_text
+from polytask.core.run_folder import RunFolder
+from polytask.data.loader import Loader
+from polytask.data.mixing import mixtures
+from polytask.data.pools import Pool, collate
+from polytask.data.sampler import BatchSize
+from polytask.evaluation.options import EvaluationOptions
+from polytask.evaluation.predict import Predictor
+from polytask.evaluation.score import Pooling, score
+from polytask.recipe import Recipe, dump
+from polytask.tasks import Metric, Task
+from polytask.training.loop import train as run_loop
+from polytask.training.randomness import seed_everything
+from polytask.training.selection import Criterion, Scores
+from polytask.training.session import Parts, Session
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    data: Data | None = None,
+    console: Console | None = None,
+) -> RunFolder:
+    """Train a recipe into a run folder.
+
+    :param resume: Go on with the training that the folder holds, if it holds one.
+    :param data: The rows, where the caller has loaded them; else they are loaded.
+    :raises RunError: If the folder holds something and ``resume`` is not set.
+    :raises DataError: If a file, row or label does not fit; nothing has been written then.
+    :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
+    """
+    run = RunFolder(folder)
+    started = _open(run, recipe, resume=resume)
+    if started and read_json(run.facts)["finished"]:
+        return run
+    data = load_data(recipe, run.splits) if data is None else data
+    with TemporaryDirectory(prefix="polytask-") as scratch:
+        session = _session(recipe, run, data, Path(scratch), started=started)
+        if not started:
+            write_json(run.facts, starting_facts(session, data.facts()))
+        run_loop(session, console)
+    write_json(run.facts, {**read_json(run.facts), **final_facts(session)})
+    return run
+
+
+def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> bool:
+    """Whether the folder holds a training to go on with; it must be one of the same recipe."""
+    if not run.path.exists() or not any(run.path.iterdir()):
+        return False
+    if not resume:
+        raise RunError(
+            f"{run.path}: the folder is not empty. Choose another one with --run, or go on with "
+            "the training it holds with --resume. Nothing was overwritten."
+        )
+    if not run.recipe.is_file():
+        raise RunError(f"{run.path}: is not a run folder: it holds no {run.recipe.name}.")
+    if run.recipe.read_text(encoding="utf-8") != dump(recipe):
+        raise RunError(
+            f"{run.path}: holds a training of another recipe, {run.recipe}. Resume with that "
+            "one, or choose another folder with --run."
+        )
+    return run.checkpoints.is_dir() and any(run.checkpoints.iterdir())
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Encoder and tasks that know their vocabulary and labels."""
+
+    encoder: Encoder
+    tasks: dict[str, Task]
+    labels: dict[str, Labels]
+
+
+def _session(
+    recipe: Recipe, run: RunFolder, data: Data, scratch: Path, *, started: bool
+) -> Session:
+    options = recipe.training
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    seed_everything(options.seed)
+    fitted = _fitted(recipe, run, data, started=started)
+    parts = _parts(recipe, data, fitted, scratch)
+    session = Session(parts, options, run)
+    seed_everything(options.seed)  # so that what came before does not matter
+    if started:
+        session.resume()
+    else:
+        run.path.mkdir(parents=True, exist_ok=True)
+        save_parts(run, fitted.encoder, fitted.tasks)
+        write_text(run.recipe, dump(recipe))
+    return session
+
+
+def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fitted:
+    tables = data.split(TRAIN)
+    for view in data.views:
+        if view.source not in tables:
+            raise DataError(f"data.{view.source}: has no training rows. Give it train or path.")
+        view.require_columns(tables[view.source])
+    encoder, tasks = restore_parts(recipe, run) if started else (None, new_tasks(recipe))
+    labels = {}
+    for name, task in tasks.items():
+        section = recipe.tasks[name]
+        own = {source: tables[source] for source in section.sources}
+        labels[name] = limited(task, own, section.limit)
+        if not started:
+            task.fit(labels[name].references(own))
+    if encoder is None:
+        encoder = new_encoder(recipe, TrainingFields(data.views, tables, labels))
+    return _Fitted(encoder, tasks, labels)
+
+
+def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
+    encoder, tasks, options = fitted.encoder, fitted.tasks, recipe.training
+    tables = data.split(TRAIN)
+    pools = [
+        training_pool(view, tables[view.source], encoder, fitted.labels, scratch)
+        for view in data.views
+    ]
+    rows = evaluation_rows(data.views, data.split(VALIDATION), encoder, tasks, scratch)
+    collated = collation(encoder, tasks)
+    size = BatchSize(options.batch_tokens, options.batch_rows)
+    mixture = mixtures.build(recipe.mixing)
+    loader = Loader(pools, collated, mixture, size=size, seed=options.seed, epochs=options.epochs)
+    metrics = metrics_of(recipe, tasks)
+    higher = {name: {m.name: m.higher_is_better for m in each} for name, each in metrics.items()}
+    return Parts(
+        model=assemble(recipe, encoder, tasks),
+        balancer=balancers.build(recipe.balancing, len(tasks)),
+        loader=loader,
+        collation=collated,
+        probe=collate(_probe_rows(pools, tasks), collated),
+        validate=partial(_validate, rows, tasks, metrics, poolings_of(recipe, tasks)),
+        criterion=Criterion(higher, options.select),
+    )
+
+
+def _probe_rows(pools: Sequence[Pool], tasks: Mapping[str, Task]) -> list[dict[str, Any]]:
+    """A few rows in which every task has a label.
+
+    :raises DataError: If a task has no labelled training row.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for pool in pools:
+        for index in range(len(pool)):
+            wanted = [task for task in pool.tasks if task not in found]
+            if not wanted:
+                break
+            [row] = pool.fetch(np.array([index]))
+            found.update({task: row for task in wanted if row.get(f"target:{task}") is not None})
+    for task in tasks:
+        if task not in found:
+            raise DataError(
+                f"tasks.{task}: no training row has a label for it. Look at its target column, "
+                "its limit and its labels."
+            )
+    return list({id(row): row for row in found.values()}.values())
+
+
+def _validate(
+    rows: EvaluationRows,
+    tasks: Mapping[str, Task],
+    metrics: Mapping[str, Sequence[Metric]],
+    pooled: Mapping[str, Pooling],
+    predictor: Predictor,
+) -> Scores:
+    """Scores of the validation rows, without intervals."""
+    outcomes = rows.outcomes(tasks, predictor(rows.pools))
+    return score(outcomes, metrics, pooled, EvaluationOptions(bootstrap=0, confidence=0.95))

@@ -1,0 +1,76 @@
+"""The interface of an encoder: rows in, features out.
+
+An encoder has two halves. ``prepare`` turns the input fields of rows into numbers: pure, run once
+per row before training, saved with the model. ``forward`` turns a collated batch of them into
+features. Its life: constructed from options, then either ``fit`` on training rows or ``restore``
+from a folder; only then do its parameters exist.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from polytask.core.batch import Fields, Inputs
+from polytask.core.features import Features
+
+
+class Encoder(nn.Module, ABC):
+    """Rows -> ``Features``. Text, image, audio, table.
+
+    ``width`` is D of the features it gives; known after ``fit`` or ``restore``.
+    """
+
+    width: int
+
+    @abstractmethod
+    def fit(self, rows: Iterable[Fields]) -> None:
+        """Learn what ``prepare`` needs (a vocabulary, ...) and create the parameters.
+
+        :param rows: Input fields of the training rows, in order; may be walked several times.
+        """
+
+    @abstractmethod
+    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
+        """Turn input fields into numbers: one dict of numbers and lists of numbers per row.
+
+        A field is a text, or a list of words when it was segmented before; two fields are a pair.
+
+        :raises DataError: If a field is not of a kind that this encoder reads.
+        """
+
+    @abstractmethod
+    def length(self, inputs: Inputs) -> int:
+        """Number of tokens of a prepared row, for batching."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+        """Stack prepared rows into tensors with B rows, padded where they differ in length."""
+
+    @abstractmethod
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        """Encode a collated batch."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what ``prepare`` needs and the sizes of the parameters, as JSON and text files.
+
+        Parameters themselves are written by the model.
+        """
+
+    @abstractmethod
+    def restore(self, folder: Path) -> None:
+        """Undo ``save`` and create the parameters with their sizes, not their values."""
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The modules whose outputs are hidden states BLD, first to last; may be empty."""
+        return ()
+
+    @property
+    def embedding(self) -> nn.Embedding | None:
+        """The table of token vectors, for heads that are tied to it."""
+        return None

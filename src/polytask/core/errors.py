@@ -1,0 +1,65 @@
+"""Every error this package raises on purpose.
+
+* PolytaskError
+  x RecipeError       - a recipe cannot be turned into an experiment
+  x DataError         - a row, file or label does not fit its task
+  x TrainingError     - a training cannot go on (a loss that is not a number, ...)
+    - InterruptedTrainingError - a signal asked it to stop
+  x RunError          - a run folder is missing, incomplete or from another version
+  x MissingExtraError - a part needs an optional dependency that is not installed
+
+Messages say what was found, what was expected and what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class PolytaskError(Exception):
+    """Base class, so that callers can catch everything raised on purpose."""
+
+    exit_code = 1
+
+
+class RecipeError(PolytaskError):
+    """A recipe is not valid.
+
+    :param mistakes: Every mistake found, one message each: ``path: what is wrong``.
+    """
+
+    exit_code = 2
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class DataError(PolytaskError):
+    """A row, a file or a label does not fit its task; the message names file and line."""
+
+    exit_code = 2
+
+
+class TrainingError(PolytaskError):
+    """A training cannot go on."""
+
+
+class InterruptedTrainingError(TrainingError):
+    """A signal asked a training to stop; everything needed to resume has been saved."""
+
+
+class RunError(PolytaskError):
+    """A run folder is missing, incomplete, damaged or from another version."""
+
+
+class MissingExtraError(PolytaskError):
+    """An optional dependency is not installed.
+
+    :param part: What the user asked for, as written in the recipe.
+    :param module: The module that could not be imported.
+    :param extra: The extra of this package that provides it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, part: str, module: str, extra: str) -> None:
+        super().__init__(f"{part} needs {module}; install it with: pip install 'polytask[{extra}]'")

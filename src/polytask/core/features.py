@@ -1,0 +1,47 @@
+"""What encoders produce and heads consume.
+
+Shape suffixes used everywhere: B rows, L tokens, W words, D dimensions, T tasks, P shared
+parameters, C classes, N examples of a data set; a lower-case letter is a subset of its capital.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """The encoding of B rows: a text, an image or a table row is a sequence of tokens.
+
+    :param tokens_BLD: One vector per token.
+    :param mask_BL: True where a token is real, False where it is padding.
+    :param words_BW: Index of the first token of each word, -1 where there is no such word.
+        None for encoders without words.
+    """
+
+    tokens_BLD: Tensor
+    mask_BL: Tensor
+    words_BW: Tensor | None = None
+
+    def select(self, rows_b: Tensor) -> Features:
+        """The features of some rows, in the order asked for."""
+        if len(rows_b) == len(self.mask_BL) and bool((rows_b[1:] > rows_b[:-1]).all()):
+            return self
+        return Features(
+            self.tokens_BLD[rows_b],
+            self.mask_BL[rows_b],
+            None if self.words_BW is None else self.words_BW[rows_b],
+        )
+
+    @property
+    def mean_BD(self) -> Tensor:
+        """The mean of the real tokens of each row."""
+        mask_BL1 = self.mask_BL.unsqueeze(-1).to(self.tokens_BLD.dtype)
+        return (self.tokens_BLD * mask_BL1).sum(1) / mask_BL1.sum(1).clamp(min=1)
+
+    @property
+    def first_BD(self) -> Tensor:
+        """The first token of each row."""
+        return self.tokens_BLD[:, 0]

@@ -1,0 +1,95 @@
+"""The folder a training leaves; every later stage starts from its path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polytask.core.errors import RunError
+from polytask.core.files import read_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything inside a run.
+
+    :param path: The folder itself.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def facts(self) -> Path:
+        """Versions, seed, data hashes, device, cost, and whether the training has finished."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One record a line: losses, weights, learning rate, tokens per second, validation scores."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Everything needed to resume."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The best model: safetensors, JSON and the encoder's own files."""
+        return self.path / "model"
+
+    @property
+    def splits(self) -> Path:
+        """Which row of which source is in which split."""
+        return self.path / "splits"
+
+    @property
+    def predictions(self) -> Path:
+        """One JSONL file per task and split, and the files of the official scorers."""
+        return self.path / "predictions"
+
+    @property
+    def scores(self) -> Path:
+        """Scores by task, with confidence intervals."""
+        return self.path / "scores.json"
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        :raises RunError: If the folder is missing, is no run, or is from another version.
+        """
+        run = cls(path)
+        if not path.is_dir():
+            raise RunError(f"{path}: no such run folder. Expected a folder made by polytask train.")
+        if not run.facts.is_file():
+            raise RunError(
+                f"{path}: not a run folder: it holds no run.json. "
+                "Expected a folder made by polytask train."
+            )
+        found = read_json(run.facts).get("format")
+        if found != FORMAT:
+            raise RunError(
+                f"{path}: run format {found!r} found, {FORMAT} expected. "
+                "Open it with the version that wrote it, or train again."
+            )
+        return run
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records of ``metrics.jsonl``; a half-written last line is passed over."""
+        if not self.metrics.is_file():
+            return
+        with self.metrics.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)

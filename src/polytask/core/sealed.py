@@ -1,0 +1,156 @@
+"""Folders that are there whole or not at all, and that show it when a byte of them changes.
+
+A sealed folder is written under a temporary name, flushed to disk, given a ``manifest.json`` with
+the size and SHA-256 of every file, and only then renamed. The manifest also holds a SHA-256 of
+itself, so no byte of the folder is unguarded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from polytask.core.errors import RunError
+from polytask.core.files import sha256, sync
+
+MANIFEST = "manifest.json"
+_TEMPORARY = re.compile(r"\..+\.(\d+)")
+_REPLACED = ".replaced"
+
+
+@contextlib.contextmanager
+def sealed_folder(path: Path, facts: Mapping[str, Any] | None = None) -> Iterator[Path]:
+    """A folder to fill, which becomes ``path``, in the place of an older one, when the block ends.
+
+    At every moment ``find_sealed`` gives either the older folder or the new one, complete.
+
+    :param facts: JSON that the manifest shall hold, too.
+    :raises OSError: If something cannot be written; what was there before is then still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _seal(temporary, facts or {})
+        _put_in_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def find_sealed(path: Path) -> Path:
+    """Where the content of a sealed folder is; elsewhere if its replacement was cut short."""
+    older = _older(path)
+    return older if older.is_dir() and not path.is_dir() else path
+
+
+def verify_sealed(folder: Path) -> dict[str, Any]:
+    """Check every byte of a sealed folder.
+
+    :return: The facts of its manifest.
+    :raises RunError: If a file is missing or has changed; names the first one.
+    """
+    manifest = _read_manifest(folder)
+    for name, written in manifest["files"].items():
+        _verify_file(folder / name, written)
+    facts: dict[str, Any] = manifest["facts"]
+    return facts
+
+
+def remove_sealed(path: Path) -> None:
+    """Delete a sealed folder; a crash half-way leaves a leftover, not a damaged folder."""
+    temporary = _temporary(path)
+    path.rename(temporary)
+    shutil.rmtree(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary folders of processes that are gone."""
+    for path in folder.iterdir():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and path.is_dir() and not _is_other_process(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(path.name + _REPLACED)
+
+
+def _is_other_process(pid: int) -> bool:
+    """Whether a process of that number is running and is not this one."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    manifest = folder / MANIFEST
+    manifest.write_bytes(_render({"facts": dict(facts), "files": files}))
+    sync(manifest)
+    sync(folder)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    older = _older(path)
+    if path.is_dir():
+        shutil.rmtree(older, ignore_errors=True)
+        path.rename(older)
+    temporary.rename(path)
+    sync(path.parent)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _render(manifest: dict[str, Any]) -> bytes:
+    body = json.dumps(manifest, indent=2, sort_keys=True)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return (json.dumps({**manifest, "sha256": digest}, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+        manifest = json.loads(content)
+        body = {key: value for key, value in manifest.items() if key != "sha256"}
+    except OSError as error:
+        raise RunError(f"{path}: damaged: {error.strerror}") from error
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"{path}: damaged: {error}") from error
+    if _render(body) != content:
+        raise RunError(f"{path}: damaged: its content is not that which was written")
+    return body
+
+
+def _verify_file(path: Path, written: Mapping[str, Any]) -> None:
+    try:
+        size = path.stat().st_size
+        if size != written["bytes"]:
+            raise RunError(f"{path}: damaged: {size} bytes, but {written['bytes']} were written")
+        if sha256(path) != written["sha256"]:
+            raise RunError(f"{path}: damaged: its SHA-256 is not that of what was written")
+    except OSError as error:
+        raise RunError(f"{path}: damaged: {error.strerror}") from error

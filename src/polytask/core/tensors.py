@@ -1,0 +1,95 @@
+"""Named tensors in a safetensors file that tells when a byte of it has changed.
+
+Any reader of the format can read the file. What the format lacks is kept in its metadata: which
+names are tied to one tensor, and a SHA-256 of everything.
+https://github.com/huggingface/safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polytask.core.errors import RunError
+from polytask.core.files import sync
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors of any device, shape and strides atomically; tied ones once.
+
+    :raises OSError: If the file cannot be written; ``path`` is then as it was.
+    """
+    stored, tied = _separate(tensors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(stored, temporary, metadata=_metadata(stored, tied))
+        sync(temporary)
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read every tensor to the CPU; names that were tied give one and the same tensor.
+
+    :raises RunError: If the file is missing, damaged, or not from ``write_tensors``.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names, metadata = file.keys(), file.metadata() or {}
+            # Copies, as the originals are a view of the file: they would change with it, and
+            # their addresses are not aligned like those of other tensors.
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+        tied: dict[str, str] = json.loads(metadata.get("tied", "{}"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: there is no such file") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"{path}: damaged, or not a safetensors file: {error}") from error
+    if metadata != _metadata(tensors, tied):
+        raise RunError(f"{path}: damaged: its content does not have the SHA-256 it was given")
+    return tensors | {name: tensors[owner] for name, owner in tied.items()}
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors to store, none overlapping in memory, and the names tied to the name of another."""
+    owners: dict[object, str] = {}
+    stored: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        owner = owners.setdefault(_identity(name, tensor), name)
+        if owner != name:
+            tied[name] = owner
+            continue
+        flat = tensor.detach().cpu().contiguous()
+        storage = flat.untyped_storage().data_ptr()
+        stored[name] = flat.clone() if storage in storages else flat
+        storages.add(storage)
+    return stored, tied
+
+
+def _identity(name: str, tensor: Tensor) -> object:
+    """The same for two tensors if, and only if, they are the same numbers in memory."""
+    if tensor.numel() == 0:
+        return name
+    return tensor.device, tensor.dtype, tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _metadata(stored: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, str]:
+    digest = hashlib.sha256(json.dumps(tied).encode())
+    for name in sorted(stored):
+        tensor = stored[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return {"format": "pt", "tied": json.dumps(tied), "sha256": digest.hexdigest()}

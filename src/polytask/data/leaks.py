@@ -1,0 +1,147 @@
+"""Rows that are in a training split and in a held-out split, over all sources of an experiment.
+
+A model trained on several sources at once sees the training rows of all of them, so a test text
+leaks just as well through another source. Rows are compared by their input alone: a text that
+comes with another label the second time has been seen all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from polytask.core.batch import Fields
+from polytask.data.sources.base import TEST, TRAIN, VALIDATION
+
+Keys = npt.NDArray[np.uint64]
+"""One key per row; rows with equal inputs have equal keys."""
+
+Indices = npt.NDArray[np.intp]
+_KEY_BYTES = 8
+_HELD_OUT = (VALIDATION, TEST)
+
+
+def input_keys(rows: Iterable[Fields]) -> Keys:
+    """The keys of rows, from their input fields.
+
+    Case, width (NFKC) and the amount of white space do not count, and a list of words is its words
+    with spaces between; the order of a pair does. Among a million rows two different inputs have the
+    same key with a probability of 3e-8.
+    """
+    return np.fromiter(map(_key, rows), np.uint64)
+
+
+def _key(fields: Fields) -> int:
+    # A normalised text holds no separator: U+001F counts as white space.
+    content = "\x1f".join(map(_normalised, fields)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=_KEY_BYTES).digest(), "big")
+
+
+def _normalised(field: Any) -> str:
+    if isinstance(field, list) and all(isinstance(word, str) for word in field):
+        field = " ".join(field)
+    if isinstance(field, str):
+        return " ".join(unicodedata.normalize("NFKC", field).casefold().split())
+    return json.dumps(field, sort_keys=True, default=_listed)
+
+
+def _listed(value: Any) -> Any:
+    """Arrays and bytes in full, for JSON."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else repr(value)
+
+
+@dataclass(frozen=True)
+class HeldOutLeaks:
+    """How many rows of one held-out split have been seen in training.
+
+    :param rows: Rows of the split.
+    :param own_train: Those of them that are in the training split of the same source.
+    :param other_train: Those that are in the training split of another source.
+    :param any_train: Those that are in one or the other.
+    """
+
+    source: str
+    split: str
+    rows: int
+    own_train: int
+    other_train: int
+    any_train: int
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What was found, and both ways to mend it: drop the rows from train, or from what is held out.
+
+    :param held_out: Counts of every held-out split.
+    :param train_rows: By source: the training rows that are in any held-out split of any source.
+    :param held_out_rows: By source and split: the held-out rows that are in any training split.
+    """
+
+    held_out: tuple[HeldOutLeaks, ...]
+    train_rows: Mapping[str, Indices]
+    held_out_rows: Mapping[tuple[str, str], Indices]
+
+    def record(self) -> dict[str, Any]:
+        """The counts, as JSON."""
+        return {
+            "held_out": [asdict(leaks) for leaks in self.held_out],
+            "train_rows": {source: len(rows) for source, rows in self.train_rows.items()},
+        }
+
+    def summary(self) -> str:
+        """One line for people."""
+        seen = [self._split_summary(split) for split in reversed(_HELD_OUT)]
+        repeated = sum(map(len, self.train_rows.values()))
+        return "; ".join([*filter(None, seen), f"{repeated} training rows repeat a held-out row"])
+
+    def _split_summary(self, split: str) -> str:
+        found = [leaks for leaks in self.held_out if leaks.split == split]
+        if not found:
+            return ""
+        rows, seen = sum(leaks.rows for leaks in found), sum(leaks.any_train for leaks in found)
+        own, other = sum(x.own_train for x in found), sum(x.other_train for x in found)
+        where = f" ({own} of their own source, {other} of another)" if seen else ""
+        return f"{seen} of {rows} {split} rows are in train{where}"
+
+
+def find_leaks(keys: Mapping[tuple[str, str], Keys]) -> LeakReport:
+    """Look for held-out rows among the training rows of all sources.
+
+    :param keys: By source and split: the keys of its rows, see ``input_keys``.
+    """
+    train = {source: rows for (source, split), rows in keys.items() if split == TRAIN}
+    held_out = {place: rows for place, rows in keys.items() if place[1] in _HELD_OUT}
+    # How many sources train on a key tells "another source" apart without comparing all pairs.
+    seen, sources = np.unique(_joined(map(np.unique, train.values())), return_counts=True)
+    counts, held_out_rows = [], {}
+    for (source, split), rows in held_out.items():
+        own = np.isin(rows, train.get(source, _joined([])))
+        everywhere = _look_up(rows, seen, sources)
+        held_out_rows[source, split] = np.flatnonzero(everywhere)
+        found = [int(np.count_nonzero(rows)) for rows in (own, everywhere > own, everywhere)]
+        counts.append(HeldOutLeaks(source, split, len(rows), *found))
+    withheld = _joined(held_out.values())
+    train_rows = {name: np.flatnonzero(np.isin(rows, withheld)) for name, rows in train.items()}
+    return LeakReport(tuple(counts), train_rows, held_out_rows)
+
+
+def _joined(arrays: Iterable[Keys]) -> Keys:
+    return np.concatenate([np.empty(0, np.uint64), *arrays])
+
+
+def _look_up(rows: Keys, seen: Keys, counts: Indices) -> Indices:
+    """The count that belongs to each key; 0 if it has not been seen. ``seen`` is sorted."""
+    places = np.searchsorted(seen, rows)
+    known = np.isin(rows, seen)
+    found = np.zeros(len(rows), np.intp)
+    found[known] = counts[places[known]]
+    return found

@@ -1,0 +1,173 @@
+"""Pools: rows that are prepared alike, with all tasks that label them.
+
+Several tasks on one source with the same input columns share one pool, so each of its rows is
+prepared and encoded once. A task over several sources has a label column in several pools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from polytask.core.batch import Batch, Fields, Inputs, Row, Targets
+from polytask.core.errors import DataError
+from polytask.data.tables import Table, spool
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Ints = npt.NDArray[np.int64]
+_CHUNK = 1000
+_LENGTH = "length"
+_TARGET = "target:"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the rows of a pool become numbers; made of functions of an encoder and of tasks.
+
+    :param fields: The input fields of a row, given its position and columns; text steps applied.
+    :param prepare: Fields of some rows to inputs (``Encoder.prepare``).
+    :param length: Number of tokens of prepared inputs (``Encoder.length``).
+    :param targets: For each task, the target of a row given its position, columns and inputs;
+        None where it has none.
+    """
+
+    fields: Callable[[int, Row], Fields]
+    prepare: Callable[[Sequence[Fields]], list[Inputs]]
+    length: Callable[[Inputs], int]
+    targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]]
+
+
+@dataclass(frozen=True)
+class Collation:
+    """How prepared rows become tensors.
+
+    :param inputs: ``Encoder.collate``.
+    :param targets: ``Task.collate`` of every task.
+    """
+
+    inputs: Callable[[Sequence[Inputs]], dict[str, Tensor]]
+    targets: Mapping[str, Callable[[Sequence[Any]], Any]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Prepared rows on disk.
+
+    :param name: Name for messages: the source, and the input columns.
+    :param rows: One prepared row each: inputs, length, and a target per task or None.
+    :param tasks: The tasks that label rows of this pool.
+    :param lengths_N: Number of tokens of each row.
+    """
+
+    name: str
+    rows: Dataset
+    tasks: tuple[str, ...]
+    lengths_N: Ints
+
+    def __len__(self) -> int:
+        return len(self.lengths_N)
+
+    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
+        """Some prepared rows, in the order asked for."""
+        fetched: list[dict[str, Any]] = self.rows.with_format("arrow")[rows_b].to_pylist()
+        return fetched
+
+
+def make_pool(
+    name: str, table: Table, preparation: Preparation, folder: Path, *, labelled: bool = True
+) -> Pool:
+    """Prepare every row of a table once and keep the result on disk.
+
+    :param folder: Where to keep it; the caller removes it.
+    :param labelled: Leave out rows that no task has a target for.
+    """
+    rows = (
+        row
+        for row in _prepared(table, preparation)
+        if not labelled or any(row[_TARGET + task] is not None for task in preparation.targets)
+    )
+    dataset = spool(rows, folder)
+    lengths_N = (
+        dataset.with_format("numpy")[_LENGTH][:].astype(np.int64)
+        if len(dataset)
+        else np.zeros(0, dtype=np.int64)
+    )
+    return Pool(name, dataset, tuple(preparation.targets), lengths_N)
+
+
+def collate(rows: Sequence[Mapping[str, Any]], collation: Collation) -> Batch:
+    """Stack prepared rows of any pools into one batch."""
+    inputs = collation.inputs([_inputs(row) for row in rows])
+    targets = {}
+    for task, collate_targets in collation.targets.items():
+        found = [
+            (position, row[_TARGET + task])
+            for position, row in enumerate(rows)
+            if row.get(_TARGET + task) is not None
+        ]
+        if found:
+            positions, values = zip(*found, strict=True)
+            targets[task] = Targets(torch.tensor(positions), collate_targets(values))
+    lengths = [row[_LENGTH] for row in rows]
+    padded = len(rows) * max(lengths, default=0)
+    return Batch(inputs, targets, len(rows), tokens=sum(lengths), padded=padded)
+
+
+def each_row(table: Table) -> Iterator[Row]:
+    """The rows of a table one after the other, read in chunks."""
+    for chunk in table.rows.with_format("arrow").iter(_CHUNK):
+        yield from chunk.to_pylist()
+
+
+@contextlib.contextmanager
+def at_row(table: Table, index: int) -> Iterator[None]:
+    """Put the place of a row before the message of a ``DataError``."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{table.where(index)}: {error}") from error
+
+
+def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]]:
+    rows = enumerate(each_row(table))
+    while chunk := list(islice(rows, _CHUNK)):
+        fields = [preparation.fields(index, row) for index, row in chunk]
+        prepared = _prepare(table, chunk[0][0], fields, preparation)
+        for (index, row), inputs in zip(chunk, prepared, strict=True):
+            labels = {
+                _TARGET + task: target(index, row, inputs)
+                for task, target in preparation.targets.items()
+            }
+            yield {**inputs, _LENGTH: preparation.length(inputs), **labels}
+
+
+def _prepare(
+    table: Table, first: int, fields: Sequence[Fields], preparation: Preparation
+) -> list[Inputs]:
+    """Prepare some rows together; if one of them is refused, say which."""
+    try:
+        return preparation.prepare(fields)
+    except DataError:
+        for position, each in enumerate(fields):
+            with at_row(table, first + position):
+                preparation.prepare([each])
+        raise
+
+
+def _inputs(row: Mapping[str, Any]) -> Inputs:
+    return {
+        name: value
+        for name, value in row.items()
+        if name != _LENGTH and not name.startswith(_TARGET)
+    }

@@ -1,0 +1,234 @@
+"""Which rows each batch holds: a pure function of the seed and a few counters.
+
+Rows are drawn a window at a time. The mixture says how the window is shared among the pools; each
+pool hands out its rows in shuffled passes, none twice before all once. Within the window rows of
+like length are put together, so little is padding, and the batches are shuffled. Nothing but
+counters is remembered, so a restored sampler goes on with the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from polytask.core.errors import RecipeError
+from polytask.data.mixing.base import Floats, Mixture
+
+Ints = npt.NDArray[np.int64]
+_WINDOW_BATCHES = 100
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """How large a batch may be.
+
+    :param tokens: Most tokens, padding included.
+    :param rows: Most rows, or None for no limit.
+    """
+
+    tokens: int
+    rows: int | None = None
+
+    def __str__(self) -> str:
+        rows = "" if self.rows is None else f" and {self.rows} rows"
+        return f"{self.tokens} tokens{rows}"
+
+    def fits(self, rows: int, longest: int) -> bool:
+        """Whether that many rows, padded to the longest, fit into one batch."""
+        return rows * longest <= self.tokens and (self.rows is None or rows <= self.rows)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one batch.
+
+    :param pools_B: The pool of each row.
+    :param rows_B: Its position in that pool.
+    """
+
+    pools_B: Ints
+    rows_B: Ints
+
+
+class Sampler:
+    """Endless batches of rows from several pools.
+
+    :param lengths: Number of tokens of every row, one array per pool.
+    :param mixture: Shares the draws among the pools.
+    :param size: How large a batch may be.
+    :param seed: Decides every order.
+    :param budget: Number of draws of the whole training, for mixtures that change with progress.
+    """
+
+    def __init__(
+        self, lengths: Sequence[Ints], mixture: Mixture, size: BatchSize, seed: int, budget: int
+    ) -> None:
+        self._lengths = lengths
+        self._mixture = mixture
+        self._size = size
+        self._seed = seed
+        self._budget = budget
+        self._sizes_P = np.array([len(pool) for pool in lengths], dtype=float)
+        self._closed: frozenset[int] = frozenset()
+        self._window = 0
+        self._position = 0
+        self._draws_P = np.zeros(len(lengths), dtype=np.int64)
+        self._credit_P = np.zeros(len(lengths))
+        self._shares_P = self._shares()
+
+    @property
+    def epoch_draws(self) -> int:
+        """Draws of one epoch: as many as there are rows in all pools."""
+        return int(self._sizes_P.sum())
+
+    def close(self, pools: frozenset[int]) -> None:
+        """Draw nothing more from these pools, beginning with the next window."""
+        self._closed = pools
+
+    def state(self) -> dict[str, Any]:
+        """The counters, as JSON; valid after any batch."""
+        return {
+            "window": self._window,
+            "position": self._position,
+            "draws": self._draws_P.tolist(),
+            "credit": self._credit_P.tolist(),
+            "shares": self._shares_P.tolist(),
+            "mixture": self._mixture.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batch at which ``state`` was asked for."""
+        self._window, self._position = state["window"], state["position"]
+        self._draws_P = np.array(state["draws"], dtype=np.int64)
+        self._credit_P = np.array(state["credit"], dtype=float)
+        self._shares_P = np.array(state["shares"], dtype=float)
+        self._mixture.restore(state["mixture"])
+
+    def windows(self) -> Iterator[list[Rows]]:
+        """The batches that are left of this window, then those of each following one.
+
+        The caller reports every batch it has used with ``advance``.
+        """
+        while True:
+            yield self._plan()[self._position :]
+            self._draws_P, self._credit_P = self._quota()
+            self._window, self._position = self._window + 1, 0
+            self._shares_P = self._shares()
+
+    def advance(self) -> None:
+        """Count one batch as used."""
+        self._position += 1
+
+    def _shares(self) -> Floats:
+        progress = min(1.0, float(self._draws_P.sum()) / max(self._budget, 1))
+        weights_P: Floats = np.array(self._mixture.weights(self._sizes_P, progress), dtype=float)
+        weights_P[[*self._closed]] = 0.0
+        weights_P[self._sizes_P == 0] = 0.0
+        return weights_P / max(float(weights_P.sum()), 1e-12)
+
+    def _window_draws(self) -> int:
+        """Windows divide an epoch evenly, so that an epoch ends where a window ends."""
+        total = self.epoch_draws
+        mean_length = sum(int(pool.sum()) for pool in self._lengths) / max(total, 1)
+        rows = self._size.tokens / max(mean_length, 1.0)
+        rows = rows if self._size.rows is None else min(rows, self._size.rows)
+        windows = max(1, round(total / max(rows * _WINDOW_BATCHES, 1.0)))
+        return (self._window + 1) * total // windows - self._window * total // windows
+
+    def _quota(self) -> tuple[Ints, Floats]:
+        """Draws and credit after this window: shares in whole rows, remainders carried over."""
+        draws = self._window_draws()
+        credit_P = self._credit_P + self._shares_P * draws
+        counts_P = np.floor(credit_P + 1e-6).clip(min=0)
+        largest_first = np.argsort(-(credit_P - counts_P), kind="stable")
+        counts_P[largest_first[: max(0, round(draws - counts_P.sum()))]] += 1
+        return self._draws_P + counts_P.astype(np.int64), credit_P - counts_P
+
+    def _plan(self) -> list[Rows]:
+        after_P, _ = self._quota()
+        generator = np.random.default_rng([self._seed, 1, self._window])
+        drawn = [
+            self._by_length(pool, self._draw(pool, int(first), int(last)), generator)
+            for pool, (first, last) in enumerate(zip(self._draws_P, after_P, strict=True))
+        ]
+        if self._mixture.composition == "mixed":
+            return self._cut_mixed(drawn, generator)
+        return self._cut_rounds(drawn, generator)
+
+    def _draw(self, pool: int, first: int, last: int) -> Ints:
+        """Rows number ``first`` to ``last`` of the shuffled passes over a pool."""
+        size = int(self._sizes_P[pool])
+        if first == last:
+            return np.zeros(0, dtype=np.int64)
+        passes = range(first // size, (last - 1) // size + 1)
+        orders = [
+            np.random.default_rng([self._seed, 0, pool, number]).permutation(size)
+            for number in passes
+        ]
+        offset = passes[0] * size
+        return np.concatenate(orders)[first - offset : last - offset]
+
+    def _by_length(self, pool: int, rows_n: Ints, generator: np.random.Generator) -> Ints:
+        """The rows sorted by length, equal lengths in random order; as (pool, row, length)."""
+        rows_n = generator.permutation(rows_n)
+        lengths_n = self._lengths[pool][rows_n]
+        order_n = np.argsort(lengths_n, kind="stable")
+        pools_n = np.full(len(rows_n), pool, dtype=np.int64)
+        return np.stack([pools_n, rows_n[order_n], lengths_n[order_n]])
+
+    def _cut_mixed(self, drawn: Sequence[Ints], generator: np.random.Generator) -> list[Rows]:
+        drawn_3N = np.concatenate(drawn, axis=1)
+        drawn_3N = drawn_3N[:, generator.permutation(drawn_3N.shape[1])]
+        drawn_3N = drawn_3N[:, np.argsort(drawn_3N[2], kind="stable")]
+        batches = _cut(drawn_3N, self._size)
+        return [_rows(batches[index]) for index in generator.permutation(len(batches))]
+
+    def _cut_rounds(self, drawn: Sequence[Ints], generator: np.random.Generator) -> list[Rows]:
+        """Cut every pool into equally many pieces; round k holds the k-th piece of each."""
+        drawn = [pool_3n for pool_3n in drawn if pool_3n.shape[1]]
+        most = max(pool_3n.shape[1] for pool_3n in drawn)
+        if self._mixture.composition == "joint":
+            most = min(pool_3n.shape[1] for pool_3n in drawn)
+        rounds = min(most, max(len(_cut(pool_3n, self._size)) for pool_3n in drawn))
+        while not all(self._fits(batch) for batch in chain(*self._rounds(drawn, rounds))):
+            if rounds == most:
+                raise RecipeError([self._too_small(len(drawn))])
+            rounds = min(most, rounds + max(1, rounds // 10))
+        cut = self._rounds(drawn, rounds)
+        return [_rows(batch) for k in generator.permutation(rounds) for batch in cut[k]]
+
+    def _rounds(self, drawn: Sequence[Ints], rounds: int) -> list[list[Ints]]:
+        """The batches of every round: one of all pools, or one of each."""
+        pieces = zip(*(np.array_split(pool_3n, rounds, axis=1) for pool_3n in drawn), strict=True)
+        if self._mixture.composition == "joint":
+            return [[np.concatenate(each, axis=1)] for each in pieces]
+        return [[piece for piece in each if piece.shape[1]] for each in pieces]
+
+    def _fits(self, batch_3B: Ints) -> bool:
+        return batch_3B.shape[1] == 1 or self._size.fits(batch_3B.shape[1], int(batch_3B[2].max()))
+
+    def _too_small(self, pools: int) -> str:
+        return (
+            f"training: a batch of {self._size} cannot hold one row of each of the {pools} pools, "
+            "as joint mixing needs. Give it more tokens or rows, shorten max_length, or choose "
+            "another mixing."
+        )
+
+
+def _cut(sorted_3N: Ints, size: BatchSize) -> list[Ints]:
+    """Cut rows sorted by length into batches, each as large as it may be."""
+    lengths = sorted_3N[2].tolist()
+    edges = [0]
+    for position, longest in enumerate(lengths):
+        if position > edges[-1] and not size.fits(position - edges[-1] + 1, longest):
+            edges.append(position)
+    return [sorted_3N[:, a:b] for a, b in zip(edges, [*edges[1:], len(lengths)], strict=True)]
+
+
+def _rows(batch_3B: Ints) -> Rows:
+    return Rows(batch_3B[0], batch_3B[1])

@@ -1,0 +1,31 @@
+"""The interface of a source: where rows come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from polytask.core.registry import Registry
+from polytask.data.tables import Table
+
+TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
+
+
+class Source(ABC):
+    """Rows in one or more splits.
+
+    :param search: Folders in which relative paths are looked up, first match wins.
+    """
+
+    def __init__(self, search: tuple[Path, ...], /) -> None:
+        self.search = search
+
+    @abstractmethod
+    def load(self) -> dict[str, Table]:
+        """The rows of every split: ``train``, ``validation``, ``test``, or ``all`` if unsplit.
+
+        :raises DataError: If a file is missing, empty or broken; names file and line.
+        """
+
+
+sources: Registry[Source] = Registry("source", Source)

@@ -1,0 +1,155 @@
+"""Data sets of the Hugging Face Hub, or in its format.
+
+https://huggingface.co/docs/datasets
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from typing_extensions import override
+
+from polytask.core.batch import Row
+from polytask.core.errors import DataError
+from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
+from polytask.data.tables import Table, cached_table, content_sha256, located
+
+if TYPE_CHECKING:
+    import datasets
+
+_USUAL_NAMES = {
+    TRAIN: ("train",),
+    VALIDATION: ("validation", "valid", "val", "dev"),
+    TEST: ("test",),
+}
+_VERSION = 1
+_BATCH = 1000
+_SAVED = ("dataset_dict.json", "state.json")
+"""What ``save_to_disk`` leaves in a folder, for several splits and for one."""
+
+
+@sources.register("huggingface")
+class HuggingFace(Source):
+    """A data set of the Hugging Face Hub, or a local folder; class numbers become label names.
+
+    :param path: Name on the Hub, a folder written by ``save_to_disk``, or a folder of data files.
+    :param name: Configuration of the data set, where it has several.
+    :param revision: Commit, branch or tag on the Hub; name a commit for results that can be repeated.
+    :param splits: Which of its splits to use as what, if not those of the usual names.
+    """
+
+    def __init__(
+        self,
+        search: tuple[Path, ...],
+        /,
+        *,
+        path: str,
+        name: str | None = None,
+        revision: str | None = None,
+        splits: dict[Literal["train", "validation", "test", "all"], str] | None = None,
+    ) -> None:
+        super().__init__(search)
+        self.path = path
+        self.name = name
+        self.revision = revision
+        self.splits = {str(split): name for split, name in (splits or {}).items()}
+
+    @override
+    def load(self) -> dict[str, Table]:
+        found = self._found()
+        return {split: self._table(found[name], name) for split, name in self._names(found).items()}
+
+    def _found(self) -> dict[str, datasets.Dataset]:
+        """Every split of the data set by its own name.
+
+        :raises DataError: If it cannot be loaded.
+        """
+        import datasets
+
+        folder = next((f / self.path for f in self.search if (f / self.path).is_dir()), None)
+        try:
+            with _quiet():
+                if folder and any((folder / name).is_file() for name in _SAVED):
+                    loaded = datasets.load_from_disk(str(folder))
+                else:
+                    where = str(folder or self.path)
+                    loaded = datasets.load_dataset(where, self.name, revision=self.revision)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            looked = ", ".join(map(str, self.search))
+            message = f"{self.path}: no data set of that name could be loaded: {error}"
+            raise DataError(f"{message} Looked in {looked} and on the Hub.") from error
+        return dict(loaded) if isinstance(loaded, dict) else {ALL: loaded}
+
+    def _names(self, found: dict[str, datasets.Dataset]) -> dict[str, str]:
+        """Which split of the data set is used as what."""
+        if self.splits:
+            for name in self.splits.values():
+                if name not in found:
+                    known = ", ".join(found)
+                    raise DataError(f"{self.path}: no split {name!r}; it has {known}.")
+            return self.splits
+        if len(found) == 1:
+            (name,) = found
+            return {name if name in _USUAL_NAMES else ALL: name}
+        usual = {
+            split: next(name for name in names if name in found)
+            for split, names in _USUAL_NAMES.items()
+            if not found.keys().isdisjoint(names)
+        }
+        if not usual:
+            known = ", ".join(found)
+            raise DataError(f"{self.path}: say which is which with splits; it has {known}.")
+        return usual
+
+    def _table(self, data: datasets.Dataset, name: str) -> Table:
+        if not len(data):
+            raise DataError(f"{self.path}: split {name!r} holds no rows; expected at least one.")
+        files = [Path(file["filename"]) for file in data.cache_files]
+        return cached_table(
+            {"reader": "huggingface", "version": _VERSION, "features": repr(data.features)},
+            lambda: _rows(data),
+            files=(f"{self.path}/{name}",),
+            sha256=content_sha256(files),
+            place="{file}[{line}]",
+        )
+
+
+def _rows(data: datasets.Dataset) -> Iterator[Row]:
+    """The rows as they are stored: images and sounds as bytes, classes by name."""
+    line = 0
+    for batch in data.with_format("arrow").iter(_BATCH):
+        for row in batch.to_pylist():
+            yield located(_named(data.features, row), 0, line)
+            line += 1
+
+
+def _named(feature: Any, value: Any) -> Any:
+    """A value of a data set with class numbers replaced by label names; -1 stands for no label."""
+    from datasets import ClassLabel, LargeList, List, Value
+
+    if value is None:
+        return None
+    if isinstance(feature, ClassLabel):
+        return feature.names[value] if value >= 0 else None
+    if isinstance(feature, Mapping):
+        return {name: _named(feature[name], item) for name, item in value.items()}
+    if isinstance(feature, List | LargeList) and not isinstance(feature.feature, Value):
+        return [_named(feature.feature, item) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars but ours."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()

@@ -1,0 +1,56 @@
+"""Parquet tables.
+
+https://parquet.apache.org/docs/file-format/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, ClassVar
+
+import pyarrow as pa
+from pyarrow import parquet
+from typing_extensions import override
+
+from polytask.core.batch import Row
+from polytask.core.errors import DataError
+from polytask.data.sources.base import sources
+from polytask.data.sources.files import FileSource, open_bytes
+
+_BATCH = 1000
+
+
+@sources.register("parquet")
+class Parquet(FileSource):
+    """Parquet files; rows are counted from 1 in messages."""
+
+    place: ClassVar[str] = "{file}, row {line}"
+
+    @override
+    def read(self, path: Path) -> Iterator[tuple[int, Row]]:
+        number = 0
+        with _seekable(path) as file:
+            try:
+                for batch in parquet.ParquetFile(file).iter_batches(_BATCH):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield number, row
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"{path}: not a valid Parquet file: {error}") from error
+
+
+@contextlib.contextmanager
+def _seekable(path: Path) -> Iterator[IO[bytes]]:
+    """A file whose footer can be read first: a packed one is unpacked to disk."""
+    with open_bytes(path) as file, tempfile.TemporaryFile() as unpacked:
+        if not isinstance(file, gzip.GzipFile):
+            yield file
+            return
+        shutil.copyfileobj(file, unpacked)
+        unpacked.seek(0)
+        yield unpacked

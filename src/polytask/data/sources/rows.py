@@ -1,0 +1,53 @@
+"""Rows that are in memory already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from polytask.core.errors import DataError
+from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
+from polytask.data.sources.files import check_splits
+from polytask.data.tables import Table, located, spooled_table
+
+Rows = list[dict[str, Any]] | None
+
+
+@sources.register("rows")
+class InMemory(Source):
+    """Rows handed over in Python, one mapping of columns each.
+
+    :param train: Training rows.
+    :param validation: Validation rows.
+    :param test: Test rows.
+    :param rows: Rows that have not been split.
+    """
+
+    def __init__(
+        self,
+        search: tuple[Path, ...],
+        /,
+        *,
+        train: Rows = None,
+        validation: Rows = None,
+        test: Rows = None,
+        rows: Rows = None,
+    ) -> None:
+        super().__init__(search)
+        given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: rows}
+        self.rows = {split: rows for split, rows in given.items() if rows is not None}
+        check_splits(self.rows)
+
+    @override
+    def load(self) -> dict[str, Table]:
+        return {split: _table(split, rows) for split, rows in self.rows.items()}
+
+
+def _table(split: str, rows: list[dict[str, Any]]) -> Table:
+    name = "rows" if split == ALL else f"{split} rows"
+    if not rows:
+        raise DataError(f"{name}: no rows; expected at least one.")
+    numbered = (located(row, 0, number) for number, row in enumerate(rows))
+    return spooled_table(numbered, files=(name,), place="{file}[{line}]")

@@ -1,0 +1,25 @@
+"""What the CoNLL formats have in common: sentences are blocks of lines between blank lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from polytask.data.sources.files import text_lines
+
+Block = list[tuple[int, str]]
+"""Lines that follow each other, with their numbers, without line ends."""
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """The blocks of a file; words may be any character, so only spaces and tabs count as blank."""
+    block: Block = []
+    for number, line in text_lines(path):
+        content = line.rstrip("\r\n")
+        if content.strip(" \t"):
+            block.append((number, content))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block

@@ -1,0 +1,235 @@
+"""Which row is in which split: as the files say, or made here, and then kept with the run.
+
+An assignment has one number per row of every table of a source: the position in ``SPLITS`` of the
+split that the row is in. It is made once, written to the run folder and read back ever after, so
+that no row moves from test to train because of a changed default or a new version.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from polytask.core.errors import DataError, RunError
+from polytask.core.files import read_json, write_json
+from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION
+from polytask.data.tables import Table
+
+SPLITS = (TRAIN, VALIDATION, TEST)
+Assignment = Mapping[str, npt.NDArray[np.uint8]]
+"""By name of the table (train, validation, test, all): the position in ``SPLITS`` of each row's split."""
+
+Rows = Sequence[int]
+"""Indices of rows that stay together."""
+
+_VALIDATION_SHARE = 0.1
+
+
+class SplitOptions(BaseModel):
+    """How rows are divided where the source does not say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    validation: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Share of validation rows; 0.1 if the source has none.",
+    )
+    test: float | None = Field(
+        default=None, ge=0, lt=1, description="Share of test rows; none if left out."
+    )
+    seed: int = Field(
+        default=0, description="Decides which rows; the same seed always takes the same ones."
+    )
+    stratify: str | None = Field(
+        default=None, description="Column whose values get the same share of every split."
+    )
+    group: str | None = Field(
+        default=None,
+        description="Column whose equal values stay together: a user, a document, a text.",
+    )
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> Self:
+        if (self.validation or 0) + (self.test or 0) >= 1:
+            raise ValueError("validation and test together leave no rows to train on")
+        return self
+
+
+def assign_splits(tables: Mapping[str, Table], options: SplitOptions | None = None) -> Assignment:
+    """Decide the split of every row of a source.
+
+    Tables that the source calls train, validation and test keep their rows, except that a missing
+    validation or test split is cut out of ``train``; a table called ``all`` is divided. Without a
+    share for test and without test rows there is no test split.
+
+    :raises DataError: If a share is asked for a split that the source has, if a column is missing,
+        or if a split comes out empty.
+    """
+    options = options or SplitOptions()
+    whole = {name: np.full(len(table), _code(name), np.uint8) for name, table in tables.items()}
+    origin = ALL if ALL in tables else TRAIN
+    shares = _shares(tables, options)
+    if origin in tables and any(shares.values()):
+        whole[origin] = _divided(tables[origin], shares, options)
+    return whole
+
+
+def take_splits(tables: Mapping[str, Table], assignment: Assignment) -> dict[str, Table]:
+    """The tables of an assignment: train, validation and test, as far as there are any rows."""
+    taken = {}
+    for code, split in enumerate(SPLITS):
+        for name, codes in assignment.items():
+            indices = np.flatnonzero(codes == code)
+            if len(indices):
+                whole = len(indices) == len(codes)
+                taken[split] = tables[name] if whole else tables[name].select(indices)
+    return taken
+
+
+def save_splits(path: Path, tables: Mapping[str, Table], assignment: Assignment) -> None:
+    """Write an assignment as JSON, with the hashes of the tables that it is about."""
+    record = {
+        name: {
+            "sha256": tables[name].sha256,
+            "rows": len(codes),
+            "splits": {split: int(np.sum(codes == code)) for code, split in enumerate(SPLITS)},
+            "assignment": base64.b64encode(zlib.compress(codes.tobytes(), 9)).decode("ascii"),
+        }
+        for name, codes in assignment.items()
+    }
+    write_json(path, record)
+
+
+def load_splits(path: Path, tables: Mapping[str, Table]) -> Assignment:
+    """Read an assignment back for the same tables.
+
+    :raises DataError: If the data are not those that the assignment was made for.
+    :raises RunError: If the file is missing or damaged.
+    """
+    try:
+        record = read_json(path)
+        known = {name: (entry["sha256"], entry["rows"]) for name, entry in record.items()}
+        assignment = {name: _codes(entry["assignment"]) for name, entry in record.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+        raise RunError(f"{path}: not the splits of a run ({error!r}); train again.") from error
+    found = {name: (table.sha256, len(table)) for name, table in tables.items()}
+    changed = sorted(n for n in found.keys() | known.keys() if found.get(n) != known.get(n))
+    if changed:
+        files = ", ".join(file for name in changed if name in tables for file in tables[name].files)
+        raise DataError(
+            f"{path}: the data have changed since these splits were made: {', '.join(changed)} "
+            f"({files or 'gone'}). Expected the same content; restore it, or start a new run."
+        )
+    return assignment
+
+
+def _codes(text: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+def _code(name: str) -> int:
+    return SPLITS.index(TRAIN if name == ALL else name)
+
+
+def _shares(tables: Mapping[str, Table], options: SplitOptions) -> dict[str, float]:
+    """The shares of the splits that have to be made."""
+    for split, share in ((VALIDATION, options.validation), (TEST, options.test)):
+        if share and split in tables:
+            file = tables[split].files[0]
+            raise DataError(
+                f"{file}: the source has {split} rows, and split asks for a share of {share} of "
+                f"the others; expected one of the two."
+            )
+    default = 0.0 if VALIDATION in tables else _VALIDATION_SHARE
+    validation = default if options.validation is None else options.validation
+    return {TEST: options.test or 0.0, VALIDATION: validation}
+
+
+def _divided(
+    table: Table, shares: Mapping[str, float], options: SplitOptions
+) -> npt.NDArray[np.uint8]:
+    """The codes of the rows of one table.
+
+    Rows, or groups of rows, are walked stratum by stratum in random order. Each goes to the held-out
+    split that is furthest behind its share of the rows walked so far, or to train when none is
+    behind by half of its size. So every stratum gets its share within rounding, whatever the order.
+    """
+    codes = np.full(len(table), _code(TRAIN), np.uint8)
+    missing = dict.fromkeys(shares, 0.0)
+    for first_of_label, rows in _walk(table, options):
+        for split, share in shares.items():
+            missing[split] += share * len(rows)
+        split = max(missing, key=missing.__getitem__)
+        if missing[split] >= len(rows) / 2 and not first_of_label:
+            missing[split] -= len(rows)
+            codes[rows] = _code(split)
+    _check_filled(table, codes, shares)
+    return codes
+
+
+def _walk(table: Table, options: SplitOptions) -> Iterator[tuple[bool, Rows]]:
+    """The rows that stay together, the biggest strata first, in random order inside each.
+
+    The first of a label is kept for training, so that no label is seen in test only. A list of
+    labels is no label: most combinations are rare, and keeping them all would empty the rest.
+
+    :return: Whether they are the first of their label; their indices.
+    """
+    units = _units(table, options.group)
+    strata = _strata(table, units, options.stratify)
+    sizes = Counter(strata)
+    rank = {stratum: place for place, (stratum, _) in enumerate(sizes.most_common())}
+    # Of all generators, only random() is documented to give the same numbers in every version.
+    draw = random.Random(options.seed).random
+    order = sorted((rank[stratum], draw(), unit) for unit, stratum in enumerate(strata))
+    for _, stratum_units in itertools.groupby(order, key=lambda entry: entry[0]):
+        for place, (_, _, unit) in enumerate(stratum_units):
+            is_label = options.stratify is not None and not isinstance(strata[unit], tuple)
+            yield place == 0 and is_label, units[unit]
+
+
+def _units(table: Table, group: str | None) -> list[Rows]:
+    """The rows that stay together; a row whose group is missing stands alone."""
+    if group is None:
+        return [(index,) for index in range(len(table))]
+    members: dict[Any, list[int]] = {}
+    for index, value in enumerate(table.column(group)):
+        key = (index,) if value is None else repr(value)
+        members.setdefault(key, []).append(index)
+    return list(members.values())
+
+
+def _strata(table: Table, units: Sequence[Rows], column: str | None) -> list[Any]:
+    """The value that a unit counts as: of its row, or the most common one of its rows."""
+    if column is None:
+        return [None] * len(units)
+    values = [_hashable(value) for value in table.column(column)]
+    return [Counter(values[row] for row in rows).most_common(1)[0][0] for rows in units]
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_hashable(item) for item in value)
+    return repr(value) if isinstance(value, dict) else value
+
+
+def _check_filled(table: Table, codes: npt.NDArray[np.uint8], shares: Mapping[str, float]) -> None:
+    for split, share in [*shares.items(), (TRAIN, 1.0)]:
+        if share and _code(split) not in codes:
+            raise DataError(
+                f"{table.files[0]}: {split} gets none of the {len(codes)} rows. Expected shares, "
+                f"groups and labels that leave at least one row; give another share, or files."
+            )

@@ -1,0 +1,221 @@
+"""Rows of one split, memory mapped, each knowing the file and line it came from.
+
+Files are read once and kept as Arrow in a cache folder: ``$POLYTASK_CACHE``, or
+``polytask`` in ``$XDG_CACHE_HOME``, or ``~/.cache/polytask``. An entry is named by what was read and how, so a
+changed file is another entry, and deleting the folder costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import difflib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from polytask.core.batch import Row
+from polytask.core.errors import DataError
+from polytask.core.files import sha256 as file_sha256
+from polytask.data.arrow import CellError, write_rows
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+    import numpy.typing as npt
+
+FILE, LINE = "_file", "_line"
+"""Hidden columns: which of the table's files a row is from, and where in it."""
+
+_FORMAT = 1
+_BATCH = 10_000
+_CHECKSUM_BYTES = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split of one source.
+
+    :param rows: The rows, on disk; ``rows[i]`` and ``rows[[i, j]]`` are quick.
+    :param files: The files that the rows came from, as found.
+    :param sha256: SHA-256 of the bytes of the file; of the hashes one after the other if several.
+        A selection keeps the hash of what it was selected from.
+    :param place: How a place is written, from ``file`` and ``line``.
+    """
+
+    rows: datasets.Dataset
+    files: tuple[str, ...]
+    sha256: str
+    place: str = "{file}:{line}"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, without the hidden ones."""
+        return [name for name in self.rows.column_names if name not in (FILE, LINE)]
+
+    def where(self, index: int) -> str:
+        """The place of a row for messages: ``path:line``, or ``rows[3]`` if it has no file."""
+        return self.place_of(self.rows[int(index)])
+
+    def place_of(self, row: Mapping[str, Any]) -> str:
+        """The place of a row that was read with its hidden columns."""
+        return self.place.format(file=self.files[row[FILE]], line=row[LINE])
+
+    def select(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> Table:
+        """The rows of these indices, in this order."""
+        return replace(self, rows=self.rows.select(indices))
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one column, row by row, without reading the other columns.
+
+        :raises DataError: If there is no such column.
+        """
+        if name not in self.rows.column_names:
+            close = difflib.get_close_matches(name, self.columns, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(self.columns)
+            raise DataError(f"{self.files[0]}: no column {name!r}.{hint} Columns: {known}.")
+        batches = self.rows.select_columns([name]).with_format("arrow").iter(_BATCH)
+        for batch in batches:
+            yield from batch[name].to_pylist()
+
+
+def located(row: Row, file: int, line: int) -> dict[str, Any]:
+    """A row with the hidden columns that say where it came from."""
+    return {**row, FILE: file, LINE: line}
+
+
+def cached_table(
+    key: Mapping[str, Any],
+    read: Callable[[], Iterable[Row]],
+    *,
+    files: tuple[str, ...],
+    sha256: str,
+    place: str,
+) -> Table:
+    """A table of rows that are read only if the cache does not hold them yet.
+
+    :param key: What decides the rows besides the content of the files: reader and options.
+    :param read: Gives the rows, each ``located`` in its file.
+    :raises DataError: If a value does not fit its column; names file, line and column.
+    """
+    path = _cache_folder() / f"{_digest([_FORMAT, dict(key), sha256])}.arrow"
+    if not _intact(path):
+        with _naming_the_place(files, place):
+            _write_sealed(read(), path)
+    return Table(_map(path), files, sha256, place)
+
+
+def spooled_table(rows: Iterable[Row], *, files: tuple[str, ...], place: str) -> Table:
+    """A table of rows that no file holds; it lives as long as this process.
+
+    :param rows: The rows, each ``located``.
+    :raises DataError: If a value does not fit its column; names row and column.
+    """
+    with _naming_the_place(files, place):
+        path = _spooled(rows, scratch_folder())
+    return Table(_map(path), files, file_sha256(path), place)
+
+
+@contextlib.contextmanager
+def _naming_the_place(files: tuple[str, ...], place: str) -> Iterator[None]:
+    try:
+        yield
+    except CellError as error:
+        where = place.format(file=files[error.row[FILE]], line=error.row[LINE])
+        raise DataError(f"{where}: {error}") from error
+
+
+def spool(rows: Iterable[Row], folder: Path) -> datasets.Dataset:
+    """Write rows to a new Arrow file in a folder and map it; for rows too many to hold.
+
+    Values may be numbers, texts, lists and mappings of them, and NumPy arrays.
+
+    :raises CellError: If a value does not fit its column.
+    """
+    return _map(_spooled(rows, folder))
+
+
+def _spooled(rows: Iterable[Row], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".arrow")
+    os.close(handle)
+    write_rows(rows, Path(name))
+    return Path(name)
+
+
+def content_sha256(paths: Sequence[Path]) -> str:
+    """SHA-256 of a file, or of the hashes of several files one after the other."""
+    hashes = [file_sha256(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@functools.cache
+def scratch_folder() -> Path:
+    """A folder that lives as long as this process."""
+    folder = tempfile.mkdtemp(prefix="polytask-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _cache_folder() -> Path:
+    """Where converted files are kept; a scratch folder if that place cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(os.environ.get("POLYTASK_CACHE") or f"{base}/polytask")
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):
+        return scratch_folder()
+    return folder
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _write_sealed(rows: Iterable[Row], path: Path) -> None:
+    """Write rows and their checksum; whoever else writes the same file, it is whole at any time.
+
+    The checksum follows the end of the Arrow stream, where readers of Arrow do not look.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        write_rows(rows, temporary)
+        checksum = hashlib.sha256(_bytes(temporary)).digest()
+        with temporary.open("ab") as file:
+            file.write(checksum)
+        temporary.replace(path)
+
+
+def _intact(path: Path) -> bool:
+    """Whether a sealed file is there, and as it was written."""
+    if not path.is_file():
+        return False
+    content = _bytes(path)
+    end = max(0, len(content) - _CHECKSUM_BYTES)
+    return hashlib.sha256(content[:end]).digest() == bytes(content[end:])
+
+
+def _bytes(path: Path) -> pa.Buffer:
+    with pa.memory_map(str(path)) as source:
+        return source.read_buffer()
+
+
+def _map(path: Path) -> datasets.Dataset:
+    import datasets  # slow: most commands never read rows
+
+    return datasets.Dataset.from_file(str(path))

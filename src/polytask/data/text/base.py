@@ -1,0 +1,25 @@
+"""The interface of a text step: a pure function of one field."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from polytask.core.registry import Registry
+
+Text = str | list[str]
+"""A text, or the list of its words once it has been segmented."""
+
+
+class TextStep(ABC):
+    """text -> text, or text -> words. Applied to every text field before the encoder sees it."""
+
+    keeps_words: ClassVar[bool] = True
+    """Whether a list of words keeps its length, as word-level tasks need."""
+
+    @abstractmethod
+    def __call__(self, text: Text) -> Text:
+        """Apply the step; a list of words is treated word by word."""
+
+
+text_steps: Registry[TextStep] = Registry("text step", TextStep)

@@ -1,0 +1,71 @@
+"""Words that carry no meaning of their own, left out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from pathlib import Path
+
+from typing_extensions import override
+
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.optional import require
+from polytask.data.text.base import Text, TextStep, text_steps
+
+
+@text_steps.register("stop_words")
+class StopWords(TextStep):
+    """Drops stop words, whatever their case; texts must have been cut into words before.
+
+    Lists of 58 languages: https://github.com/stopwords-iso/stopwords-iso
+
+    :param language: Whose list to use: zh, en, de, ...
+    :param file: A list of one's own, one word a line; used besides that of the language.
+    :param keep: Words to keep although they are listed, such as negations.
+    """
+
+    keeps_words = False
+
+    def __init__(
+        self, *, language: str | None = None, file: Path | None = None, keep: tuple[str, ...] = ()
+    ) -> None:
+        if language is None and file is None:
+            raise RecipeError(["stop_words: which words? Set language (zh, en, ...) or file"])
+        listed = _of_language(language) if language else frozenset()
+        listed = listed.union(_of_file(file) if file else ())
+        self._words = frozenset(map(str.lower, listed)).difference(map(str.lower, keep))
+
+    @override
+    def __call__(self, text: Text) -> Text:
+        if isinstance(text, str):
+            raise DataError(
+                f"stop_words drops words, but found the uncut text {text[:40]!r};"
+                " put segment before stop_words"
+            )
+        return [word for word in text if word.lower() not in self._words]
+
+
+def _of_language(language: str) -> frozenset[str]:
+    """The list of a language."""
+    package = require("stopwordsiso", part="stop_words", extra="text")
+    if not package.has_lang(language):
+        raise RecipeError([f"stop_words.language: {_unknown(language, package.langs())}"])
+    return frozenset(package.stopwords(language))
+
+
+def _unknown(language: str, known: Collection[str]) -> str:
+    """The message for a language without a list."""
+    close = difflib.get_close_matches(language, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"no list for {language!r}.{hint} Known: {', '.join(sorted(known))}."
+
+
+def _of_file(path: Path) -> frozenset[str]:
+    """The words of a file with one word a line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise DataError(f"stop_words.file: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"stop_words.file: {path}: not UTF-8 text ({error})") from error
+    return frozenset(filter(None, map(str.strip, lines)))

@@ -1,0 +1,60 @@
+"""The bag of word vectors.
+
+Iyyer, Manjunatha, Boyd-Graber and Daumé, "Deep Unordered Composition Rivals Syntactic Methods for
+Text Classification", ACL 2015, section 3. https://aclanthology.org/P15-1162
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.features import Features
+from polytask.encoders.base import encoders
+from polytask.encoders.lexical import Share, WordEncoder
+from polytask.encoders.perceptron import perceptron
+from polytask.encoders.tokens import one_token
+from polytask.encoders.vocabulary import PADDING
+
+
+@encoders.register("bag")
+class Bag(WordEncoder):
+    """The mean of the word vectors, then hidden layers: one token per text.
+
+    :param search: Folders in which ``vectors`` is looked up.
+    :param hidden: Widths of the hidden layers.
+    :param dropout: Share of the numbers that each hidden layer drops in training.
+    """
+
+    points_at_words: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        hidden: tuple[PositiveInt, ...] = (128,),
+        dropout: Share = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(search, **options)
+        self._hidden = hidden
+        self._dropout = dropout
+
+    @override
+    def build(self, dimension: int) -> None:
+        widths = (dimension, *self._hidden)
+        self.hidden = perceptron(widths, self._dropout)
+        self.width = widths[-1]
+
+    @override
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        mean_BD = functional.embedding_bag(
+            inputs["ids"], self.table.weight, mode="mean", padding_idx=PADDING
+        )
+        return one_token(self.hidden(mean_BD))

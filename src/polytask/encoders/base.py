@@ -1,0 +1,6 @@
+"""The encoders a recipe can choose from; their interface is ``core.encoder.Encoder``."""
+
+from polytask.core.encoder import Encoder
+from polytask.core.registry import Registry
+
+encoders: Registry[Encoder] = Registry("encoder", Encoder)

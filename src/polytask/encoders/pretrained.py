@@ -1,0 +1,205 @@
+"""Models and tokenizers of the transformers library: from the Hub, a folder or a configuration.
+
+Whatever is wrong with one is said as a mistake in the recipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import nn
+from transformers.utils import logging
+
+from polytask.core.errors import RecipeError
+from polytask.encoders.text import find
+
+_MISTAKES = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError)
+
+
+def load_model(path: str, search: Sequence[Path]) -> transformers.PreTrainedModel:
+    """A pretrained model in fp32, without its pooler.
+
+    :param path: A folder, looked up in ``search``, or else a name on the Hub.
+    :raises RecipeError: If it cannot be loaded, or lacks weights.
+    """
+    with _reading("encoder.path", path, search) as (name, options):
+        config = transformers.AutoConfig.from_pretrained(name, **options)
+        model: transformers.PreTrainedModel
+        model, report = transformers.AutoModel.from_pretrained(
+            name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **options,
+            **_no_pooler(config),
+        )
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        shown = ", ".join(missing[:3])
+        raise RecipeError(
+            [f"encoder.path: {path!r} lacks {len(missing)} weights of its model: {shown}, …"]
+        )
+    return model
+
+
+def new_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedModel:
+    """A model with new weights in fp32, without its pooler.
+
+    :raises RecipeError: If the configuration describes no model that can be built.
+    """
+    config.dtype = torch.float32
+    with _quiet(), _mistake("encoder.config"):
+        model: transformers.PreTrainedModel = transformers.AutoModel.from_config(
+            config, **_no_pooler(config)
+        )
+    return model
+
+
+def new_config(
+    settings: Mapping[str, Any], tokenizer: transformers.PreTrainedTokenizerFast
+) -> transformers.PreTrainedConfig:
+    """The configuration of a new model for a tokenizer.
+
+    :param settings: ``model_type``, and what differs from its defaults.
+    :raises RecipeError: If there is no such type, or no such setting of it.
+    """
+    kind = str(settings.get("model_type"))
+    types = list(transformers.CONFIG_MAPPING.keys())
+    if kind not in types:
+        raise RecipeError([f"encoder.config.model_type: no type {kind!r}.{_hint(kind, types)}"])
+    with _quiet(), _mistake("encoder.config"):
+        default = transformers.AutoConfig.for_model(kind)
+        known = {"model_type", *default.to_dict(), *default.attribute_map}
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise RecipeError(
+                [
+                    f"encoder.config.{name}: no setting of {kind}.{_hint(name, known)}"
+                    for name in unknown
+                ]
+            )
+        sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        return transformers.AutoConfig.for_model(**{**settings, **sizes})
+
+
+def load_tokenizer(
+    key: str, path: str, search: Sequence[Path]
+) -> transformers.PreTrainedTokenizerFast:
+    """A tokenizer of the tokenizers library.
+
+    :param key: What in the recipe names it.
+    :param path: A folder, looked up in ``search``, or else a name on the Hub.
+    :raises RecipeError: If it cannot be loaded, knows no words, or is of another library.
+    """
+    with _reading(key, path, search) as (name, options):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerFast):
+        raise RecipeError(
+            [f"{key}: the tokenizer of {path!r} is a {type(tokenizer).__name__}, not a fast one"]
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise RecipeError([f"{key}: {path!r} holds no tokenizer. Expected tokenizer.json in it."])
+    return tokenizer
+
+
+def restore_config(folder: Path) -> transformers.PreTrainedConfig:
+    """The configuration in a folder that was saved."""
+    with _quiet():
+        config: transformers.PreTrainedConfig = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True
+        )
+    return config
+
+
+def feature_model(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+    """The part that gives features: no decoder after an encoder, no cache, no trained pooler."""
+    part = model.get_encoder() if model.config.is_encoder_decoder else model
+    if hasattr(part.config, "use_cache"):
+        part.config.use_cache = False
+    if isinstance(getattr(part, "pooler", None), nn.Module):
+        part.pooler.requires_grad_(False)
+    return part
+
+
+def longest_input(model: transformers.PreTrainedModel) -> int | None:
+    """How many tokens a model has positions for; None if it does not say."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its kin count positions from the one after that of padding.
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - offset
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def layer_stack(model: nn.Module) -> Sequence[nn.Module]:
+    """The layers: the longest list of modules of one type that is not inside another list."""
+    return max(_stacks(model), key=len, default=())
+
+
+def _stacks(module: nn.Module) -> Iterator[Sequence[nn.Module]]:
+    for child in module.children():
+        if not isinstance(child, nn.ModuleList):
+            yield from _stacks(child)
+        elif len({type(layer) for layer in child}) == 1:
+            yield tuple(child)
+
+
+def _no_pooler(config: transformers.PreTrainedConfig) -> dict[str, bool]:
+    """The argument that leaves the pooler out, for models that have it."""
+    model: object = transformers.MODEL_MAPPING.get(type(config), None)
+    accepted = inspect.signature(model).parameters if inspect.isclass(model) else ()
+    return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
+
+
+@contextlib.contextmanager
+def _reading(
+    key: str, path: str, search: Sequence[Path]
+) -> Iterator[tuple[str | Path, dict[str, Any]]]:
+    """What to hand to ``from_pretrained``; its errors as mistakes of the recipe."""
+    folder = find(path, search)
+    looked = ", ".join(map(str, search)) or "the working folder"
+    what = (
+        f"{key}: cannot load {folder}"
+        if folder
+        else f"{key}: no folder {path!r} in {looked}, and as a name on the Hugging Face Hub it "
+        "cannot be loaded; give a folder, or download it once while there is a network"
+    )
+    with _quiet(), _mistake(what):
+        local = {"local_files_only": folder is not None}
+        yield folder or path, {"trust_remote_code": False, **local}
+
+
+@contextlib.contextmanager
+def _mistake(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _MISTAKES as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError([f"{what}: {reason}"]) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the load reports and progress bars of transformers."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

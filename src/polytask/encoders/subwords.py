@@ -1,0 +1,131 @@
+"""Texts as subwords, with the tokenizers library."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
+from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from polytask.core.batch import Fields, Inputs
+from polytask.core.errors import DataError
+from polytask.encoders.text import segmented_field, text_of
+from polytask.encoders.tokens import NO_WORD
+
+SPECIAL = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+"""The special tokens of a tokenizer trained here; their ids are 0, 1, 2."""
+PADDING, FIRST, LAST = range(3)
+
+_CHUNK = 1024  # encodings are large; only so many live at a time
+
+
+class Subwords:
+    """Turns texts and pairs into ids with a tokenizer, which it sets to cut long ones.
+
+    Lists of words are joined by spaces and found again by their place, so they are tokenised like
+    the text they came from, by any tokenizer.
+
+    :param tokenizer: Changed: it no longer pads, and cuts at ``max_length``.
+    :param max_length: Longest row in tokens, special ones included; the longer of a pair is cut
+        first.
+    :param empty: The id that stands for a text without tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int, empty: int) -> None:
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length)
+        self.tokenizer = tokenizer
+        self._max_length = max_length
+        self._empty = empty
+        special = tokenizer.num_special_tokens_to_add
+        self._between = "" if special(is_pair=True) > special(is_pair=False) else "\n"
+
+    def encode(self, rows: Sequence[Fields]) -> list[Inputs]:
+        """Tokenise rows of one or two fields.
+
+        :raises DataError: If a field is neither a text nor a list of words, or there are more.
+        """
+        chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+        return [inputs for chunk in chunks for inputs in self._encode(chunk)]
+
+    def _encode(self, rows: Sequence[Fields]) -> Iterator[Inputs]:
+        segmented = [segmented_field(fields) for fields in rows]
+        tokenize = (
+            self.tokenizer.encode_batch_fast  # without the places of tokens in the text
+            if all(field is None for field in segmented)
+            else self.tokenizer.encode_batch
+        )
+        encodings = tokenize([self._texts(fields) for fields in rows])
+        for fields, field, encoding in zip(rows, segmented, encodings, strict=True):
+            cut = len(encoding) == self._max_length and bool(encoding.overflowing)
+            inputs: Inputs = {"ids": encoding.ids or [self._empty], "cut": int(cut)}
+            if len(fields) > 1:
+                inputs["segments"] = encoding.type_ids or [0]
+            if field is not None:
+                start = len(self._between) if field else 0
+                inputs["words"] = _first_tokens(encoding, fields[field], field, start, cut)
+            yield inputs
+
+    def _texts(self, fields: Fields) -> str | tuple[str, str]:
+        if len(fields) == 1:
+            return text_of(fields[0])
+        if len(fields) == 2:
+            return text_of(fields[0]), self._between + text_of(fields[1])
+        raise DataError(
+            f"found {len(fields)} input columns; this encoder reads one text or a pair of them"
+        )
+
+
+def train(texts: Iterable[str], size: int) -> Tokenizer:
+    """Train byte-level byte pair encoding, which leaves no text without a token.
+
+    Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL
+    2016. https://arxiv.org/abs/1508.07909
+
+    :param size: How many subwords to learn at most, the 256 bytes included.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=list(SPECIAL.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", FIRST), ("[SEP]", LAST)],
+    )
+    return tokenizer
+
+
+def texts_of(rows: Iterable[Fields]) -> Iterator[str]:
+    """All texts of some rows, as ``Subwords`` joins them."""
+    return (text_of(field) for fields in rows for field in fields)
+
+
+def _first_tokens(
+    encoding: Encoding, words: Sequence[str], field: int, start: int, cut: bool
+) -> list[int]:
+    """The first token of each word of a field; a word without one gets that of the word before.
+
+    :param start: Where in the text the first word starts.
+    :param cut: Whether words without a token at the end were cut off.
+    """
+    spans = enumerate(zip(encoding.sequence_ids, encoding.offsets, strict=True))
+    tokens = [(token, *span) for token, (sequence, span) in spans if sequence == field]
+    ends = [end for _, _, end in tokens]
+    first, found = 0, []
+    for word in words:
+        at, end = bisect_right(ends, start), start + len(word)
+        if at == len(tokens) and cut:
+            first = NO_WORD
+        elif at < len(tokens) and tokens[at][1] < end:
+            first = tokens[at][0]
+        found.append(first)
+        start = end + 1
+    return found

@@ -1,0 +1,49 @@
+"""Prepared texts as tensors.
+
+A prepared text is ``ids``, at least one; ``cut``, 1 if it was too long; and where there is such a
+thing ``words``, the position of the first token of each word, -1 for a word that was cut off, and
+``segments``, for each token of a pair, 0 or 1: the text it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from polytask.core.batch import Inputs
+from polytask.core.features import Features
+from polytask.core.padding import lengths_to_mask, pad
+
+NO_WORD = -1
+
+
+def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
+    """Stack B prepared texts.
+
+    :param padding: The id that fills up shorter rows.
+    :return: ``ids`` (B, L) and ``lengths`` (B), and if any row has them ``words`` (B, W) and
+        ``segments`` (B, L).
+    """
+    tensors = {
+        "ids": pad([row["ids"] for row in rows], padding),
+        "lengths": torch.tensor([len(row["ids"]) for row in rows]),
+    }
+    if any(row.get("words") is not None for row in rows):
+        tensors["words"] = pad([row.get("words") or () for row in rows], NO_WORD)
+    if any(row.get("segments") is not None for row in rows):
+        segments = [row.get("segments") or [0] * len(row["ids"]) for row in rows]
+        tensors["segments"] = pad(segments, 0)
+    return tensors
+
+
+def mask_of(inputs: dict[str, Tensor]) -> Tensor:
+    """True where a token is real; shape (B, L)."""
+    return lengths_to_mask(inputs["lengths"], inputs["ids"].shape[1])
+
+
+def one_token(vectors_BD: Tensor) -> Features:
+    """One vector per row as features."""
+    mask_B1 = torch.ones(len(vectors_BD), 1, dtype=torch.bool, device=vectors_BD.device)
+    return Features(vectors_BD.unsqueeze(1), mask_B1)

@@ -1,0 +1,216 @@
+"""A transformer trained from scratch.
+
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.
+https://arxiv.org/abs/1706.03762
+
+Deviations: norms come before attention and feed-forward layers, and after the last layer (Xiong et
+al., "On Layer Normalization in the Transformer Architecture", ICML 2020, figure 1b.
+https://arxiv.org/abs/2002.04745); GELU for ReLU; texts of a pair differ by a learned vector.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, PositiveInt
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Inputs
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
+from polytask.core.features import Features
+from polytask.core.files import write_text
+from polytask.encoders.base import encoders
+from polytask.encoders.lexical import Share
+from polytask.encoders.subwords import LAST, PADDING, Subwords, texts_of, train
+from polytask.encoders.tokens import collate_tokens, mask_of
+
+_TOKENIZER = "tokenizer.json"
+_SEGMENTS = 2
+
+
+class SubwordEncoder(Encoder):
+    """Base of encoders over subwords that are learned from the training texts.
+
+    :param search: Folders in which relative paths are looked up; there are none here.
+    :param vocabulary: Learn at most this many subwords, the 256 bytes included.
+    :param max_length: Longest text in subwords; of a pair, both together.
+    """
+
+    subwords: Subwords
+
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        vocabulary: Annotated[int, Field(ge=300)] = 16_000,
+        max_length: Annotated[int, Field(ge=8)] = 256,
+    ) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+        self.max_length = max_length
+
+    @abstractmethod
+    def build(self, vocabulary: int) -> None:
+        """Create the parameters for that many subwords."""
+
+    @override
+    def fit(self, rows: Iterable[Fields]) -> None:
+        self._use(train(texts_of(rows), self._vocabulary))
+
+    @override
+    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
+        return self.subwords.encode(rows)
+
+    @override
+    def length(self, inputs: Inputs) -> int:
+        return len(inputs["ids"])
+
+    @override
+    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+        return collate_tokens(rows, PADDING)
+
+    @override
+    def save(self, folder: Path) -> None:
+        write_text(folder / _TOKENIZER, self.subwords.tokenizer.to_str())
+
+    @override
+    def restore(self, folder: Path) -> None:
+        text = (folder / _TOKENIZER).read_text(encoding="utf-8")
+        self._use(Tokenizer.from_str(text))
+
+    def _use(self, tokenizer: Tokenizer) -> None:
+        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST)
+        self.build(tokenizer.get_vocab_size())
+
+
+@encoders.register("transformer")
+class Transformer(SubwordEncoder):
+    """Self-attention over subwords, trained from scratch with a vocabulary of its own.
+
+    :param search: Folders in which relative paths are looked up; there are none here.
+    :param layers: Number of layers.
+    :param width: Width of a hidden state.
+    :param heads: Attention heads of a layer; an even part of the width each.
+    :param feed_forward: Inner width of the feed-forward layers.
+    :param dropout: Share of the numbers dropped in training.
+    """
+
+    positions_LD: Tensor
+
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        layers: PositiveInt = 4,
+        width: PositiveInt = 256,
+        heads: PositiveInt = 4,
+        feed_forward: PositiveInt = 1024,
+        dropout: Share = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(search, **options)
+        if width % (2 * heads):
+            raise RecipeError(
+                [f"encoder.width: {width} is no multiple of {2 * heads}, twice the heads"]
+            )
+        self.width = width
+        self._depth = layers
+        self._sizes = (width, heads, feed_forward, dropout)
+
+    @override
+    def build(self, vocabulary: int) -> None:
+        *_, dropout = self._sizes
+        self.table = nn.Embedding(vocabulary, self.width, padding_idx=PADDING)
+        self.segment = nn.Embedding(_SEGMENTS, self.width)
+        for embedding in (self.table, self.segment):
+            nn.init.normal_(embedding.weight, std=self.width**-0.5)
+        positions_LD = sinusoids(self.max_length, self.width)
+        self.register_buffer("positions_LD", positions_LD, persistent=False)
+        self.dropout = nn.Dropout(dropout)
+        self.stack = nn.ModuleList(TransformerLayer(*self._sizes) for _ in range(self._depth))
+        self.norm = nn.LayerNorm(self.width)
+
+    @override
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        ids_BL = inputs["ids"]
+        mask_BL = mask_of(inputs)
+        segments_BL = inputs.get("segments", torch.zeros_like(ids_BL))
+        vectors_BLD = self.table(ids_BL) + self.segment(segments_BL)
+        hidden_BLD = vectors_BLD * math.sqrt(self.width) + self.positions_LD[: ids_BL.shape[1]]
+        hidden_BLD = self.dropout(hidden_BLD)
+        for layer in self.stack:
+            hidden_BLD = layer(hidden_BLD, mask_BL[:, None, None, :])
+        return Features(self.norm(hidden_BLD), mask_BL, inputs.get("words"))
+
+    @property
+    @override
+    def layers(self) -> Sequence[nn.Module]:
+        return tuple(self.stack)
+
+    @property
+    @override
+    def embedding(self) -> nn.Embedding:
+        return self.table
+
+
+class TransformerLayer(nn.Module):
+    """Attention, then a feed-forward network; each reads its norm and adds to what it read.
+
+    :param width: D.
+    :param heads: H of them, each D / H wide.
+    :param feed_forward: Inner width of the feed-forward network.
+    :param dropout: Share of the numbers dropped in training.
+    """
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self._heads = heads
+        self._dropout = dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, feed_forward),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(feed_forward, width),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
+        """Hidden states to hidden states; masked tokens are attended to by none."""
+        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, mask_B11L)
+        added_BLD: Tensor = self.dropout(self.feed_forward(hidden_BLD))
+        return hidden_BLD + added_BLD
+
+    def _attend(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
+        projected_BLX = self.project(self.attention_norm(hidden_BLD))
+        query, key, value = (
+            part_BLD.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+            for part_BLD in projected_BLX.chunk(3, dim=-1)
+        )
+        attended_BHLK = functional.scaled_dot_product_attention(
+            query, key, value, mask_B11L, dropout_p=self._dropout if self.training else 0.0
+        )
+        attended_BLD = attended_BHLK.transpose(1, 2).flatten(2)
+        added_BLD: Tensor = self.dropout(self.attention_output(attended_BLD))
+        return added_BLD
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """The position of each of L tokens as waves of D / 2 lengths: section 3.5."""
+    position_L1 = torch.arange(length).unsqueeze(1)
+    rate_d = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
+    return torch.cat([(position_L1 * rate_d).sin(), (position_L1 * rate_d).cos()], dim=1)

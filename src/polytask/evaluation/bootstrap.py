@@ -1,0 +1,60 @@
+"""Confidence intervals of scores by resampling rows.
+
+Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile intervals).
+https://doi.org/10.1201/9780429246593
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Interval: TypeAlias = tuple[float, float]
+
+Statistic: TypeAlias = Callable[[Floats], float]
+"""A score of N rows that count ``weights_N`` times; nan where it is undefined."""
+
+
+def percentile_intervals(
+    statistics: Sequence[Statistic],
+    rows: int,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int = 0,
+) -> list[Interval]:
+    """Percentile intervals of several statistics of the same rows, from the same resamples.
+
+    :param rows: Number of rows, N.
+    :param resamples: Number of resamples, R.
+    :param confidence: Probability that an interval is meant to cover.
+    :return: Lower and upper end of each; resamples in which a statistic is undefined are left out,
+        and both ends are nan if none is left, as with no resamples at all.
+    """
+    values_RS = np.array(
+        [
+            [statistic(weights_N) for statistic in statistics]
+            for weights_N in resample_weights(rows, resamples, seed)
+        ]
+    ).reshape(resamples, len(statistics))
+    return [_interval(values_R, confidence) for values_R in values_RS.T]
+
+
+def resample_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each row is in each of several resamples of N rows with replacement."""
+    generator = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn_N = generator.integers(rows, size=rows)
+        yield np.bincount(drawn_N, minlength=rows).astype(np.float64)
+
+
+def _interval(values_R: Floats, confidence: float) -> Interval:
+    defined = values_R[~np.isnan(values_R)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,108 @@
+"""What a model predicts for the rows of pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from polytask.core.batch import Batch
+from polytask.data.pools import Collation, Pool, collate
+from polytask.modeling import MultiTaskModel
+
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Predictions:
+    """The output of one task for N rows, in their order.
+
+    :param labels: Predictions in the form of references.
+    :param probabilities: Probabilities of the labels, empty if the task has none.
+    """
+
+    labels: list[Any] = field(default_factory=list)
+    probabilities: list[Any] = field(default_factory=list)
+
+    def extend(self, other: Predictions) -> None:
+        """Append the output for further rows."""
+        self.labels.extend(other.labels)
+        self.probabilities.extend(other.probabilities)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model with all that is needed to run it over pools; several tasks cost one encoder pass.
+
+    :param batch_tokens: Most tokens of a batch, padding included.
+    :param autocast: Makes the context of the forward pass.
+    """
+
+    model: MultiTaskModel
+    collation: Collation
+    device: torch.device
+    batch_tokens: int
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    def __call__(
+        self, pools: Sequence[Pool], progress: Progress = lambda rows: None
+    ) -> dict[str, Predictions]:
+        """Predict every task of every pool; a task over several pools has their rows in turn.
+
+        :param progress: Told the number of rows of each batch that is done.
+        """
+        results: dict[str, Predictions] = {}
+        for pool in pools:
+            for task, found in self._pool(pool, progress).items():
+                results.setdefault(task, Predictions()).extend(found)
+        return results
+
+    @torch.inference_mode()
+    def _pool(self, pool: Pool, progress: Progress) -> dict[str, Predictions]:
+        training = self.model.training
+        self.model.eval()
+        order: list[int] = []
+        found = {task: Predictions() for task in pool.tasks}
+        for rows_b in _batches(pool, self.batch_tokens):
+            batch = collate(pool.fetch(rows_b), self.collation).to(self.device)
+            for task, part in self._batch(batch, pool.tasks).items():
+                found[task].extend(part)
+            order.extend(rows_b.tolist())
+            progress(batch.size)
+        self.model.train(training)
+        return {task: _reorder(part, order) for task, part in found.items()}
+
+    def _batch(self, batch: Batch, tasks: Sequence[str]) -> dict[str, Predictions]:
+        rows_B = torch.arange(batch.size, device=self.device)
+        with self.autocast():
+            scores = self.model(batch.inputs, dict.fromkeys(tasks, rows_B))
+        return {
+            name: Predictions(
+                self.model.tasks[name].decode(scores[name]),
+                self.model.tasks[name].probabilities(scores[name]) or [],
+            )
+            for name in tasks
+        }
+
+
+def _batches(pool: Pool, batch_tokens: int) -> Iterator[Any]:
+    """Positions of rows, longest first so that memory is known to suffice at once."""
+    order_N = np.argsort(-pool.lengths_N, kind="stable")
+    start = 0
+    while start < len(order_N):
+        longest = max(1, int(pool.lengths_N[order_N[start]]))
+        stop = start + max(1, batch_tokens // longest)
+        yield order_N[start:stop]
+        start = stop
+
+
+def _reorder(found: Predictions, order: Sequence[int]) -> Predictions:
+    back = np.argsort(np.array(order), kind="stable").tolist()
+    return Predictions(
+        [found.labels[position] for position in back],
+        [found.probabilities[position] for position in back] if found.probabilities else [],
+    )

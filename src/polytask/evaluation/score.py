@@ -1,0 +1,130 @@
+"""Scores of tasks from references and predictions, with confidence intervals. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from polytask.evaluation.bootstrap import Floats, percentile_intervals
+from polytask.evaluation.options import EvaluationOptions
+from polytask.tasks.metrics import Metric
+
+Entry: TypeAlias = dict[str, Any]
+"""The scores of one task, as JSON."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model answered on the labelled rows of a task.
+
+    :param references: One per row, None left out.
+    :param predictions: One per row, completed (see ``Task.complete``).
+    :param probabilities: One per row, or empty where the task has none.
+    """
+
+    references: Sequence[Any]
+    predictions: Sequence[Any]
+    probabilities: Sequence[Floats] = ()
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """One metric over the rows of several tasks together.
+
+    TweetEval scores stance towards five targets so. https://aclanthology.org/2020.findings-emnlp.148
+
+    :param tasks: Names of the tasks.
+    :param metric: What to measure on their rows, one task after the other.
+    """
+
+    tasks: Sequence[str]
+    metric: Metric
+
+
+def score(
+    outcomes: Mapping[str, Outcome],
+    metrics: Mapping[str, Sequence[Metric]],
+    pooled: Mapping[str, Pooling],
+    options: EvaluationOptions,
+) -> dict[str, Any]:
+    """Score every task and every pooling of tasks, as JSON.
+
+    ``average`` is the mean of the first metric of every task, the convention of TweetEval and
+    GLUE: a pooling stands for all its tasks, metrics of which lower is better count negatively, a
+    score that is undefined counts as 0, and what has no rows does not count.
+
+    :param metrics: The metrics of every task, the one that stands for it first.
+    :return: ``{"tasks": {name: entry}, "pooled": {name: entry}, "average": number}``, where an
+        entry is ``{"rows": N, metric: {"value", "low", "high"}, ...}``. Undefined is null.
+    """
+    tasks = {
+        task: score_outcome(outcome, metrics[task], options) for task, outcome in outcomes.items()
+    }
+    together = {
+        name: score_outcome(
+            _concatenate([outcomes[task] for task in pooling.tasks]), [pooling.metric], options
+        )
+        for name, pooling in pooled.items()
+    }
+    covered = {task for pooling in pooled.values() for task in pooling.tasks}
+    standing = [(entry, metrics[task]) for task, entry in tasks.items() if task not in covered]
+    standing += [(entry, [pooled[name].metric]) for name, entry in together.items()]
+    return {"tasks": tasks, "pooled": together, "average": _average(standing)}
+
+
+def score_outcome(outcome: Outcome, metrics: Sequence[Metric], options: EvaluationOptions) -> Entry:
+    """Score one task: ``{"rows": N, metric: {"value", "low", "high"}, ...}``."""
+    if not len(outcome):
+        return {"rows": 0, **{metric.name: _estimate() for metric in metrics}}
+    statistics = [
+        partial(
+            metric.value,
+            metric.evidence(outcome.references, outcome.predictions, outcome.probabilities),
+        )
+        for metric in metrics
+    ]
+    intervals = percentile_intervals(
+        statistics, len(outcome), resamples=options.bootstrap, confidence=options.confidence
+    )
+    once_N = np.ones(len(outcome))
+    estimates = {
+        metric.name: _estimate(statistic(once_N), *interval)
+        for metric, statistic, interval in zip(metrics, statistics, intervals, strict=True)
+    }
+    return {"rows": len(outcome), **estimates}
+
+
+def _estimate(
+    value: float = math.nan, low: float = math.nan, high: float = math.nan
+) -> dict[str, float | None]:
+    """A score with its interval, as JSON: what is undefined is null."""
+    numbers = {"value": value, "low": low, "high": high}
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def _concatenate(outcomes: Sequence[Outcome]) -> Outcome:
+    """The rows of several outcomes, one after the other."""
+    return Outcome(
+        list(chain.from_iterable(outcome.references for outcome in outcomes)),
+        list(chain.from_iterable(outcome.predictions for outcome in outcomes)),
+        list(chain.from_iterable(outcome.probabilities for outcome in outcomes)),
+    )
+
+
+def _average(standing: Iterable[tuple[Entry, Sequence[Metric]]]) -> float | None:
+    """The mean of the first metric of each, higher being better."""
+    numbers = [
+        (entry[chosen[0].name]["value"] or 0.0) * (1 if chosen[0].higher_is_better else -1)
+        for entry, chosen in standing
+        if chosen and entry["rows"]
+    ]
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,0 +1,5 @@
+"""Encoder, architecture and heads as one model."""
+
+from polytask.modeling.model import MultiTaskModel
+
+__all__ = ["MultiTaskModel"]

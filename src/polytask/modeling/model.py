@@ -1,0 +1,79 @@
+"""The model: an architecture over an encoder, and a head per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from polytask.core.batch import Batch
+from polytask.core.errors import RecipeError
+from polytask.core.partition import Partition, find_partition
+from polytask.sharing import Architecture
+from polytask.tasks import Head, Task
+
+
+class MultiTaskModel(nn.Module):
+    """``sharing(encoder)`` and heads; tasks that name the same head share one.
+
+    :param sharing: Gives every task the features of its rows.
+    :param tasks: Fitted tasks by name, T of them.
+    :raises RecipeError: If tasks that share a head do not have the same labels.
+    """
+
+    def __init__(self, sharing: Architecture, tasks: Mapping[str, Task]) -> None:
+        super().__init__()
+        self.sharing = sharing
+        self.tasks = dict(tasks)
+        self.heads = nn.ModuleDict()
+        owners: dict[str, Task] = {}
+        for name, task in tasks.items():
+            owner = owners.setdefault(task.head_key, task)
+            if owner is task:
+                self.heads[task.head_key] = self._new_head(task)
+            elif owner.head_shape != task.head_shape:
+                raise RecipeError(
+                    [
+                        f"tasks.{name}.head: cannot share head {task.head_key!r} with task "
+                        f"{owner.name!r}: {task.head_shape} here, {owner.head_shape} there. "
+                        "Give both the same options and labels."
+                    ]
+                )
+
+    def _new_head(self, task: Task) -> Head:
+        encoder = self.sharing.encoder_of(task.name)
+        head = task.head(encoder.width)
+        head.bind(encoder)
+        return head
+
+    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Scores of every task for its rows.
+
+        :param inputs: Collated inputs of B rows.
+        :param rows: For each task wanted, the rows it reads, ascending.
+        """
+        features = self.sharing(inputs, rows)
+        return {task: self.heads[self.tasks[task].head_key](features[task]) for task in rows}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
+        rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
+        scores = self(batch.inputs, rows)
+        return {
+            task: self.tasks[task].loss(scores[task], batch.targets[task].values) for task in rows
+        }
+
+    def trainable(self) -> dict[str, Parameter]:
+        """The parameters that training changes, tied ones once, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def partition(self, batch: Batch) -> Partition:
+        """Which trainable parameters each task's loss reaches.
+
+        :param batch: Rows with a label for every task.
+        """
+        with torch.random.fork_rng():
+            return find_partition(self.losses(batch), self.trainable())

@@ -1,0 +1,87 @@
+"""What pydantic found wrong, placed in the recipe: one mistake for each thing that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from polytask.recipe.json_schema import JsonSchema, properties_at
+from polytask.recipe.mistakes import Keys, Mistake, closest, holds
+from polytask.recipe.wording import wording
+
+_UNWRITTEN = ("part", "[key]")
+"""Steps of a location that are neither in the recipe nor branches of a union."""
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One of pydantic's errors.
+
+    :param keys: The way to the value that is wrong, or to the key that is missing.
+    :param branch: Whether the value is wrong only as one of several things that it could be.
+    """
+
+    keys: Keys
+    branch: bool
+    error: ErrorDetails
+
+    @property
+    def kind(self) -> str:
+        """Pydantic's name for what is wrong."""
+        return self.error["type"]
+
+
+def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator[Mistake]:
+    """The mistakes behind pydantic's errors, wrong references left out.
+
+    :param recipe: What was validated, as plain data.
+    :param schema: The JSON Schema of recipes.
+    """
+    errors = error.errors(include_url=False)
+    findings = [_place(one, recipe) for one in errors if one["type"] != "references"]
+    misspelt = {
+        (*finding.keys[:-1], closest(finding.keys[-1], options))
+        for finding in findings
+        if finding.kind == "extra_forbidden"
+        for options in [properties_at(schema, recipe, finding.keys[:-1])]
+    }
+    groups: dict[Keys, list[_Finding]] = {}
+    for finding in findings:
+        echo = finding.kind == "missing" and finding.keys in misspelt
+        if not echo and not _is_outdone(finding, findings):
+            groups.setdefault(finding.keys, []).append(finding)
+    for keys, group in groups.items():
+        options = properties_at(schema, recipe, keys[:-1])
+        text = wording([finding.error for finding in group], options)
+        yield Mistake(keys[:-1] if group[0].kind == "missing" else keys, text)
+
+
+def _place(error: ErrorDetails, recipe: Any) -> _Finding:
+    """Follow the location of an error into the recipe."""
+    location, last = error["loc"], error["loc"][:0]
+    if error["type"] == "missing":
+        location, last = location[:-1], location[-1:]
+    keys: list[str | int] = []
+    value, branch = recipe, False
+    for step in location:
+        if holds(value, step):
+            keys.append(step)
+            value = value[step]
+        else:
+            branch = branch or step not in _UNWRITTEN
+    if error["type"] == "unknown_kind" and holds(value, "kind"):
+        last = ("kind",)
+    return _Finding((*keys, *last), branch, error)
+
+
+def _is_outdone(finding: _Finding, others: Sequence[_Finding]) -> bool:
+    """Whether another branch of the same union fits better, being wrong only further inside."""
+    depth = len(finding.keys)
+    return finding.branch and any(
+        other.branch and len(other.keys) > depth and other.keys[:depth] == finding.keys
+        for other in others
+    )

@@ -1,0 +1,63 @@
+"""The JSON Schema of recipes: for editors, and to know what may be written where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polytask.recipe.mistakes import Keys, holds
+from polytask.recipe.schema import Recipe
+
+JsonSchema = Mapping[str, Any]
+
+
+def json_schema() -> dict[str, Any]:
+    """Everything a recipe can say, with all parts that are registered now, their options and defaults.
+
+    https://json-schema.org/draft/2020-12/schema
+    """
+    dialect = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "polytask recipe",
+    }
+    return {**Recipe.model_json_schema(), **dialect}
+
+
+def properties_at(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, JsonSchema]:
+    """What may be written in one mapping of a recipe.
+
+    :param recipe: The recipe as plain data; the kinds it names decide which options there are.
+    :param keys: The way to the mapping.
+    :return: The schema of each of its keys.
+    """
+    value, nodes = recipe, list(_variants(schema, schema, recipe))
+    for key in keys:
+        value = value[key] if holds(value, key) else None
+        inside = [child for node in nodes for child in _children(node, key)]
+        nodes = [node for child in inside for node in _variants(child, schema, value)]
+    return {name: child for node in nodes for name, child in node.get("properties", {}).items()}
+
+
+def _variants(node: JsonSchema, root: JsonSchema, value: Any) -> Iterator[JsonSchema]:
+    """The plain schemas behind references and unions, of the kind that the value names."""
+    if "$ref" in node:
+        node = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    if "anyOf" in node:
+        for option in node["anyOf"]:
+            yield from _variants(option, root, value)
+        return
+    kind = node.get("properties", {}).get("kind", {}).get("const")
+    chosen = value.get("kind") if isinstance(value, Mapping) else value
+    if kind is None or kind == chosen:
+        yield node
+
+
+def _children(node: JsonSchema, key: str | int) -> Iterator[JsonSchema]:
+    """The schemas of one item of a mapping or list."""
+    if key in node.get("properties", {}):
+        yield node["properties"][key]
+        return
+    yield from node.get("patternProperties", {}).values()
+    for rest in ("items", "additionalProperties"):
+        if isinstance(node.get(rest), Mapping):
+            yield node[rest]

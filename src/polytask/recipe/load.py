@@ -1,0 +1,88 @@
+"""From a file to a recipe, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from polytask.core.errors import RecipeError
+from polytask.recipe import yaml
+from polytask.recipe.explain import explain
+from polytask.recipe.json_schema import json_schema
+from polytask.recipe.mistakes import Keys, Mistake, hint, listing
+from polytask.recipe.override import override
+from polytask.recipe.references import wrong_references
+from polytask.recipe.schema import Recipe
+from polytask.recipe.wording import shown
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and validate a recipe.
+
+    The name defaults to that of the file. ``data_root`` becomes absolute, so that the recipe means
+    the same wherever it is written to: it is relative to the folder of the file, or that folder.
+
+    :param overrides: Changes as ``path.to.key=value``, the value in YAML.
+    :raises RecipeError: With every mistake, each as ``file:line: path.to.key: what is wrong``.
+    """
+    document = _read(path)
+    for assignment in overrides:
+        document = override(document, assignment)
+    if not isinstance(document.value, dict):
+        expected = "expected a mapping with the keys data, encoder and tasks"
+        raise RecipeError([f"{path}: found {shown(document.value)}, {expected}."])
+    defaults = {"name": re.sub(r"[^\w-]+", "-", path.stem).lstrip("-")}
+    value = {**defaults, **document.value}
+    root = value.get("data_root")
+    if root is None or isinstance(root, str):
+        value["data_root"] = str((path.parent / Path(root or "").expanduser()).resolve())
+    return _validate(replace(document, value=value))
+
+
+def dump(recipe: Recipe) -> str:
+    """The whole recipe as YAML, with all defaults; ``load`` reads back an equal one."""
+    return yaml.dump(recipe.model_dump(mode="json", by_alias=True))
+
+
+def _read(path: Path) -> yaml.Document:
+    """A recipe file as plain data."""
+    try:
+        return yaml.read(path)
+    except FileNotFoundError:
+        found = sorted(file.name for file in path.parent.glob("*.y*ml"))
+        raise RecipeError(
+            [f"{path}: no such file.{hint(path.name, found) or listing(found)}"]
+        ) from None
+    except OSError as error:
+        raise RecipeError([f"{path}: cannot be read: {error.strerror}."]) from None
+
+
+def _validate(document: yaml.Document) -> Recipe:
+    """The recipe that a document describes.
+
+    :raises RecipeError: With every mistake, in the order of the file.
+    """
+    mistakes = [*document.mistakes, *wrong_references(document.value)]
+    try:
+        recipe = Recipe.model_validate(document.value)
+    except ValidationError as error:
+        mistakes += explain(error, document.value, json_schema())
+    if mistakes:
+        raise RecipeError(_in_order(mistakes, document.origins))
+    return recipe
+
+
+def _in_order(mistakes: Iterable[Mistake], origins: Mapping[Keys, str]) -> list[str]:
+    """Mistakes with the place each was written at, or the nearest place around it."""
+    places = {keys: place for place, keys in enumerate(origins)}
+
+    def nearest(mistake: Mistake) -> Keys:
+        prefixes = (mistake.keys[:end] for end in range(len(mistake.keys), 0, -1))
+        return next((keys for keys in prefixes if keys in origins), ())
+
+    ordered = sorted(mistakes, key=lambda mistake: places[nearest(mistake)])
+    return [f"{origins[nearest(mistake)]}: {mistake}" for mistake in ordered]

@@ -1,0 +1,55 @@
+"""What is wrong with a recipe, and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Keys: TypeAlias = tuple[str | int, ...]
+"""The way to a value: keys of mappings and positions in lists."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong.
+
+    :param keys: The way to the value that is wrong.
+    :param text: What was found, what is expected, what to do.
+    """
+
+    keys: Keys
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.keys))}: {self.text}" if self.keys else self.text
+
+
+def holds(value: Any, key: str | int) -> bool:
+    """Whether a mapping has a key, or a list a position."""
+    if isinstance(value, list):
+        return isinstance(key, int) and key < len(value)
+    return isinstance(value, Mapping) and key in value
+
+
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is most like another, if any is."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` if one of the known names is close, else nothing."""
+    near = closest(name, known)
+    return f" Did you mean {near!r}?" if near else ""
+
+
+def listing(known: Iterable[str]) -> str:
+    """`` Known: x, y.``, or nothing if nothing is."""
+    names = ", ".join(known)
+    return f" Known: {names}." if names else ""
+
+
+def unknown(what: str, name: object, known: Sequence[str]) -> str:
+    """The message for a name that names nothing."""
+    return f"no {what} called {name!r}.{hint(name, known) or listing(known)}"

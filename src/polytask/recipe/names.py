@@ -1,0 +1,52 @@
+"""Names that people choose: of sources, tasks and recipes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from torch import nn
+
+_NAME = re.compile(r"\w[\w-]*")
+
+
+def _checked(name: str) -> str:
+    """A name that can be a file name and part of a parameter's name."""
+    if not _NAME.fullmatch(name):
+        raise PydanticCustomError(
+            "name",
+            "{m}",
+            {
+                "m": f"found {name!r}, expected a name of letters, digits, '_' and '-', "
+                "because it becomes a file name."
+            },
+        )
+    return name
+
+
+def _free(name: str) -> str:
+    """A name that a PyTorch module dictionary takes: no method of it, such as ``type``."""
+    if hasattr(nn.ModuleDict(), name):
+        raise PydanticCustomError(
+            "name",
+            "{m}",
+            {"m": f"PyTorch keeps the name {name!r} for itself. Choose another, as {name}_task."},
+        )
+    return name
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[\p{L}\p{N}_][\p{L}\p{N}_-]*$"})
+Name: TypeAlias = Annotated[str, AfterValidator(_checked), _SCHEMA]
+TaskName: TypeAlias = Annotated[str, AfterValidator(_checked), AfterValidator(_free), _SCHEMA]
+Texts: TypeAlias = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+]
+"""One text, or a list of them."""

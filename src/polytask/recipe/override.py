@@ -1,0 +1,50 @@
+"""Changes to a recipe from the command line: ``path.to.key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from polytask.core.errors import RecipeError
+from polytask.recipe import yaml
+from polytask.recipe.mistakes import Keys, holds
+
+
+def override(document: yaml.Document, assignment: str) -> yaml.Document:
+    """The document with one value changed; mappings on the way to it are made where missing.
+
+    :param assignment: ``path.to.key=value``, the value in YAML. A position in a list is written as
+        a number; the one after the last adds to the list.
+    :raises RecipeError: If the assignment cannot be understood.
+    """
+    path, equals, text = assignment.partition("=")
+    origin = f"--set {assignment}"
+    if not equals or not all(path.split(".")):
+        raise RecipeError([f"{origin}: expected path.to.key=value, such as training.epochs=3."])
+    value = yaml.parse(text, origin).value
+    keys, changed = _assign(document.value, path.split("."), value, origin)
+    kept = {place: at for place, at in document.origins.items() if place[: len(keys)] != keys}
+    return replace(document, value=changed, origins={**kept, keys: origin})
+
+
+def _assign(target: Any, path: list[str], value: Any, origin: str) -> tuple[Keys, Any]:
+    """The way to the changed value, and the changed target."""
+    if not path:
+        return (), value
+    key: str | int = _position(target, path[0], origin) if isinstance(target, list) else path[0]
+    if isinstance(target, str):
+        target = {"kind": target}
+    inner = target[key] if holds(target, key) else None
+    keys, changed = _assign(inner, path[1:], value, origin)
+    if isinstance(key, int):
+        return (key, *keys), [*target[:key], changed, *target[key + 1 :]]
+    mapping = target if isinstance(target, Mapping) else {}
+    return (key, *keys), {**mapping, key: changed}
+
+
+def _position(items: list[Any], key: str, origin: str) -> int:
+    """The position that a key names in a list; the end counts."""
+    if key.isascii() and key.isdigit() and int(key) <= len(items):
+        return int(key)
+    raise RecipeError([f"{origin}: found {key!r} in a list, expected 0 to {len(items)}."])

@@ -1,0 +1,138 @@
+"""What the sections of a recipe say about each other.
+
+Looked at in plain data, before or after validation, so that these mistakes are reported together
+with all others; what is not of the expected shape is passed over here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from polytask.core.errors import PolytaskError
+from polytask.core.registry import Registry
+from polytask.data.text import text_steps
+from polytask.recipe.mistakes import Keys, Mistake, unknown
+from polytask.tasks import metrics, tasks
+
+Plain = Mapping[str, Any]
+
+
+def fill_references(values: Any) -> Any:
+    """Let tasks that do not say where their rows come from read the only data there are."""
+    if not isinstance(values, Mapping) or len(sources := list(_mapping(values, "data"))) != 1:
+        return values
+    filled = {
+        name: {"from": sources, **task} if isinstance(task, Mapping) else task
+        for name, task in _mapping(values, "tasks").items()
+    }
+    return {**values, "tasks": filled} if filled else values
+
+
+def wrong_references(values: Any) -> list[Mistake]:
+    """Every name that names nothing, and all sections that do not fit together."""
+    if not isinstance(values, Mapping):
+        return []
+    sections = {name: task for name, task in _mapping(values, "tasks").items() if _is_plain(task)}
+    checks = (_wrong_sources, _wrong_pools, _wrong_metrics, _wrong_selection, _lost_words)
+    return [mistake for check in checks for mistake in check(values, sections)]
+
+
+def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Tasks that read data there are not."""
+    known = list(_mapping(values, "data"))
+    for name, task in sections.items():
+        yield from _unknown_names(("tasks", name, "from"), task.get("from"), "data", known)
+
+
+def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Pools of tasks that are not there, or that are called like a task."""
+    known = list(_mapping(values, "tasks"))
+    for name, pool in _mapping(values, "pooled").items():
+        if _is_plain(pool):
+            yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
+        if name in known:
+            yield Mistake(("pooled", name), "a task has this name. Choose another.")
+
+
+def _wrong_metrics(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Metrics that do not measure what their task predicts."""
+    for name, task in sections.items():
+        form = _form(task)
+        for index, chosen in enumerate(_items(task.get("metrics"))):
+            metric = _part(metrics, chosen)
+            if metric is not None and not metric.measures(form):
+                fitting = [kind for kind in metrics.kinds() if metrics.part(kind).measures(form)]
+                text = f"measures {' or '.join(metric.forms)}, but the task predicts {form}."
+                known = f" Choose from: {', '.join(fitting)}."
+                yield Mistake(("tasks", name, "metrics", index), text + known)
+
+
+def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """A model selected by a score that there will not be."""
+    keys, select = ("training", "select"), _mapping(values, "training").get("select", "average")
+    if not isinstance(select, str) or select == "average":
+        return
+    name, dot, metric = select.rpartition(".")
+    if not dot:
+        text = f"found {select!r}, expected average, or TASK.METRIC such as TASK.accuracy."
+        yield Mistake(keys, text)
+    elif name not in sections:
+        yield Mistake(keys, unknown("task", name, list(sections)))
+    elif (known := _metric_names(sections[name])) and metric not in known:
+        yield Mistake(keys, unknown(f"metric of task {name}", metric, known))
+
+
+def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Text steps that drop words which a task labels one by one."""
+    tagging = [name for name, task in sections.items() if _form(task) == "tags"]
+    for index, chosen in enumerate(_items(values.get("text"))):
+        step = _part(text_steps, chosen)
+        if tagging and step is not None and not step.keeps_words:
+            text = f"drops words, but every word has a label in {', '.join(tagging)}. Remove it."
+            yield Mistake(("text", index), text)
+
+
+def _unknown_names(keys: Keys, value: Any, what: str, known: Sequence[str]) -> Iterator[Mistake]:
+    """One mistake for each name, of one or of a list of them, that is not known."""
+    if isinstance(value, str):
+        value, places = [value], [keys]
+    else:
+        value = _items(value)
+        places = [(*keys, index) for index in range(len(value))]
+    for name, place in zip(value, places, strict=True):
+        if isinstance(name, str) and known and name not in known:
+            yield Mistake(place, unknown(what, name, known))
+
+
+def _metric_names(task: Plain) -> list[str]:
+    """The names of the scores of a task, if the recipe lists its metrics and all are valid."""
+    try:
+        return [metrics.build(chosen, ()).name for chosen in _items(task.get("metrics"))]
+    except (PolytaskError, ValueError):
+        return []  # reported where the metric is validated
+
+
+def _form(task: Plain) -> str:
+    """The form of what a task predicts, empty if its kind is not known."""
+    part = _part(tasks, task)
+    return part.form if part else ""
+
+
+def _part(registry: Registry[Any], chosen: Any) -> Any:
+    """The class of a chosen part, None if there is none of that kind."""
+    kind = chosen.get("kind") if isinstance(chosen, Mapping) else chosen
+    return registry.part(kind) if kind in registry.kinds() else None
+
+
+def _mapping(values: Plain, key: str) -> Plain:
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, Mapping)

@@ -1,0 +1,29 @@
+"""All registries by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from polytask.balancing import balancers
+from polytask.core.registry import Registry
+from polytask.data.mixing import mixtures
+from polytask.data.sources import sources
+from polytask.data.text import text_steps
+from polytask.encoders import encoders
+from polytask.sharing import architectures
+from polytask.tasks import metrics, tasks
+
+REGISTRIES: Mapping[str, Registry[Any]] = MappingProxyType(
+    {
+        "sources": sources,
+        "text_steps": text_steps,
+        "encoders": encoders,
+        "architectures": architectures,
+        "tasks": tasks,
+        "metrics": metrics,
+        "mixtures": mixtures,
+        "balancers": balancers,
+    }
+)

@@ -1,0 +1,138 @@
+"""The recipe: a whole experiment as one typed, validated value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from polytask.balancing import balancers
+from polytask.core.registry import Options
+from polytask.data.mixing import mixtures
+from polytask.data.sources import sources
+from polytask.data.splits import SplitOptions
+from polytask.data.text import text_steps
+from polytask.encoders import encoders
+from polytask.evaluation.options import EvaluationOptions
+from polytask.recipe.names import Name, TaskName, Texts
+from polytask.recipe.parts import Part, Section
+from polytask.recipe.references import fill_references, wrong_references
+from polytask.sharing import architectures
+from polytask.tasks import metrics, tasks
+from polytask.training.options import TrainingOptions
+
+SourcePart: TypeAlias = Annotated[Options, Part(sources)]
+TextPart: TypeAlias = Annotated[Options, Part(text_steps)]
+EncoderPart: TypeAlias = Annotated[Options, Part(encoders)]
+SharingPart: TypeAlias = Annotated[Options, Part(architectures)]
+TaskPart: TypeAlias = Annotated[Options, Part(tasks)]
+MetricPart: TypeAlias = Annotated[Options, Part(metrics)]
+MixingPart: TypeAlias = Annotated[Options, Part(mixtures)]
+BalancingPart: TypeAlias = Annotated[Options, Part(balancers)]
+
+_CONFIG = ConfigDict(extra="forbid", frozen=True)
+
+
+def _default(value: str | Mapping[str, Any]) -> Any:
+    """A default as it would be written in a recipe."""
+    return Field(default=value, validate_default=True)
+
+
+class SourceSection(Section):
+    """One entry of ``data``: a source and how it is split."""
+
+    part: SourcePart
+    split: SplitOptions | None = Field(
+        default=None, description="How to split rows that come unsplit."
+    )
+
+
+class TaskSection(Section):
+    """One entry of ``tasks``: a task, where its rows come from and how it is measured."""
+
+    part: TaskPart
+    sources: Texts = Field(
+        alias="from", description="Names of its data; may be left out if there is only one."
+    )
+    columns: Texts = Field(
+        default=("text",), alias="input", description="Columns the encoder reads; two for a pair."
+    )
+    limit: PositiveInt | None = Field(default=None, description="Most training rows; None for all.")
+    metrics: tuple[MetricPart, ...] | None = Field(
+        default=None,
+        description="What is measured; the first one selects. None: what suits the task.",
+    )
+
+
+class PooledSection(BaseModel):
+    """One entry of ``pooled``: a metric over the joined predictions of several tasks."""
+
+    model_config = _CONFIG
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    metric: MetricPart
+
+
+class CompareOptions(BaseModel):
+    """What ``polytask compare`` compares."""
+
+    model_config = _CONFIG
+    strategies: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=("linear", "single", "joint"), description="Ways of training that are compared."
+    )
+    seeds: PositiveInt = Field(
+        default=5, description="Paired repetitions; counted on from training.seed."
+    )
+
+
+class Recipe(BaseModel):
+    """Everything needed to repeat an experiment."""
+
+    model_config = _CONFIG
+    name: Name = Field(
+        default="experiment", description="What to call it; by default, as its file."
+    )
+    data_root: str | None = Field(
+        default=None, description="Folder of relative data paths; by default, that of the recipe."
+    )
+    data: Annotated[Mapping[Name, SourceSection], Field(min_length=1)]
+    drop_leaks: bool = Field(
+        default=False, description="Remove training rows that occur in the test set."
+    )
+    text: tuple[TextPart, ...] = Field(
+        default=(), description="Steps that every text goes through, in order."
+    )
+    encoder: EncoderPart
+    sharing: SharingPart = _default("hard")
+    tasks: Annotated[Mapping[TaskName, TaskSection], Field(min_length=1)]
+    pooled: Mapping[Name, PooledSection] = {}
+    mixing: MixingPart = _default("proportional")
+    balancing: BalancingPart = _default("equal")
+    training: TrainingOptions = _default({})
+    evaluation: EvaluationOptions = _default({})
+    compare: CompareOptions = _default({})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        return fill_references(values)
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        mistakes = wrong_references(self.model_dump(mode="json", by_alias=True))
+        if mistakes:
+            text = "\n".join(map(str, mistakes))
+            raise PydanticCustomError("references", "{m}", {"m": text})
+        return self
+
+    def search(self, folder: Path = Path()) -> tuple[Path, ...]:
+        """The folders in which relative data paths are looked up, first match wins.
+
+        :param folder: The folder of the recipe.
+        :return: ``data_root`` or the folder, then the folder named by ``POLYTASK_DATA``, if set.
+        """
+        root = folder / Path(self.data_root or "").expanduser()
+        return tuple(Path(place) for place in (root, os.environ.get("POLYTASK_DATA")) if place)

@@ -1,0 +1,94 @@
+"""Pydantic's errors in plain words: what was found, what is expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from polytask.recipe.mistakes import hint, listing
+
+_EXPECTED = {
+    "string_type": "text",
+    "path_type": "a path",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "sequence_str": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "literal_error": "{expected}",
+    "greater_than": "a number greater than {gt:g}",
+    "greater_than_equal": "a number not less than {ge:g}",
+    "less_than": "a number less than {lt:g}",
+    "less_than_equal": "a number not greater than {le:g}",
+    "too_short": "{min_length} or more",
+    "too_long": "{max_length} or fewer",
+}
+_QUOTED = re.compile(r"'([^']*)'")
+_SHOWN = 60
+
+
+def wording(errors: Sequence[ErrorDetails], options: Mapping[str, Mapping[str, Any]]) -> str:
+    """The message for one wrong value.
+
+    :param errors: All that is wrong with it; several if it could be one of several things.
+    :param options: What else may be written in the mapping that holds it.
+    """
+    first = errors[0]
+    key = str(first["loc"][-1])
+    if first["type"] == "missing":
+        about = options.get(key, {}).get("description")
+        return f"key {key!r} is missing{f': {about}' if about else '.'}"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key.{hint(key, options) or listing(options)}"
+    if any(error["type"] not in _EXPECTED for error in errors):
+        return _message(next(error for error in errors if error["type"] not in _EXPECTED))
+    expected = " or ".join(dict.fromkeys(map(_expected, errors)))
+    return f"found {shown(first['input'])}, expected {expected}.{_advice(first, expected)}"
+
+
+def _expected(error: ErrorDetails) -> str:
+    return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
+
+
+def _message(error: ErrorDetails) -> str:
+    """A message of a validator of ours, or one of pydantic's without an entry above."""
+    raised = error.get("ctx", {}).get("error")
+    message = str(raised) if raised else error["msg"]
+    if not message.startswith("Input should "):
+        return message
+    expected = message.removeprefix("Input should ").removeprefix("be ")
+    return f"found {shown(error['input'])}, expected {expected}."
+
+
+def _advice(error: ErrorDetails, expected: str) -> str:
+    """What to do about it, where that can be guessed."""
+    if isinstance(error["input"], str):
+        return hint(error["input"], _QUOTED.findall(expected))
+    if "text" in expected and isinstance(error["input"], bool | int | float):
+        return " Put it in quotes if it is meant as text."
+    return ""
+
+
+def shown(value: Any) -> str:
+    """A value as people name it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,231 @@
+"""Strict YAML: one meaning per text, and the line of every value.
+
+PyYAML scans and parses; what a plain scalar means follows the core schema of YAML 1.2
+(https://yaml.org/spec/1.2.2/#103-core-schema) and not PyYAML's YAML 1.1:
+
+* ``1e-4``, ``1.e3`` and ``.5`` are numbers;
+* only ``true`` and ``false`` are booleans: ``no``, ``yes``, ``on`` and ``off`` are texts;
+* ``012`` is the number 12: write ``'012'`` where a text is meant, such as a label;
+* dates (``2024-01-31``) and clock times (``12:30``) are texts.
+
+Keys are always texts. Merge keys (``<<: *name``) are understood; keys given twice, tags, deep
+nests and aliases that expand to very many values are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from typing_extensions import override
+
+from polytask.core.errors import RecipeError
+from polytask.recipe.mistakes import Keys, Mistake
+
+_MAX_DEPTH = 32
+_MAX_VALUES = 100_000
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML text says, and where it says it.
+
+    :param value: Plain data: mappings, lists, texts, numbers, booleans, None.
+    :param origins: Where each value was written (``file:line``), in the order of the text.
+    :param mistakes: Flaws that do not hide the rest: keys given twice.
+    """
+
+    value: Any
+    origins: dict[Keys, str]
+    mistakes: list[Mistake]
+
+
+def parse(text: str, name: str) -> Document:
+    """Read one YAML document; an empty one is None.
+
+    :param name: What to call the text in messages, usually its path.
+    :raises RecipeError: If the text is not YAML of the kind described above.
+    """
+    reading = _Reading(name)
+    try:
+        _refuse_tags_and_deep_nests(text)
+        node = yaml.compose(text, _Loader)
+        value = None if node is None else reading.value(node, ())
+    except yaml.MarkedYAMLError as error:
+        raise RecipeError([_syntax_mistake(name, error)]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        found = f"character U+{error.character:04X} found, readable text expected."
+        raise RecipeError([f"{name}:{line}: {found}"]) from None
+    return Document(value, reading.origins, list(reading.mistakes.values()))
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file.
+
+    :raises RecipeError: If it is not UTF-8, or not YAML of the kind described above.
+    :raises OSError: If it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{content[error.start]:02x} found, UTF-8 expected"
+        raise RecipeError([f"{path}:{line}: {found}. Save the file as UTF-8."]) from None
+    return parse(text, str(path))
+
+
+def dump(value: Any) -> str:
+    """Plain data as YAML that ``parse`` reads back as it was."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's parser with the scalars of YAML 1.2."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that YAML 1.1 or 1.2 would read as something else; writes no aliases."""
+
+    @override
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern, _first in _SCALARS:
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_TAG + _kind, re.compile(rf"(?:{_pattern})\Z"), _first)
+_Loader.add_implicit_resolver(_TAG + "merge", re.compile(r"<<\Z"), ["<"])
+
+
+class _Flaw(yaml.MarkedYAMLError):
+    """Valid YAML that a recipe may not use."""
+
+    def __init__(self, problem: str, place: Any) -> None:
+        super().__init__(problem=problem, problem_mark=place.start_mark)
+
+
+class _Reading:
+    """Turns nodes into plain data, and remembers where each was written."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.origins: dict[Keys, str] = {}
+        self.mistakes: dict[int, Mistake] = {}  # by key node: an alias shows a node again
+        self.count = self.depth = 0
+
+    def value(self, node: yaml.Node, keys: Keys) -> Any:
+        """One value and everything inside it."""
+        self.count += 1
+        self.depth += 1
+        if self.count > _MAX_VALUES or self.depth > _MAX_DEPTH:
+            raise _Flaw("aliases expand to too many values, or contain themselves", node)
+        self.origins.setdefault(keys, self.origin(node))
+        value = self.content(node, keys)
+        self.depth -= 1
+        return value
+
+    def content(self, node: yaml.Node, keys: Keys) -> Any:
+        """What a node holds."""
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, keys)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
+        return _scalar(node)
+
+    def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
+        """A mapping; keys of its own win over merged ones."""
+        found: dict[str, Any] = {}
+        first: dict[str, yaml.Node] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Flaw("a list or mapping found as a key, a text expected", key)
+            if key.value in first:
+                lines = [node.start_mark.line + 1 for node in (first[key.value], key)]
+                mistake = Mistake(
+                    (*keys, key.value), "given twice, in lines {} and {}.".format(*lines)
+                )
+                self.mistakes.setdefault(id(key), mistake)
+                continue
+            first[key.value] = key
+            if key.tag != f"{_TAG}merge":
+                self.origins.setdefault((*keys, key.value), self.origin(key))
+                found[key.value] = self.value(item, (*keys, key.value))
+        for merged in _merged(node):
+            found = {**self.value(merged, keys), **found}
+        return found
+
+    def origin(self, node: yaml.Node) -> str:
+        """File and line of a node."""
+        return f"{self.name}:{node.start_mark.line + 1}"
+
+
+def _refuse_tags_and_deep_nests(text: str) -> None:
+    """Look at the events first, which takes no recursion."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise _Flaw(f"tag {tag!r} found; tags are not allowed", event)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth >= _MAX_DEPTH:
+            raise _Flaw(f"nested deeper than {_MAX_DEPTH} levels", event)
+
+
+def _merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
+    """The mappings that a mapping merges into itself, in order of precedence."""
+    for key, value in node.value:
+        if key.tag == f"{_TAG}merge":
+            for item in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(item, yaml.MappingNode):
+                    raise _Flaw("'<<' merges mappings; something else found", item)
+                yield item
+
+
+def _scalar(node: yaml.Node) -> str | int | float | bool | None:
+    """The meaning of a scalar, by the kind that its text matches."""
+    text: str = node.value
+    if node.tag == f"{_TAG}null":
+        return None
+    if node.tag == f"{_TAG}bool":
+        return text.lower() == "true"
+    if node.tag == f"{_TAG}int":
+        return _whole_number(node)
+    if node.tag == f"{_TAG}float":
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text
+
+
+def _whole_number(node: yaml.Node) -> int:
+    try:
+        return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
+    except ValueError:
+        raise _Flaw("a number of too many digits", node) from None
+
+
+def _syntax_mistake(name: str, error: yaml.MarkedYAMLError) -> str:
+    """A message of PyYAML in one line, with line and column."""
+    mark = error.problem_mark or error.context_mark
+    place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+    problem = " ".join(filter(None, (error.context, error.problem)))
+    hint = " Indent with spaces, not tabs." if r"'\t'" in problem else ""
+    return f"{place}: {'' if isinstance(error, _Flaw) else 'not valid YAML: '}{problem}.{hint}"

@@ -1,0 +1,167 @@
+"""The interface of a task: everything there is to know about what to predict from a row."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.features import Features
+from polytask.core.registry import Options, Registry
+from polytask.tasks.labels import did_you_mean
+from polytask.tasks.metrics.base import Metric, metrics
+
+Floats = npt.NDArray[np.float64]
+
+
+class Head(nn.Module, ABC):
+    """Features of b rows -> scores of a task."""
+
+    @abstractmethod
+    def forward(self, features: Features) -> Any:
+        """Return scores: a tensor with b rows, or a dict of such tensors."""
+
+    def bind(self, encoder: nn.Module) -> None:
+        """Tie parameters to those of the encoder; called once, when both exist."""
+
+
+class Task(ABC):
+    """What to predict from a row: target, head, loss, decoding, metrics.
+
+    Three forms of a label: the ``reference`` is what people read and metrics compare (a label, a
+    number, a list of tags); the ``target`` is its numeric form; ``values`` are collated targets.
+
+    :param name: Name of the task in the recipe.
+    :param target: Column, or columns, of the label.
+    :param head: Tasks that write the same name here share one head; another task's name shares
+        that task's head. A head of its own by default.
+    """
+
+    form: ClassVar[str] = ""
+    """The form of its references, which decides what metrics can measure it; empty: any."""
+
+    def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
+        self.name = name
+        self.target_column = target
+        self.head_name = head
+
+    @property
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        """What is measured when the recipe does not say; the first one selects checkpoints."""
+        return ()
+
+    @abstractmethod
+    def reference(self, row: Row) -> Any | None:
+        """The label of a row as people read it, or None where it is missing.
+
+        :raises DataError: If the column is absent or its value is of the wrong kind.
+        """
+
+    @abstractmethod
+    def fit(self, references: Iterable[Any]) -> None:
+        """Learn the label set and such from the references of the training rows (None left out)."""
+
+    @abstractmethod
+    def encode(self, reference: Any, inputs: Inputs) -> Any | None:
+        """The target of one row: a number or nested lists of numbers.
+
+        :param inputs: The row as prepared by the encoder, for tasks whose target depends on it.
+        :return: None if the reference cannot be learned from (a label never seen in training).
+        """
+
+    @abstractmethod
+    def collate(self, targets: Sequence[Any]) -> Any:
+        """Stack b targets into a tensor, or a dict of tensors, padded where they differ in length."""
+
+    @abstractmethod
+    def head(self, width: int) -> Head:
+        """A new head for features of that width; call after ``fit`` or ``restore``."""
+
+    @abstractmethod
+    def loss(self, scores: Any, values: Any) -> Tensor:
+        """The mean loss over the labels of b rows; a scalar with a graph."""
+
+    @abstractmethod
+    def decode(self, scores: Any) -> list[Any]:
+        """The best prediction for each of b rows, in the form of a reference."""
+
+    def probabilities(self, scores: Any) -> list[Floats] | None:
+        """Probabilities of the labels of each row, C or (W, C), where the task has them."""
+        return None
+
+    def complete(self, prediction: Any, reference: Any) -> Any:
+        """A prediction of the size of its reference, where the encoder cut off part of the row."""
+        return prediction
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The label set, in the order of the scores; empty for tasks without one."""
+        return ()
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What ``fit`` learned, as JSON."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Undo ``state``."""
+
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """The predictions in the format of the official scorers; one label per line by default.
+
+        :param fields: The input fields of the rows, for formats that repeat the words.
+        """
+        return [str(prediction) for prediction in predictions]
+
+    @property
+    def head_key(self) -> str:
+        """Tasks with equal keys share one head."""
+        return self.head_name or self.name
+
+    @property
+    def head_shape(self) -> dict[str, Any]:
+        """What tasks must agree on to share one head; call after ``fit`` or ``restore``."""
+        return {"kind": type(self).__name__.lower(), "labels": list(self.labels)}
+
+    def build_metrics(self, chosen: Sequence[Options | str | dict[str, Any]] = ()) -> list[Metric]:
+        """The metrics a recipe chose, or the default ones; call after ``fit`` or ``restore``.
+
+        :raises RecipeError: If a metric does not measure what this task predicts.
+        """
+        built = [metrics.build(one, self.labels) for one in chosen or self.default_metrics]
+        misfits = [metric for metric in built if not metric.measures(self.form)]
+        if misfits:
+            fitting = [kind for kind in metrics.kinds() if metrics.part(kind).measures(self.form)]
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}.metrics: {metric.name} measures "
+                    f"{' or '.join(metric.forms)}, but the task predicts {self.form}. "
+                    f"Choose from: {', '.join(fitting)}."
+                    for metric in misfits
+                ]
+            )
+        return built
+
+    def _column(self, row: Row) -> Any | None:
+        """The value of the target column, or None where it is missing (null, not a number)."""
+        if self.target_column not in row:
+            columns = [name for name in row if not name.startswith("_")]
+            hint = did_you_mean(self.target_column, columns)
+            raise DataError(
+                f"task {self.name}: no column {self.target_column!r}.{hint} "
+                f"Columns: {', '.join(columns)}."
+            )
+        value = row[self.target_column]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+
+tasks: Registry[Task] = Registry("task", Task)

@@ -1,0 +1,79 @@
+"""One label per row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Inputs, Row
+from polytask.tasks.base import Floats, tasks
+from polytask.tasks.labels import balanced_weights
+from polytask.tasks.sentence import LabelTask, Share
+
+
+@final
+@tasks.register("classification")
+class Classification(LabelTask):
+    """One label per row out of a fixed set, by softmax and cross-entropy.
+
+    A missing value (null, empty text, not a number) is a row without this label. Weighted losses
+    are divided by the number of rows, not by the sum of the weights, so that the mean over two
+    batches is the mean over their rows.
+
+    :param label_smoothing: Share of the probability spread over all labels. Szegedy et al., CVPR
+        2016, section 7.
+    """
+
+    form = "label"
+
+    def __init__(self, name: str, /, *, label_smoothing: Share = 0.0, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.label_smoothing = label_smoothing
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("accuracy", "f1", "precision", "recall")
+
+    @override
+    def reference(self, row: Row) -> str | None:
+        value = self._column(row)
+        return None if value is None or value == "" else self._label(value)
+
+    @override
+    def fit(self, references: Iterable[str]) -> None:
+        self._weigh(balanced_weights(self._learn(Counter(references))))
+
+    @override
+    def encode(self, reference: str, inputs: Inputs) -> int | None:
+        return self._index.get(reference)
+
+    @override
+    def collate(self, targets: Sequence[int]) -> Tensor:
+        return torch.tensor(targets, dtype=torch.long)
+
+    @override
+    def loss(self, scores: Tensor, values: Tensor) -> Tensor:
+        losses_b = functional.cross_entropy(
+            scores.float(),
+            values,
+            self._weights_like(scores),
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return losses_b.mean()
+
+    @override
+    def decode(self, scores: Tensor) -> list[str]:
+        labels = self.labels
+        return [labels[best] for best in scores.argmax(-1).tolist()]
+
+    @override
+    def probabilities(self, scores: Tensor) -> list[Floats]:
+        return list(scores.detach().double().softmax(-1).cpu().numpy())

@@ -1,0 +1,152 @@
+"""Heads that several task types use: one vector per row, or one per word."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from polytask.core.errors import RecipeError
+from polytask.core.features import Features
+from polytask.tasks.base import Head
+
+Pool: TypeAlias = Literal["mean", "first", "attention"]
+"""How the tokens of a row become one vector."""
+
+TAGS, KEPT = "tags_bWC", "kept_bW"
+"""What a ``WordHead`` returns: scores of every word, and which words the encoder kept."""
+
+
+class SentenceHead(Head):
+    """Pools the tokens of a row and scores the result: scores_bC.
+
+    :param width: D of the features.
+    :param outputs: Number of scores, C.
+    :param pool: How tokens become one vector.
+    :param dropout: Share of the features dropped in training.
+    :param hidden: Width of a hidden layer, or None for a linear head.
+    """
+
+    def __init__(
+        self, width: int, outputs: int, pool: Pool, dropout: float, hidden: int | None
+    ) -> None:
+        super().__init__()
+        self.pool = _POOLS[pool](width)
+        self.scorer = _scorer(width, outputs, dropout, hidden)
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        scores_bC: Tensor = self.scorer(self.pool(features))
+        return scores_bC
+
+
+class WordHead(Head):
+    """Scores the first token of every word: ``{tags_bWC, kept_bW}``.
+
+    Devlin et al., "BERT", NAACL 2019, section 5.3: the first sub-token stands for its word.
+    https://doi.org/10.18653/v1/N19-1423
+
+    :param task: Name of the task, for messages.
+    :param width: D of the features.
+    :param outputs: Number of tags, C.
+    :param dropout: Share of the features dropped in training.
+    :param hidden: Width of a hidden layer, or None for a linear head.
+    """
+
+    def __init__(
+        self, task: str, width: int, outputs: int, dropout: float, hidden: int | None
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.scorer = _scorer(width, outputs, dropout, hidden)
+
+    @override
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        if features.words_BW is None:
+            raise no_words(self.task)
+        kept_bW = features.words_BW >= 0
+        index_bW1 = features.words_BW.clamp(min=0).unsqueeze(-1)
+        index_bWD = index_bW1.expand(-1, -1, features.tokens_BLD.shape[-1])
+        # Not take_along_dim: its export is fixed to one number of rows.
+        words_bWD = features.tokens_BLD.gather(1, index_bWD)
+        return {TAGS: self.scorer(words_bWD), KEPT: kept_bW}
+
+
+def no_words(task: str) -> RecipeError:
+    """The error for a task about words on rows without words."""
+    return RecipeError(
+        [
+            f"tasks.{task}: labels words, but the encoder gives one vector per text, or the text is "
+            "not split into words. Choose an encoder that keeps words (cnn, bilstm, transformer, "
+            "huggingface) and an input column of lists of words, or a text step that splits it."
+        ]
+    )
+
+
+class MeanPool(nn.Module):
+    """The mean of the real tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        return features.mean_BD
+
+
+class FirstPool(nn.Module):
+    """The first token, ``[CLS]`` in encoders that have one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        return features.first_BD
+
+
+class AttentionPool(nn.Module):
+    """The tokens weighted by a learned query.
+
+    Yang et al., "Hierarchical Attention Networks", NAACL 2016, equations 5 to 7.
+    https://doi.org/10.18653/v1/N16-1174
+
+    :param width: D of the features.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(width, width)
+        self.query = nn.Linear(width, 1, bias=False)
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        scores_BL1 = self.query(torch.tanh(self.key(features.tokens_BLD))).float()
+        mask_BL1 = features.mask_BL.unsqueeze(-1)
+        # The lowest finite score, not -inf: a row without tokens must not become NaN.
+        lowest = torch.finfo(scores_BL1.dtype).min
+        weights_BL1 = scores_BL1.masked_fill(~mask_BL1, lowest).softmax(1) * mask_BL1
+        pooled_BD: Tensor = (weights_BL1.to(features.tokens_BLD.dtype) * features.tokens_BLD).sum(1)
+        return pooled_BD
+
+
+_POOLS: dict[Pool, type[MeanPool] | type[FirstPool] | type[AttentionPool]] = {
+    "mean": MeanPool,
+    "first": FirstPool,
+    "attention": AttentionPool,
+}
+
+
+def _scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
+    """Dropout and a linear layer, with a hidden layer between them if asked for."""
+    if hidden is None:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(width, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, outputs),
+    )

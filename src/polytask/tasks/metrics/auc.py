@@ -1,0 +1,81 @@
+"""Area under the receiver operating characteristic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+from polytask.tasks.metrics.base import Floats, Metric, metrics
+
+
+class Ranking(NamedTuple):
+    """N rows in the order of their scores for one label."""
+
+    order_N: npt.NDArray[np.int64]
+    """Rows by rising score."""
+    level_N: npt.NDArray[np.int64]
+    """Position of the score of each of them among the distinct scores."""
+    positive_N: npt.NDArray[np.bool_]
+    """Whether each of them carries the label."""
+
+
+@final
+@metrics.register("auc")
+class AUC(Metric):
+    """The chance that a row with a label scores higher than a row without it; half for ties.
+
+    Of two labels, the second is the positive one. Of more, and of label sets, it is the mean over
+    the labels (one against the rest) for which it is defined: those on some rows, not on all.
+    Hanley and McNeil, Radiology 1982. https://doi.org/10.1148/radiology.143.1.7063747
+    """
+
+    forms = ("label", "labels")
+    needs_probabilities = True
+
+    @property
+    @override
+    def name(self) -> str:
+        return "auc"
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> list[Ranking]:
+        scores_NC = np.stack(probabilities)
+        binary = len(self.label_set) == 2 and isinstance(references[0], str)
+        positives = [1] if binary else range(len(self.label_set))
+        return [
+            _rank(scores_NC[:, place], _carries(references, self.label_set[place]))
+            for place in positives
+        ]
+
+    @override
+    def value(self, evidence: list[Ranking], weights_N: Floats) -> float:
+        areas = np.array([_area(ranking, weights_N) for ranking in evidence])
+        defined = areas[~np.isnan(areas)]
+        return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _carries(references: Sequence[Any], label: str) -> npt.NDArray[np.bool_]:
+    """Whether each row carries a label."""
+    return np.array([one == label if isinstance(one, str) else label in one for one in references])
+
+
+def _rank(scores_N: Floats, positive_N: npt.NDArray[np.bool_]) -> Ranking:
+    order_N = np.argsort(scores_N, kind="stable")
+    rises_N = np.diff(scores_N[order_N], prepend=scores_N[order_N[:1]]) > 0
+    return Ranking(order_N, np.cumsum(rises_N), positive_N[order_N])
+
+
+def _area(ranking: Ranking, weights_N: Floats) -> float:
+    """The Mann-Whitney statistic of weighted rows, as a share of all pairs; nan without pairs."""
+    ordered_N = weights_N[ranking.order_N]
+    positive_K = np.bincount(ranking.level_N, ordered_N * ranking.positive_N)
+    negative_K = np.bincount(ranking.level_N, ordered_N) - positive_K
+    pairs = positive_K.sum() * negative_K.sum()
+    below_K = np.cumsum(negative_K) - negative_K / 2
+    return float(positive_K @ below_K / pairs) if pairs > 0 else float("nan")

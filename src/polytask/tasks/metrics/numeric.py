@@ -1,0 +1,121 @@
+"""How far predicted numbers are from their references, and how well they move together."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+from polytask.tasks.metrics.base import Floats, Metric, metrics
+
+_CONSTANT = 1e-13
+"""A deviation this small beside the mean is rounding, not spread; scipy warns below it."""
+
+
+class Numbers(NamedTuple):
+    """References and predictions of N rows."""
+
+    actual_N: Floats
+    predicted_N: Floats
+
+
+class _NumberMetric(Metric, ABC):
+    """A metric of two numbers per row."""
+
+    forms = ("number",)
+
+    @property
+    @override
+    def name(self) -> str:
+        return type(self).__name__.lower()
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Any:
+        return Numbers(np.array(references, np.float64), np.array(predictions, np.float64))
+
+
+@final
+@metrics.register("rmse")
+class RMSE(_NumberMetric):
+    """The root of the mean squared error; lower is better."""
+
+    higher_is_better = False
+
+    @override
+    def value(self, evidence: Numbers, weights_N: Floats) -> float:
+        squares_N = (evidence.predicted_N - evidence.actual_N) ** 2
+        return float(np.sqrt(np.average(squares_N, weights=weights_N)))
+
+
+@final
+@metrics.register("mae")
+class MAE(_NumberMetric):
+    """The mean absolute error; lower is better."""
+
+    higher_is_better = False
+
+    @override
+    def value(self, evidence: Numbers, weights_N: Floats) -> float:
+        distances_N = np.abs(evidence.predicted_N - evidence.actual_N)
+        return float(np.average(distances_N, weights=weights_N))
+
+
+@final
+@metrics.register("pearson")
+class Pearson(_NumberMetric):
+    """Linear correlation of predictions and references; undefined if either is constant."""
+
+    @override
+    def value(self, evidence: Numbers, weights_N: Floats) -> float:
+        return _correlation(evidence.actual_N, evidence.predicted_N, weights_N)
+
+
+class Levels(NamedTuple):
+    """Positions of N numbers among their distinct values, of references and predictions."""
+
+    actual_N: npt.NDArray[np.int64]
+    predicted_N: npt.NDArray[np.int64]
+
+
+@final
+@metrics.register("spearman")
+class Spearman(_NumberMetric):
+    """Correlation of the ranks of predictions and references; ties share their mean rank."""
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Levels:
+        return Levels(
+            np.unique(references, return_inverse=True)[1],
+            np.unique(predictions, return_inverse=True)[1],
+        )
+
+    @override
+    def value(self, evidence: Levels, weights_N: Floats) -> float:
+        actual_N, predicted_N = (_ranks(levels_N, weights_N) for levels_N in evidence)
+        return _correlation(actual_N, predicted_N, weights_N)
+
+
+def _ranks(levels_N: npt.NDArray[np.int64], weights_N: Floats) -> Floats:
+    """Mean ranks from 1, when every row is there ``weights_N`` times."""
+    size_K = np.bincount(levels_N, weights_N)
+    ranks_K: Floats = np.cumsum(size_K) - (size_K - 1) / 2
+    return ranks_K[levels_N]
+
+
+def _correlation(x_N: Floats, y_N: Floats, weights_N: Floats) -> float:
+    """Pearson's coefficient of weighted rows; nan if either is constant."""
+    shares_N = weights_N / weights_N.sum()
+    x_mean, y_mean = shares_N @ x_N, shares_N @ y_N
+    x_N, y_N = x_N - x_mean, y_N - y_mean
+    x_spread, y_spread = np.sqrt(shares_N @ x_N**2), np.sqrt(shares_N @ y_N**2)
+    if x_spread <= _CONSTANT * abs(x_mean) or y_spread <= _CONSTANT * abs(y_mean):
+        return float("nan")
+    return float(np.clip(shares_N @ (x_N * y_N) / (x_spread * y_spread), -1, 1))

@@ -1,0 +1,82 @@
+"""Precision, recall and F1 of spans: a span is right if its label and both its ends are.
+
+Equal to seqeval in its default mode, which follows the CoNLL evaluation script (Tjong Kim Sang and
+Buchholz, CoNLL 2000), and read for BMES and its other spellings as well.
+https://aclanthology.org/W00-0726
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, ClassVar, final
+
+from typing_extensions import override
+
+from polytask.tasks.metrics import counting
+from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.counting import Average, Counts, Rate
+from polytask.tasks.spans import read_spans
+
+
+class _SpanScore(Metric, ABC):
+    """A rate of spans, over all of them, averaged over their labels, or of one label.
+
+    :param average: ``micro`` counts all spans together, ``macro`` is the mean over the labels
+        among references or predictions, ``weighted`` is a mean by number of references.
+    :param label: The one label of spans to measure, instead of an average.
+    """
+
+    forms = ("tags",)
+    rate: ClassVar[Rate]
+
+    def __init__(
+        self, labels: Sequence[str], /, *, average: Average = "micro", label: str | None = None
+    ) -> None:
+        super().__init__(labels)
+        self.average: Average = average
+        self.label = label
+
+    @property
+    @override
+    def name(self) -> str:
+        name = f"span_{self.rate}"
+        if self.label is not None:
+            return f"{name}_{self.label}"
+        return name if self.average == "micro" else f"{self.average}_{name}"
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Counts:
+        rows = [map(read_spans, column) for column in (references, predictions)]
+        return counting.count_items(rows[0], rows[1], attrgetter("label"))
+
+    @override
+    def value(self, evidence: Counts, weights_N: Floats) -> float:
+        return counting.score(self.rate, evidence.total(weights_N), self.average, self.label)
+
+
+@final
+@metrics.register("span_precision")
+class SpanPrecision(_SpanScore):
+    """The share of predicted spans that are right."""
+
+    rate = "precision"
+
+
+@final
+@metrics.register("span_recall")
+class SpanRecall(_SpanScore):
+    """The share of reference spans that were predicted."""
+
+    rate = "recall"
+
+
+@final
+@metrics.register("span_f1")
+class SpanF1(_SpanScore):
+    """The harmonic mean of the precision and the recall of spans."""
+
+    rate = "f1"

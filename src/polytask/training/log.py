@@ -1,0 +1,132 @@
+"""The record of a training: ``metrics.jsonl``, the console, and trackers, fed with the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from polytask.core.errors import RunError
+from polytask.core.files import atomic_writer
+from polytask.training.progress import Progress
+from polytask.training.trackers import Tracker
+
+_MOST_TASKS = 6
+
+
+class TrainingLog:
+    """Takes in the record of every step and validation; a context manager.
+
+    :param path: The ``metrics.jsonl`` to append to.
+    :param start: Step of the checkpoint that training goes on from: later records are dropped, so
+        that the file ends up as if there had been no interruption. 0 for a new training.
+    :param console: Where progress goes; standard error by default, nowhere if it is quiet.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        start: int = 0,
+        console: Console | None = None,
+        trackers: Sequence[Tracker] = (),
+    ) -> None:
+        _drop_records_after(path, start)
+        self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)
+        self._progress = Progress(console or Console(stderr=True))
+        self._trackers = trackers
+
+    def __enter__(self) -> TrainingLog:
+        self._progress.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.close()
+        self._file.close()
+        for tracker in self._trackers:
+            tracker.close()
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """Record a step.
+
+        :param record: ``step``, ``share`` of the training that is over, ``losses`` by task,
+            ``learning_rate``, ``tokens``, ``padded``, ``seconds``; anything else is kept, too.
+            ``tokens_per_second`` is added.
+        """
+        pace = record["tokens"] / max(record["seconds"], 1e-9)
+        self._write({**record, "tokens_per_second": round(pace, 1)})
+        self._progress.update(record)
+
+    def validation(self, record: Mapping[str, Any]) -> None:
+        """Record a validation, and print a line about it.
+
+        :param record: ``step``; ``validation``: task to metric to score; ``selection``: the score
+            that picks the best model, or None; ``best``: whether it is the best so far.
+        """
+        self._write(record)
+        self._progress.say(_validation_line(record))
+
+    def message(self, text: str) -> None:
+        """Tell the user something."""
+        self._progress.say(text)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._file.write(_to_json(record) + "\n")
+        for tracker in self._trackers:
+            tracker.write(record)
+
+
+def _to_json(record: Mapping[str, Any]) -> str:
+    """One line of JSON, which has no nan and no infinity; they become null."""
+    try:
+        return json.dumps(record, allow_nan=False, ensure_ascii=False)
+    except ValueError:
+        return json.dumps(_finite(record), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _drop_records_after(path: Path, step: int) -> None:
+    """Rewrite the file without the records after a step; a half-written last one goes, too."""
+    kept = list(_records_until(path, step)) if step and path.is_file() else []
+    with atomic_writer(path) as file:
+        file.writelines(kept)
+
+
+def _records_until(path: Path, step: int) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                if json.loads(line)["step"] <= step:
+                    yield line
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(
+                    f"{path}:{number}: not a record of a training: {error!r}. Delete that line."
+                ) from error
+
+
+def _validation_line(record: Mapping[str, Any]) -> str:
+    """The first metric of each task if they are few, else of the best and the worst one."""
+    firsts = {
+        task: next(iter(scores.items())) for task, scores in record["validation"].items() if scores
+    }
+    names = sorted(firsts, key=lambda task: firsts[task][1])
+    shown = [*firsts] if len(firsts) <= _MOST_TASKS else [names[0], names[-1]]
+    parts = [f"{task} {firsts[task][0]} {firsts[task][1]:.4f}" for task in shown]
+    if len(firsts) > _MOST_TASKS:
+        parts = [f"{len(firsts)} tasks from " + " to ".join(parts)]
+    if record["selection"] is not None:
+        parts.append(f"selection {record['selection']:.4f}")
+    mark = " (best so far)" if record["best"] else ""
+    return f"validation after step {record['step']}: " + "  ".join(parts) + mark

@@ -1,0 +1,77 @@
+"""The training loop: one for all, single-task and multi-task, any source, encoder and method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+
+from polytask.core.batch import Batch
+from polytask.core.errors import InterruptedTrainingError
+from polytask.core.tensors import write_tensors
+from polytask.training.log import TrainingLog
+from polytask.training.session import Session
+from polytask.training.signals import StopSignals
+
+
+def train(session: Session, console: Console | None = None) -> None:
+    """Train until the budget is used up, patience runs out or every task has stopped.
+
+    :param console: Where progress goes; standard error by default.
+    :raises InterruptedTrainingError: If a signal asked to stop; a checkpoint has been written.
+    :raises TrainingError: If a loss is not finite and the policy is to stop.
+    """
+    budget = session.budget
+    with StopSignals() as stop, session.open_log(console) as log:
+        for batches in _steps(session):
+            rate = session.schedule.apply(session.optimiser, budget.share)
+            result = session.stepper.step(batches)
+            record = budget.advance(result, rate)
+            session.observe(record)
+            log.step(record)
+            if budget.validation_due:
+                _validate(session, log)
+            if budget.finished or session.enough:
+                break
+            if stop.requested:
+                session.save()
+                raise InterruptedTrainingError(
+                    f"stopped by {stop.received} after step {budget.step}; everything is saved in "
+                    f"{session.run.path}. Go on with the same command and --resume."
+                )
+            if budget.checkpoint_due:
+                session.save()
+    session.save()
+
+
+def _steps(session: Session) -> Iterator[list[Batch]]:
+    """The batches of each step; those whose tasks have all stopped are passed over."""
+    batches: list[Batch] = []
+    for batch in _active(session, session.loader):
+        batches.append(batch)
+        if len(batches) == session.options.accumulate:
+            yield batches
+            batches = []
+
+
+def _active(session: Session, batches: Iterable[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        active = batch.without(session.selection.stopped_tasks)
+        if active.targets:
+            yield active
+
+
+def _validate(session: Session, log: TrainingLog) -> None:
+    """Score the validation rows, keep the model if it is the best, stop tasks that had enough."""
+    scores = session.validate()
+    session.budget.validations += 1
+    before = session.selection.stopped_tasks
+    best = session.selection.update(scores) if scores["tasks"] else True
+    if best:
+        write_tensors(session.run.model / "model.safetensors", session.model.state_dict())
+    log.validation(session.validation_record(scores, best=best))
+    stopped = session.selection.stopped_tasks
+    if stopped != before:
+        log.message(f"stopped alone: {', '.join(sorted(stopped - before))}")
+        session.loader.close(stopped)
+    session.budget.pause()

@@ -1,0 +1,99 @@
+"""AdamW over the parameters of a model and of its balancer, grouped by rate and decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import AdamW, Optimizer
+
+from polytask.core.encoder import Encoder
+from polytask.modeling import MultiTaskModel
+from polytask.training.options import OptimiserOptions
+
+_NORMS = (nn.LayerNorm, nn.RMSNorm)
+_FUSED_DEVICES = {"cpu", "cuda"}
+
+
+def build_optimiser(model: MultiTaskModel, balancer: nn.Module, options: OptimiserOptions) -> AdamW:
+    """AdamW with a group for each rate and decay, in the order of the parameters.
+
+    Norms, biases and other vectors do not decay, nor do the parameters of the balancer. Encoders
+    have the rate of the recipe, lower by ``layer_decay`` for each layer further down; everything
+    else has the rate of the heads. Frozen parameters are left out, tied ones taken once.
+
+    The rates set here are peak rates; each group remembers its own as ``initial_lr``.
+    """
+    head_rate = options.head_learning_rate or options.learning_rate
+    rates = _encoder_rates(model, options)
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for parameter, decays in _trainable(model):
+        rate = rates.get(parameter, head_rate)
+        decay = options.weight_decay if decays else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    param_groups = [_group(rate, decay, params) for (rate, decay), params in groups.items()]
+    learned = [parameter for parameter in balancer.parameters() if parameter.requires_grad]
+    if learned:
+        param_groups.append(_group(head_rate, 0.0, learned))
+    every = [parameter for group in param_groups for parameter in group["params"]]
+    optimiser = AdamW(
+        param_groups,
+        lr=options.learning_rate,
+        betas=options.betas,
+        eps=options.epsilon,
+        fused=all(map(_suits_fused_kernel, every)),
+    )
+    optimiser.register_step_pre_hook(_make_gradients_contiguous)
+    return optimiser
+
+
+def _group(rate: float, decay: float, parameters: list[Parameter]) -> dict[str, Any]:
+    return {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[Parameter, bool]]:
+    """Every trainable parameter once, in order, and whether it decays."""
+    seen: set[Parameter] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                is_vector = parameter.ndim < 2 or name.endswith("bias")
+                yield parameter, not (is_vector or isinstance(module, _NORMS))
+
+
+def _encoder_rates(model: MultiTaskModel, options: OptimiserOptions) -> dict[Parameter, float]:
+    encoders = {model.sharing.encoder_of(task): None for task in model.tasks}
+    return {
+        parameter: options.learning_rate * options.layer_decay**depth
+        for encoder in encoders
+        for parameter, depth in _depths(encoder)
+    }
+
+
+def _depths(encoder: Encoder) -> Iterator[tuple[Parameter, int]]:
+    """How many layers lie above each parameter; what is registered before them lies below all."""
+    depth_of = {
+        parameter: depth
+        for depth, layer in enumerate(reversed(encoder.layers))
+        for parameter in layer.parameters()
+    }
+    outside = len(encoder.layers)
+    for parameter in encoder.parameters():
+        if parameter in depth_of:
+            outside = 0
+        yield parameter, depth_of.get(parameter, outside)
+
+
+def _suits_fused_kernel(parameter: Parameter) -> bool:
+    return parameter.device.type in _FUSED_DEVICES and parameter.is_contiguous()
+
+
+def _make_gradients_contiguous(optimiser: Optimizer, *_: Any) -> None:
+    """The fused CPU kernel walks through memory and ignores strides, so there must be none."""
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.contiguous()

@@ -1,0 +1,54 @@
+"""Learning rates as a pure function of progress, so there is no state to save.
+
+The curves are those of ``transformers.optimization``, which makes runs comparable: the rate rises
+in a straight line from zero, then falls to zero in a straight line or half a cosine.
+Cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5. https://arxiv.org/abs/1608.03983
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.optim import Optimizer
+
+Kind = Literal["linear", "cosine", "constant"]
+
+
+def factor(share: float, warmup: float, kind: Kind) -> float:
+    """The share of the peak rate.
+
+    :param share: Share of the training that is over, 0 to 1.
+    :param warmup: Share of the training in which the rate rises, 0 to 1.
+    """
+    if share < warmup:
+        return share / warmup
+    progress = (share - warmup) / (1.0 - warmup) if warmup < 1.0 else 1.0
+    if kind == "linear":
+        return 1.0 - progress
+    if kind == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Sets the rates of an optimiser whose groups hold their peak as ``initial_lr``.
+
+    :param warmup: Share of the training in which the rate rises, 0 to 1.
+    """
+
+    kind: Kind
+    warmup: float
+
+    def apply(self, optimiser: Optimizer, share: float) -> float:
+        """Set the rate of every group.
+
+        :param share: Share of the training that is over, 0 to 1.
+        :return: The rate of groups without one of their own, as the recipe has it.
+        """
+        now = factor(share, self.warmup, self.kind)
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * now
+        return float(optimiser.defaults["lr"]) * now

@@ -1,0 +1,161 @@
+"""Everything one training holds, and how it is saved and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rich.console import Console
+
+from polytask.balancing import Balancer
+from polytask.core.batch import Batch
+from polytask.core.run_folder import RunFolder
+from polytask.data.loader import Loader
+from polytask.data.pools import Collation
+from polytask.evaluation.predict import Predictor
+from polytask.modeling import MultiTaskModel
+from polytask.training.budget import Budget
+from polytask.training.checkpoint import Checkpoints
+from polytask.training.log import TrainingLog
+from polytask.training.optimiser import build_optimiser
+from polytask.training.options import TrainingOptions
+from polytask.training.precision import Precision, select_device
+from polytask.training.randomness import random_state, restore_random_state
+from polytask.training.schedule import Schedule
+from polytask.training.selection import Criterion, Scores, Selection
+from polytask.training.step import Stepper
+from polytask.training.trackers import build_trackers
+
+_EVALUATION_FACTOR = 4
+"""Batches without gradients may be this much larger."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained, on what, and how it is judged.
+
+    :param collation: How rows become tensors, for evaluation.
+    :param probe: Rows with a label for every task; shows which parameters each task reaches.
+    :param validate: Scores the validation rows; empty scores if there are none.
+    """
+
+    model: MultiTaskModel
+    balancer: Balancer
+    loader: Loader
+    collation: Collation
+    probe: Batch
+    validate: Callable[[Predictor], Scores]
+    criterion: Criterion
+
+
+class Session:
+    """One training: its parts on their device, optimiser, progress, selection, checkpoints, log."""
+
+    def __init__(self, parts: Parts, options: TrainingOptions, run: RunFolder) -> None:
+        self.options, self.run = options, run
+        self.loader = parts.loader
+        self.device = select_device(options.device)
+        self.precision = Precision.choose(options.precision, self.device)
+        self.model = parts.model.to(self.device).train()
+        self.balancer = parts.balancer.to(self.device)
+        self.partition = self.model.partition(parts.probe.to(self.device))
+        self.optimiser = build_optimiser(self.model, self.balancer, options)
+        self.schedule = Schedule(options.schedule, options.warmup)
+        self.budget = Budget(options, parts.loader.epoch_draws)
+        self.selection = Selection(parts.criterion, options.patience, options.task_patience)
+        self._collation, self._validate = parts.collation, parts.validate
+        self._checkpoints = Checkpoints(run.checkpoints, keep=options.keep)
+        if options.compile:
+            self.model.sharing.compile(dynamic=True)
+
+    def validate(self) -> Scores:
+        """Score the validation rows with the model as it is."""
+        return self._validate(self.predictor)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Runs the model over rows."""
+        tokens = _EVALUATION_FACTOR * self.options.batch_tokens
+        return Predictor(self.model, self._collation, self.device, tokens, self.precision.autocast)
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        """Does the updates."""
+        return Stepper(
+            self.model, self.balancer, self.partition, self.optimiser, self.precision.autocast,
+            self.precision.scaler, self.device, self.options.clip, self.options.not_finite,
+        )  # fmt: skip
+
+    @property
+    def enough(self) -> bool:
+        """Whether patience has run out, or every task has stopped alone."""
+        return self.selection.finished or len(self.selection.stopped_tasks) == len(self.model.tasks)
+
+    def observe(self, record: Mapping[str, Any]) -> None:
+        """Tell the parts that adapt what a step did."""
+        self.loader.mixture.observe(record)
+        names = list(self.model.tasks)
+        by_position = {names.index(task): loss for task, loss in record["losses"].items()}
+        self.balancer.observe({**record, "epoch": int(record["epoch"]), "losses": by_position})
+
+    def validation_record(self, scores: Scores, *, best: bool) -> dict[str, Any]:
+        """The record of a validation."""
+        values = {
+            task: {name: m["value"] for name, m in entry.items() if name != "rows"}
+            for section in ("tasks", "pooled")
+            for task, entry in scores[section].items()
+        }
+        selection = self.selection.criterion.value(scores) if values else None
+        record = {"step": self.budget.step, "epoch": round(self.budget.epoch, 4)}
+        return {**record, "validation": values, "selection": selection, "best": best}
+
+    def open_log(self, console: Console | None = None) -> TrainingLog:
+        """The log of this training, going on after the step that was resumed from."""
+        start = self.budget.step
+        trackers = build_trackers(self.options.trackers, self.run.path, start)
+        return TrainingLog(self.run.metrics, start, console, trackers)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self._checkpoints.save(self.budget.step, {**self._modules(), **self._counters()})
+        self.budget.saved()
+
+    def resume(self) -> bool:
+        """Go back to the newest verified checkpoint; False if there is none.
+
+        :raises RunError: If all are damaged, or the settings have changed.
+        """
+        names = [*self._stateful, *self._counters()]
+        found = self._checkpoints.load(names)
+        if found is None:
+            return False
+        for name, part in self._stateful.items():
+            part.load_state_dict(found.state[name])
+        self.loader.restore(found.state["loader"])
+        self.selection.restore(found.state["selection"])
+        self.budget.restore(found.state["budget"])
+        self.loader.close(self.selection.stopped_tasks)
+        restore_random_state(found.state["random"])
+        return True
+
+    @property
+    def _stateful(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "balancer": self.balancer,
+            "scaler": self.precision.scaler,
+        }
+
+    def _modules(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._stateful.items()}
+
+    def _counters(self) -> dict[str, Any]:
+        return {
+            "loader": self.loader.state(),
+            "selection": self.selection.state(),
+            "budget": self.budget.state(),
+            "random": random_state(),
+        }

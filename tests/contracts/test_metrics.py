@@ -1,0 +1,150 @@
+"""What every registered metric promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from polytask.tasks import Metric, metrics, tasks
+
+LABELS = ("no", "yes", "1")
+TAGS = ("O", "B-x", "I-x", "B-y", "I-y")
+OPTIONS: dict[str, dict[str, Any]] = {"mean_f1": {"labels": ["no", 1]}}
+
+label = st.sampled_from(LABELS)
+label_list = st.lists(label, unique=True, max_size=3).map(sorted)
+number = st.integers(-3, 3).map(float)
+
+
+@st.composite
+def tag_pair(draw: st.DrawFn) -> tuple[list[str], list[str]]:
+    size = draw(st.integers(1, 5))
+    row = st.lists(st.sampled_from(TAGS), min_size=size, max_size=size)
+    return draw(row), draw(row)
+
+
+PAIRS: dict[str, st.SearchStrategy[Any]] = {
+    "label": st.tuples(label, label),
+    "labels": st.tuples(label_list, label_list),
+    "number": st.tuples(number, number),
+    "tags": tag_pair(),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one form, how often each counts, and probabilities of the labels."""
+
+    references: list[Any]
+    predictions: list[Any]
+    probabilities: list[Any]
+    weights: list[int]
+
+    def repeated(self) -> Rows:
+        places = [place for place, count in enumerate(self.weights) for _ in range(count)]
+        return self.at(places)
+
+    def at(self, places: list[int]) -> Rows:
+        columns = (self.references, self.predictions, self.probabilities, self.weights)
+        return Rows(*([column[place] for place in places] for column in columns))
+
+    def score(self, metric: Metric) -> float:
+        return metric(self.references, self.predictions, self.probabilities)
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, form: str) -> Rows:
+    pairs = draw(st.lists(PAIRS[form], min_size=1, max_size=12))
+    size = len(pairs)
+    chances = st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 1.0])] * len(LABELS)).map(np.array)
+    probabilities = draw(st.lists(chances, min_size=size, max_size=size))
+    weights = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size).filter(any))
+    references, predictions = (list(column) for column in zip(*pairs, strict=True))
+    return Rows(references, predictions, probabilities, weights)
+
+
+def build(kind: str, form: str) -> Metric:
+    return metrics.build(
+        {"kind": kind, **OPTIONS.get(kind, {})}, TAGS if form == "tags" else LABELS
+    )
+
+
+CASES = [(kind, form) for kind in metrics.kinds() for form in metrics.part(kind).forms]
+every_case = pytest.mark.parametrize(("kind", "form"), CASES)
+few = settings(max_examples=15, deadline=None)
+
+
+def test_every_metric_says_what_it_measures_in_words_that_tasks_use() -> None:
+    assert {kind for kind, _ in CASES} == set(metrics.kinds())
+    assert {form for _, form in CASES} == {tasks.part(kind).form for kind in tasks.kinds()}
+
+
+@every_case
+def test_it_has_a_name_of_its_own(kind: str, form: str) -> None:
+    name = build(kind, form).name
+    assert kind in name
+    assert name.isidentifier()
+    others = [build(*case).name for case in CASES if case[0] != kind]
+    assert name not in others
+
+
+@every_case
+@few
+@given(data=st.data())
+def test_a_row_that_counts_twice_is_two_rows(kind: str, form: str, data: st.DataObject) -> None:
+    metric = build(kind, form)
+    rows = data.draw(rows_of(form))
+    evidence = metric.evidence(rows.references, rows.predictions, rows.probabilities)
+    weighted = metric.value(evidence, np.array(rows.weights, dtype=np.float64))
+    assert weighted == pytest.approx(rows.repeated().score(metric), nan_ok=True)
+
+
+@every_case
+@few
+@given(data=st.data())
+def test_the_order_of_rows_does_not_matter(kind: str, form: str, data: st.DataObject) -> None:
+    metric = build(kind, form)
+    rows = data.draw(rows_of(form))
+    shuffled = rows.at(data.draw(st.permutations(range(len(rows.references)))))
+    assert rows.score(metric) == pytest.approx(shuffled.score(metric), nan_ok=True)
+
+
+@every_case
+@few
+@given(data=st.data())
+def test_nothing_is_better_than_the_references(kind: str, form: str, data: st.DataObject) -> None:
+    metric = build(kind, form)
+    rows = data.draw(rows_of(form))
+    if metric.needs_probabilities:
+        best = 1.0
+    else:
+        best = Rows(rows.references, rows.references, rows.probabilities, rows.weights).score(
+            metric
+        )
+    value = rows.score(metric)
+    if not math.isnan(value) and not math.isnan(best):
+        assert value <= best + 1e-12 if metric.higher_is_better else value >= best
+
+
+@every_case
+def test_perfect_predictions_score_one_or_no_error(kind: str, form: str) -> None:
+    references: list[Any] = {
+        "label": ["no", "yes", "1", "1"],
+        "labels": [["no"], ["yes", "1"], []],
+        "number": [1.0, 2.0, 4.0],
+        "tags": [["B-x", "I-x", "O"], ["B-y"]],
+    }[form]
+    sure = (
+        [np.array([float(name in one) for name in LABELS]) for one in references]
+        if (form in ("label", "labels"))
+        else []
+    )
+    metric = build(kind, form)
+    assert metric(references, references, sure) == pytest.approx(
+        1 if metric.higher_is_better else 0
+    )
