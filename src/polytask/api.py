@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from polytask.core.batch import Row
     from polytask.core.run_folder import RunFolder
     from polytask.recipe import Recipe
@@ -30,30 +32,39 @@ def load_recipe(path: PathLike, overrides: Sequence[str] = ()) -> Recipe:
     return load(Path(path), overrides)
 
 
-def train(recipe: RecipeLike, run: PathLike | None = None, *, resume: bool = False) -> RunFolder:
-    """Train a recipe into a run folder.
+def train(
+    recipe: RecipeLike,
+    run: PathLike | None = None,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunFolder:
+    """Train a recipe into a run folder, and score the best model on what is held out.
 
     :param run: The folder; ``runs/NAME`` by default.
     :param resume: Go on with the training that the folder holds, if it holds one.
+    :param console: Where progress goes; standard error by default.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
     """
-    from polytask.build.training import train
+    from polytask.build import training
 
     loaded = _recipe(recipe)
-    return train(loaded, Path(run or RUNS / loaded.name), resume=resume)
+    folder = Path(run or RUNS / loaded.name)
+    return training.train(loaded, folder, resume=resume, console=console)
 
 
-def evaluate(run: PathLike, split: str = "test") -> dict[str, Any]:
+def evaluate(run: PathLike, split: str | None = None) -> dict[str, Any]:
     """Score a run; writes ``scores.json`` and ``predictions/`` into it.
 
-    :param split: ``test``, ``validation`` or ``train``.
+    :param split: ``test``, ``validation`` or ``train``; by default test, or validation where there
+        is no test.
     :return: Scores by task, with confidence intervals.
     :raises PolytaskError: If the folder is no run, or its data is gone.
     """
-    from polytask.build.evaluation import evaluate
+    from polytask.build import evaluation
     from polytask.core.run_folder import RunFolder
 
-    return evaluate(RunFolder.open(Path(run)), split)
+    return evaluation.evaluate(RunFolder.open(Path(run)), split)
 
 
 def predict(run: PathLike, rows: PathLike | Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -63,24 +74,30 @@ def predict(run: PathLike, rows: PathLike | Sequence[Row]) -> Iterator[dict[str,
     :return: One record per row, in order: task to ``label`` and ``probabilities``.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
-    from polytask.build.prediction import predict
+    from polytask.build import prediction
     from polytask.core.run_folder import RunFolder
 
     source = Path(rows) if isinstance(rows, str | Path) else rows
-    return predict(RunFolder.open(Path(run)), source)
+    return prediction.predict(RunFolder.open(Path(run)), source)
 
 
-def compare(recipe: RecipeLike, run: PathLike | None = None) -> dict[str, Any]:
+def compare(
+    recipe: RecipeLike, run: PathLike | None = None, *, console: Console | None = None
+) -> dict[str, Any]:
     """Compare the strategies that a recipe names, over paired seeds.
 
     :param run: The folder; ``runs/NAME-compare`` by default. One that exists is gone on with.
+    :param console: Where progress goes; standard error by default.
     :return: The comparison, as it is kept in ``comparison.json``.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
     """
-    from polytask.analysis.compare import compare
+    from rich.console import Console
+
+    from polytask.analysis import compare as analysis
 
     loaded = _recipe(recipe)
-    return compare(loaded, Path(run or RUNS / f"{loaded.name}-compare"))
+    folder = Path(run or RUNS / f"{loaded.name}-compare")
+    return analysis.compare(loaded, folder, console or Console(stderr=True))
 
 
 def check(recipe: RecipeLike) -> list[str]:
@@ -89,9 +106,9 @@ def check(recipe: RecipeLike) -> list[str]:
     :return: All of them, each with file and line; empty if training can start.
     :raises RecipeError: If the recipe itself is not valid.
     """
-    from polytask.build.checking import check
+    from polytask.build import checking
 
-    return check(_recipe(recipe))
+    return checking.check(_recipe(recipe))
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

@@ -295,7 +295,9 @@ class Raw(nn.Module):
         return self.head(Features(tokens_BLD, mask_BL, words_BW))
 
 
-@every_example
+@pytest.mark.parametrize(
+    "example", [*PLAIN, CLASSIFICATION.with_options(pool="attention")], ids=str
+)
 def test_the_head_exports(example: Example) -> None:
     task, _ = fitted(example)
     model = Raw(new_head(task)).eval()

@@ -130,7 +130,9 @@ def test_nothing_intact_is_an_error_that_names_each(pair: Path, tmp_path: Path) 
     folder = shutil.copytree(pair, tmp_path / "copy")
     for step in ("step-00000001", "step-00000002"):
         flip(folder / step / "state.json", 5)
-    with pytest.raises(RunError, match=r"(?s)step-00000002.*step-00000001.*no checkpoint is intact"):
+    with pytest.raises(
+        RunError, match=r"(?s)step-00000002.*step-00000001.*no checkpoint is intact"
+    ):
         Checkpoints(folder).load()
 
 
@@ -173,6 +175,13 @@ def test_damaged_ones_of_a_later_step_go_when_training_has_gone_back(tmp_path: P
     assert_is(checkpoints.load(), 15)
 
 
+def test_later_ones_go_when_training_has_started_again_before_them(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (10, 20, 15):
+        checkpoints.save(step, state_of(step))
+    assert names(tmp_path) == ["latest", "step-00000010", "step-00000015"]
+
+
 def test_one_that_cannot_be_deleted_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +212,10 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(size: int, tmp_path: Pat
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, state_of(1))
     large = state_of(2) | {"large": torch.zeros(10_000)}
-    with files_limited_to(size), pytest.raises(RunError, match="step-00000002.*could not be saved"):
+    with (
+        files_limited_to(size),
+        pytest.raises(RunError, match=r"step-00000002.*could not be saved"),
+    ):
         checkpoints.save(2, large)
     assert names(tmp_path) == ["latest", "step-00000001"]
     assert_is(checkpoints.load(), 1)
@@ -212,12 +224,13 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(size: int, tmp_path: Pat
 CHILDREN = """
 import os, random, signal, sys, time, torch
 from pathlib import Path
-from polytask.training.checkpoint import Checkpoints
+from polytask.training.checkpoint import Checkpoints, verify
 
 folder = Path(sys.argv[1])
+os.fsync = lambda handle: None  # a process that dies takes nothing written with it
 
 def save(step, keep):
-    weight = torch.full((100_000,), float(step))
+    weight = torch.full((50_000,), float(step))
     state = {"model": {"weight": weight, "head": weight}, "sampler": {"step": step, "share": 0.1}}
     Checkpoints(folder, keep).save(step, state)
 
@@ -242,16 +255,18 @@ def save_and_crash_before(operation):
     sys.addaudithook(
         lambda event, _: os._exit(9) if event in watched and next(events, None) is None else None
     )
+    save(1, keep=1)
     save(2, keep=1)
 
-crashes, last = 0, 1
-while last == 1 or crashed:
+crashes, crashed = 0, True
+while crashed:
     save(1, keep=1)
     child = in_child(lambda: save_and_crash_before(crashes))
     crashed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     crashes += crashed
     last = step_of_whole_one()
-    Checkpoints(folder, keep=1).save(1, {}) if last == 2 and crashed else None
+    for path in folder.glob("step-*[0-9]"):
+        verify(path)
 print(crashes, last)
 """
 
@@ -322,46 +337,46 @@ def test_a_reader_beside_a_writer_always_finds_a_whole_one(tmp_path: Path) -> No
     assert len(set(steps)) > 3
 
 
-TRAINER = """
-import sys, torch
-from pathlib import Path
+TRAIN_AND_RESUME = """
+import torch._dynamo  # takes a second, and every optimiser does it
 from torch import nn
-from polytask.training.checkpoint import Checkpoints
 from polytask.training.randomness import random_state, restore_random_state, seed_everything
 
-checkpoints = Checkpoints(Path(sys.argv[1]))
-first, last, save_at = map(int, sys.argv[2:])
-seed_everything(1 if first == 0 else 99)
-model = nn.Sequential(
-    nn.Embedding(50, 16), nn.Flatten(), nn.Linear(64, 37), nn.LayerNorm(37), nn.Dropout(0.3),
-    nn.Linear(37, 3),
-)
-optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
-if first:
-    state = checkpoints.load(["model", "optimiser", "random"]).state
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    restore_random_state(state["random"])
-for step in range(first, last):
-    ids, labels = torch.randint(50, (8, 4)), torch.randint(3, (8,))
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = nn.functional.cross_entropy(model(ids).float(), labels)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    print(loss.item().hex())
-    if step + 1 == save_at:
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-        checkpoints.save(step + 1, state | {"random": random_state()})
+def train(first, last, save_at, pipe):
+    seed_everything(1 if first == 0 else 99)
+    model = nn.Sequential(
+        nn.Embedding(50, 16), nn.Flatten(), nn.Linear(64, 37), nn.LayerNorm(37), nn.Dropout(0.3),
+        nn.Linear(37, 3),
+    )
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
+    checkpoints = Checkpoints(folder)
+    if first:
+        state = checkpoints.load(["model", "optimiser", "random"]).state
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        restore_random_state(state["random"])
+    for step in range(first, last):
+        ids, labels = torch.randint(50, (8, 4)), torch.randint(3, (8,))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = nn.functional.cross_entropy(model(ids).float(), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        os.write(pipe, (loss.item().hex() + " ").encode())
+        if step + 1 == save_at:
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            checkpoints.save(save_at, state | {"random": random_state()})
+
+for arguments in ((0, 30, 13), (13, 30, 0)):
+    reader, writer = os.pipe()
+    os.waitpid(in_child(lambda: train(*arguments, writer)), 0)
+    os.close(writer)
+    print(open(reader).read())
 """
 
 
-def train(folder: Path, first: int, last: int, save_at: int) -> list[str]:
-    command = [sys.executable, "-c", TRAINER, folder, str(first), str(last), str(save_at)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-
-
-def test_a_training_in_a_new_process_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    whole = train(tmp_path, 0, 30, save_at=13)
-    assert len(set(whole)) == 30
-    assert train(tmp_path, 13, 30, save_at=0) == whole[13:]
+def test_a_training_goes_on_with_the_same_bits_in_another_process(tmp_path: Path) -> None:
+    whole, rest = run_children(TRAIN_AND_RESUME, tmp_path).splitlines()
+    losses = whole.split()
+    assert len(set(losses)) == 30
+    assert rest.split() == losses[13:]

@@ -39,7 +39,7 @@ def test_any_nest_comes_back(state: dict[str, Any]) -> None:
 
 
 def test_tensors_and_arrays_keep_their_kind() -> None:
-    state = {
+    state: dict[str, Any] = {
         "tensor": torch.tensor([1.5]),
         "zero": torch.tensor(3),
         "array": np.array([[1, 2]], dtype=np.uint32)[:, ::-1],

@@ -11,8 +11,11 @@ from hypothesis import given, settings, strategies as st
 
 from polytask.core.errors import RunError
 from polytask.core.sealed import (
-    find_sealed, remove_leftovers, remove_sealed, sealed_folder, verify_sealed,
-)  # fmt: skip
+    remove_leftovers,
+    remove_sealed,
+    sealed_folder,
+    verify_sealed,
+)
 
 
 def write(path: Path, text: str) -> None:
@@ -27,6 +30,18 @@ def test_files_and_facts_come_back(tmp_path: Path) -> None:
     assert verify_sealed(tmp_path / "x") == {"text": "one"}
     assert (tmp_path / "x" / "inner" / "a.txt").read_text(encoding="utf-8") == "one"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_everything_is_on_disk_before_it_is_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    write(tmp_path / "x", "one")
+    temporary = tmp_path / f".x.{os.getpid()}"
+    files = ["inner", "inner/a.txt", "b.txt", "manifest.json"]
+    assert set(synced[:-1]) == {str(temporary), *(str(temporary / name) for name in files)}
+    assert synced[-2:] == [str(temporary), str(tmp_path)]
 
 
 def test_a_folder_is_replaced(tmp_path: Path) -> None:
@@ -85,12 +100,12 @@ def test_a_manifest_of_another_kind_is_damaged(content: bytes, tmp_path: Path) -
         verify_sealed(tmp_path / "x")
 
 
-def test_a_replacement_that_was_cut_short_gives_the_older_folder(tmp_path: Path) -> None:
+def test_a_replacement_that_was_cut_short_is_finished_by_the_next(tmp_path: Path) -> None:
     write(tmp_path / "x", "one")
     (tmp_path / "x").rename(tmp_path / "x.replaced")
-    assert verify_sealed(find_sealed(tmp_path / "x")) == {"text": "one"}
     write(tmp_path / "x", "two")
-    assert verify_sealed(find_sealed(tmp_path / "x")) == {"text": "two"}
+    assert verify_sealed(tmp_path / "x") == {"text": "two"}
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:

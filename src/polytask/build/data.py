@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polytask.build.views import View, views_of
+from polytask.core.errors import RecipeError
 from polytask.data.leaks import Keys, LeakReport, find_leaks, input_keys
 from polytask.data.pools import each_row
 from polytask.data.sources import sources
 from polytask.data.splits import (
-    SplitOptions,
+    Assignment,
     assign_splits,
     load_splits,
     save_splits,
@@ -29,21 +30,44 @@ Tables = dict[str, dict[str, Table]]
 
 
 @dataclass(frozen=True)
+class SplitSource:
+    """A source as it was read, and the split of each of its rows."""
+
+    loaded: Mapping[str, Table]
+    assignment: Assignment
+
+    def tables(self) -> dict[str, Table]:
+        """Its rows by split."""
+        return take_splits(self.loaded, self.assignment)
+
+
+@dataclass(frozen=True)
 class Data:
     """The rows of every source, by split.
 
     :param tables: Source to split to rows; a split without rows is absent.
     :param leaks: Rows that occur in train and also in validation or test, before any were dropped.
     :param views: How the tasks read the sources.
+    :param sources: The sources as they were read, with the split of each row.
     """
 
     tables: Mapping[str, Mapping[str, Table]]
     leaks: LeakReport
     views: Sequence[View]
+    sources: Mapping[str, SplitSource]
 
     def split(self, name: str) -> dict[str, Table]:
         """The rows of one split, by source; sources without it are absent."""
         return {source: tables[name] for source, tables in self.tables.items() if name in tables}
+
+    def of(self, recipe: Recipe) -> Data:
+        """The same rows for a recipe with other tasks."""
+        return replace(self, views=views_of(recipe))
+
+    def keep_splits(self, folder: Path) -> None:
+        """Write down the split of every row, so that none moves when the data are read again."""
+        for name, source in self.sources.items():
+            save_splits(folder / f"{name}.json", source.loaded, source.assignment)
 
     def facts(self) -> dict[str, Any]:
         """Hashes and row counts, as JSON."""
@@ -59,36 +83,33 @@ class Data:
 def load_data(recipe: Recipe, splits: Path | None = None) -> Data:
     """Read every source of a recipe, split it, and drop leaks if the recipe says so.
 
-    :param splits: Folder of a run in which the splits are kept: read if they are there, else
-        written. None: nothing is kept.
+    :param splits: Folder of a run that may hold the splits; else they are made.
     :raises DataError: If a file is missing, empty or broken, or has changed since it was split.
     """
     views = views_of(recipe)
-    tables: Tables = {}
-    cut: set[str] = set()
-    for name, section in recipe.data.items():
-        loaded = sources.build(section.part, recipe.search()).load()
-        tables[name] = _split(loaded, section.split, splits and splits / f"{name}.json")
-        if VALIDATION not in loaded:
-            cut.add(name)
+    found = {name: load_source(recipe, name, splits) for name in recipe.data}
+    tables = {name: source.tables() for name, source in found.items()}
     for view in views:
         for table in tables[view.source].values():
             view.require_columns(table)
     keys = _keys(views, tables)
+    leaks = find_leaks(_as_given(keys, tables))
     if recipe.drop_leaks:
         tables = _without_leaks(tables, find_leaks(keys))
-    return Data(tables, find_leaks(_as_given(keys, cut)), views)
+    return Data(tables, leaks, views, found)
 
 
-def _split(
-    loaded: Mapping[str, Table], options: SplitOptions | None, kept: Path | None
-) -> dict[str, Table]:
+def load_source(recipe: Recipe, name: str, splits: Path | None = None) -> SplitSource:
+    """Read one source of a recipe and split it; see ``load_data``."""
+    section = recipe.data[name]
+    try:
+        loaded = sources.build(section.part, recipe.search()).load()
+    except RecipeError as error:
+        raise RecipeError(f"data.{name}: {mistake}" for mistake in error.mistakes) from error
+    kept = None if splits is None else splits / f"{name}.json"
     if kept is not None and kept.is_file():
-        return take_splits(loaded, load_splits(kept, loaded))
-    assignment = assign_splits(loaded, options)
-    if kept is not None:
-        save_splits(kept, loaded, assignment)
-    return take_splits(loaded, assignment)
+        return SplitSource(loaded, load_splits(kept, loaded))
+    return SplitSource(loaded, assign_splits(loaded, section.split))
 
 
 def _keys(views: Sequence[View], tables: Tables) -> dict[tuple[str, str], Keys]:
@@ -104,12 +125,15 @@ def _keys(views: Sequence[View], tables: Tables) -> dict[tuple[str, str], Keys]:
     }
 
 
-def _as_given(keys: Mapping[tuple[str, str], Keys], cut: set[str]) -> dict[tuple[str, str], Keys]:
-    """Validation rows that were cut from the training rows count as what they were."""
+def _as_given(keys: Mapping[tuple[str, str], Keys], tables: Tables) -> dict[tuple[str, str], Keys]:
+    """Validation rows that were cut from the files of the training rows count as those."""
     given = dict(keys)
-    for source in cut:
-        parts = [given.pop((source, split), None) for split in (TRAIN, VALIDATION)]
-        given[source, TRAIN] = np.concatenate([part for part in parts if part is not None])
+    for source, splits in tables.items():
+        train, validation = splits.get(TRAIN), splits.get(VALIDATION)
+        cut = train is not None and validation is not None and train.files == validation.files
+        if cut and (source, TRAIN) in given and TEST in splits:
+            parts = [given.pop((source, split)) for split in (TRAIN, VALIDATION)]
+            given[source, TRAIN] = np.concatenate(parts)
     return given
 
 

@@ -35,16 +35,20 @@ from polytask.tasks import Task
 from polytask.training.precision import Precision, select_device
 
 
-def evaluate(run: RunFolder, split: str = TEST, *, data: Data | None = None) -> dict[str, Any]:
+def evaluate(
+    run: RunFolder, split: str | None = None, *, data: Data | None = None
+) -> dict[str, Any]:
     """Score the best model of a run; write ``scores.json`` and ``predictions/``.
 
-    :param split: ``test``, ``validation`` or ``train``.
+    :param split: ``test``, ``validation`` or ``train``; by default what is held out: test, or
+        validation where there is no test.
     :param data: The rows, where the caller has loaded them; else they are loaded.
     :return: Scores by task with intervals; see ``evaluation.score``.
     :raises RunError: If the run holds no model, or no source has that split.
     """
     recipe = load(run.recipe)
     data = load_data(recipe, run.splits) if data is None else data
+    split = split or held_out(data)
     tables = data.split(split)
     if not tables:
         there = [name for name in SPLITS if data.split(name)]

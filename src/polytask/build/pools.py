@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from polytask.build.views import Labels, View
+from polytask.build.labels import Labels
+from polytask.build.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.data.pools import Collation, Pool, Preparation, at_row, make_pool

@@ -53,7 +53,7 @@ def predict(run: RunFolder, rows: Path | Sequence[Row]) -> Iterator[dict[str, An
 
 def _table(rows: Path | Sequence[Row]) -> Table:
     if not isinstance(rows, Path):
-        options: dict[str, Any] = {"kind": "rows", "path": list(rows)}
+        options: dict[str, Any] = {"kind": "rows", "rows": list(rows)}
         return sources.build(options, ()).load()["all"]
     suffixes = [suffix for suffix in rows.suffixes if suffix != ".gz"]
     kind = _KINDS.get(suffixes[-1] if suffixes else "")

@@ -112,7 +112,14 @@ def metrics_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, list[Metr
 def poolings_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, Pooling]:
     """The metrics over several tasks' joined predictions."""
     return {
-        name: Pooling(section.tasks, metrics.build(section.metric, tasks[section.tasks[0]].labels))
+        name: Pooling(
+            section.tasks, metrics.build(section.metric, _labels_of(section.tasks, tasks))
+        )
         for name, section in recipe.pooled.items()
         if all(task in tasks for task in section.tasks)
     }
+
+
+def _labels_of(names: Sequence[str], tasks: Mapping[str, Task]) -> list[str]:
+    """All labels that several tasks know, in the order in which they are met."""
+    return list(dict.fromkeys(label for name in names for label in tasks[name].labels))

@@ -16,10 +16,10 @@ from rich.console import Console
 from polytask.balancing import balancers
 from polytask.build.data import TRAIN, VALIDATION, Data, load_data
 from polytask.build.facts import final_facts, starting_facts
+from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
 from polytask.build.model import assemble, new_encoder, new_tasks, restore_parts, save_parts
 from polytask.build.pools import collation, training_pool
 from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
-from polytask.build.views import Labels, TrainingFields, limited
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RunError
 from polytask.core.files import read_json, write_json, write_text
@@ -57,7 +57,7 @@ def train(
     """
     run = RunFolder(folder)
     started = _open(run, recipe, resume=resume)
-    if started and read_json(run.facts)["finished"]:
+    if run.facts.is_file() and read_json(run.facts)["finished"]:
         return run
     data = load_data(recipe, run.splits) if data is None else data
     with TemporaryDirectory(prefix="polytask-") as scratch:
@@ -111,29 +111,20 @@ def _session(
     if started:
         session.resume()
     else:
-        run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
+        data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, fitted.tasks)
-        write_text(run.recipe, dump(recipe))
     return session
 
 
 def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fitted:
     tables = data.split(TRAIN)
-    for view in data.views:
-        if view.source not in tables:
-            raise DataError(f"data.{view.source}: has no training rows. Give it train or path.")
-        view.require_columns(tables[view.source])
-    encoder, tasks = restore_parts(recipe, run) if started else (None, new_tasks(recipe))
-    labels = {}
-    for name, task in tasks.items():
-        section = recipe.tasks[name]
-        own = {source: tables[source] for source in section.sources}
-        labels[name] = limited(task, own, section.limit)
-        if not started:
-            task.fit(labels[name].references(own))
-    if encoder is None:
-        encoder = new_encoder(recipe, TrainingFields(data.views, tables, labels))
-    return _Fitted(encoder, tasks, labels)
+    if started:
+        encoder, tasks = restore_parts(recipe, run)
+        return _Fitted(encoder, tasks, labels_of(recipe, tasks, tables))
+    tasks = new_tasks(recipe)
+    labels = fit_tasks(recipe, tasks, tables)
+    return _Fitted(new_encoder(recipe, TrainingFields(data.views, tables, labels)), tasks, labels)
 
 
 def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:

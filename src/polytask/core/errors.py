@@ -11,7 +11,7 @@
 Messages say what was found, what was expected and what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
 class PolytaskError(Exception):
@@ -28,9 +28,9 @@ class RecipeError(PolytaskError):
 
     exit_code = 2
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("\n".join(mistakes))
+    def __init__(self, mistakes: Iterable[str]) -> None:
         self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
 
 
 class DataError(PolytaskError):

@@ -22,14 +22,15 @@ from polytask.core.files import sha256, sync
 
 MANIFEST = "manifest.json"
 _TEMPORARY = re.compile(r"\..+\.(\d+)")
-_REPLACED = ".replaced"
+REPLACED = ".replaced"
 
 
 @contextlib.contextmanager
 def sealed_folder(path: Path, facts: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """A folder to fill, which becomes ``path``, in the place of an older one, when the block ends.
 
-    At every moment ``find_sealed`` gives either the older folder or the new one, complete.
+    For the moment between two renames the older one is called ``NAME.replaced``, so a process
+    that dies there leaves it whole under that name.
 
     :param facts: JSON that the manifest shall hold, too.
     :raises OSError: If something cannot be written; what was there before is then still there.
@@ -44,12 +45,6 @@ def sealed_folder(path: Path, facts: Mapping[str, Any] | None = None) -> Iterato
         _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def find_sealed(path: Path) -> Path:
-    """Where the content of a sealed folder is; elsewhere if its replacement was cut short."""
-    older = _older(path)
-    return older if older.is_dir() and not path.is_dir() else path
 
 
 def verify_sealed(folder: Path) -> dict[str, Any]:
@@ -85,7 +80,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _older(path: Path) -> Path:
-    return path.with_name(path.name + _REPLACED)
+    return path.with_name(path.name + REPLACED)
 
 
 def _is_other_process(pid: int) -> bool:

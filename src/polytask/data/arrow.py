@@ -55,12 +55,6 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
         segments.finish(path)
 
 
-def open_rows(path: Path) -> pa.Table:
-    """The rows of an Arrow stream, mapped into memory."""
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_stream(source).read_all()
-
-
 class _Segments:
     """The files of a stream whose types are still growing."""
 
@@ -97,8 +91,9 @@ class _Segments:
             return
         with pa.ipc.new_stream(str(path), self._schema) as writer:
             for segment in self._paths:
-                for batch in open_rows(segment).to_batches():
-                    writer.write(_widened(batch, self._schema))
+                with pa.memory_map(str(segment)) as source:
+                    for batch in pa.ipc.open_stream(source):
+                        writer.write(_widened(batch, self._schema))
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -129,6 +124,8 @@ def _nested(value: Any) -> Any:
 
 def _array(values: list[Any], known: pa.DataType) -> pa.Array:
     array = pa.array(values)
+    if pa.types.is_floating(array.type) and bool in set(map(type, values)):
+        raise TypeError  # pyarrow refuses truth values among whole numbers, but not among real ones
     wanted = _merged(known, array.type)
     return array if array.type == wanted else _coerced(values, wanted)
 

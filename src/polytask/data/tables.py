@@ -93,8 +93,14 @@ class Table:
 
 
 def located(row: Row, file: int, line: int) -> dict[str, Any]:
-    """A row with the hidden columns that say where it came from."""
-    return {**row, FILE: file, LINE: line}
+    """A row with the hidden columns that say where it came from.
+
+    :raises CellError: If it has columns of those names already.
+    """
+    marked = {**row, FILE: file, LINE: line}
+    if len(marked) < len(row) + 2:
+        raise CellError(marked, f"{FILE} or {LINE}", "the name is reserved; expected another one")
+    return marked
 
 
 def cached_table(

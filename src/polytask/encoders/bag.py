@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.features import Features
@@ -19,7 +18,6 @@ from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share, WordEncoder
 from polytask.encoders.perceptron import perceptron
 from polytask.encoders.tokens import one_token
-from polytask.encoders.vocabulary import PADDING
 
 
 @encoders.register("bag")
@@ -54,7 +52,5 @@ class Bag(WordEncoder):
 
     @override
     def forward(self, inputs: dict[str, Tensor]) -> Features:
-        mean_BD = functional.embedding_bag(
-            inputs["ids"], self.table.weight, mode="mean", padding_idx=PADDING
-        )
-        return one_token(self.hidden(mean_BD))
+        sums_BD = self.table(inputs["ids"]).sum(1)  # the vector of padding is zero
+        return one_token(self.hidden(sums_BD / inputs["lengths"].unsqueeze(1)))

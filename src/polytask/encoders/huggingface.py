@@ -29,7 +29,9 @@ from polytask.encoders.pretrained import (
     longest_input,
     new_config,
     new_model,
+    recompute_activations,
     restore_config,
+    set_dropout,
 )
 from polytask.encoders.subwords import SPECIAL, Subwords, texts_of, train
 from polytask.encoders.tokens import collate_tokens, mask_of
@@ -39,11 +41,13 @@ class TransformersEncoder(Encoder):
     """Base of encoders that are a model and a tokenizer of the transformers library.
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
-    :param path: A folder with a pretrained model, or its name on the Hugging Face Hub.
+    :param path: A folder with a pretrained model, its name on the Hugging Face Hub, or
+        ``package:folder`` for a folder inside an installed package.
     :param config: Instead of a path, ``model_type`` and settings of a model to train from scratch.
     :param tokenizer: Folder or Hub name of the tokenizer of a model from scratch; by default one
         is trained on the training texts.
     :param vocabulary: Learn at most this many subwords, where a tokenizer is trained.
+    :param dropout: Instead of every dropout of the model; its own by default. 0 trains fastest.
     """
 
     model: transformers.PreTrainedModel
@@ -59,6 +63,7 @@ class TransformersEncoder(Encoder):
         config: dict[str, Any] | None = None,
         tokenizer: str | None = None,
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
+        dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
     ) -> None:
         super().__init__()
         if (path is None) == (config is None):
@@ -72,6 +77,7 @@ class TransformersEncoder(Encoder):
         self._settings = config
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._dropout = dropout
 
     @abstractmethod
     def use(self, model: transformers.PreTrainedModel) -> None:
@@ -81,10 +87,12 @@ class TransformersEncoder(Encoder):
     def fit(self, rows: Iterable[Fields]) -> None:
         if self._path is not None:
             self.tokenizer = load_tokenizer("encoder.path", self._path, self.search)
-            self.use(load_model(self._path, self.search))
+            self.use(load_model(self._path, self.search, self._dropout))
         else:
             self.tokenizer = self._new_tokenizer(rows)
-            self.use(new_model(new_config(self._settings or {}, self.tokenizer)))
+            config = new_config(self._settings or {}, self.tokenizer)
+            set_dropout(config, self._dropout)
+            self.use(new_model(config))
 
     @override
     def restore(self, folder: Path) -> None:
@@ -142,7 +150,7 @@ class HuggingFace(TransformersEncoder):
         self._reads_segments = getattr(self.config, "type_vocab_size", 0) > 1
         self.subwords = self._new_subwords()
         if self._checkpoint:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            recompute_activations(self.model)
         if self._freeze:
             self.model.requires_grad_(False)
         elif self._freeze_layers:

@@ -1,7 +1,7 @@
 """Weighted n-grams: the classic representation of a text.
 
 Salton and Buckley, "Term-weighting approaches in automatic text retrieval", Information Processing
-& Management 24, 1988. https://doi.org/10.1016/0306-4573(88)90021-0
+& Management 24, 1988. https://doi.org/10.1016/0306-4573%2888%2990021-0
 Weights as in scikit-learn: (1 + ln tf) · (ln((1 + N) / (1 + df)) + 1), rows of length 1.
 """
 
@@ -81,6 +81,8 @@ class TfIdf(LexicalEncoder):
 
     @override
     def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
+        if not rows:  # scikit-learn wants at least one
+            return []
         weights = self._vectorizer.transform(rows)
         ids, values = weights.indices + 1, weights.data
         return [
@@ -101,9 +103,9 @@ class TfIdf(LexicalEncoder):
 
     @override
     def forward(self, inputs: dict[str, Tensor]) -> Features:
-        weights_BL = inputs["weights"].to(self.table.weight.dtype)
-        first_BD = self.table(inputs["ids"], per_sample_weights=weights_BL) + self.bias
-        return one_token(self.hidden(first_BD))
+        rows_BLD = self.table(inputs["ids"])
+        sums_BD = (inputs["weights"].unsqueeze(1).to(rows_BLD.dtype) @ rows_BLD).squeeze(1)
+        return one_token(self.hidden(sums_BD + self.bias))
 
     @override
     def save(self, folder: Path) -> None:
@@ -125,7 +127,7 @@ class TfIdf(LexicalEncoder):
     def _create(self) -> None:
         """The first layer is a sum of weighted rows of a table, as few of its inputs are not 0."""
         terms = 1 + len(self._vectorizer.idf_)
-        self.table = nn.EmbeddingBag(terms, self._hidden[0], mode="sum", padding_idx=PADDING)
+        self.table = nn.Embedding(terms, self._hidden[0], padding_idx=PADDING)
         nn.init.normal_(self.table.weight, std=_SPREAD)
         self.bias = nn.Parameter(torch.zeros(self._hidden[0]))
         self.hidden = nn.Sequential(

@@ -45,5 +45,5 @@ def mask_of(inputs: dict[str, Tensor]) -> Tensor:
 
 def one_token(vectors_BD: Tensor) -> Features:
     """One vector per row as features."""
-    mask_B1 = torch.ones(len(vectors_BD), 1, dtype=torch.bool, device=vectors_BD.device)
+    mask_B1 = torch.ones_like(vectors_BD[:, :1], dtype=torch.bool)
     return Features(vectors_BD.unsqueeze(1), mask_B1)

@@ -12,8 +12,8 @@ class EvaluationOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     bootstrap: NonNegativeInt = Field(
-        1000, description="Resamples for confidence intervals; 0: no intervals."
+        default=1000, description="Resamples for confidence intervals; 0: no intervals."
     )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.95, description="Probability that an interval is meant to cover."
+        default=0.95, description="Probability that an interval is meant to cover."
     )

@@ -43,20 +43,21 @@ def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator
     """
     errors = error.errors(include_url=False)
     findings = [_place(one, recipe) for one in errors if one["type"] != "references"]
-    misspelt = {
-        (*finding.keys[:-1], closest(finding.keys[-1], options))
+    options = {
+        finding.keys: properties_at(schema, recipe, finding.keys[:-1]) for finding in findings
+    }
+    meant = {
+        (*finding.keys[:-1], closest(finding.keys[-1], options[finding.keys]))
         for finding in findings
         if finding.kind == "extra_forbidden"
-        for options in [properties_at(schema, recipe, finding.keys[:-1])]
     }
     groups: dict[Keys, list[_Finding]] = {}
     for finding in findings:
-        echo = finding.kind == "missing" and finding.keys in misspelt
-        if not echo and not _is_outdone(finding, findings):
+        misspelt = finding.kind == "missing" and finding.keys in meant
+        if not misspelt and not _is_outdone(finding, findings):
             groups.setdefault(finding.keys, []).append(finding)
     for keys, group in groups.items():
-        options = properties_at(schema, recipe, keys[:-1])
-        text = wording([finding.error for finding in group], options)
+        text = wording([finding.error for finding in group], options[keys])
         yield Mistake(keys[:-1] if group[0].kind == "missing" else keys, text)
 
 

@@ -30,7 +30,7 @@ def properties_at(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, Json
     :param keys: The way to the mapping.
     :return: The schema of each of its keys.
     """
-    value, nodes = recipe, list(_variants(schema, schema, recipe))
+    value, nodes = recipe, _variants(schema, schema, recipe)
     for key in keys:
         value = value[key] if holds(value, key) else None
         inside = [child for node in nodes for child in _children(node, key)]
@@ -38,18 +38,18 @@ def properties_at(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, Json
     return {name: child for node in nodes for name, child in node.get("properties", {}).items()}
 
 
-def _variants(node: JsonSchema, root: JsonSchema, value: Any) -> Iterator[JsonSchema]:
-    """The plain schemas behind references and unions, of the kind that the value names."""
+def _variants(node: JsonSchema, root: JsonSchema, value: Any) -> list[JsonSchema]:
+    """The plain schemas behind references and unions: of the kind that the value names, if any is."""
     if "$ref" in node:
         node = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-    if "anyOf" in node:
-        for option in node["anyOf"]:
-            yield from _variants(option, root, value)
-        return
-    kind = node.get("properties", {}).get("kind", {}).get("const")
+    plain = [one for option in node.get("anyOf", ()) for one in _variants(option, root, value)]
     chosen = value.get("kind") if isinstance(value, Mapping) else value
-    if kind is None or kind == chosen:
-        yield node
+    named = [one for one in plain if _kind(one) in (None, chosen)]
+    return named or plain or [node]
+
+
+def _kind(node: JsonSchema) -> Any:
+    return node.get("properties", {}).get("kind", {}).get("const")
 
 
 def _children(node: JsonSchema, key: str | int) -> Iterator[JsonSchema]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -35,12 +36,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(document.value, dict):
         expected = "expected a mapping with the keys data, encoder and tasks"
         raise RecipeError([f"{path}: found {shown(document.value)}, {expected}."])
-    defaults = {"name": re.sub(r"[^\w-]+", "-", path.stem).lstrip("-")}
-    value = {**defaults, **document.value}
+    name = re.sub(r"[^\w-]+", "-", path.stem).lstrip("-") or "recipe"
+    value = {"name": name, **document.value}
     root = value.get("data_root")
     if root is None or isinstance(root, str):
-        value["data_root"] = str((path.parent / Path(root or "").expanduser()).resolve())
-    return _validate(replace(document, value=value))
+        value["data_root"] = str((path.parent / os.path.expanduser(root or "")).resolve())
+    origins = {(): str(path), **document.origins}
+    return _validate(replace(document, value=value, origins=origins))
 
 
 def dump(recipe: Recipe) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from torch import nn
 
@@ -41,12 +41,18 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if not texts:
+        raise PydanticCustomError("empty", "found an empty list, expected one entry or more.")
+    return texts
+
+
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[\p{L}\p{N}_][\p{L}\p{N}_-]*$"})
 Name: TypeAlias = Annotated[str, AfterValidator(_checked), _SCHEMA]
 TaskName: TypeAlias = Annotated[str, AfterValidator(_checked), AfterValidator(_free), _SCHEMA]
 Texts: TypeAlias = Annotated[
     tuple[str, ...],
-    Field(min_length=1),
+    AfterValidator(_some),
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
 ]
 """One text, or a list of them."""

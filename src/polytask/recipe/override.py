@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from polytask.core.errors import RecipeError
 from polytask.recipe import yaml
-from polytask.recipe.mistakes import Keys, holds
+from polytask.recipe.mistakes import Keys, Mistake, holds
 
 
 def override(document: yaml.Document, assignment: str) -> yaml.Document:
@@ -22,10 +21,13 @@ def override(document: yaml.Document, assignment: str) -> yaml.Document:
     origin = f"--set {assignment}"
     if not equals or not all(path.split(".")):
         raise RecipeError([f"{origin}: expected path.to.key=value, such as training.epochs=3."])
-    value = yaml.parse(text, origin).value
-    keys, changed = _assign(document.value, path.split("."), value, origin)
-    kept = {place: at for place, at in document.origins.items() if place[: len(keys)] != keys}
-    return replace(document, value=changed, origins={**kept, keys: origin})
+    given = yaml.parse(text, origin)
+    keys, changed = _assign(document.value, path.split("."), given.value, origin)
+    origins = {place: at for place, at in document.origins.items() if place[: len(keys)] != keys}
+    for depth in range(len(keys)):
+        origins.setdefault(keys[: depth + 1], origin)
+    repeated = [Mistake((*keys, *mistake.keys), mistake.text) for mistake in given.mistakes]
+    return yaml.Document(changed, origins, [*document.mistakes, *repeated])
 
 
 def _assign(target: Any, path: list[str], value: Any, origin: str) -> tuple[Keys, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -22,10 +23,8 @@ def load_plugins(files: Sequence[Path] = ()) -> None:
     :raises RecipeError: If one of them is missing or fails, with file and line.
     """
     for entry in entry_points(group=GROUP):
-        try:
+        with _explained(entry.value):
             entry.load()
-        except Exception as error:
-            raise RecipeError([f"plugin {entry.value}: {_failure(error)}"]) from error
     for file in files:
         _run(file.resolve(), f"polytask_plugin_{file.stem}")
 
@@ -38,17 +37,21 @@ def _run(file: Path, name: str) -> None:
     if spec is None or spec.loader is None or not file.is_file():
         raise RecipeError([f"--plugin {file}: no such Python file."])
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
+    with _explained(str(file)):
         spec.loader.exec_module(module)
+    sys.modules[name] = module  # parts look up their module for its documentation
+
+
+@contextmanager
+def _explained(plugin: str) -> Iterator[None]:
+    """Any error of a plugin as a mistake, placed at the plugin's own last line if it has one."""
+    try:
+        yield
     except Exception as error:
-        del sys.modules[name]
-        raise RecipeError([f"--plugin {_failure(error)}"]) from error
-
-
-def _failure(error: Exception) -> str:
-    """Where and how a plugin failed."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{place.filename}:{place.lineno}: {type(error).__name__}: {error}"
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [frame for frame in frames if frame.filename == plugin] or frames
+        file, line = last[-1].filename, last[-1].lineno
+        if isinstance(error, SyntaxError):
+            file, line = error.filename or file, error.lineno
+        found = f"{file}:{line}: {type(error).__name__}: {error}"
+        raise RecipeError([f"plugin {plugin}: {found}"]) from error

@@ -22,18 +22,15 @@ def fill_references(values: Any) -> Any:
     """Let tasks that do not say where their rows come from read the only data there are."""
     if not isinstance(values, Mapping) or len(sources := list(_mapping(values, "data"))) != 1:
         return values
-    filled = {
-        name: {"from": sources, **task} if isinstance(task, Mapping) else task
-        for name, task in _mapping(values, "tasks").items()
-    }
-    return {**values, "tasks": filled} if filled else values
+    filled = {name: {"from": sources, **task} for name, task in _sections(values, "tasks").items()}
+    return {**values, "tasks": {**values["tasks"], **filled}} if filled else values
 
 
 def wrong_references(values: Any) -> list[Mistake]:
     """Every name that names nothing, and all sections that do not fit together."""
     if not isinstance(values, Mapping):
         return []
-    sections = {name: task for name, task in _mapping(values, "tasks").items() if _is_plain(task)}
+    sections = _sections(values, "tasks")
     checks = (_wrong_sources, _wrong_pools, _wrong_metrics, _wrong_selection, _lost_words)
     return [mistake for check in checks for mistake in check(values, sections)]
 
@@ -48,9 +45,8 @@ def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mis
 def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Pools of tasks that are not there, or that are called like a task."""
     known = list(_mapping(values, "tasks"))
-    for name, pool in _mapping(values, "pooled").items():
-        if _is_plain(pool):
-            yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
+    for name, pool in _sections(values, "pooled").items():
+        yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
         if name in known:
             yield Mistake(("pooled", name), "a task has this name. Choose another.")
 
@@ -134,5 +130,10 @@ def _items(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, Mapping)
+def _sections(values: Plain, key: str) -> dict[str, Plain]:
+    """The entries of a mapping that are mappings; a name alone stands for a kind."""
+    entries = {
+        name: {"kind": entry} if isinstance(entry, str) else entry
+        for name, entry in _mapping(values, key).items()
+    }
+    return {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}

@@ -72,7 +72,7 @@ class PooledSection(BaseModel):
     """One entry of ``pooled``: a metric over the joined predictions of several tasks."""
 
     model_config = _CONFIG
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    tasks: Texts
     metric: MetricPart
 
 
@@ -80,7 +80,7 @@ class CompareOptions(BaseModel):
     """What ``polytask compare`` compares."""
 
     model_config = _CONFIG
-    strategies: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+    strategies: Texts = Field(
         default=("linear", "single", "joint"), description="Ways of training that are compared."
     )
     seeds: PositiveInt = Field(
@@ -100,7 +100,7 @@ class Recipe(BaseModel):
     )
     data: Annotated[Mapping[Name, SourceSection], Field(min_length=1)]
     drop_leaks: bool = Field(
-        default=False, description="Remove training rows that occur in the test set."
+        default=False, description="Remove training rows that occur in validation or test."
     )
     text: tuple[TextPart, ...] = Field(
         default=(), description="Steps that every text goes through, in order."
@@ -134,5 +134,5 @@ class Recipe(BaseModel):
         :param folder: The folder of the recipe.
         :return: ``data_root`` or the folder, then the folder named by ``POLYTASK_DATA``, if set.
         """
-        root = folder / Path(self.data_root or "").expanduser()
+        root = folder / os.path.expanduser(self.data_root or "")
         return tuple(Path(place) for place in (root, os.environ.get("POLYTASK_DATA")) if place)

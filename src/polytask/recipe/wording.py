@@ -31,8 +31,8 @@ _EXPECTED = {
     "greater_than_equal": "a number not less than {ge:g}",
     "less_than": "a number less than {lt:g}",
     "less_than_equal": "a number not greater than {le:g}",
-    "too_short": "{min_length} or more",
-    "too_long": "{max_length} or fewer",
+    "too_short": "{min_length} or more entries",
+    "too_long": "{max_length} or fewer entries",
 }
 _QUOTED = re.compile(r"'([^']*)'")
 _SHOWN = 60
@@ -45,16 +45,22 @@ def wording(errors: Sequence[ErrorDetails], options: Mapping[str, Mapping[str, A
     :param options: What else may be written in the mapping that holds it.
     """
     first = errors[0]
-    key = str(first["loc"][-1])
+    key = first["loc"][-1] if first["loc"] else ""
     if first["type"] == "missing":
-        about = options.get(key, {}).get("description")
-        return f"key {key!r} is missing{f': {about}' if about else '.'}"
+        return _missing(key, options)
     if first["type"] == "extra_forbidden":
         return f"unknown key.{hint(key, options) or listing(options)}"
     if any(error["type"] not in _EXPECTED for error in errors):
         return _message(next(error for error in errors if error["type"] not in _EXPECTED))
     expected = " or ".join(dict.fromkeys(map(_expected, errors)))
     return f"found {shown(first['input'])}, expected {expected}.{_advice(first, expected)}"
+
+
+def _missing(key: int | str, options: Mapping[str, Mapping[str, Any]]) -> str:
+    if isinstance(key, int):
+        return f"entry {key + 1} is missing."
+    about = options.get(key, {}).get("description")
+    return f"key {key!r} is missing{f': {about}' if about else '.'}"
 
 
 def _expected(error: ErrorDetails) -> str:
@@ -87,8 +93,8 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
+        return "a list" if value else "an empty list"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -108,10 +108,7 @@ class Tagging(Task):
         if words is None:
             raise no_words(self.name)
         if len(words) != len(reference):
-            raise DataError(
-                f"task {self.name}: {len(reference)} tags in column {self.target_column!r}, "
-                f"but {len(words)} words. Expected one tag per word."
-            )
+            raise self._miscounted(len(reference), len(words))
         target = [self._index.get(tag, _IGNORED) for tag in reference]
         return None if all(tag == _IGNORED for tag in target) else target
 
@@ -154,6 +151,8 @@ class Tagging(Task):
 
     @override
     def complete(self, prediction: list[str], reference: list[str]) -> list[str]:
+        if len(prediction) > len(reference):
+            raise self._miscounted(len(reference), len(prediction))
         return prediction + [self._filler] * (len(reference) - len(prediction))
 
     @override
@@ -178,6 +177,12 @@ class Tagging(Task):
             lines += ["_".join(word.split()) + f" {gold} {tag}" for word, gold, tag in columns]
             lines.append("")
         return lines
+
+    def _miscounted(self, tags: int, words: int) -> DataError:
+        return DataError(
+            f"task {self.name}: {tags} tags in column {self.target_column!r}, but {words} words. "
+            "Expected one tag per word."
+        )
 
     def _tags(self, best: list[int], kept: list[bool]) -> list[str]:
         """The best tags of one row, up to the last word that the encoder kept."""

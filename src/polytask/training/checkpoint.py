@@ -17,12 +17,12 @@ from typing import Any
 
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_text
-from polytask.core.sealed import remove_sealed, sealed_folder, verify_sealed
+from polytask.core.sealed import REPLACED, remove_sealed, sealed_folder, verify_sealed
 from polytask.core.tensors import read_tensors, write_tensors
 from polytask.training.nest import flatten, unflatten
 
 _LOG = logging.getLogger("polytask")
-_NAME = re.compile(r"step-(\d{8,})(\.replaced)?")
+_NAME = re.compile(rf"step-(\d{{8,}})({re.escape(REPLACED)})?")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Checkpoints:
         path = self.folder / f"step-{step:08d}"
         content, tensors = flatten(state)
         try:
-            with sealed_folder(path, {"step": step, "components": sorted(state)}) as folder:
+            with sealed_folder(path, {"step": step}) as folder:
                 write_text(folder / "state.json", json.dumps(content, allow_nan=False))
                 write_tensors(folder / "tensors.safetensors", tensors)
             write_text(self.folder / "latest", path.name + "\n")

@@ -75,11 +75,15 @@ class FileSource(Source):
         }
 
     def _table(self, paths: list[Path]) -> Table:
+        try:
+            sha256 = content_sha256(paths)
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
         return cached_table(
             {"reader": type(self).__qualname__, "version": self.version, **self._options()},
             lambda: self._rows(paths),
             files=tuple(map(str, paths)),
-            sha256=content_sha256(paths),
+            sha256=sha256,
             place=self.place,
         )
 

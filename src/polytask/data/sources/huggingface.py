@@ -69,7 +69,8 @@ class HuggingFace(Source):
         """
         import datasets
 
-        folder = next((f / self.path for f in self.search if (f / self.path).is_dir()), None)
+        folders = [folder / self.path for folder in self.search or (Path(),)]
+        folder = next((folder for folder in folders if folder.is_dir()), None)
         try:
             with _quiet():
                 if folder and any((folder / name).is_file() for name in _SAVED):
@@ -77,7 +78,7 @@ class HuggingFace(Source):
                 else:
                     where = str(folder or self.path)
                     loaded = datasets.load_dataset(where, self.name, revision=self.revision)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, IndexError, datasets.exceptions.DatasetsError) as error:
             looked = ", ".join(map(str, self.search))
             message = f"{self.path}: no data set of that name could be loaded: {error}"
             raise DataError(f"{message} Looked in {looked} and on the Hub.") from error
@@ -105,8 +106,6 @@ class HuggingFace(Source):
         return usual
 
     def _table(self, data: datasets.Dataset, name: str) -> Table:
-        if not len(data):
-            raise DataError(f"{self.path}: split {name!r} holds no rows; expected at least one.")
         files = [Path(file["filename"]) for file in data.cache_files]
         return cached_table(
             {"reader": "huggingface", "version": _VERSION, "features": repr(data.features)},

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import yaml
 
@@ -65,6 +64,11 @@ class Language:
     def topics(self) -> list[str]:
         """What a review can be about."""
         return list(self.names)
+
+    @property
+    def labels(self) -> list[str]:
+        """What aspects can be about."""
+        return sorted({aspect.label for group in self.aspects.values() for aspect in group})
 
     def text(self, words: Iterable[str]) -> str:
         """Words as people write them: no space before a mark."""

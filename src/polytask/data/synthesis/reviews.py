@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from polytask.data.synthesis.grammar import Aspect, Language, Slot, Template
 
@@ -72,7 +71,7 @@ class Opinions:
 
 def _verdict(rng: random.Random) -> tuple[int, str]:
     """A sign and a strength; mixed opinions are the most common."""
-    return rng.choice((1, -1)), rng.choices(list(_FORCE), (5, 3, 2))[0]
+    return rng.choice((1, -1)), rng.choices(list(_FORCE), (4, 3, 3))[0]
 
 
 class Writer:

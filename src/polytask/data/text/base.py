@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
 from polytask.core.registry import Registry
@@ -12,10 +13,16 @@ Text = str | list[str]
 
 
 class TextStep(ABC):
-    """text -> text, or text -> words. Applied to every text field before the encoder sees it."""
+    """text -> text, or text -> words. Applied to every text field before the encoder sees it.
+
+    :param search: Folders in which relative paths are looked up, first match wins.
+    """
 
     keeps_words: ClassVar[bool] = True
     """Whether a list of words keeps its length, as word-level tasks need."""
+
+    def __init__(self, search: tuple[Path, ...] = (), /) -> None:
+        self.search = search
 
     @abstractmethod
     def __call__(self, text: Text) -> Text:

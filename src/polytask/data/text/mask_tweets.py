@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from typing_extensions import override
 
@@ -26,7 +27,15 @@ class MaskTweets(TextStep):
     :param url: What an address becomes.
     """
 
-    def __init__(self, *, user: str = "@user", url: str = "http") -> None:
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        user: str = "@user",
+        url: str = "http",
+    ) -> None:
+        super().__init__(search)
         self._user = user
         self._url = url
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 from typing import Literal
 
 from typing_extensions import override
@@ -28,8 +29,14 @@ class Normalise(TextStep):
     """
 
     def __init__(
-        self, *, form: Literal["nfkc", "nfc"] = "nfkc", case: Literal["keep", "lower"] = "keep"
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        form: Literal["nfkc", "nfc"] = "nfkc",
+        case: Literal["keep", "lower"] = "keep",
     ) -> None:
+        super().__init__(search)
         self._form: Literal["NFKC", "NFC"] = "NFKC" if form == "nfkc" else "NFC"
         self._lower = case == "lower"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from tokenizers import Regex
@@ -38,7 +39,14 @@ class Segment(TextStep):
         rule.
     """
 
-    def __init__(self, *, language: Literal["auto", "zh", "en"] = "auto") -> None:
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        language: Literal["auto", "zh", "en"] = "auto",
+    ) -> None:
+        super().__init__(search)
         self._language = language
         if language != "en":
             _jieba_words("")  # a missing rjieba is noticed now, not in the middle of the data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from typing_extensions import override
@@ -20,19 +20,26 @@ class StopWords(TextStep):
     Lists of 58 languages: https://github.com/stopwords-iso/stopwords-iso
 
     :param language: Whose list to use: zh, en, de, ...
-    :param file: A list of one's own, one word a line; used besides that of the language.
+    :param file: A list of one's own, one word a line, beside that of the language if there is one.
     :param keep: Words to keep although they are listed, such as negations.
     """
 
     keeps_words = False
 
     def __init__(
-        self, *, language: str | None = None, file: Path | None = None, keep: tuple[str, ...] = ()
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        language: str | None = None,
+        file: str | None = None,
+        keep: tuple[str, ...] = (),
     ) -> None:
+        super().__init__(search)
         if language is None and file is None:
             raise RecipeError(["stop_words: which words? Set language (zh, en, ...) or file"])
         listed = _of_language(language) if language else frozenset()
-        listed = listed.union(_of_file(file) if file else ())
+        listed = listed.union(_of_file(file, search) if file else ())
         self._words = frozenset(map(str.lower, listed)).difference(map(str.lower, keep))
 
     @override
@@ -60,8 +67,10 @@ def _unknown(language: str, known: Collection[str]) -> str:
     return f"no list for {language!r}.{hint} Known: {', '.join(sorted(known))}."
 
 
-def _of_file(path: Path) -> frozenset[str]:
+def _of_file(name: str, search: Sequence[Path]) -> frozenset[str]:
     """The words of a file with one word a line."""
+    places = [folder / name for folder in search or (Path(),)]
+    path = next((place for place in places if place.is_file()), places[0])
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:

@@ -1,0 +1,106 @@
+"""The commands together, and how their errors end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+from typing_extensions import override
+
+from polytask.cli.check import check
+from polytask.cli.compare import compare
+from polytask.cli.evaluate import evaluate
+from polytask.cli.listing import list_parts
+from polytask.cli.predict import predict
+from polytask.cli.schema import schema
+from polytask.cli.train import train
+from polytask.core.errors import PolytaskError
+
+_DEBUG = "POLYTASK_DEBUG"
+_FAILED = 1
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Command(TyperCommand):
+    """Ends every error in a message on standard error and an exit code.
+
+    0 done, 1 failed, 2 wrong usage, recipe or data, 130 interrupted.
+    """
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt as error:
+            raise _end("Interrupted.", _INTERRUPTED) from error
+        except PolytaskError as error:
+            raise _end(str(error), error.exit_code) from error
+        except Exception as error:
+            if ctx.find_root().params["debug"]:
+                raise
+            hint = f"For where it happened: polytask --debug {ctx.command.name} ..."
+            raise _end(f"{type(error).__name__}: {error}\n{hint}", _FAILED) from error
+
+
+def _end(message: str, code: int) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"polytask {version('polytask')}")
+        raise typer.Exit
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def common(
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar=_DEBUG, help="Show the traceback of unexpected errors."),
+    ] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Train a language model on many tasks jointly, compare honestly, predict in one pass."""
+
+
+def _add(command: Any, *examples: str, name: str | None = None) -> None:
+    """Make a function a command, with examples below its help."""
+    shown = "\n\n".join(f"polytask {example}" for example in examples)
+    app.command(name, cls=Command, epilog=f"Examples:\n\n{shown}")(command)
+
+
+_add(
+    train,
+    "train recipe.yaml",
+    "train recipe.yaml --run runs/short --set training.epochs=1",
+    "train recipe.yaml --run runs/short --resume",
+)
+_add(evaluate, "evaluate runs/tweets", "evaluate runs/tweets --split validation")
+_add(
+    predict,
+    "predict runs/tweets new.jsonl --output predicted.jsonl",
+    """echo '{"text": "so good"}' | polytask predict runs/tweets -""",
+)
+_add(compare, "compare recipe.yaml", "compare recipe.yaml --strategies linear,joint --seeds 3")
+_add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
+_add(list_parts, "list", "list balancers", name="list")
+_add(schema, "schema > recipe.schema.json")
+
+
+def main() -> None:
+    """The ``polytask`` command."""
+    app(prog_name="polytask")

@@ -1,0 +1,18 @@
+"""``polytask check``."""
+
+from __future__ import annotations
+
+import typer
+
+from polytask.cli.options import Overrides, Plugins, RecipeFile, open_recipe
+
+
+def check(recipe: RecipeFile, overrides: Overrides = None, plugins: Plugins = None) -> None:
+    """Look for mistakes in a recipe, then in its data; report all of them at once."""
+    from polytask import api
+    from polytask.core.errors import DataError
+
+    mistakes = api.check(open_recipe(recipe, overrides, plugins))
+    if mistakes:
+        raise DataError("\n".join(mistakes))
+    typer.echo(f"{recipe}: no mistakes found in the recipe and its data.")

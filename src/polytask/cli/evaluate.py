@@ -1,0 +1,24 @@
+"""``polytask evaluate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from polytask.cli.options import Plugins, RunPath, open_plugins
+
+
+def evaluate(
+    run: RunPath,
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="The rows: test, validation or train.")
+    ] = "test",
+    plugins: Plugins = None,
+) -> None:
+    """Score a run, with confidence intervals; keep its predictions."""
+    from polytask import api
+    from polytask.reports.tables import render_scores
+
+    open_plugins(plugins)
+    typer.echo(render_scores(api.evaluate(run, split)))

@@ -1,0 +1,52 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from polytask.recipe import Recipe
+
+RecipeFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)
+]
+RunPath: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder a training left.", show_default=False)
+]
+Overrides: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change the recipe, as in --set training.epochs=1. May be repeated.",
+    ),
+]
+Plugins: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="Run a Python file that registers more parts. May be repeated.",
+    ),
+]
+
+
+def open_plugins(files: Sequence[Path] | None) -> None:
+    """Make the parts of installed packages and of the named files known."""
+    from polytask.recipe.plugins import load_plugins
+
+    load_plugins(files or ())
+
+
+def open_recipe(
+    file: Path, overrides: Sequence[str] | None, plugins: Sequence[Path] | None
+) -> Recipe:
+    """The recipe as changed by the command line, with the parts of the plugins known."""
+    from polytask import api
+
+    open_plugins(plugins)
+    return api.load_recipe(file, overrides or ())

@@ -1,0 +1,68 @@
+"""``polytask predict``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from polytask.cli.options import Plugins, RunPath, open_plugins
+
+STANDARD = "-"
+
+
+def predict(
+    run: RunPath,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="The rows: .jsonl, .csv, .tsv, .parquet, .conll or .conllu, also .gz; "
+            "- for JSON lines from standard input.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="Where to write; - for standard output.")
+    ] = STANDARD,
+    plugins: Plugins = None,
+) -> None:
+    """Predict all tasks for new rows, one JSON line a row, from one encoder pass."""
+    from polytask import api
+
+    open_plugins(plugins)
+    with _rows(file) as rows, _writer(output) as write:
+        for record in api.predict(run, rows):
+            write(json.dumps(record, ensure_ascii=False))
+
+
+@contextmanager
+def _rows(file: str) -> Iterator[Path]:
+    """The file to read; standard input is copied to one, because rows are read more than once."""
+    if file != STANDARD:
+        yield Path(file)
+        return
+    with TemporaryDirectory(prefix="polytask-") as folder:
+        copy = Path(folder) / "stdin.jsonl"
+        with copy.open("wb") as target:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+        yield copy
+
+
+@contextmanager
+def _writer(output: str) -> Iterator[Callable[[str], Any]]:
+    """Something that takes lines; a file appears only when all of them are written."""
+    if output == STANDARD:
+        yield typer.echo
+        return
+    from polytask.core.files import atomic_writer
+
+    with atomic_writer(Path(output)) as target:
+        yield lambda line: target.write(f"{line}\n")

@@ -1,0 +1,29 @@
+"""``polytask train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polytask.cli.options import Overrides, Plugins, RecipeFile, open_recipe
+
+
+def train(
+    recipe: RecipeFile,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run folder to write; runs/NAME by default."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training that the folder holds.")
+    ] = False,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Train a recipe into a run folder."""
+    from polytask import api
+
+    folder = api.train(open_recipe(recipe, overrides, plugins), run, resume=resume)
+    typer.echo(folder.path)

@@ -1,0 +1,325 @@
+"""What every registered encoder of texts promises."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from polytask.core.batch import Fields, Inputs
+from polytask.core.encoder import Encoder
+from polytask.core.errors import DataError
+from polytask.core.features import Features
+from polytask.encoders import encoders
+
+LIMIT = 16
+TINY_BERT = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "bag": {"dimension": 8, "hidden": [12, 6], "min_count": 1, "max_length": LIMIT},
+    "tfidf": {"hidden": [8, 6], "min_count": 1},
+    "cnn": {"dimension": 8, "filters": 5, "min_count": 1, "max_length": LIMIT},
+    "bilstm": {"dimension": 8, "hidden": 5, "layers": 2, "min_count": 1, "max_length": LIMIT},
+    "transformer": {
+        "layers": 2,
+        "width": 16,
+        "heads": 2,
+        "feed_forward": 24,
+        "vocabulary": 400,
+        "max_length": LIMIT,
+    },
+    "huggingface": {"config": TINY_BERT, "vocabulary": 400, "max_length": LIMIT},
+}
+WORDLESS = {"bag", "tfidf"}
+
+TEXTS = [
+    "the cat sat on the mat",
+    "",
+    "a dog",
+    "good 😀 film\u2028really , really good",
+    "我喜欢这部电影，太好看了！",
+    "naïve café e\u0301te\u0301 हिन्दी",
+    "zyzzyva quux",
+    " \t\n",
+]
+ROWS: dict[str, list[Fields]] = {
+    "text": [(text,) for text in TEXTS],
+    "words": [(text.split(),) for text in TEXTS],
+    "pair": list(zip(TEXTS, reversed(TEXTS), strict=True)),
+    "words and text": [(text.split(), other) for text, other in pairwise(TEXTS)],
+}
+LONG = "word " * 500
+
+
+def fitted(kind: str, rows: Sequence[Fields]) -> Encoder:
+    torch.manual_seed(0)
+    encoder = encoders.build({"kind": kind, **OPTIONS[kind]}, ())
+    encoder.fit(rows)
+    return encoder.eval()
+
+
+@pytest.fixture(params=sorted(OPTIONS), scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=sorted(ROWS), scope="module")
+def rows(request: pytest.FixtureRequest) -> list[Fields]:
+    return ROWS[request.param]
+
+
+@pytest.fixture(scope="module")
+def encoder(kind: str) -> Encoder:
+    """Fitted without the last two texts of each form, and not to be changed."""
+    return fitted(kind, [fields for form in ROWS.values() for fields in form[:-2]])
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, inputs: Sequence[Inputs]) -> Features:
+    features: Features = encoder(encoder.collate(inputs))
+    return features
+
+
+def real(features: Features, row: int) -> Tensor:
+    return features.tokens_BLD[row][features.mask_BL[row]]
+
+
+def test_every_registered_encoder_is_tested() -> None:
+    assert encoders.kinds() == sorted(OPTIONS)
+
+
+def test_features_fit_their_description(encoder: Encoder, rows: list[Fields]) -> None:
+    features = encode(encoder, encoder.prepare(rows))
+    assert features.tokens_BLD.shape == (*features.mask_BL.shape, encoder.width)
+    assert features.tokens_BLD.isfinite().all()
+    assert features.mask_BL.dtype == torch.bool
+    assert features.mask_BL.any(1).all()
+    assert (features.mask_BL[:, 1:] <= features.mask_BL[:, :-1]).all()
+
+
+def test_inputs_are_numbers_and_lists_of_numbers(encoder: Encoder, rows: list[Fields]) -> None:
+    for inputs in encoder.prepare(rows):
+        assert json.loads(json.dumps(inputs)) == inputs
+        for value in inputs.values():
+            numbers = value if isinstance(value, list) else [value]
+            assert all(type(number) in (int, float) for number in numbers)
+
+
+def test_collated_tensors_have_one_row_each(encoder: Encoder, rows: list[Fields]) -> None:
+    batch = encoder.collate(encoder.prepare(rows))
+    assert {len(tensor) for tensor in batch.values()} == {len(rows)}
+
+
+def test_padding_and_other_rows_change_nothing(encoder: Encoder, rows: list[Fields]) -> None:
+    inputs = encoder.prepare(rows)
+    together = encode(encoder, [*inputs, *encoder.prepare([(LONG,)])])
+    for row, alone in enumerate(inputs):
+        expected = encode(encoder, [alone])
+        torch.testing.assert_close(real(together, row), real(expected, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_order_of_rows_is_kept(encoder: Encoder, rows: list[Fields]) -> None:
+    inputs = encoder.prepare(rows)
+    forwards, backwards = encode(encoder, inputs), encode(encoder, inputs[::-1])
+    torch.testing.assert_close(
+        forwards.tokens_BLD, backwards.tokens_BLD.flip(0), rtol=1e-4, atol=1e-5
+    )
+    assert torch.equal(forwards.mask_BL, backwards.mask_BL.flip(0))
+
+
+def test_prepare_treats_each_row_by_itself(encoder: Encoder, rows: list[Fields]) -> None:
+    assert encoder.prepare(rows) == [encoder.prepare([fields])[0] for fields in rows]
+    assert encoder.prepare([]) == []
+
+
+def test_length_counts_the_tokens(kind: str, encoder: Encoder, rows: list[Fields]) -> None:
+    inputs = encoder.prepare(rows)
+    lengths = [encoder.length(row) for row in inputs]
+    assert all(length >= 1 for length in lengths)
+    if kind not in WORDLESS:
+        assert encode(encoder, inputs).mask_BL.sum(1).tolist() == lengths
+
+
+def test_restoring_gives_the_same_numbers(
+    kind: str, encoder: Encoder, rows: list[Fields], tmp_path: Path
+) -> None:
+    encoder.save(tmp_path)
+    torch.manual_seed(1)
+    restored = encoders.build({"kind": kind, **OPTIONS[kind]}, ())
+    restored.restore(tmp_path)
+    restored.load_state_dict(encoder.state_dict(), strict=True)
+    restored.eval()
+    inputs = encoder.prepare(rows)
+    assert restored.prepare(rows) == inputs
+    assert restored.width == encoder.width
+    assert torch.equal(encode(restored, inputs).tokens_BLD, encode(encoder, inputs).tokens_BLD)
+
+
+def test_fitting_twice_gives_the_same_encoder(kind: str, encoder: Encoder) -> None:
+    rows = [fields for form in ROWS.values() for fields in form[:-2]]
+    again = fitted(kind, rows)
+    assert again.prepare(rows) == encoder.prepare(rows)
+    state = encoder.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
+
+
+def test_fit_takes_rows_that_stream(kind: str) -> None:
+    class Stream:
+        def __iter__(self) -> Iterator[Fields]:
+            return iter(ROWS["text"])
+
+    encoder = encoders.build({"kind": kind, **OPTIONS[kind]})
+    encoder.fit(Stream())
+    assert encoder.prepare(ROWS["text"]) == fitted(kind, ROWS["text"]).prepare(ROWS["text"])
+
+
+def test_copies_are_independent(encoder: Encoder, rows: list[Fields]) -> None:
+    inputs = encoder.prepare(rows)
+    before = encode(encoder, inputs).tokens_BLD
+    copied = copy.deepcopy(encoder)
+    assert copied.prepare(rows) == inputs
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(encode(encoder, inputs).tokens_BLD, before)
+    assert not torch.equal(encode(copied, inputs).tokens_BLD, before)
+
+
+def test_gradients_reach_every_parameter(encoder: Encoder, rows: list[Fields]) -> None:
+    encoder.zero_grad(set_to_none=True)
+    features: Features = encoder(encoder.collate(encoder.prepare(rows)))
+    # Squares, as the sum of a layer norm's outputs does not depend on its inputs.
+    features.tokens_BLD[features.mask_BL].square().sum().backward()
+    assert [name for name, value in encoder.named_parameters() if value.grad is None] == []
+    encoder.zero_grad(set_to_none=True)
+
+
+def test_words_point_at_their_first_tokens(kind: str, encoder: Encoder) -> None:
+    rows = ROWS["words"]
+    inputs = encoder.prepare(rows)
+    features = encode(encoder, inputs)
+    if kind in WORDLESS:
+        assert features.words_BW is None
+        return
+    assert features.words_BW is not None
+    for row, (words,) in enumerate(rows):
+        pointers = features.words_BW[row].tolist()
+        assert len(inputs[row]["words"]) == len(words)
+        assert pointers[len(words) :] == [-1] * (len(pointers) - len(words))
+        kept = [pointer for pointer in pointers if pointer >= 0]
+        assert kept == sorted(set(kept))
+        assert all(features.mask_BL[row, pointer] for pointer in kept)
+
+
+def test_words_are_absent_where_texts_are_not_segmented(encoder: Encoder) -> None:
+    assert encode(encoder, encoder.prepare(ROWS["text"])).words_BW is None
+
+
+def test_segmented_and_other_rows_share_a_batch(kind: str, encoder: Encoder) -> None:
+    inputs = encoder.prepare([(["a", "dog"],), ("a dog",), ("a cat", "a dog")])
+    features = encode(encoder, inputs)
+    if kind not in WORDLESS:
+        assert features.words_BW is not None
+        assert (features.words_BW >= 0).sum(1).tolist() == [2, 0, 0]
+    for row, alone in enumerate(inputs):
+        expected = real(encode(encoder, [alone]), 0)
+        torch.testing.assert_close(real(features, row), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_long_texts_are_cut(kind: str, encoder: Encoder) -> None:
+    rows: list[Fields] = [(LONG,), (LONG.split(),), (LONG, "a dog"), ("a dog", LONG.split())]
+    for inputs in encoder.prepare(rows):
+        if kind == "tfidf":
+            continue
+        assert encoder.length(inputs) == LIMIT
+        assert inputs["cut"] == 1
+        if "words" in inputs:
+            words = inputs["words"]
+            assert len(words) == len(LONG.split())
+            kept = [word for word in words if word >= 0]
+            assert kept == sorted(set(kept))
+            assert max(kept) < LIMIT
+            assert words == kept + [-1] * (len(words) - len(kept))
+
+
+def test_the_shorter_text_of_a_pair_survives_a_cut(kind: str, encoder: Encoder) -> None:
+    (left,) = encoder.prepare([("a dog", LONG)])
+    (right,) = encoder.prepare([("the mat", LONG)])
+    assert left != right
+    (left,) = encoder.prepare([(LONG, "a dog")])
+    (right,) = encoder.prepare([(LONG, "the mat")])
+    assert left != right
+
+
+def test_short_texts_are_not_cut(encoder: Encoder) -> None:
+    assert all(inputs.get("cut", 0) == 0 for inputs in encoder.prepare([("a dog",), ("",)]))
+
+
+def test_a_pair_is_not_one_text(encoder: Encoder) -> None:
+    pair, text = encoder.prepare([("a dog", "the cat"), ("a dog the cat",)])
+    assert pair != text
+
+
+@pytest.mark.parametrize("field", [3.5, None, ["a", 1], {"text": "a"}])
+def test_what_is_no_text_is_refused(encoder: Encoder, field: object) -> None:
+    with pytest.raises(DataError, match="a text or a list of words"):
+        encoder.prepare([("a dog",), (field,)])
+
+
+def test_bfloat16_works(encoder: Encoder, rows: list[Fields]) -> None:
+    inputs = encoder.prepare(rows)
+    expected = encode(encoder, inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features: Features = encoder(encoder.collate(inputs))
+        loss = features.tokens_BLD[features.mask_BL].float().square().mean()
+    loss.backward()
+    encoder.zero_grad(set_to_none=True)
+    for row in range(len(rows)):
+        torch.testing.assert_close(
+            real(features, row).detach().float(), real(expected, row), rtol=0.1, atol=0.1
+        )
+
+
+def test_layers_give_hidden_states(encoder: Encoder) -> None:
+    shapes: list[tuple[int, ...]] = []
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape)))
+        for layer in encoder.layers
+    ]
+    features = encode(encoder, encoder.prepare(ROWS["text"]))
+    for hook in hooks:
+        hook.remove()
+    assert [shape[:2] for shape in shapes] == [features.mask_BL.shape] * len(encoder.layers)
+
+
+def test_embedding_has_a_row_for_every_id(encoder: Encoder) -> None:
+    if encoder.embedding is None:
+        return
+    ids = encoder.collate(encoder.prepare(ROWS["text"]))["ids"]
+    assert int(ids.max()) < encoder.embedding.num_embeddings
+    assert any(encoder.embedding.weight is parameter for parameter in encoder.parameters())
+
+
+def test_every_option_is_documented(kind: str) -> None:
+    fields = encoders.schema(kind).model_fields
+    assert set(OPTIONS[kind]) <= set(fields)
+    assert [name for name in fields if name != "kind" and not fields[name].description] == []
+
+
+def test_every_encoder_has_a_line_and_a_paper(kind: str) -> None:
+    line, paper = encoders.describe(kind)
+    assert line.endswith(".")
+    assert paper.startswith("https://")

@@ -1,0 +1,103 @@
+"""The public surface of the package, which imports nothing until it is used."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import polytask
+from polytask import api
+from polytask.build import checking, evaluation, prediction, training
+from polytask.core.errors import RunError
+from polytask.core.files import write_json
+from polytask.core.run_folder import FORMAT, RunFolder
+from polytask.recipe import load
+
+RECIPE = """\
+data: {reviews: {kind: jsonl, path: reviews.jsonl}}
+encoder: bag
+tasks: {sentiment: classification}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_json(tmp_path / "run" / "run.json", {"format": FORMAT})
+    return tmp_path / "run"
+
+
+class Recorder:
+    """Stands for a function, remembers what it was called with."""
+
+    def __init__(self, result: Any = None) -> None:
+        self.result = result
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        self.calls.append((given, named))
+        return self.result
+
+
+def test_importing_the_package_imports_no_model_code() -> None:
+    code = (
+        "import sys, polytask, polytask.api; from polytask import PolytaskError, train\n"
+        "assert not {'torch', 'transformers', 'datasets', 'numpy', 'rich'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there_and_explained() -> None:
+    for name in polytask.__all__:
+        assert inspect.getdoc(getattr(polytask, name))
+    assert dir(polytask) == sorted(polytask.__all__)
+
+
+def test_other_names_are_not() -> None:
+    name = "trian"
+    with pytest.raises(AttributeError, match="'polytask' has no attribute 'trian'"):
+        getattr(polytask, name)
+
+
+def test_a_recipe_may_be_given_by_path_or_as_it_is(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = Recorder(RunFolder(Path("somewhere")))
+    monkeypatch.setattr(training, "train", train)
+    assert api.train(recipe, resume=True).path == Path("somewhere")
+    api.train(load(recipe), "here")
+    assert [given for given, _ in train.calls] == [
+        (load(recipe), Path("runs/shop")),
+        (load(recipe), Path("here")),
+    ]
+    assert [named["resume"] for _, named in train.calls] == [True, False]
+
+
+def test_runs_are_opened_before_they_are_used(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate, predict = Recorder({"tasks": {}}), Recorder(iter([{}]))
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(prediction, "predict", predict)
+    assert api.evaluate(str(run), "validation") == {"tasks": {}}
+    assert list(api.predict(run, "rows.csv")) == [{}]
+    api.predict(run, [{"text": "good"}])
+    assert evaluate.calls == [((RunFolder(run), "validation"), {})]
+    assert [given[1] for given, _ in predict.calls] == [Path("rows.csv"), [{"text": "good"}]]
+    for call in (api.evaluate, lambda folder: api.predict(folder, [])):
+        with pytest.raises(RunError, match="no such run folder"):
+            call(run / "missing")
+
+
+def test_check_reads_the_recipe_first(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "check", Recorder(["a mistake"]))
+    assert api.check(recipe) == ["a mistake"]

@@ -1,0 +1,94 @@
+"""Parts that live outside the package."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from polytask.core.errors import RecipeError
+from polytask.data.text import text_steps
+from polytask.recipe import load, plugins
+from polytask.recipe.plugins import load_plugins
+
+PLUGIN = '''
+from polytask.data.text import TextStep, text_steps
+
+@text_steps.register("{kind}")
+class Shout(TextStep):
+    """Makes every letter a capital."""
+
+    def __init__(self, *, marks: int = 1) -> None:
+        self.marks = marks
+
+    def __call__(self, text):
+        return text.upper() + "!" * self.marks
+'''
+RECIPE = """
+data: {{reviews: jsonl}}
+encoder: bag
+tasks: {{sentiment: classification}}
+text: [{{kind: {kind}, marks: 3}}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def forget_new_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_steps, "_parts", dict(text_steps._parts))
+
+
+def test_a_file_adds_parts_once(tmp_path: Path) -> None:
+    file, recipe = tmp_path / "shouting.py", tmp_path / "recipe.yaml"
+    file.write_text(PLUGIN.format(kind="shout"), encoding="utf-8")
+    recipe.write_text(RECIPE.format(kind="shout"), encoding="utf-8")
+    with pytest.raises(RecipeError, match="no text step called 'shout'"):
+        load(recipe)
+    load_plugins([file])
+    load_plugins([file])
+    [step] = load(recipe).text
+    assert text_steps.build(step)("hi") == "HI!!!"
+    assert text_steps.describe("shout") == ("Makes every letter a capital.", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import polytask\n1 / 0\n", "broken.py:2: ZeroDivisionError: division by zero"),
+        ("def f(:\n", "broken.py:1: SyntaxError: "),
+        (PLUGIN.format(kind="normalise"), "broken.py:4: ValueError: text step: 'normalise' is already"),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_fails_is_named_with_its_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_plugins([file])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.py", "notes.txt"])
+def test_a_plugin_must_be_a_python_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("hello", encoding="utf-8")
+    with pytest.raises(RecipeError, match="no such Python file"):
+        load_plugins([tmp_path / name])
+
+
+def test_installed_packages_add_parts_by_their_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installed_shouting.py").write_text(PLUGIN.format(kind="roar"), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("shouting", "installed_shouting", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    load_plugins()
+    assert "roar" in text_steps.kinds()
+
+
+def test_an_installed_package_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("gone", "no_such_module_at_all", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    with pytest.raises(RecipeError, match=r"plugin no_such_module_at_all: .*ModuleNotFoundError"):
+        load_plugins()
