@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from polytask.build.checking import Findings
     from polytask.core.batch import Row
     from polytask.core.run_folder import RunFolder
     from polytask.recipe import Recipe
@@ -100,10 +101,11 @@ def compare(
     return analysis.compare(loaded, folder, console or Console(stderr=True))
 
 
-def check(recipe: RecipeLike) -> list[str]:
+def check(recipe: RecipeLike) -> Findings:
     """Look for mistakes in the data of a recipe: files, columns, labels.
 
-    :return: All of them, each with file and line; empty if training can start.
+    :return: All mistakes and warnings, each with file and line; training can start if there are
+        no mistakes.
     :raises RecipeError: If the recipe itself is not valid.
     """
     from polytask.build import checking

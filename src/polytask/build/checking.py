@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
-from polytask.build.data import SPLITS, TRAIN, Tables, load_source
-from polytask.build.labels import limited
+from polytask.build.data import TRAIN, Tables, load_source
+from polytask.build.labels import Labels
 from polytask.build.model import new_tasks
 from polytask.build.views import View, views_of
 from polytask.core.errors import DataError, PolytaskError
@@ -19,62 +20,79 @@ _SHOWN = 3
 """How many rows with the same flaw are named."""
 
 
-def check(recipe: Recipe) -> list[str]:
-    """Look at every file, column, input and label that a training of the recipe would read.
+@dataclass(frozen=True)
+class Findings:
+    """What a check found, each with file and line.
 
-    :return: Everything that would stop it or that a person should know, each with file and line;
-        empty if there is nothing.
+    :param mistakes: What stops a training.
+    :param warnings: What does not, but a person should know.
     """
+
+    mistakes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check(recipe: Recipe) -> Findings:
+    """Look at every file, column, input and label that a training of the recipe would read."""
     tables: Tables = {}
-    messages = []
+    found = Findings()
     for name in recipe.data:
         try:
             tables[name] = load_source(recipe, name).tables()
         except PolytaskError as error:
-            messages.append(f"data.{name}: {error}")
-    views = [view for view in views_of(recipe) if view.source in tables]
-    tasks = new_tasks(recipe)
-    for view in views:
-        messages += _wrong_inputs(view, tables[view.source])
-    for name, task in tasks.items():
+            found.mistakes.append(f"data.{name}: {error}")
+    for view in views_of(recipe):
+        for table in tables.get(view.source, {}).values():
+            _check_inputs(view, table, found)
+    for name, task in new_tasks(recipe).items():
         own = {s: tables[s] for s in recipe.tasks[name].sources if s in tables}
-        messages += [f"tasks.{name}: {text}" for text in _wrong_labels(task, own)]
-    return messages
+        _check_labels(task, own, found)
+    return found
 
 
-def _wrong_inputs(view: View, tables: Mapping[str, Table]) -> Iterator[str]:
+def _check_inputs(view: View, table: Table, found: Findings) -> None:
     """Missing columns, and rows without an input."""
-    for table in tables.values():
-        try:
-            view.require_columns(table)
-        except DataError as error:
-            yield str(error)
-            continue
-        empty = (
-            f"{table.place_of(row)}: column {column!r} is empty; expected something to read."
-            for row in each_row(table)
-            for column in view.columns
-            if row[column] is None or row[column] in ("", [])
-        )
-        yield from _first(empty)
+    try:
+        view.require_columns(table)
+    except DataError as error:
+        found.mistakes.append(str(error))
+        return
+    missing = (
+        f"{table.place_of(row)}: column {column!r} is null; expected something to read."
+        for row in each_row(table)
+        for column in view.columns
+        if row[column] is None
+    )
+    empty = (
+        f"{table.place_of(row)}: column {column!r} is empty; there is nothing to learn from."
+        for row in each_row(table)
+        for column in view.columns
+        if row[column] in ("", [])
+    )
+    found.mistakes.extend(_first(missing))
+    found.warnings.extend(_first(empty))
 
 
-def _wrong_labels(task: Task, sources: Mapping[str, Mapping[str, Table]]) -> Iterator[str]:
+def _check_labels(task: Task, sources: Mapping[str, Mapping[str, Table]], found: Findings) -> None:
     """Labels of the wrong kind, and labels that training never sees."""
-    found = {split: [t[split] for t in sources.values() if split in t] for split in SPLITS}
-    wrong = [text for each in found.values() for table in each for text in _unreadable(task, table)]
-    yield from wrong
-    if wrong or not found[TRAIN]:
+    wrong = [
+        f"tasks.{task.name}: {text}"
+        for tables in sources.values()
+        for table in tables.values()
+        for text in _unreadable(task, table)
+    ]
+    train = {source: tables[TRAIN] for source, tables in sources.items() if TRAIN in tables}
+    found.mistakes.extend(wrong)
+    if wrong or not train:
         return
     try:
-        own = {source: tables[TRAIN] for source, tables in sources.items() if TRAIN in tables}
-        task.fit(limited(task, own, None).references(own))
+        task.fit(Labels(task).references(train))
     except DataError as error:
-        yield str(error)
+        found.mistakes.append(f"tasks.{task.name}: {error}")
         return
-    for split in SPLITS[1:]:
-        for table in found[split]:
-            yield from unseen_labels(task, table, split)
+    held_out = [(s, t) for tables in sources.values() for s, t in tables.items() if s != TRAIN]
+    for split, table in held_out:
+        found.warnings.extend(unseen_labels(task, table, split))
 
 
 def _unreadable(task: Task, table: Table) -> Iterator[str]:
@@ -100,7 +118,7 @@ def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
                 counts[label] = counts.get(label, 0) + 1
     for label, place in first.items():
         yield (
-            f"{place}: label {label!r} occurs in {split} ({counts[label]} times) but never in "
+            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} ({counts[label]} times) but never in "
             "train; it cannot be learned and counts as wrong."
         )
 

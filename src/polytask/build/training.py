@@ -18,6 +18,7 @@ from polytask.build.data import TRAIN, VALIDATION, Data, load_data
 from polytask.build.facts import final_facts, starting_facts
 from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
 from polytask.build.model import assemble, new_encoder, new_tasks, restore_parts, save_parts
+from polytask.build.notes import notes
 from polytask.build.pools import collation, training_pool
 from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
 from polytask.core.encoder import Encoder
@@ -56,14 +57,17 @@ def train(
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     run = RunFolder(folder)
+    console = console or Console(stderr=True)
     started = _open(run, recipe, resume=resume)
     if run.facts.is_file() and read_json(run.facts)["finished"]:
         return run
     data = load_data(recipe, run.splits) if data is None else data
     with TemporaryDirectory(prefix="polytask-") as scratch:
-        session = _session(recipe, run, data, Path(scratch), started=started)
+        session, said = _session(recipe, run, data, Path(scratch), started=started)
         if not started:
-            write_json(run.facts, starting_facts(session, data.facts()))
+            write_json(run.facts, {**starting_facts(session, data.facts()), "notes": said})
+            for note in said:
+                console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         run_loop(session, console)
     write_json(run.facts, {**read_json(run.facts), **final_facts(session)})
     return run
@@ -99,7 +103,7 @@ class _Fitted:
 
 def _session(
     recipe: Recipe, run: RunFolder, data: Data, scratch: Path, *, started: bool
-) -> Session:
+) -> tuple[Session, list[str]]:
     options = recipe.training
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -114,7 +118,7 @@ def _session(
         write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, fitted.tasks)
-    return session
+    return session, notes(recipe, data, fitted.tasks, parts.loader.pools)
 
 
 def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fitted:

@@ -12,7 +12,9 @@ def check(recipe: RecipeFile, overrides: Overrides = None, plugins: Plugins = No
     from polytask import api
     from polytask.core.errors import DataError
 
-    mistakes = api.check(open_recipe(recipe, overrides, plugins))
-    if mistakes:
-        raise DataError("\n".join(mistakes))
+    found = api.check(open_recipe(recipe, overrides, plugins))
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if found.mistakes:
+        raise DataError("\n".join(found.mistakes))
     typer.echo(f"{recipe}: no mistakes found in the recipe and its data.")

@@ -12,8 +12,12 @@ from polytask.cli.options import Plugins, RunPath, open_plugins
 def evaluate(
     run: RunPath,
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="The rows: test, validation or train.")
-    ] = "test",
+        str | None,
+        typer.Option(
+            metavar="SPLIT",
+            help="test, validation or train; by default test, or validation if there is no test.",
+        ),
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Score a run, with confidence intervals; keep its predictions."""

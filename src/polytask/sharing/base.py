@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.registry import Registry
-from polytask.core.encoder import Encoder
 
 
 class Architecture(nn.Module, ABC):

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polytask.core.features import Features
 from polytask.core.encoder import Encoder
+from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures, select_inputs
 
 

@@ -17,52 +17,52 @@ class OptimiserOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    learning_rate: PositiveFloat = Field(3e-5, description="Peak rate of the encoder.")
+    learning_rate: PositiveFloat = Field(default=3e-5, description="Peak rate of the encoder.")
     head_learning_rate: PositiveFloat | None = Field(
-        None, description="Peak rate of everything outside the encoder; the same by default."
+        default=None, description="Peak rate of everything outside the encoder; the same by default."
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     epsilon: PositiveFloat = 1e-8
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="Each layer's rate is this times that of the layer above it."
+        default=1.0, description="Each layer's rate is this times that of the layer above it."
     )
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: Fraction = Field(0.06, description="Share of all steps in which the rate rises.")
-    clip: Annotated[float, Field(ge=0)] = Field(1.0, description="Largest gradient norm; 0: any.")
+    warmup: Fraction = Field(default=0.06, description="Share of all steps in which the rate rises.")
+    clip: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Largest gradient norm; 0: any.")
 
 
 class TrainingOptions(OptimiserOptions):
     """Budgets, batches, precision, selection, checkpoints."""
 
-    epochs: PositiveFloat = Field(3.0, description="Passes over the training rows.")
-    steps: PositiveInt | None = Field(None, description="Optimiser updates, instead of epochs.")
-    batch_tokens: PositiveInt = Field(4096, description="Tokens of a batch with its padding.")
+    epochs: PositiveFloat = Field(default=3.0, description="Passes over the training rows.")
+    steps: PositiveInt | None = Field(default=None, description="Optimiser updates, instead of epochs.")
+    batch_tokens: PositiveInt = Field(default=4096, description="Tokens of a batch with its padding.")
     batch_rows: PositiveInt | None = Field(
-        None, description="Most rows of a batch; with it, batch_tokens is only an upper bound."
+        default=None, description="Most rows of a batch; with it, batch_tokens is only an upper bound."
     )
-    accumulate: PositiveInt = Field(1, description="Batches per step.")
+    accumulate: PositiveInt = Field(default=1, description="Batches per step.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    device: str = Field("auto", description="auto: CUDA where there is one, else the CPU.")
-    compile: bool = Field(False, description="Compile the model with torch.compile.")
+    device: str = Field(default="auto", description="auto: CUDA where there is one, else the CPU.")
+    compile: bool = Field(default=False, description="Compile the model with torch.compile.")
     seed: int = 0
-    evaluate_every: PositiveFloat = Field(1.0, description="Epochs between validations.")
+    evaluate_every: PositiveFloat = Field(default=1.0, description="Epochs between validations.")
     select: str = Field(
-        "average", description="What picks the best model: average, or TASK.METRIC."
+        default="average", description="What picks the best model: average, or TASK.METRIC."
     )
     patience: PositiveInt | None = Field(
-        None, description="Validations without a better selection score before training stops."
+        default=None, description="Validations without a better selection score before training stops."
     )
     task_patience: PositiveInt | None = Field(
-        None, description="Validations without a better score of its own before a task stops alone."
+        default=None, description="Validations without a better score of its own before a task stops alone."
     )
     not_finite: Literal["stop", "skip"] = Field(
-        "stop", description="What to do when a task's loss is NaN or infinite."
+        default="stop", description="What to do when a task's loss is NaN or infinite."
     )
-    checkpoint_minutes: PositiveFloat = Field(10.0, description="Minutes between checkpoints.")
+    checkpoint_minutes: PositiveFloat = Field(default=10.0, description="Minutes between checkpoints.")
     checkpoint_steps: PositiveInt | None = Field(
-        None, description="Steps between checkpoints, instead of minutes."
+        default=None, description="Steps between checkpoints, instead of minutes."
     )
-    keep: PositiveInt = Field(2, description="Verified checkpoints kept.")
+    keep: PositiveInt = Field(default=2, description="Verified checkpoints kept.")
     trackers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    threads: NonNegativeInt = Field(0, description="CPU threads; 0: PyTorch's choice.")
+    threads: NonNegativeInt = Field(default=0, description="CPU threads; 0: PyTorch's choice.")

@@ -59,6 +59,9 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self._names = list(self.model.tasks)
+        if self.scaler.is_enabled():  # what is unscaled later must be scaled here, like the model
+            for parameter in self.balancer.parameters():
+                parameter.register_hook(lambda grad: grad * self.scaler.get_scale())
         self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def step(self, batches: Sequence[Batch]) -> StepResult:

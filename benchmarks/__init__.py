@@ -1,0 +1,1 @@
+"""One script per claim; each prints what it measured, side by side in one run."""
