@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from polytask import api
+from polytask.build.checking import Findings
 from polytask.cli import app
 from polytask.core.errors import DataError, RunError
 from polytask.core.run_folder import RunFolder
@@ -184,15 +186,55 @@ def test_a_failed_prediction_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_reports_all_mistakes_of_the_data(
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that show what they are given."""
+    shown = SimpleNamespace(render_scores=json.dumps, render_comparison=json.dumps)
+    monkeypatch.setitem(sys.modules, "polytask.reports.tables", shown)
+
+
+@pytest.mark.usefixtures("tables")
+def test_evaluate_prints_the_scores_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "evaluate", lambda run, split: {str(run): split})
+    assert run("evaluate", "runs/shop").stdout == '{"runs/shop": null}\n'
+    assert run("evaluate", "runs/shop", "--split", "train").stdout == '{"runs/shop": "train"}\n'
+
+
+@pytest.mark.usefixtures("tables")
+def test_compare_takes_strategies_and_seeds_besides_those_of_the_recipe(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "check", lambda _: ["a.jsonl: no such file", "b.jsonl:3: broken"])
+    def compare(recipe: Recipe, run: Path | None) -> dict[str, Any]:
+        return {str(run): [*recipe.compare.strategies, recipe.compare.seeds]}
+
+    monkeypatch.setattr(api, "compare", compare)
+    assert run("compare", recipe).stdout == '{"None": ["linear", "single", "joint", 5]}\n'
+    result = run("compare", recipe, "--run", "c", "--strategies", "linear,joint", "--seeds", "2")
+    assert result.stdout == '{"c": ["linear", "joint", 2]}\n'
+    result = run("compare", recipe, "--seeds", "0")
+    assert result.stderr.startswith("--set compare.seeds=0: compare.seeds: found 0, expected")
+
+
+def test_check_reports_all_mistakes_and_warnings_of_the_data(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Findings(["a.jsonl: no such file", "b.jsonl:3: broken"], ["c.jsonl:4: odd"])
+    monkeypatch.setattr(api, "check", lambda _: found)
     result = run("check", recipe)
-    assert (result.exit_code, result.stderr) == (2, "a.jsonl: no such file\nb.jsonl:3: broken\n")
-    monkeypatch.setattr(api, "check", lambda _: [])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "warning: c.jsonl:4: odd",
+        "a.jsonl: no such file",
+        "b.jsonl:3: broken",
+    ]
+
+
+def test_check_lets_a_recipe_pass_that_has_only_warnings(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "check", lambda _: Findings([], ["c.jsonl:4: odd"]))
     result = run("check", recipe)
-    assert result.exit_code == 0
+    assert (result.exit_code, result.stderr) == (0, "warning: c.jsonl:4: odd\n")
     assert "no mistakes" in result.stdout
 
 

@@ -13,6 +13,7 @@ import pytest
 import polytask
 from polytask import api
 from polytask.build import checking, evaluation, prediction, training
+from polytask.build.checking import Findings
 from polytask.core.errors import RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import FORMAT, RunFolder
@@ -99,5 +100,7 @@ def test_runs_are_opened_before_they_are_used(run: Path, monkeypatch: pytest.Mon
 
 
 def test_check_reads_the_recipe_first(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "check", Recorder(["a mistake"]))
-    assert api.check(recipe) == ["a mistake"]
+    check = Recorder(Findings(["a mistake"], []))
+    monkeypatch.setattr(checking, "check", check)
+    assert api.check(recipe).mistakes == ["a mistake"]
+    assert check.calls == [((load(recipe),), {})]

@@ -87,8 +87,15 @@ def test_stop_words_of_a_language() -> None:
 def test_stop_words_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "stop.txt"
     path.write_text("\ufeffFoo\r\n\n bar \n", encoding="utf-8")
-    assert run("stop_words", ["foo", "BAR", "the", "baz"], file=path) == ["the", "baz"]
-    assert run("stop_words", ["foo", "the", "baz"], file=path, language="en") == ["baz"]
+    assert run("stop_words", ["foo", "BAR", "the", "baz"], file=str(path)) == ["the", "baz"]
+    assert run("stop_words", ["foo", "the", "baz"], file=str(path), language="en") == ["baz"]
+
+
+def test_stop_words_file_is_looked_up_like_data(tmp_path: Path) -> None:
+    (tmp_path / "stop.txt").write_text("foo", encoding="utf-8")
+    options = {"kind": "stop_words", "file": "stop.txt"}
+    step = text_steps.build(options, (tmp_path / "elsewhere", tmp_path))
+    assert step(["foo", "bar"]) == ["bar"]
 
 
 def test_stop_words_needs_words() -> None:
@@ -102,11 +109,11 @@ def test_stop_words_mistakes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"no list for 'zhh'\. Did you mean 'zh'"):
         run("stop_words", [], language="zhh")
     with pytest.raises(DataError, match="absent"):
-        run("stop_words", [], file=tmp_path / "absent.txt")
+        run("stop_words", [], file=str(tmp_path / "absent.txt"))
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"binary.txt: not UTF-8"):
-        run("stop_words", [], file=binary)
+        run("stop_words", [], file=str(binary))
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from polytask.analysis.linear_strategies import LINEAR, linear_result
+from polytask.analysis.linear import CountedTasks
+from polytask.analysis.linear_strategies import LINEAR, count_rows, linear_result
 from polytask.build.data import TRAIN, Data, load_data
 from polytask.build.evaluation import evaluate, held_out
-from polytask.build.labels import fit_tasks
+from polytask.build.labels import Labels, fit_tasks
 from polytask.build.model import new_tasks
 from polytask.build.scoring import metrics_of
 from polytask.build.training import train
@@ -40,14 +41,21 @@ class Comparison:
     :param recipe: The experiment; its training section is the budget of every strategy.
     :param data: Rows, split and freed of leaks once for all strategies.
     :param tasks: Tasks fitted on the training rows, for their metrics.
+    :param labels: What each of them may learn from.
     :param folder: Where runs and results are kept.
     """
 
     recipe: Recipe
     data: Data
     tasks: Mapping[str, Task]
+    labels: Mapping[str, Labels]
     folder: Path
-    console: Console | None
+    console: Console
+
+    @cached_property
+    def counted(self) -> CountedTasks:
+        """The terms of all rows, for the linear strategies."""
+        return count_rows(self.recipe, self.data, self.tasks, self.labels)
 
 
 def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dict[str, Any]:
@@ -61,11 +69,11 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     begun = _begun(folder, recipe)
     data = load_data(recipe, folder / "splits")
     tasks = new_tasks(recipe)
-    fit_tasks(recipe, tasks, data.split(TRAIN))
+    labels = fit_tasks(recipe, tasks, data.split(TRAIN))
     if not begun:
         data.keep_splits(folder / "splits")
         write_text(folder / "recipe.yaml", _kept(recipe))
-    comparison = Comparison(recipe, data, tasks, folder, console)
+    comparison = Comparison(recipe, data, tasks, labels, folder, console or Console(stderr=True))
     seeds = [recipe.training.seed + offset for offset in range(recipe.compare.seeds)]
     results = [
         _result(comparison, strategy, seed)
@@ -99,8 +107,7 @@ def _trained(comparison: Comparison, recipe: Recipe, seed: int, place: Path) -> 
     training = recipe.training.model_copy(update={"seed": seed})
     seeded = recipe.model_copy(update={"training": training})
     folder = comparison.folder / place
-    if comparison.console is not None:
-        comparison.console.print(f"{place}", style="bold")
+    comparison.console.print(f"{place}", style="bold")
     run = train(
         seeded, folder, resume=True, data=comparison.data.of(seeded), console=comparison.console
     )
@@ -113,7 +120,10 @@ def _trained(comparison: Comparison, recipe: Recipe, seed: int, place: Path) -> 
 
 def _linear(strategy: str, comparison: Comparison, seed: int) -> Result:
     """A linear model over words."""
-    return linear_result(strategy, comparison.recipe, comparison.data, comparison.tasks)
+    comparison.console.print(strategy, style="bold")
+    return linear_result(
+        strategy, comparison.counted, comparison.recipe, comparison.data, comparison.tasks
+    )
 
 
 def _alone(comparison: Comparison, task: str) -> Recipe:

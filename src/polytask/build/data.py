@@ -95,7 +95,7 @@ def load_data(recipe: Recipe, splits: Path | None = None) -> Data:
     keys = _keys(views, tables)
     leaks = find_leaks(_as_given(keys, tables))
     if recipe.drop_leaks:
-        tables = _without_leaks(tables, find_leaks(keys))
+        tables = _without_leaks(tables, keys)
     return Data(tables, leaks, views, found)
 
 
@@ -137,13 +137,14 @@ def _as_given(keys: Mapping[tuple[str, str], Keys], tables: Tables) -> dict[tupl
     return given
 
 
-def _without_leaks(tables: Tables, leaks: LeakReport) -> Tables:
-    """Without the training rows that occur in validation or test of any source."""
-    kept: Tables = {}
-    for source, splits in tables.items():
-        kept[source] = dict(splits)
-        leaked = leaks.train_rows.get(source, ())
-        if len(leaked):
-            rows = np.delete(np.arange(len(splits[TRAIN])), leaked)
-            kept[source][TRAIN] = splits[TRAIN].select(rows)
+def _without_leaks(tables: Tables, keys: Mapping[tuple[str, str], Keys]) -> Tables:
+    """Without training rows that occur in validation or test, and validation rows in test."""
+    withheld = {TRAIN: (VALIDATION, TEST), VALIDATION: (TEST,), TEST: ()}
+    kept: Tables = {source: dict(splits) for source, splits in tables.items()}
+    for (source, split), own in keys.items():
+        others = [rows for (_, other), rows in keys.items() if other in withheld[split]]
+        if others:
+            rows = np.flatnonzero(~np.isin(own, np.concatenate(others)))
+            if len(rows) < len(own):
+                kept[source][split] = tables[source][split].select(rows)
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ def limited(task: Task, tables: Mapping[str, Table], limit: int | None) -> Label
     return Labels(task, {source: frozenset(rows) for source, rows in allowed.items()})
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingFields:
     """The input fields of all training rows, for encoders that learn a vocabulary.
 
@@ -78,12 +79,29 @@ class TrainingFields:
     tables: Mapping[str, Table]
     labels: Mapping[str, Labels]
 
+    def __post_init__(self) -> None:
+        self._last: tuple[Table, Row] | None = None
+
     def __iter__(self) -> Iterator[Fields]:
         for view in self.views:
             labels = [self.labels[task].allowed for task in view.tasks]
-            for index, row in enumerate(each_row(self.tables[view.source])):
+            table = self.tables[view.source]
+            for index, row in enumerate(each_row(table)):
                 if any(allowed is None or index in allowed[view.source] for allowed in labels):
+                    self._last = table, row
                     yield view.fields(row)
+        self._last = None
+
+    @contextlib.contextmanager
+    def at_last(self) -> Iterator[None]:
+        """Put the place of the row that was read last before the message of a ``DataError``."""
+        try:
+            yield
+        except DataError as error:
+            if self._last is None:
+                raise
+            table, row = self._last
+            raise DataError(f"{table.place_of(row)}: {error}") from error
 
 
 def labels_of(

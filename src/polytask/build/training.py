@@ -75,8 +75,8 @@ def train(
 
 def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> bool:
     """Whether the folder holds a training to go on with; it must be one of the same recipe."""
-    if not run.path.exists() or not any(run.path.iterdir()):
-        return False
+    if not run.path.exists() or all(file.name.startswith(".") for file in run.path.iterdir()):
+        return False  # hidden files: left by a training that was killed before its first write
     if not resume:
         raise RunError(
             f"{run.path}: the folder is not empty. Choose another one with --run, or go on with "
@@ -89,7 +89,7 @@ def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> bool:
             f"{run.path}: holds a training of another recipe, {run.recipe}. Resume with that "
             "one, or choose another folder with --run."
         )
-    return run.checkpoints.is_dir() and any(run.checkpoints.iterdir())
+    return any(run.checkpoints.glob("step-*"))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fi
         return _Fitted(encoder, tasks, labels_of(recipe, tasks, tables))
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, tasks, tables)
-    return _Fitted(new_encoder(recipe, TrainingFields(data.views, tables, labels)), tasks, labels)
+    fields = TrainingFields(data.views, tables, labels)
+    with fields.at_last():
+        return _Fitted(new_encoder(recipe, fields), tasks, labels)
 
 
 def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:

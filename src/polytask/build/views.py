@@ -63,7 +63,7 @@ def views_of(recipe: Recipe) -> list[View]:
     for name, task in recipe.tasks.items():
         for source in task.sources:
             readers.setdefault((source, task.columns), []).append(name)
-    steps = tuple(text_steps.build(options) for options in recipe.text)
+    steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
         View(source, columns, tuple(names), steps) for (source, columns), names in readers.items()
     ]

@@ -31,7 +31,7 @@ def train(session: Session, console: Console | None = None) -> None:
             log.step(record)
             if budget.validation_due:
                 _validate(session, log)
-            if budget.finished or session.enough:
+            if session.done:
                 break
             if stop.requested:
                 session.save()
@@ -46,6 +46,8 @@ def train(session: Session, console: Console | None = None) -> None:
 
 def _steps(session: Session) -> Iterator[list[Batch]]:
     """The batches of each step; those whose tasks have all stopped are passed over."""
+    if session.done:  # killed after the last step, before the run was marked as finished
+        return
     batches: list[Batch] = []
     for batch in _active(session, session.loader):
         batches.append(batch)

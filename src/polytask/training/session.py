@@ -89,9 +89,10 @@ class Session:
         )  # fmt: skip
 
     @property
-    def enough(self) -> bool:
-        """Whether patience has run out, or every task has stopped alone."""
-        return self.selection.finished or len(self.selection.stopped_tasks) == len(self.model.tasks)
+    def done(self) -> bool:
+        """Whether the budget is used up, patience has run out or every task has stopped alone."""
+        stopped = len(self.selection.stopped_tasks) == len(self.model.tasks)
+        return self.budget.finished or self.selection.finished or stopped
 
     def observe(self, record: Mapping[str, Any]) -> None:
         """Tell the parts that adapt what a step did."""

@@ -50,11 +50,11 @@ class GeneratedSource(Source):
     def rows(self, rng: random.Random) -> Iterator[dict[str, Any]]:
         """Rows without end, each with a ``text``."""
 
+    @abstractmethod
     def train_rows(
         self, rows: Iterable[dict[str, Any]], rng: random.Random
     ) -> Iterable[dict[str, Any]]:
-        """What becomes of rows that are trained on."""
-        return rows
+        """What becomes of rows before they are trained on."""
 
     @override
     def load(self) -> dict[str, Table]:

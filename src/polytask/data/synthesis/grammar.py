@@ -1,10 +1,20 @@
-"""What a language file says: the aspects that reviews speak of, and templates to speak of them.
+"""Language files: the aspects that reviews speak of, and templates to speak of them.
 
-A template is a sequence of words and slots divided by spaces, so the words of a text are known.
-``{subject:-symbol?}`` is a slot: what ``symbol`` stands for, said of ``subject`` (of what the
-template is about, if left out), with the opposite attitude if there is a ``-``, and half of the
-time nothing at all if there is a ``?``. A rule ``symbol/mild`` (plain, strong) is for attitudes of
-that strength, ``symbol/+`` (-) for those in favour (against).
+A template is words and slots divided by spaces, so the words of a text are known. The slot
+``{subject:-symbol?}`` is filled with one of the templates of the symbol, said
+
+* of ``subject``: product, shop, or other, a product on the side; left out: of the same as before,
+* with the opposite attitude if there is a ``-``,
+* and only half of the time if there is a ``?``.
+
+The templates of a symbol are listed in ``rules``; ``symbol/mild`` (plain, strong) are for attitudes
+of that strength, ``symbol/+`` (-) for those in favour (against). These symbols mean something:
+
+* ``review`` is where a text begins,
+* ``clause`` speaks of one more aspect of its subject,
+* ``term`` is what that aspect is called, ``opinion`` a word for or against it; both are listed as
+  ``term: words for it / words against it`` under the label of the aspect,
+* ``product`` and ``other`` are what the two products are called.
 """
 
 from __future__ import annotations
@@ -14,6 +24,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -79,7 +90,11 @@ class Language:
 def language(code: str) -> Language:
     """The language of a code: ``en``, ``zh``."""
     path = resources.files(__package__).joinpath(f"{code}.yaml")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return parse_language(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def parse_language(content: Mapping[str, Any]) -> Language:
+    """The content of a language file, with its templates taken apart."""
     topics = content["topics"]
     aspects = {name: topic["aspects"] for name, topic in topics.items()}
     aspects |= {name: content[name] for name in ("general", "shop")}

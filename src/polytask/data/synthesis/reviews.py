@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from polytask.data.synthesis.grammar import Aspect, Language, Slot, Template
 
-_FORCE = {"mild": 0.5, "plain": 1.25, "strong": 2.0}
-_SPREAD = 0.35
-_OWN_WORDS = 0.5
+_FORCE = {"mild": 0.5, "plain": 1.25, "strong": 2.0}  # stars above or below 3
+_FREQUENCY = (4, 3, 3)  # of these three; in mild reviews something is granted to the other side
+_SPREAD = 0.35  # of the stars that authors of the same opinion give
+_OWN_WORDS = 0.5  # how often an aspect is judged by words of its own, such as long or thin
 
 Word = tuple[str, str]
 """A word and its tag."""
@@ -70,8 +71,8 @@ class Opinions:
 
 
 def _verdict(rng: random.Random) -> tuple[int, str]:
-    """A sign and a strength; mixed opinions are the most common."""
-    return rng.choice((1, -1)), rng.choices(list(_FORCE), (4, 3, 3))[0]
+    """A sign and a strength."""
+    return rng.choice((1, -1)), rng.choices(list(_FORCE), _FREQUENCY)[0]
 
 
 class Writer:

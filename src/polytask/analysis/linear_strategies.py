@@ -1,0 +1,86 @@
+"""The linear baselines on the rows of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polytask.analysis.linear import STRATEGIES, CountedTasks, count_tasks, fit_predict
+from polytask.analysis.linear_groups import LabelledRows, LinearTask
+from polytask.build.data import TRAIN, VALIDATION, Data
+from polytask.build.evaluation import held_out
+from polytask.build.labels import Labels
+from polytask.build.scoring import metrics_of
+from polytask.core.batch import Fields
+from polytask.data.pools import each_row
+from polytask.evaluation.score import Outcome, score
+from polytask.recipe import Recipe
+from polytask.tasks import Metric, Task
+
+LINEAR = tuple(STRATEGIES)
+
+
+def count_rows(
+    recipe: Recipe, data: Data, tasks: Mapping[str, Task], labels: Mapping[str, Labels]
+) -> CountedTasks:
+    """The terms of all rows of a comparison, which every linear strategy starts from."""
+    chosen = metrics_of(recipe, tasks)
+    return count_tasks(
+        {
+            name: LinearTask(
+                form=task.form,
+                labels=task.labels,
+                train=_labelled(name, data, labels[name], TRAIN),
+                validation=_labelled(name, data, Labels(task), VALIDATION),
+                test=_labelled(name, data, Labels(task), held_out(data)).fields,
+                score=_signed(chosen[name][0]),
+            )
+            for name, task in tasks.items()
+        }
+    )
+
+
+def linear_result(
+    strategy: str, counted: CountedTasks, recipe: Recipe, data: Data, tasks: Mapping[str, Task]
+) -> dict[str, Any]:
+    """Fit one strategy and score it on the held-out rows."""
+    found = fit_predict(strategy, counted)
+    outcomes = {}
+    for name, task in tasks.items():
+        references = _labelled(name, data, Labels(task), held_out(data)).references
+        outcomes[name] = Outcome(references, *found.answers[name])
+    scores = score(outcomes, metrics_of(recipe, tasks), {}, recipe.evaluation)
+    return {
+        "parameters": found.parameters,
+        "trained_parameters": found.parameters,
+        "seconds": found.seconds,
+        "tokens": None,
+        "strengths": found.strengths,
+        "scores": scores["tasks"],
+    }
+
+
+def _labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
+    """The rows of one split that have a label of a task, in the order in which they are scored."""
+    fields: list[Fields] = []
+    references: list[Any] = []
+    for view in data.views:
+        table = data.tables[view.source].get(split)
+        if name not in view.tasks or table is None:
+            continue
+        for index, row in enumerate(each_row(table)):
+            reference = labels.reference(view.source, index, row)
+            if reference is not None:
+                fields.append(view.fields(row))
+                references.append(reference)
+    return LabelledRows(fields, references)
+
+
+def _signed(metric: Metric) -> Any:
+    """A metric of which more is better."""
+    sign = 1 if metric.higher_is_better else -1
+
+    def value(references: Sequence[Any], predictions: Sequence[Any], probabilities: Any) -> float:
+        return sign * metric(references, predictions, probabilities)
+
+    return value

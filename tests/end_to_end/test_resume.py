@@ -1,0 +1,154 @@
+"""A training that was interrupted ends like one that was left alone, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.resume import (
+    BALANCERS,
+    Outcome,
+    Training,
+    interrupt,
+    records,
+    wait_for,
+    write_recipe,
+)
+from polytask.core.files import read_json
+from polytask.core.run_folder import RunFolder
+from tests.end_to_end.processes import Moment, crashing, fork
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("POLYTASK_KILLS", "4"))
+EPOCHS = 3.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A training, and how it ends when it is left alone."""
+
+    training: Training
+    whole: Outcome
+
+    def check(self, run: Path) -> None:
+        """Go on with a run, and compare it with the uninterrupted one."""
+        difference = self.whole.difference(self.training.finish(run))
+        assert difference is None, f"{difference}\n{self.log(run)}"
+        assert read_json(RunFolder(run).facts)["finished"]
+
+    def log(self, run: Path) -> str:
+        return self.training.log(run).read_text("utf-8")
+
+
+References = Callable[[str], Reference]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> References:
+    """Uninterrupted trainings by balancer, each run when it is first asked for."""
+    made: dict[str, Reference] = {}
+
+    def get(balancing: str) -> Reference:
+        if balancing not in made:
+            folder = tmp_path_factory.mktemp(balancing)
+            training = Training(write_recipe(folder, balancing, EPOCHS), folder, fork)
+            made[balancing] = Reference(training, training.finish(folder / "whole"))
+        return made[balancing]
+
+    return get
+
+
+@pytest.fixture
+def alone(reference: References, tmp_path: Path) -> Reference:
+    """A training with runs of its own."""
+    found = reference("uncertainty")
+    return replace(found, training=replace(found.training, folder=tmp_path))
+
+
+def test_the_training_that_is_interrupted_has_all_that_can_go_wrong(reference: References) -> None:
+    whole = reference("uncertainty").whole
+    present = [set(record["losses"]) for record in whole.records if "losses" in record]
+    assert present[0] == {"sentiment", "topic", "stars"}
+    assert len(present[-1]) < 3  # a task has stopped alone
+    assert len(present) > 30
+    weights = {record["weights"].get("stars") for record in whole.records if "weights" in record}
+    assert len(weights) > 10  # the balancer has learned
+
+
+@pytest.mark.parametrize("balancing", BALANCERS)
+def test_killed_at_random_moments(balancing: str, reference: References) -> None:
+    found = reference(balancing)
+    rng = random.Random()
+    kills = interrupt(found.training, len(found.whole.records), KILLS // len(BALANCERS), rng)
+    for run in {kill.run for kill in kills}:
+        found.check(run)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        Moment("os.rename", "recipe.yaml"),
+        Moment("os.rename", "tasks.json"),
+        Moment("os.rename", "step-00000003"),
+        Moment("os.rename", "model.safetensors"),
+        Moment("os.rename", "run.json", 2),
+    ],
+    ids=str,
+)
+def test_killed_just_before_a_file_is_in_place(moment: Moment, alone: Reference) -> None:
+    run = alone.training.folder / "run"
+    process = replace(alone.training, launch=crashing(moment)).start(run)
+    assert process.wait() == -signal.SIGKILL
+    alone.check(run)
+
+
+def test_asked_to_stop_again_and_again(alone: Reference) -> None:
+    run = alone.training.folder / "run"
+    for number, after in [(signal.SIGTERM, 10), (signal.SIGINT, 25)]:
+        process = alone.training.start(run)
+        wait_for(process, lambda after=after: records(run) >= after)
+        os.kill(process.pid, number)
+        assert process.wait() == 1
+        assert f"stopped by {number.name} after step" in alone.log(run)
+    assert "Traceback" not in alone.log(run)
+    assert str(run) in alone.log(run)
+    assert "--resume" in alone.log(run)
+    alone.check(run)
+
+
+def test_a_flipped_byte_in_the_newest_checkpoint(alone: Reference) -> None:
+    run = alone.training.folder / "run"
+    shutil.copytree(alone.training.recipe.parent / "whole", run)
+    facts = RunFolder(run).facts
+    facts.write_text(facts.read_text("utf-8").replace('"finished": true', '"finished": false'))
+    older, newest = sorted(RunFolder(run).checkpoints.glob("step-*"))
+    tensors = newest / "tensors.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[len(content) // 2] ^= 1
+    tensors.write_bytes(content)
+    alone.check(run)
+    assert f"{tensors}: damaged" in alone.log(run)
+    assert f"going back to {older.name}" in alone.log(run)
+
+
+def test_a_finished_training_is_left_as_it_is(alone: Reference) -> None:
+    run = alone.training.folder / "run"
+    shutil.copytree(alone.training.recipe.parent / "whole", run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    alone.check(run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_another_recipe_cannot_go_on_with_a_run(alone: Reference) -> None:
+    run = alone.training.folder / "run"
+    shutil.copytree(alone.training.recipe.parent / "whole", run)
+    other = write_recipe(alone.training.folder, "equal", EPOCHS)
+    assert replace(alone.training, recipe=other).start(run).wait() == 1
+    assert "holds a training of another recipe" in alone.log(run)
