@@ -47,11 +47,13 @@ def train(
     :param console: Where progress goes; standard error by default.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
     """
-    from polytask.build import training
+    from polytask.build import evaluation, training
 
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / loaded.name)
-    return training.train(loaded, folder, resume=resume, console=console)
+    trained = training.train(loaded, folder, resume=resume, console=console)
+    evaluation.evaluate(trained)
+    return trained
 
 
 def evaluate(run: PathLike, split: str | None = None) -> dict[str, Any]:
@@ -87,6 +89,8 @@ def compare(
 ) -> dict[str, Any]:
     """Compare the strategies that a recipe names, over paired seeds.
 
+    Writes ``comparison.json`` and ``comparison.md``.
+
     :param run: The folder; ``runs/NAME-compare`` by default. One that exists is gone on with.
     :param console: Where progress goes; standard error by default.
     :return: The comparison, as it is kept in ``comparison.json``.
@@ -95,10 +99,14 @@ def compare(
     from rich.console import Console
 
     from polytask.analysis import compare as analysis
+    from polytask.core.files import write_text
+    from polytask.reports.tables import comparison_markdown
 
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
-    return analysis.compare(loaded, folder, console or Console(stderr=True))
+    record = analysis.compare(loaded, folder, console or Console(stderr=True))
+    write_text(folder / "comparison.md", comparison_markdown(record))
+    return record
 
 
 def check(recipe: RecipeLike) -> Findings:

@@ -5,18 +5,37 @@ all tasks that have the same label set, as if they were one task. ``linear_share
 that model a copy of the terms for all tasks and one for each: Daumé III, "Frustratingly Easy
 Domain Adaptation", ACL 2007. https://aclanthology.org/P07-1033
 
-The strength of the penalty is chosen on the validation rows; the model is then fitted again to
-training and validation rows together. Test rows are only predicted.
+The strength of the penalty is chosen on the validation rows, one for all tasks with the same label
+set, as the few rows of one task would choose at random. Models are then fitted again to training
+and validation rows together. Test rows are only predicted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from polytask.analysis.linear_groups import CountedTask, Group, LinearTask, count_group
+from polytask.analysis.linear_groups import (
+    CountedTask,
+    Group,
+    LabelledRows,
+    LinearTask,
+    choose_strength,
+    count_group,
+)
 from polytask.analysis.linear_models import Answers
+
+__all__ = [
+    "STRATEGIES",
+    "Answers",
+    "CountedTasks",
+    "LabelledRows",
+    "LinearResult",
+    "LinearTask",
+    "count_tasks",
+    "fit_predict",
+]
 
 
 class Strategy(NamedTuple):
@@ -88,20 +107,20 @@ def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearRe
     :raises DataError: If a row has more or fewer tags than words.
     """
     started = time.perf_counter()
-    pooled, private = STRATEGIES[strategy]
-    answers: dict[str, Answers] = {}
-    strengths: dict[str, float] = {}
-    parameters = 0
-    for members in counted.groups:
-        tasks = list(members.values())
-        groups = [Group(tasks, private, seed)] if pooled else [Group([task], private, seed) for task in tasks]
+    result = LinearResult({}, {}, 0, 0.0)
+    for tasks in counted.groups:
+        groups = _groups(STRATEGIES[strategy], tasks, seed)
         strength = choose_strength(groups)
-        results = [group.predict(strength) for group in groups]
-        found = 
-    seconds = counted.seconds + time.perf_counter() - started
-    return LinearResult(answers, strengths, parameters, seconds)
+        result.strengths.update(dict.fromkeys(tasks, strength))
+        for group in groups:
+            answers, parameters = group.predict(strength)
+            result.answers.update(answers)
+            result = result._replace(parameters=result.parameters + parameters)
+    return result._replace(seconds=counted.seconds + time.perf_counter() - started)
 
 
-def _alone(groups: Iterable[Mapping[str, CountedTask]]) -> Iterator[dict[str, CountedTask]]:
-    """Every task as a group of its own."""
-    return ({name: task} for group in groups for name, task in group.items())
+def _groups(strategy: Strategy, tasks: Mapping[str, CountedTask], seed: int) -> list[Group]:
+    """The tasks of every model of a strategy."""
+    if strategy.pooled:
+        return [Group(tasks, strategy.private, seed)]
+    return [Group({name: task}, strategy.private, seed) for name, task in tasks.items()]

@@ -59,7 +59,7 @@ class LinearTask:
 class CountedTask:
     """A task, how its rows are read, and the counts of their terms."""
 
-    task: LinearTask
+    plain: LinearTask
     reading: Reading
     train: Counts
     validation: Counts
@@ -68,20 +68,6 @@ class CountedTask:
     def targets(self, rows: LabelledRows) -> list[Any]:
         """The labels of rows, one for each row of their counts."""
         return self.reading.flatten(rows.fields, rows.references)
-
-
-def choose_strength(groups: Sequence[Group]) -> float:
-    """The strength that scores best on the validation rows of all tasks, as a mean.
-
-    Tasks with the same label set have one strength, also where they share no model: few validation
-    rows would choose at random.
-    """
-    strengths = MODELS[groups[0].tasks[0].task.form].strengths
-    judges = [task.task for group in groups for task in group.tasks if task.task.validation.fields]
-    if len(strengths) == 1 or not judges:
-        return USUAL_STRENGTH
-    scores_TS = np.vstack([group.validate(strengths) for group in groups])
-    return strengths[int(scores_TS.mean(0).argmax())]
 
 
 def count_group(group: Mapping[str, LinearTask]) -> dict[str, CountedTask]:
@@ -109,64 +95,75 @@ class Group:
     :param private: Whether each task also has coefficients of its own.
     """
 
-    tasks: Sequence[CountedTask]
+    tasks: Mapping[str, CountedTask]
     private: bool
     seed: int
 
     def validate(self, strengths: Sequence[float]) -> Floats:
-        """How training rows score on validation rows.
+        """How well training rows predict validation rows.
 
-        :return: A row per task that has validation rows, a column per strength.
+        :return: A score per task that has validation rows (rows) and strength (columns).
         """
-        training = [member.train for member in self.tasks]
-        design = Design(training, private=self.private)
-        matrix = design(training)
-        targets = [target for member in self.tasks for target in member.targets(member.task.train)]
-        held_out = design([member.validation for member in self.tasks])
+        tasks = self.tasks.values()
+        design = Design([task.train for task in tasks], private=self.private)
+        matrix = design([task.train for task in tasks])
+        targets = [target for task in tasks for target in task.targets(task.plain.train)]
+        held_out = design([task.validation for task in tasks])
         models = (self._fit(matrix, targets, strength) for strength in strengths)
         return np.array([self._scores(_answer(model, held_out)) for model in models]).T
 
-    def predict(self, strength: float) -> tuple[list[Answers], int]:
+    def predict(self, strength: float) -> tuple[dict[str, Answers], int]:
         """Answers for the test rows, from training and validation rows; number of parameters."""
-        training = [_stack(member.train, member.validation) for member in self.tasks]
+        tasks = self.tasks.values()
+        training = [_stack(task.train, task.validation) for task in tasks]
         design = Design(training, private=self.private)
         targets = [
             target
-            for member in self.tasks
-            for rows in (member.task.train, member.task.validation)
-            for target in member.targets(rows)
+            for task in tasks
+            for rows in (task.plain.train, task.plain.validation)
+            for target in task.targets(rows)
         ]
         model = self._fit(design(training), targets, strength)
-        answers = _answer(model, design([member.test for member in self.tasks]))
-        return self._by_task(answers, [member.task.test for member in self.tasks]), model.parameters
+        answers = _answer(model, design([task.test for task in tasks]))
+        return self._by_task(answers, [task.plain.test for task in tasks]), model.parameters
 
     def _fit(self, matrix: Matrix, targets: Sequence[Any], strength: float) -> LinearModel:
-        task = self.tasks[0].task
+        task = next(iter(self.tasks.values())).plain
         model = MODELS[task.form](task.labels, strength, self.seed)
         model.fit(matrix, targets)
         return model
 
-    def _by_task(self, answers: Answers, rows: Sequence[Sequence[Fields]]) -> list[Answers]:
+    def _by_task(self, answers: Answers, rows: Sequence[Sequence[Fields]]) -> dict[str, Answers]:
         """The answers for the rows of all tasks in turn, apart again."""
         predictions, probabilities = iter(answers.predictions), iter(answers.probabilities)
-        return [
-            Answers(
-                member.reading.regroup(own, predictions),
-                [np.array(row) for row in member.reading.regroup(own, probabilities)],
+        return {
+            name: Answers(
+                task.reading.regroup(own, predictions),
+                [np.array(row) for row in task.reading.regroup(own, probabilities)],
             )
-            for member, own in zip(self.tasks, rows, strict=True)
-        ]
+            for (name, task), own in zip(self.tasks.items(), rows, strict=True)
+        }
 
     def _scores(self, answers: Answers) -> list[float]:
         """Of the tasks with validation rows; a score that is undefined counts as 0."""
-        tasks = [member.task for member in self.tasks]
-        found = self._by_task(answers, [task.validation.fields for task in tasks])
+        plain = {name: task.plain for name, task in self.tasks.items()}
+        found = self._by_task(answers, [task.validation.fields for task in plain.values()])
         scores = [
-            task.score(task.validation.references, *answer)
-            for task, answer in zip(tasks, found, strict=True)
+            task.score(task.validation.references, *found[name])
+            for name, task in plain.items()
             if task.validation.fields
         ]
         return [0.0 if math.isnan(score) else score for score in scores]
+
+
+def choose_strength(groups: Sequence[Group]) -> float:
+    """The strength that scores best on validation rows, as a mean over the tasks of all groups."""
+    tasks = [task.plain for group in groups for task in group.tasks.values()]
+    strengths = MODELS[tasks[0].form].strengths
+    if len(strengths) == 1 or not any(task.validation.fields for task in tasks):
+        return USUAL_STRENGTH
+    scores_TS = np.vstack([group.validate(strengths) for group in groups])
+    return strengths[int(scores_TS.mean(0).argmax())]
 
 
 def _stack(one: Counts, other: Counts) -> Counts:

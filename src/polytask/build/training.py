@@ -22,7 +22,7 @@ from polytask.build.notes import notes
 from polytask.build.pools import collation, training_pool
 from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
 from polytask.core.encoder import Encoder
-from polytask.core.errors import DataError, RunError
+from polytask.core.errors import DataError, RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
@@ -33,6 +33,7 @@ from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.predict import Predictor
 from polytask.evaluation.score import Pooling, score
 from polytask.recipe import Recipe, dump
+from polytask.recipe.mistakes import hint
 from polytask.tasks import Metric, Task
 from polytask.training.loop import train as run_loop
 from polytask.training.randomness import seed_everything
@@ -145,17 +146,32 @@ def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
     size = BatchSize(options.batch_tokens, options.batch_rows)
     mixture = mixtures.build(recipe.mixing)
     loader = Loader(pools, collated, mixture, size=size, seed=options.seed, epochs=options.epochs)
+    validated = {name: tasks[name] for name in rows.tasks}
     metrics = metrics_of(recipe, tasks)
-    higher = {name: {m.name: m.higher_is_better for m in each} for name, each in metrics.items()}
+    higher = {name: {m.name: m.higher_is_better for m in metrics[name]} for name in validated}
+    _check_selection(options.select, higher)
     return Parts(
         model=assemble(recipe, encoder, tasks),
         balancer=balancers.build(recipe.balancing, len(tasks)),
         loader=loader,
         collation=collated,
         probe=collate(_probe_rows(pools, tasks), collated),
-        validate=partial(_validate, rows, tasks, metrics, poolings_of(recipe, tasks)),
+        validate=partial(_validate, rows, tasks, metrics, poolings_of(recipe, validated)),
         criterion=Criterion(higher, options.select),
     )
+
+
+def _check_selection(select: str, metrics: Mapping[str, Mapping[str, bool]]) -> None:
+    """Refuse a metric that is not measured; which are is only known once the tasks are fitted."""
+    task, _, metric = select.rpartition(".")
+    if select != "average" and metric not in metrics.get(task, {}):
+        known = [f"{name}.{each}" for name, own in metrics.items() for each in own]
+        raise RecipeError(
+            [
+                f"training.select: nothing called {select!r} is measured on validation rows."
+                f"{hint(select, known)} Known: {', '.join(['average', *known])}."
+            ]
+        )
 
 
 def _probe_rows(pools: Sequence[Pool], tasks: Mapping[str, Task]) -> list[dict[str, Any]]:

@@ -32,4 +32,7 @@ def compare(
     chosen = list(overrides or ())
     chosen += [] if strategies is None else [f"compare.strategies=[{strategies}]"]
     chosen += [] if seeds is None else [f"compare.seeds={seeds}"]
-    typer.echo(render_comparison(api.compare(open_recipe(recipe, chosen, plugins), run)))
+    loaded = open_recipe(recipe, chosen, plugins)
+    folder = run or api.RUNS / f"{loaded.name}-compare"
+    typer.echo(render_comparison(api.compare(loaded, folder)))
+    typer.echo(f"Run folder: {folder}")

@@ -22,8 +22,12 @@ def train(
     overrides: Overrides = None,
     plugins: Plugins = None,
 ) -> None:
-    """Train a recipe into a run folder."""
+    """Train a recipe into a run folder, and score it on what is held out."""
     from polytask import api
+    from polytask.core.files import read_json
+    from polytask.reports.tables import render_scores
 
-    folder = api.train(open_recipe(recipe, overrides, plugins), run, resume=resume)
-    typer.echo(folder.path)
+    finished = api.train(open_recipe(recipe, overrides, plugins), run, resume=resume)
+    for split, scores in read_json(finished.scores).items():
+        typer.echo(f"{split}\n{render_scores(scores)}")
+    typer.echo(f"Run folder: {finished.path}")

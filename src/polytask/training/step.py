@@ -59,9 +59,9 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self._names = list(self.model.tasks)
-        if self.scaler.is_enabled():  # what is unscaled later must be scaled here, like the model
-            for parameter in self.balancer.parameters():
-                parameter.register_hook(lambda grad: grad * self.scaler.get_scale())
+        self._share = 1.0
+        for parameter in self.balancer.parameters():
+            parameter.register_hook(self._like_the_model)
         self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def step(self, batches: Sequence[Batch]) -> StepResult:
@@ -88,6 +88,7 @@ class Stepper:
         self, batch: Batch, rows: int, skipped: set[str]
     ) -> dict[str, tuple[float, int]]:
         """Hand the losses of one batch to the balancer; return each with its number of rows."""
+        self._share = batch.size / rows
         with self.autocast():
             losses = self.model.losses(batch.to(self.device))
         values = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
@@ -113,6 +114,10 @@ class Stepper:
         losses_t.register_hook(lambda gradient_t: gradient_t * scale_t)
         active_t = torch.tensor([self._names.index(task) for task in losses])
         self.balancer.accumulate(losses_t, self.partition, active_t)
+
+    def _like_the_model(self, gradient: Tensor) -> Tensor:
+        """Gradients of the balancer's own parameters: a batch counts by its rows; scaled for fp16."""
+        return gradient * (self._share * self.scaler.get_scale())
 
     def _update(self, skipped: set[str]) -> tuple[Tensor, float]:
         weights_T = self.balancer.resolve(self.partition)

