@@ -9,7 +9,6 @@ its times, and every number of the model.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -42,7 +41,7 @@ mixing: {{kind: temperature, alpha: 0.5}}
 balancing: {balancing}
 training:
   {{epochs: {epochs}, batch_rows: 8, accumulate: 2, learning_rate: 1e-2, evaluate_every: 0.5,
-   task_patience: 4, checkpoint_steps: 3, precision: fp32, threads: 1}}
+   task_patience: 4, checkpoint_steps: 3, precision: fp32, threads: 1, device: cpu}}
 """
 """Everything that has a state: dropout, mixing, accumulation, a balancer, tasks that stop alone."""
 

@@ -9,6 +9,7 @@ are compared at equal shares of the training.
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import os
@@ -124,7 +125,7 @@ def with_trainer(
                 train_sampling_strategy="group_by_length" if grouped else "random",
                 label_names=["labels"],
             ),
-            train_dataset=data,  # type: ignore[arg-type]
+            train_dataset=data,
             data_collator=transformers.DataCollatorWithPadding(tokenizer),
         )
         trainer.remove_callback(transformers.PrinterCallback)
@@ -184,9 +185,7 @@ def contenders(
 
 def prepare(folder: Path, rows: int) -> float:
     """Write the tweets; return their mean length in tokens."""
-    import gzip
-
-    with gzip.open(DATA / "text_cls/tweeteval/sentiment/train.jsonl.gz", "rt", "utf-8") as file:
+    with gzip.open(DATA / "text_cls/tweeteval/sentiment/train.jsonl.gz", "rt", encoding="utf-8") as file:
         lines = list(itertools.islice(file, rows + 50))
     (folder / "train.jsonl").write_text("".join(lines[:rows]), encoding="utf-8")
     (folder / "validation.jsonl").write_text("".join(lines[rows:]), encoding="utf-8")

@@ -165,7 +165,7 @@ class NextToken(Task):
 
     @override
     def decode(self, scores: Tensor) -> list[Any]:
-        return scores.argmax(-1).tolist()  # type: ignore[no-any-return]
+        return scores.argmax(-1).tolist()
 
     @override
     def state(self) -> dict[str, Any]:

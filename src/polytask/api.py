@@ -116,9 +116,12 @@ def check(recipe: RecipeLike) -> Findings:
         no mistakes.
     :raises RecipeError: If the recipe itself is not valid.
     """
+    from polytask.analysis.compare import unknown_strategies
     from polytask.build import checking
 
-    return checking.check(_recipe(recipe))
+    loaded = _recipe(recipe)
+    found = checking.check(loaded)
+    return checking.Findings([*unknown_strategies(loaded), *found.mistakes], found.warnings)
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

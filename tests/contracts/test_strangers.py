@@ -28,7 +28,7 @@ from polytask.training.selection import Criterion
 from polytask.training.session import Parts, Session
 from tests.fakes import Bytes, Cells, NextToken, Patches
 
-EMPTY = {"tasks": {}, "pooled": {}, "average": None}
+EMPTY: dict[str, Any] = {"tasks": {}, "pooled": {}, "average": None}
 
 
 def session(

@@ -18,8 +18,12 @@ encoder: {kind: bag, dimension: 8, hidden: [8]}
 tasks:
   mood: {kind: classification, target: mood}
   stars: {kind: regression, target: stars}
-training: {epochs: 2, batch_rows: 8, learning_rate: 1e-2, precision: fp32, threads: 1}
+training:
+  {epochs: 2, batch_rows: 8, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu}
 """
+Files = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows by the name of the file they are written to, without ``.jsonl``."""
+
 _WORDS = {"good": ("fine", "great", "lovely"), "bad": ("poor", "broken", "awful")}
 
 
@@ -50,10 +54,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_experiment(folder: Path, recipe: str = RECIPE, **rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_experiment(folder: Path, recipe: str = RECIPE, rows: Files | None = None) -> Path:
     """Write a recipe and its data files, some of them with other rows; return its path."""
     usual = {"train": reviews(48), "validation": reviews(16, 100), "test": reviews(16, 200)}
-    for name, content in {**usual, **rows}.items():
+    for name, content in {**usual, **(rows or {})}.items():
         write_rows(folder / f"{name}.jsonl", content)
     path = folder / "shop.yaml"
     path.write_text(recipe, encoding="utf-8")

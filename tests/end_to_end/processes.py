@@ -85,8 +85,8 @@ def _crash_at(moment: Moment) -> None:
     numbers = itertools.count(1)
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event == moment.event and any(moment.text in str(each) for each in arguments):
-            if next(numbers) == moment.number:
-                os.kill(os.getpid(), signal.SIGKILL)
+        meant = event == moment.event and any(moment.text in str(each) for each in arguments)
+        if meant and next(numbers) == moment.number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)

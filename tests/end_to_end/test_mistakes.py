@@ -27,7 +27,7 @@ BOTH = pytest.mark.parametrize("command", ["check", "train"])
 def refused(command: str, recipe: Path) -> list[str]:
     """Lines of the message with which a recipe is refused; nothing has been written then."""
     folder = recipe.parent / "run"
-    run = ["--run", folder] if command == "train" else []
+    run = ["--run", str(folder)] if command == "train" else []
     result = polytask(command, recipe, *run)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -65,7 +65,7 @@ def test_a_missing_data_file(command: str, tmp_path: Path) -> None:
 
 @BOTH
 def test_an_empty_data_file(command: str, tmp_path: Path) -> None:
-    [message] = refused(command, write_experiment(tmp_path, train=[]))
+    [message] = refused(command, write_experiment(tmp_path, rows={"train": []}))
     assert f"{tmp_path / 'train.jsonl'}: the file holds no rows" in message
 
 
@@ -83,11 +83,9 @@ def test_broken_json(command: str, tmp_path: Path) -> None:
 @BOTH
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("row", [{"text": None}, {}], ids=["null", "no column"])
-def test_a_row_without_text(
-    command: str, split: str, row: dict[str, None], tmp_path: Path
-) -> None:
+def test_a_row_without_text(command: str, split: str, row: dict[str, None], tmp_path: Path) -> None:
     rows = [*reviews(20, 300), {**row, "mood": "good", "stars": 3.0}, *reviews(5, 350)]
-    messages = refused(command, write_experiment(tmp_path, **{split: rows}))
+    messages = refused(command, write_experiment(tmp_path, rows={split: rows}))
     assert len(messages) == 1
     assert f"{tmp_path / split}.jsonl:21: " in messages[0]
 
@@ -95,7 +93,7 @@ def test_a_row_without_text(
 @BOTH
 def test_a_label_of_the_wrong_kind(command: str, tmp_path: Path) -> None:
     rows = [*reviews(20), {**reviews(1, 20)[0], "stars": "many"}, *reviews(5, 21)]
-    [message] = refused(command, write_experiment(tmp_path, train=rows))
+    [message] = refused(command, write_experiment(tmp_path, rows={"train": rows}))
     assert f"{tmp_path / 'train.jsonl'}:21: " in message
     assert "expected a finite number, found 'many'" in message
 
@@ -111,14 +109,15 @@ def test_a_column_that_is_not_there(command: str, tmp_path: Path) -> None:
 def test_check_finds_the_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
     train = [*reviews(20), {**reviews(1, 20)[0], "stars": "many"}]
     validation = [{**reviews(1, 30)[0], "text": None}]
-    messages = refused("check", write_experiment(tmp_path, train=train, validation=validation))
+    rows = {"train": train, "validation": validation}
+    messages = refused("check", write_experiment(tmp_path, rows=rows))
     assert any("train.jsonl:21: " in message for message in messages)
     assert any("validation.jsonl:1: " in message for message in messages)
 
 
 def test_a_label_only_in_test_is_named_and_training_goes_on(tmp_path: Path) -> None:
     odd = {"text": "a parcel of sand", "mood": "amused", "stars": 3.0}
-    recipe = write_experiment(tmp_path, test=[*reviews(9, 200), odd])
+    recipe = write_experiment(tmp_path, rows={"test": [*reviews(9, 200), odd]})
     expected = f"{tmp_path / 'test.jsonl'}:10: tasks.mood: label 'amused' occurs in test"
     checked = polytask("check", recipe)
     assert checked.exit_code == 0
@@ -177,7 +176,7 @@ training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1}
 
 
 def test_a_task_without_validation_rows_is_trained_but_cannot_select(tmp_path: Path) -> None:
-    recipe = write_experiment(tmp_path, UNVALIDATED, more=reviews(20, 400))
+    recipe = write_experiment(tmp_path, UNVALIDATED, {"more": reviews(20, 400)})
     select = ["--set", "training.select=other.accuracy"]
     refusal = polytask("train", recipe, "--run", tmp_path / "selected", *select)
     assert refusal.exit_code == 2

@@ -23,7 +23,7 @@ FRAGILE = RECIPE.replace(
 def fragile(folder: Path, **options: Any) -> Path:
     rows = reviews(48)
     rows[RARE]["mood"] = "rare"
-    return write_experiment(folder, FRAGILE, train=rows)
+    return write_experiment(folder, FRAGILE, {"train": rows})
 
 
 def steps(run: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,14 +73,15 @@ def alone(reference: References, tmp_path: Path) -> Reference:
     return replace(found, training=replace(found.training, folder=tmp_path))
 
 
-def test_the_training_that_is_interrupted_has_all_that_can_go_wrong(reference: References) -> None:
-    whole = reference("uncertainty").whole
+@pytest.mark.parametrize("balancing", BALANCERS)
+def test_the_training_has_all_that_can_go_wrong(balancing: str, reference: References) -> None:
+    whole = reference(balancing).whole
     present = [set(record["losses"]) for record in whole.records if "losses" in record]
     assert present[0] == {"sentiment", "topic", "stars"}
     assert len(present[-1]) < 3  # a task has stopped alone
     assert len(present) > 30
     weights = {record["weights"].get("stars") for record in whole.records if "weights" in record}
-    assert len(weights) > 10  # the balancer has learned
+    assert len(weights) > 1  # the balancer has learned
 
 
 @pytest.mark.parametrize("balancing", BALANCERS)
@@ -109,11 +111,15 @@ def test_killed_just_before_a_file_is_in_place(moment: Moment, alone: Reference)
     alone.check(run)
 
 
+def has_records(run: Path, number: int) -> bool:
+    return records(run) >= number
+
+
 def test_asked_to_stop_again_and_again(alone: Reference) -> None:
     run = alone.training.folder / "run"
     for number, after in [(signal.SIGTERM, 10), (signal.SIGINT, 25)]:
         process = alone.training.start(run)
-        wait_for(process, lambda after=after: records(run) >= after)
+        wait_for(process, partial(has_records, run, after))
         os.kill(process.pid, number)
         assert process.wait() == 1
         assert f"stopped by {number.name} after step" in alone.log(run)

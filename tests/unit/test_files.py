@@ -42,6 +42,12 @@ def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
 
 
+def fail_while_writing(path: Path, error: type[BaseException]) -> None:
+    with atomic_writer(path) as file:
+        file.write("half of")
+        raise error
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("old", ["old", None])
 def test_an_exception_leaves_what_was_there(
@@ -50,16 +56,15 @@ def test_an_exception_leaves_what_was_there(
     path = tmp_path / "file.txt"
     if old is not None:
         write_text(path, old)
-    with pytest.raises(error), atomic_writer(path) as file:
-        file.write("half of")
-        raise error
+    with pytest.raises(error):
+        fail_while_writing(path, error)
     found = {each.name: each.read_text("utf-8") for each in tmp_path.iterdir()}
     assert found == ({} if old is None else {"file.txt": old})
 
 
 def test_a_file_that_cannot_be_moved_into_place_leaves_no_other(tmp_path: Path) -> None:
     (tmp_path / "file.txt").mkdir()
-    with pytest.raises(OSError, match="file.txt"):
+    with pytest.raises(OSError, match=r"file\.txt"):
         write_text(tmp_path / "file.txt", "text")
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
 
@@ -75,7 +80,7 @@ def test_a_killed_process_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with pytest.raises(OSError, match=os.strerror(28)), atomic_writer(path) as file:
+    with pytest.raises(OSError, match=os.strerror(28)), atomic_writer(path):
         raise OSError(28, os.strerror(28))
     assert path.read_text("utf-8") == "old"
 
@@ -120,3 +125,12 @@ def test_files_and_folders_can_be_synced(tmp_path: Path) -> None:
     sync(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync(tmp_path / "nothing")
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "file.txt", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file.txt").stat().st_mode & 0o777 == 0o644

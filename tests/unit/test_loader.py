@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from polytask.core.batch import Batch, Inputs
+from polytask.core.batch import Batch, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
 from polytask.data.loader import Loader
@@ -48,9 +49,13 @@ def _pool(name: str, rows: Sequence[dict[str, Any]], tasks: list[str], folder: P
         fields=lambda index, row: (row["text"],),
         prepare=lambda chunk: [{"ids": [hash_of(word) for word in t.split()]} for (t,) in chunk],
         length=lambda inputs: len(inputs["ids"]),
-        targets={task: lambda index, row, inputs, task=task: row[task] for task in tasks},
+        targets={task: partial(column, task) for task in tasks},
     )
     return make_pool(name, table, preparation, folder)
+
+
+def column(name: str, index: int, row: Row, inputs: Inputs) -> Any:
+    return row[name]
 
 
 def hash_of(word: str) -> int:

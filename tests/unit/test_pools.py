@@ -52,7 +52,7 @@ COLLATION = Collation(
     lambda rows: {"ids": pad([row["ids"] for row in rows], 0)},
     {"mood": torch.tensor, "stars": torch.tensor, "other": torch.tensor},
 )
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"text": "a bb ccc", "mood": 1, "stars": None},
     {"text": "dddd", "mood": None, "stars": 2.5},
     {"text": "e ff", "mood": None, "stars": None},
@@ -115,9 +115,7 @@ def test_a_task_without_a_label_in_the_batch_is_absent(tmp_path: Path) -> None:
 
 
 def test_rows_of_different_pools_make_one_batch(tmp_path: Path) -> None:
-    other = Preparation(
-        PREPARATION.fields, prepare, PREPARATION.length, {"other": column("other")}
-    )
+    other = Preparation(PREPARATION.fields, prepare, PREPARATION.length, {"other": column("other")})
     rows = [{"text": "zzz zz", "other": 7}]
     mixed = make_pool("more[text]", make_table(rows), other, tmp_path).fetch(np.array([0]))
     batch = collate([*make(tmp_path).fetch(np.array([0])), *mixed], COLLATION)
@@ -139,9 +137,7 @@ def test_targets_are_given_position_columns_and_inputs(tmp_path: Path) -> None:
         seen.append((index, row["mood"], inputs["ids"]))
         return index
 
-    preparation = Preparation(
-        PREPARATION.fields, prepare, PREPARATION.length, {"mood": target}
-    )
+    preparation = Preparation(PREPARATION.fields, prepare, PREPARATION.length, {"mood": target})
     pool = make_pool("shop[text]", make_table(ROWS[:2]), preparation, tmp_path)
     assert seen == [(0, 1, [1, 2, 3]), (1, None, [4])]
     assert [row["target:mood"] for row in pool.fetch(np.array([0, 1]))] == [0, 1]
@@ -164,5 +160,5 @@ def test_only_data_errors_are_given_a_place() -> None:
     table = make_table([{"a": 1}, {"a": 2}])
     with pytest.raises(DataError, match=r"^rows\[1\]: too long$"), at_row(table, 1):
         raise DataError("too long")
-    with pytest.raises(KeyError, match="^'a'$"), at_row(table, 1):
+    with pytest.raises(KeyError, match=r"^'a'$"), at_row(table, 1):
         raise KeyError("a")

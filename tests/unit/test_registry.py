@@ -84,7 +84,7 @@ def test_a_name_can_be_taken_only_once(shapes: Registry[Shape]) -> None:
 
 def test_only_subclasses_of_the_base_are_taken(shapes: Registry[Shape]) -> None:
     with pytest.raises(TypeError, match=r"does not extend Shape"):
-        shapes.register("number")(int)  # type: ignore[type-var]
+        shapes.register("number")(int)  # type: ignore[arg-type]
     assert "number" not in shapes.kinds()
 
 
@@ -99,9 +99,7 @@ def test_only_subclasses_of_the_base_are_taken(shapes: Registry[Shape]) -> None:
         ({"kind": ["dot"]}, r"no kind of shape is given"),
     ],
 )
-def test_what_names_no_part_is_refused(
-    value: Any, message: str, shapes: Registry[Shape]
-) -> None:
+def test_what_names_no_part_is_refused(value: Any, message: str, shapes: Registry[Shape]) -> None:
     with pytest.raises(ValueError, match=message):
         shapes.parse(value)
 

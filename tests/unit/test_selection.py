@@ -25,7 +25,7 @@ def scores(mood: Value = None, stars: Value = None, **others: Value) -> dict[str
     return {"tasks": entries, "pooled": {}, "average": average}
 
 
-def make(select: str = "average", **patience: int) -> Selection:
+def make(select: str = "average", **patience: Any) -> Selection:
     return Selection(Criterion(METRICS, select), **patience)
 
 
@@ -103,4 +103,3 @@ def test_a_restored_selection_decides_the_same() -> None:
         assert restored.stopped_tasks == selection.stopped_tasks
     assert restored.finished
     assert restored.stopped_tasks
-

@@ -65,7 +65,9 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     :raises RecipeError: If there is no such strategy.
     :raises RunError: If the folder holds something else.
     """
-    _check(recipe.compare.strategies)
+    mistakes = unknown_strategies(recipe)
+    if mistakes:
+        raise RecipeError(mistakes)
     begun = _begun(folder, recipe)
     data = load_data(recipe, folder / "splits")
     tasks = new_tasks(recipe)
@@ -159,19 +161,23 @@ def _result(comparison: Comparison, strategy: str, seed: int) -> Result:
     return result
 
 
-def _check(strategies: Sequence[str]) -> None:
-    unknown = [name for name in strategies if name not in STRATEGIES]
-    if unknown:
-        raise RecipeError(
-            f"compare.strategies: no strategy called {name!r}.{hint(name, STRATEGIES)} "
-            f"Known: {', '.join(STRATEGIES)}."
-            for name in unknown
-        )
+def unknown_strategies(recipe: Recipe) -> list[str]:
+    """What is wrong with the strategies that a recipe names."""
+    return [
+        f"compare.strategies: no strategy called {name!r}.{hint(name, STRATEGIES)} "
+        f"Known: {', '.join(STRATEGIES)}."
+        for name in recipe.compare.strategies
+        if name not in STRATEGIES
+    ]
 
 
 def _begun(folder: Path, recipe: Recipe) -> bool:
     """Whether the folder holds a comparison to go on with, of the same tasks, data and budget."""
     kept = folder / "recipe.yaml"
+    if folder.is_file():
+        raise RunError(f"{folder}: is a file. Name a folder with --run.")
+    if (folder / "run.json").is_file():
+        raise RunError(f"{folder}: holds a training. Choose another folder with --run.")
     if kept.is_file():
         if kept.read_text(encoding="utf-8") != _kept(recipe):
             raise RunError(

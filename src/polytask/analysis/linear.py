@@ -24,7 +24,8 @@ from polytask.analysis.linear_groups import (
     choose_strength,
     count_group,
 )
-from polytask.analysis.linear_models import Answers
+from polytask.analysis.linear_models import MODELS, Answers
+from polytask.core.errors import RecipeError
 
 __all__ = [
     "STRATEGIES",
@@ -87,9 +88,11 @@ def count_tasks(tasks: Mapping[str, LinearTask]) -> CountedTasks:
 
     Tasks can share a model if they have the same form, label set and number of input fields.
 
+    :raises RecipeError: If a task has no linear model.
     :raises DataError: If a row is neither texts nor words.
     """
     started = time.perf_counter()
+    _require_models(tasks)
     groups: dict[object, dict[str, LinearTask]] = {}
     for name, task in tasks.items():
         label_set = frozenset(task.labels) or name  # numbers are on a scale of their own
@@ -104,7 +107,7 @@ def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearRe
 
     :param strategy: One of ``STRATEGIES``.
     :param seed: Matters for tagging only; other models do not depend on chance.
-    :raises DataError: If a row has more or fewer tags than words.
+    :raises DataError: If a row has more or fewer tags than words, or no training row has words.
     """
     started = time.perf_counter()
     result = LinearResult({}, {}, 0, 0.0)
@@ -117,6 +120,19 @@ def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearRe
             result.answers.update(answers)
             result = result._replace(parameters=result.parameters + parameters)
     return result._replace(seconds=counted.seconds + time.perf_counter() - started)
+
+
+def _require_models(tasks: Mapping[str, LinearTask]) -> None:
+    """Refuse tasks that no linear model learns."""
+    mistakes = [
+        f"compare.strategies: no linear baseline can learn tasks.{name}, which predicts "
+        f"{task.form or 'something of its own'}; they learn {', '.join(MODELS)}. "
+        f"Leave out: {', '.join(STRATEGIES)}."
+        for name, task in tasks.items()
+        if task.form not in MODELS
+    ]
+    if mistakes:
+        raise RecipeError(mistakes)
 
 
 def _groups(strategy: Strategy, tasks: Mapping[str, CountedTask], seed: int) -> list[Group]:

@@ -116,10 +116,7 @@ def count(blocks: Sequence[Sequence[Sequence[Terms]]]) -> list[Counts]:
     try:
         every = vectorizer.fit_transform(chain.from_iterable(chain.from_iterable(blocks)))
     except ValueError as error:
-        raise DataError(
-            "no row has a word for the linear baselines. Check that the task's input names the "
-            "column of the text."
-        ) from error
+        raise _no_words() from error
     ends = np.cumsum([0, *(len(column) for columns in blocks for column in columns)])
     pieces = (every[start:end] for start, end in pairwise(ends))
     return [tuple(next(pieces) for _ in columns) for columns in blocks]
@@ -141,11 +138,14 @@ class Design:
 
     :param training: Counts of the training rows of every task; they fix the terms and weights.
     :param private: Whether there are private columns; a task alone needs none.
+    :raises DataError: If the training rows have no terms.
     """
 
     def __init__(self, training: Sequence[Counts], *, private: bool) -> None:
-        every = sparse.vstack([field for counts in training for field in counts], format="csr")
+        every = stack([field for counts in training for field in counts])
         frequency_V = np.bincount(every.indices, minlength=every.shape[1])
+        if not frequency_V.any():
+            raise _no_words()
         common_V = frequency_V >= min(_AT_LEAST, frequency_V.max())
         self._kept_v = np.flatnonzero(common_V)
         self._weights = TfidfTransformer(sublinear_tf=True).fit(every[:, self._kept_v])
@@ -156,18 +156,37 @@ class Design:
     def __call__(self, counts: Sequence[Counts]) -> Matrix:
         """The rows of every task, in the order given to the constructor."""
         blocks = [self._weigh(part) for part in counts]
-        shared = sparse.vstack(blocks, format="csr")
+        shared = stack(blocks)
         if not self._private:
             return shared
         own = [block[:, kept] for block, kept in zip(blocks, self._private, strict=True)]
-        return sparse.hstack([shared, sparse.block_diag(own)], format="csr")
+        return _beside([shared, sparse.block_diag(own)])
 
     def _weigh(self, counts: Counts) -> Matrix:
         texts = [field[:, self._kept_v] for field in counts]
         if counts[0].shape[0]:  # scikit-learn wants at least one row
             texts = [self._weights.transform(text) for text in texts]
         overlaps = [_overlap(one, other) for one, other in combinations(texts, 2)]
-        return sparse.hstack([*texts, *overlaps], format="csr")
+        return _beside([*texts, *overlaps])
+
+
+def stack(blocks: Sequence[Matrix]) -> Matrix:
+    """The rows of matrices, one after the other."""
+    rows: Matrix = sparse.vstack(blocks, format="csr")
+    return rows
+
+
+def _beside(blocks: Sequence[Matrix]) -> Matrix:
+    """The columns of matrices, one after the other."""
+    columns: Matrix = sparse.hstack(blocks, format="csr")
+    return columns
+
+
+def _no_words() -> DataError:
+    return DataError(
+        "no training row has a word for the linear baselines. Check that the task's input names "
+        "the column of the text."
+    )
 
 
 def _overlap(one: Matrix, other: Matrix) -> Matrix:
@@ -177,7 +196,8 @@ def _overlap(one: Matrix, other: Matrix) -> Matrix:
     common_N = one.multiply(other).sum(1)
     sizes = one.sum(1), other.sum(1)
     shares = [common_N / np.maximum(size_N, 1) for size_N in (sum(sizes) - common_N, *sizes)]
-    return sparse.csr_matrix(np.hstack([cosine_N, *shares]))
+    overlap_N4: Matrix = sparse.csr_matrix(np.hstack([cosine_N, *shares]))
+    return overlap_N4
 
 
 def _sentence(row: Fields) -> list[str]:

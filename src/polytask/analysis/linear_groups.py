@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy import sparse
 
 from polytask.analysis.linear_features import (
     Counts,
@@ -18,8 +17,9 @@ from polytask.analysis.linear_features import (
     TextReading,
     WordReading,
     count,
+    stack,
 )
-from polytask.analysis.linear_models import MODELS, USUAL_STRENGTH, Answers, LinearModel
+from polytask.analysis.linear_models import MODELS, Answers, LinearModel
 from polytask.core.batch import Fields
 from polytask.tasks.metrics.base import Floats
 
@@ -115,7 +115,9 @@ class Group:
     def predict(self, strength: float) -> tuple[dict[str, Answers], int]:
         """Answers for the test rows, from training and validation rows; number of parameters."""
         tasks = self.tasks.values()
-        training = [_stack(task.train, task.validation) for task in tasks]
+        training = [
+            tuple(map(stack, zip(task.train, task.validation, strict=True))) for task in tasks
+        ]
         design = Design(training, private=self.private)
         targets = [
             target
@@ -157,19 +159,16 @@ class Group:
 
 
 def choose_strength(groups: Sequence[Group]) -> float:
-    """The strength that scores best on validation rows, as a mean over the tasks of all groups."""
+    """The strength that scores best on validation rows, as a mean over the tasks of all groups.
+
+    Without validation rows, the middle one that the model offers.
+    """
     tasks = [task.plain for group in groups for task in group.tasks.values()]
     strengths = MODELS[tasks[0].form].strengths
     if len(strengths) == 1 or not any(task.validation.fields for task in tasks):
-        return USUAL_STRENGTH
+        return strengths[len(strengths) // 2]
     scores_TS = np.vstack([group.validate(strengths) for group in groups])
     return strengths[int(scores_TS.mean(0).argmax())]
-
-
-def _stack(one: Counts, other: Counts) -> Counts:
-    """The counts of some rows, then of others."""
-    pairs = zip(one, other, strict=True)
-    return tuple(sparse.vstack(pair, format="csr") for pair in pairs)
 
 
 def _answer(model: LinearModel, matrix: Matrix) -> Answers:

@@ -23,16 +23,22 @@ LINEAR = tuple(STRATEGIES)
 def count_rows(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], labels: Mapping[str, Labels]
 ) -> CountedTasks:
-    """The terms of all rows of a comparison, which every linear strategy starts from."""
+    """The terms of all rows of a comparison, which every linear strategy starts from.
+
+    Where results are reported on validation rows, no model learns from them or is chosen by them.
+    """
     chosen = metrics_of(recipe, tasks)
+    reported = held_out(data)
     return count_tasks(
         {
             name: LinearTask(
                 form=task.form,
                 labels=task.labels,
                 train=_labelled(name, data, labels[name], TRAIN),
-                validation=_labelled(name, data, Labels(task), VALIDATION),
-                test=_labelled(name, data, Labels(task), held_out(data)).fields,
+                validation=LabelledRows([], [])
+                if reported == VALIDATION
+                else _labelled(name, data, Labels(task), VALIDATION),
+                test=_labelled(name, data, Labels(task), reported).fields,
                 score=_signed(chosen[name][0]),
             )
             for name, task in tasks.items()

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from polytask.balancing import balancers
 from polytask.build.data import TRAIN, Tables, load_source
-from polytask.build.labels import Labels
-from polytask.build.model import new_tasks
+from polytask.build.labels import Labels, TrainingFields
+from polytask.build.model import assemble, new_encoder, new_tasks
+from polytask.build.pools import training_pool
 from polytask.build.views import View, views_of
 from polytask.core.errors import DataError, PolytaskError
+from polytask.data.mixing import mixtures
 from polytask.data.pools import each_row
 from polytask.data.tables import Table
 from polytask.recipe import Recipe
@@ -18,6 +23,9 @@ from polytask.tasks import Task
 
 _SHOWN = 3
 """How many rows with the same flaw are named."""
+
+_SAMPLE = 50
+"""How many rows of each source are read as training reads them."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,35 @@ def check(recipe: Recipe) -> Findings:
     for view in views_of(recipe):
         for table in tables.get(view.source, {}).values():
             _check_inputs(view, table, found)
-    for name, task in new_tasks(recipe).items():
+    tasks = new_tasks(recipe)
+    for name, task in tasks.items():
         own = {s: tables[s] for s in recipe.tasks[name].sources if s in tables}
         _check_labels(task, own, found)
-    return found
+    if not found.mistakes:
+        _check_model(recipe, tasks, tables, found)
+    return Findings(list(dict.fromkeys(found.mistakes)), found.warnings)
+
+
+def _check_model(
+    recipe: Recipe, tasks: Mapping[str, Task], tables: Tables, found: Findings
+) -> None:
+    """Build everything from the first few rows, and read them as training does."""
+    train = {source: splits[TRAIN] for source, splits in tables.items() if TRAIN in splits}
+    heads = {
+        source: table.select(range(min(_SAMPLE, len(table)))) for source, table in train.items()
+    }
+    views = views_of(recipe)
+    labels = {name: Labels(task) for name, task in tasks.items()}
+    try:
+        encoder = new_encoder(recipe, TrainingFields(views, heads, labels))
+        mixtures.build(recipe.mixing)
+        balancers.build(recipe.balancing, len(tasks))
+        assemble(recipe, encoder, tasks)
+        with TemporaryDirectory(prefix="polytask-") as scratch:
+            for view in views:
+                training_pool(view, heads[view.source], encoder, labels, Path(scratch))
+    except PolytaskError as error:
+        found.mistakes.append(str(error))
 
 
 def _check_inputs(view: View, table: Table, found: Findings) -> None:
@@ -76,7 +109,7 @@ def _check_inputs(view: View, table: Table, found: Findings) -> None:
 def _check_labels(task: Task, sources: Mapping[str, Mapping[str, Table]], found: Findings) -> None:
     """Labels of the wrong kind, and labels that training never sees."""
     wrong = [
-        f"tasks.{task.name}: {text}"
+        text
         for tables in sources.values()
         for table in tables.values()
         for text in _unreadable(task, table)
@@ -88,7 +121,7 @@ def _check_labels(task: Task, sources: Mapping[str, Mapping[str, Table]], found:
     try:
         task.fit(Labels(task).references(train))
     except DataError as error:
-        found.mistakes.append(f"tasks.{task.name}: {error}")
+        found.mistakes.append(str(error))
         return
     held_out = [(s, t) for tables in sources.values() for s, t in tables.items() if s != TRAIN]
     for split, table in held_out:
@@ -118,7 +151,7 @@ def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
                 counts[label] = counts.get(label, 0) + 1
     for label, place in first.items():
         yield (
-            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} ({counts[label]} times) but never in "
+            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} (rows: {counts[label]}) but never in "
             "train; it cannot be learned and counts as wrong."
         )
 

@@ -31,6 +31,7 @@ from polytask.evaluation.predict import Predictions, Predictor
 from polytask.evaluation.score import score
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
+from polytask.recipe.mistakes import hint
 from polytask.tasks import Task
 from polytask.training.precision import Precision, select_device
 
@@ -46,6 +47,9 @@ def evaluate(
     :return: Scores by task with intervals; see ``evaluation.score``.
     :raises RunError: If the run holds no model, or no source has that split.
     """
+    if split is not None and split not in SPLITS:
+        known = ", ".join(SPLITS)
+        raise RunError(f"no split called {split!r}.{hint(split, SPLITS)} Known: {known}.")
     recipe = load(run.recipe)
     data = load_data(recipe, run.splits) if data is None else data
     split = split or held_out(data)

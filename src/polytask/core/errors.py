@@ -50,6 +50,8 @@ class InterruptedTrainingError(TrainingError):
 class RunError(PolytaskError):
     """A run folder is missing, incomplete, damaged or from another version."""
 
+    exit_code = 2
+
 
 class MissingExtraError(PolytaskError):
     """An optional dependency is not installed.

@@ -72,6 +72,10 @@ class RunFolder:
         run = cls(path)
         if not path.is_dir():
             raise RunError(f"{path}: no such run folder. Expected a folder made by polytask train.")
+        if (path / "comparison.json").is_file():
+            raise RunError(
+                f"{path}: a comparison, not a run. Its runs are in the folders below it."
+            )
         if not run.facts.is_file():
             raise RunError(
                 f"{path}: not a run folder: it holds no run.json. "

@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import transformers
 from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
 from polytask.core.encoder import Encoder

@@ -19,7 +19,8 @@ class OptimiserOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     learning_rate: PositiveFloat = Field(default=3e-5, description="Peak rate of the encoder.")
     head_learning_rate: PositiveFloat | None = Field(
-        default=None, description="Peak rate of everything outside the encoder; the same by default."
+        default=None,
+        description="Peak rate of everything outside the encoder; the same by default.",
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -28,18 +29,27 @@ class OptimiserOptions(BaseModel):
         default=1.0, description="Each layer's rate is this times that of the layer above it."
     )
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: Fraction = Field(default=0.06, description="Share of all steps in which the rate rises.")
-    clip: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Largest gradient norm; 0: any.")
+    warmup: Fraction = Field(
+        default=0.06, description="Share of all steps in which the rate rises."
+    )
+    clip: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Largest gradient norm; 0: any."
+    )
 
 
 class TrainingOptions(OptimiserOptions):
     """Budgets, batches, precision, selection, checkpoints."""
 
     epochs: PositiveFloat = Field(default=3.0, description="Passes over the training rows.")
-    steps: PositiveInt | None = Field(default=None, description="Optimiser updates, instead of epochs.")
-    batch_tokens: PositiveInt = Field(default=4096, description="Tokens of a batch with its padding.")
+    steps: PositiveInt | None = Field(
+        default=None, description="Optimiser updates, instead of epochs."
+    )
+    batch_tokens: PositiveInt = Field(
+        default=4096, description="Tokens of a batch with its padding."
+    )
     batch_rows: PositiveInt | None = Field(
-        default=None, description="Most rows of a batch; with it, batch_tokens is only an upper bound."
+        default=None,
+        description="Most rows of a batch; with it, batch_tokens is only an upper bound.",
     )
     accumulate: PositiveInt = Field(default=1, description="Batches per step.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -51,15 +61,19 @@ class TrainingOptions(OptimiserOptions):
         default="average", description="What picks the best model: average, or TASK.METRIC."
     )
     patience: PositiveInt | None = Field(
-        default=None, description="Validations without a better selection score before training stops."
+        default=None,
+        description="Validations without a better selection score before training stops.",
     )
     task_patience: PositiveInt | None = Field(
-        default=None, description="Validations without a better score of its own before a task stops alone."
+        default=None,
+        description="Validations without a better score of its own before a task stops alone.",
     )
     not_finite: Literal["stop", "skip"] = Field(
         default="stop", description="What to do when a task's loss is NaN or infinite."
     )
-    checkpoint_minutes: PositiveFloat = Field(default=10.0, description="Minutes between checkpoints.")
+    checkpoint_minutes: PositiveFloat = Field(
+        default=10.0, description="Minutes between checkpoints."
+    )
     checkpoint_steps: PositiveInt | None = Field(
         default=None, description="Steps between checkpoints, instead of minutes."
     )

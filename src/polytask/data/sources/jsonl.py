@@ -32,7 +32,10 @@ def _object(line: str, place: str) -> Row:
     try:
         value = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        message = f"{place}: not valid JSON: {error}, expected one object per line"
+        found = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            found = f"{error.msg} at column {error.colno}"
+        message = f"{place}: not valid JSON: {found}; expected one object per line"
         raise DataError(message) from error
     if not isinstance(value, dict):
         found = f"{line.strip()[:40]!r} found"
