@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polytask.reports.summary import best, family_estimate, gain, main_estimate, worst_task
+from polytask.reports.tables import comparison_markdown, render_comparison, render_scores
+
+
+def result(strategy: str, seed: int, accuracy: float, rmse: float | None) -> dict[str, Any]:
+    return {
+        "strategy": strategy,
+        "seed": seed,
+        "parameters": 2_000_000,
+        "trained_parameters": 2_000_000,
+        "seconds": 12.0,
+        "tokens": 100,
+        "scores": {
+            "topic": {"rows": 9, "accuracy": {"value": accuracy, "low": None, "high": None}},
+            "stars": {"rows": 9, "rmse": {"value": rmse, "low": 0.1, "high": 0.9}},
+        },
+    }
+
+
+@pytest.fixture
+def record() -> dict[str, Any]:
+    results = [
+        result("single", 0, 0.7, 1.0),
+        result("single", 1, 0.9, 1.0),
+        result("joint", 0, 0.9, 1.5),
+        result("joint", 1, 0.9, 1.5),
+        result("linear", 0, 0.4, None),
+    ]
+    tasks = {
+        "topic": {"kind": "classification", "select": "accuracy", "metrics": ["accuracy"]},
+        "stars": {"kind": "regression", "select": "rmse", "metrics": ["rmse"]},
+    }
+    tasks["topic"]["higher_is_better"] = {"accuracy": True}  # type: ignore[assignment]
+    tasks["stars"]["higher_is_better"] = {"rmse": False}  # type: ignore[assignment]
+    return {
+        "format": 1,
+        "name": "shop",
+        "split": "test",
+        "strategies": ["linear", "single", "joint"],
+        "seeds": [0, 1],
+        "tasks": tasks,
+        "results": results,
+        "drop_leaks": False,
+        "leaks": {"summary": "3 of 9 test rows are in train", "train_rows": {"shop": 3}},
+    }
+
+
+def test_the_gain_counts_lower_errors_as_better(record: dict[str, Any]) -> None:
+    """Topic rises from .8 to .9 (+12.5 %), the error of stars from 1 to 1.5 (-50 %)."""
+    assert gain(record, "joint") == pytest.approx((12.5 - 50) / 2)
+    assert gain(record, "single") == pytest.approx(0)
+    assert worst_task(record, "joint") == ("stars", pytest.approx(-50))
+
+
+def test_the_best_of_a_task_respects_its_direction(record: dict[str, Any]) -> None:
+    assert best(record, "topic") == "joint"
+    assert best(record, "stars") == "single"
+
+
+def test_estimates_have_the_spread_over_seeds(record: dict[str, Any]) -> None:
+    found = family_estimate(record, "single", "accuracy")
+    assert found is not None
+    assert found.mean == pytest.approx(0.8)
+    assert found.spread == pytest.approx(0.1 * 2**0.5)
+    alone = main_estimate(record, "linear")
+    assert alone is not None
+    assert alone.spread is None
+
+
+def test_what_is_missing_is_a_dash_and_not_a_zero(record: dict[str, Any]) -> None:
+    [line] = [line for line in comparison_markdown(record).splitlines() if line.startswith("| stars")]
+    assert line == "| stars | rmse | – | **1.000 ± 0.000** | 1.500 ± 0.000 |"
+
+
+def test_no_strategy_is_left_out_and_leaks_are_said(record: dict[str, Any]) -> None:
+    for shown in (render_comparison(record), comparison_markdown(record)):
+        assert all(strategy in shown for strategy in record["strategies"])
+        assert "80.0 ± 14.1" in shown
+        assert "3 of 9 test rows are in train; not dropped." in shown
+
+
+def test_without_single_task_models_there_is_no_gain(record: dict[str, Any]) -> None:
+    record["results"] = [r for r in record["results"] if r["strategy"] != "single"]
+    assert gain(record, "joint") is None
+    assert worst_task(record, "joint") is None
+    assert "joint" in render_comparison(record)
+
+
+def test_scores_have_their_intervals() -> None:
+    entry = {"rows": 7, "accuracy": {"value": 0.5, "low": 0.25, "high": None}}
+    shown = render_scores({"tasks": {"topic": entry}, "pooled": {}, "average": 0.5})
+    assert ["topic", "7", "accuracy", "50.0", "25.0", "to", "–"] in map(
+        str.split, shown.splitlines()
+    )
+    assert "average 0.5000" in shown
