@@ -1,6 +1,17 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, each with a core of its own
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests that need the network are skipped, not stuck
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither find what earlier tests have left in the cache, nor leave anything there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYTASK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

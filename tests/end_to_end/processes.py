@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +76,7 @@ def _main(arguments: Sequence[str], log: Path, crash: Moment | None) -> None:
         os.dup2(output.fileno(), 2)
     if crash is not None:
         _crash_at(crash)
+    tempfile.tempdir = str(log.parent)  # what a killed process leaves behind goes with the test
     from polytask.cli import main
 
     sys.argv = ["polytask", *arguments]

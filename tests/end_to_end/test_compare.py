@@ -130,7 +130,7 @@ def test_seeds_can_be_added(recipe: Path, whole: Path) -> None:
 
 def test_another_recipe_is_refused(recipe: Path, whole: Path) -> None:
     result = polytask(*arguments(recipe, whole), "--set", "training.epochs=3")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "holds a comparison of another recipe" in result.stderr
 
 

@@ -139,7 +139,7 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path)
     assert polytask("train", recipe, "--run", run).exit_code == 0
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     result = polytask("train", recipe, "--run", run)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"{run}: the folder is not empty" in result.stderr
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
@@ -149,7 +149,7 @@ def test_a_folder_that_holds_something_else_cannot_be_resumed(tmp_path: Path) ->
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("precious")
     result = polytask("train", recipe, "--run", tmp_path / "run", "--resume")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "not a run folder" in result.stderr
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
@@ -158,7 +158,7 @@ def test_a_folder_that_holds_something_else_cannot_be_resumed(tmp_path: Path) ->
 def test_what_is_no_run(command: list[str], tmp_path: Path) -> None:
     verb, *rest = command
     result = polytask(verb, tmp_path / "nothing", *rest)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"{tmp_path / 'nothing'}: no such run folder" in result.stderr
 
 

@@ -33,11 +33,19 @@ def record() -> dict[str, Any]:
         result("linear", 0, 0.4, None),
     ]
     tasks = {
-        "topic": {"kind": "classification", "select": "accuracy", "metrics": ["accuracy"]},
-        "stars": {"kind": "regression", "select": "rmse", "metrics": ["rmse"]},
+        "topic": {
+            "kind": "classification",
+            "select": "accuracy",
+            "metrics": ["accuracy"],
+            "higher_is_better": {"accuracy": True},
+        },
+        "stars": {
+            "kind": "regression",
+            "select": "rmse",
+            "metrics": ["rmse"],
+            "higher_is_better": {"rmse": False},
+        },
     }
-    tasks["topic"]["higher_is_better"] = {"accuracy": True}  # type: ignore[assignment]
-    tasks["stars"]["higher_is_better"] = {"rmse": False}  # type: ignore[assignment]
     return {
         "format": 1,
         "name": "shop",
@@ -55,7 +63,10 @@ def test_the_gain_counts_lower_errors_as_better(record: dict[str, Any]) -> None:
     """Topic rises from .8 to .9 (+12.5 %), the error of stars from 1 to 1.5 (-50 %)."""
     assert gain(record, "joint") == pytest.approx((12.5 - 50) / 2)
     assert gain(record, "single") == pytest.approx(0)
-    assert worst_task(record, "joint") == ("stars", pytest.approx(-50))
+    worst = worst_task(record, "joint")
+    assert worst is not None
+    assert worst[0] == "stars"
+    assert worst[1] == pytest.approx(-50)
 
 
 def test_the_best_of_a_task_respects_its_direction(record: dict[str, Any]) -> None:
@@ -74,7 +85,9 @@ def test_estimates_have_the_spread_over_seeds(record: dict[str, Any]) -> None:
 
 
 def test_what_is_missing_is_a_dash_and_not_a_zero(record: dict[str, Any]) -> None:
-    [line] = [line for line in comparison_markdown(record).splitlines() if line.startswith("| stars")]
+    [line] = [
+        line for line in comparison_markdown(record).splitlines() if line.startswith("| stars")
+    ]
     assert line == "| stars | rmse | – | **1.000 ± 0.000** | 1.500 ± 0.000 |"
 
 
@@ -90,6 +103,23 @@ def test_without_single_task_models_there_is_no_gain(record: dict[str, Any]) -> 
     assert gain(record, "joint") is None
     assert worst_task(record, "joint") is None
     assert "joint" in render_comparison(record)
+
+
+def test_errors_lower_the_mean_over_tasks(record: dict[str, Any]) -> None:
+    found = main_estimate(record, "joint")
+    assert found is not None
+    assert found.mean == pytest.approx((0.9 - 1.5) / 2)
+
+
+def test_brackets_are_text_and_wide_tables_are_whole(record: dict[str, Any]) -> None:
+    strategies = [f"strategy_{number:02}_{'x' * 20}" for number in range(12)]
+    record["results"] = [result(name, 0, 0.5, 0.25) for name in strategies]
+    record |= {"strategies": strategies, "tasks": {"topic": record["tasks"]["topic"]}}
+    record["tasks"]["[topic]"] = record["tasks"].pop("topic")
+    shown = render_comparison(record)
+    assert "[topic]" in shown
+    assert "…" not in shown
+    assert all(shown.count(name) == 2 for name in strategies)  # as a row, and as a column
 
 
 def test_scores_have_their_intervals() -> None:

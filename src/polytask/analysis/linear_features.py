@@ -160,7 +160,7 @@ class Design:
         if not self._private:
             return shared
         own = [block[:, kept] for block, kept in zip(blocks, self._private, strict=True)]
-        return _beside([shared, sparse.block_diag(own, format="csr")])
+        return _beside([shared, sparse.csr_matrix(sparse.block_diag(own))])
 
     def _weigh(self, counts: Counts) -> Matrix:
         texts = [field[:, self._kept_v] for field in counts]

@@ -58,7 +58,10 @@ def family_estimate(record: Record, strategy: str, family: str) -> Estimate | No
 
 
 def main_estimate(record: Record, strategy: str) -> Estimate | None:
-    """The mean over tasks of the metric that stands for each, over seeds."""
+    """The mean over tasks of the metric that stands for each, over seeds.
+
+    Metrics of which lower is better count negatively, as in the average of a run's scores.
+    """
     return Estimate.of(
         statistics.fmean(values) if (values := _mains(record, result)) else None
         for result in results_of(record, strategy)
@@ -120,5 +123,9 @@ def _first(result: Record, task: str, metrics: Sequence[str]) -> float | None:
 
 
 def _mains(record: Record, result: Record) -> list[float]:
-    found = (_value(result, task, entry["select"]) for task, entry in record["tasks"].items())
-    return [value for value in found if value is not None]
+    found = []
+    for task, entry in record["tasks"].items():
+        value = _value(result, task, entry["select"])
+        if value is not None:
+            found.append(value if entry["higher_is_better"][entry["select"]] else -value)
+    return found

@@ -24,7 +24,7 @@ from polytask.reports.summary import (
 )
 
 _NOTHING = "–"
-_WIDTH = 200
+_WIDTH = 1000  # no table is cut; it is as wide as it needs to be
 _SHARES = ("accuracy", "precision", "recall", "f1", "auc", "exact_match")
 
 
@@ -46,9 +46,9 @@ class Grid:
         for number, name in enumerate(self.head):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
-            table.add_row(*(f"[bold]{c[1:]}[/]" if c.startswith("*") else c for c in row))
+            table.add_row(*(cell.removeprefix("*") for cell in row))
         out = StringIO()
-        Console(file=out, width=_WIDTH).print(table)
+        Console(file=out, width=_WIDTH, markup=False).print(table)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
     def markdown(self) -> str:

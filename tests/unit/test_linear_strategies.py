@@ -1,0 +1,62 @@
+"""The linear baselines inside a comparison: which rows they learn from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytask.analysis.linear_strategies import LINEAR, count_rows, linear_result
+from polytask.build.data import TRAIN, load_data
+from polytask.build.labels import fit_tasks
+from polytask.build.model import new_tasks
+from polytask.recipe import load
+
+ROWS = [{"text": "good film", "label": "yes"}, {"text": "bad film", "label": "no"}]
+CONTRARY = [{"text": "good film", "label": "no"}, {"text": "bad film", "label": "yes"}]
+
+
+def results(folder: Path, splits: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
+    """The results of all linear strategies on a recipe with one task and these rows."""
+    files = ""
+    for split, rows in splits.items():
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+        files += f", {split}: {split}.jsonl"
+    (folder / "recipe.yaml").write_text(
+        f"data: {{films: {{kind: jsonl{files}}}}}\n"
+        "encoder: bag\n"
+        "tasks: {films: {kind: classification, from: films, input: text, target: label}}\n"
+        "evaluation: {bootstrap: 0}\n",
+        encoding="utf-8",
+    )
+    recipe = load(folder / "recipe.yaml")
+    data, tasks = load_data(recipe), new_tasks(recipe)
+    counted = count_rows(recipe, data, tasks, fit_tasks(recipe, tasks, data.split(TRAIN)))
+    return {name: linear_result(name, counted, recipe, data, tasks) for name in LINEAR}
+
+
+def accuracy(result: Mapping[str, Any]) -> float:
+    return float(result["scores"]["films"]["accuracy"]["value"])
+
+
+def test_test_rows_are_scored_and_their_labels_not_learned(tmp_path: Path) -> None:
+    splits = {"train": ROWS * 3, "validation": ROWS, "test": CONTRARY * 20}
+    for result in results(tmp_path, splits).values():
+        assert accuracy(result) == 0
+        assert result["parameters"] > 0
+
+
+def test_validation_rows_are_not_learned_where_results_are_reported_on_them(tmp_path: Path) -> None:
+    splits = {"train": ROWS * 3, "validation": CONTRARY * 20}
+    for result in results(tmp_path, splits).values():
+        assert accuracy(result) == 0
+
+
+def test_validation_rows_are_learned_where_there_are_test_rows(tmp_path: Path) -> None:
+    splits = {"train": ROWS * 3, "validation": CONTRARY * 20, "test": CONTRARY}
+    for result in results(tmp_path, splits).values():
+        assert accuracy(result) == pytest.approx(1)
