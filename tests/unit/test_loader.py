@@ -76,7 +76,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> list[Pool]:
 
 def make(pools: list[Pool], mixing: str | Mixture = "proportional", seed: int = 0) -> Loader:
     mixture = mixtures.build(mixing) if isinstance(mixing, str) else mixing
-    return Loader(pools, COLLATION, mixture, size=BatchSize(60, 8), seed=seed, epochs=3)
+    return Loader(pools, COLLATION, mixture, size=BatchSize(60, 8), seed=seed)
 
 
 def same(one: Batch, two: Batch) -> bool:

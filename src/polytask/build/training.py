@@ -145,7 +145,7 @@ def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
     collated = collation(encoder, tasks)
     size = BatchSize(options.batch_tokens, options.batch_rows)
     mixture = mixtures.build(recipe.mixing)
-    loader = Loader(pools, collated, mixture, size=size, seed=options.seed, epochs=options.epochs)
+    loader = Loader(pools, collated, mixture, size=size, seed=options.seed)
     validated = {name: tasks[name] for name in rows.tasks}
     metrics = metrics_of(recipe, tasks)
     higher = {name: {m.name: m.higher_is_better for m in metrics[name]} for name in validated}

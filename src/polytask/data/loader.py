@@ -26,22 +26,28 @@ class Loader:
     :param mixture: Shares the draws among the pools.
     :param size: How large a batch may be.
     :param seed: Decides every order.
-    :param epochs: Length of the training, for mixtures that change with progress.
     """
 
     def __init__(
-        self, pools: Sequence[Pool], collation: Collation, mixture: Mixture, *, size: BatchSize,
-        seed: int = 0, epochs: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        pools: Sequence[Pool],
+        collation: Collation,
+        mixture: Mixture,
+        *,
+        size: BatchSize,
+        seed: int = 0,
+    ) -> None:
         self.pools = pools
         self.mixture = mixture
         self._collation = collation
-        budget = round(epochs * sum(map(len, pools)))
-        lengths = [pool.lengths_N for pool in pools]
-        self._sampler = Sampler(lengths, mixture, size, seed, budget)
+        self._sampler = Sampler([pool.lengths_N for pool in pools], mixture, size, seed)
         self.state = self._sampler.state
         self.restore = self._sampler.restore
         self.epoch_draws = self._sampler.epoch_draws
+
+    def follow(self, progress: Callable[[], float]) -> None:
+        """Let mixtures that change know how far the training is, 0 to 1."""
+        self._sampler.progress = progress
 
     def close(self, tasks: frozenset[str]) -> None:
         """Draw no more rows that only these tasks label."""

@@ -8,7 +8,7 @@ counters is remembered, so a restored sampler goes on with the same rows in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -62,17 +62,22 @@ class Sampler:
     :param mixture: Shares the draws among the pools.
     :param size: How large a batch may be.
     :param seed: Decides every order.
-    :param budget: Number of draws of the whole training, for mixtures that change with progress.
+    :param progress: Tells mixtures that change how far the training is, 0 to 1.
     """
 
     def __init__(
-        self, lengths: Sequence[Ints], mixture: Mixture, size: BatchSize, seed: int, budget: int
+        self,
+        lengths: Sequence[Ints],
+        mixture: Mixture,
+        size: BatchSize,
+        seed: int,
+        progress: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._lengths = lengths
         self._mixture = mixture
         self._size = size
         self._seed = seed
-        self._budget = budget
+        self.progress = progress
         self._sizes_P = np.array([len(pool) for pool in lengths], dtype=float)
         self._closed: frozenset[int] = frozenset()
         self._window = 0
@@ -125,8 +130,9 @@ class Sampler:
         self._position += 1
 
     def _shares(self) -> Floats:
-        progress = min(1.0, float(self._draws_P.sum()) / max(self._budget, 1))
-        weights_P: Floats = np.array(self._mixture.weights(self._sizes_P, progress), dtype=float)
+        weights_P: Floats = np.array(
+            self._mixture.weights(self._sizes_P, self.progress()), dtype=float
+        )
         weights_P[[*self._closed]] = 0.0
         weights_P[self._sizes_P == 0] = 0.0
         return weights_P / max(float(weights_P.sum()), 1e-12)

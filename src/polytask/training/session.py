@@ -64,6 +64,7 @@ class Session:
         self.optimiser = build_optimiser(self.model, self.balancer, options)
         self.schedule = Schedule(options.schedule, options.warmup)
         self.budget = Budget(options, parts.loader.epoch_draws)
+        self.loader.follow(lambda: self.budget.share)
         self.selection = Selection(parts.criterion, options.patience, options.task_patience)
         self._collation, self._validate = parts.collation, parts.validate
         self._checkpoints = Checkpoints(run.checkpoints, keep=options.keep)

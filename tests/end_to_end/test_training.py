@@ -1,0 +1,171 @@
+"""What a training leaves: the best model, its scores, and records of what happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytask import api
+from polytask.core.files import read_json
+from polytask.core.run_folder import RunFolder
+from polytask.core.tensors import read_tensors
+from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
+
+
+def train(recipe: Path, *changes: str, name: str = "run") -> RunFolder:
+    run = RunFolder(recipe.parent / name)
+    sets = [part for change in changes for part in ("--set", change)]
+    result = polytask("train", recipe, "--run", run.path, *sets)
+    assert result.exit_code == 0, result.stderr
+    return run
+
+
+def steps(run: RunFolder) -> list[dict[str, Any]]:
+    return [record for record in run.records() if "losses" in record]
+
+
+def validations(run: RunFolder) -> list[dict[str, Any]]:
+    return [record for record in run.records() if "validation" in record]
+
+
+def test_the_best_model_is_kept_not_the_last_one(tmp_path: Path) -> None:
+    changes = ["training.epochs=6", "training.learning_rate=0.1", "training.select=mood.accuracy"]
+    run = train(write_experiment(tmp_path), *changes)
+    found = validations(run)
+    best = [record for record in found if record["best"]][-1]
+    assert best["selection"] == max(record["selection"] for record in found) == 1.0
+    assert best is not found[-1]  # as accurate, but the first one that is counts
+    scores = api.evaluate(run.path, "validation")["tasks"]
+    for task, metrics in best["validation"].items():
+        for metric, value in metrics.items():
+            assert scores[task][metric]["value"] == pytest.approx(value)
+    last = found[-1]["validation"]["stars"]["rmse"]
+    assert scores["stars"]["rmse"]["value"] != pytest.approx(last)
+    assert read_json(run.facts)["best_selection"] == 1.0
+
+
+def test_one_metric_may_select(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path), "training.select=stars.rmse", "training.epochs=3")
+    found = validations(run)
+    best = [record for record in found if record["best"]][-1]
+    errors = [record["validation"]["stars"]["rmse"] for record in found]
+    assert best["validation"]["stars"]["rmse"] == min(errors)
+
+
+def test_patience_ends_a_training(tmp_path: Path) -> None:
+    run = train(
+        write_experiment(tmp_path), "training.epochs=50", "training.patience=2",
+        "training.learning_rate=0.5", "training.schedule=constant",
+    )  # fmt: skip
+    better = [record["best"] for record in validations(run)]
+    assert len(better) < 50
+    assert better[-2:] == [False, False]
+
+
+def test_the_same_seed_gives_the_same_model_and_another_one_another(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path)
+    first, second = train(recipe, name="first"), train(recipe, name="second")
+    other = train(recipe, "training.seed=1", name="other")
+    models = [read_tensors(run.model / "model.safetensors") for run in (first, second, other)]
+    same = [
+        all(models[0][name].equal(tensor) for name, tensor in model.items()) for model in models
+    ]
+    assert same == [True, True, False]
+
+
+def test_only_rows_with_a_label_are_trained_on(tmp_path: Path) -> None:
+    rows = reviews(48)
+    for number, row in enumerate(rows):
+        row["mood"] = row["mood"] if number % 3 == 0 else None
+        row["stars"] = row["stars"] if number % 4 == 0 else None
+    run = train(write_experiment(tmp_path, rows={"train": rows}), "training.epochs=1")
+    assert sum(record["rows"] for record in steps(run)) == 24  # 16 + 12 - 4 that have both
+
+
+def test_a_task_may_be_limited_to_some_rows(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path)
+    run = train(recipe, "tasks.mood.limit=10", "tasks.stars.limit=7", "training.epochs=1")
+    assert 10 <= sum(record["rows"] for record in steps(run)) <= 17
+
+
+def test_a_task_that_only_the_last_row_is_labelled_for_is_trained(tmp_path: Path) -> None:
+    rows = [{**row, "stars": None} for row in reviews(48)]
+    rows[-1]["stars"] = 5.0
+    run = train(write_experiment(tmp_path, rows={"train": rows}), "training.epochs=1")
+    assert sum("stars" in record["losses"] for record in steps(run)) == 1
+    assert read_json(run.facts)["shared_parameters"] > 0
+
+
+def test_a_task_without_any_label_is_refused(tmp_path: Path) -> None:
+    rows = [{**row, "stars": None} for row in reviews(20)]
+    recipe = write_experiment(tmp_path, rows={"train": rows})
+    result = polytask("train", recipe, "--run", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "stars" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_and_losses_are_those_of_the_tasks_present(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path), "balancing={kind: fixed, weights: [1, 0.25]}")
+    for record in steps(run):
+        assert record["weights"] == {"mood": 1.0, "stars": 0.25}
+        assert set(record["losses"]) == {"mood", "stars"}
+
+
+def test_scores_and_predictions_belong_to_the_split_that_was_asked_for(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path))
+    assert set(read_json(run.scores)) == {"test"}
+    assert polytask("evaluate", run.path, "--split", "validation").exit_code == 0
+    assert set(read_json(run.scores)) == {"test", "validation"}
+    for split in ("test", "validation"):
+        lines = (run.predictions / split / "mood.jsonl").read_text("utf-8").splitlines()
+        assert len(lines) == 16
+        assert f"{split}.jsonl:1" in json.loads(lines[0])["place"]
+    refused = polytask("evaluate", run.path, "--split", "dev")
+    assert refused.exit_code == 2
+    assert "train, validation, test" in refused.stderr
+
+
+def test_new_rows_are_predicted_like_those_that_were_scored(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path))
+    scored = (run.predictions / "test" / "mood.jsonl").read_text("utf-8").splitlines()
+    from_file = [*api.predict(run.path, tmp_path / "test.jsonl")]
+    from_rows = [*api.predict(run.path, [{"text": row["text"]} for row in reviews(16, 200)])]
+    assert from_file == from_rows
+    assert [row["mood"]["label"] for row in from_file] == [
+        json.loads(line)["prediction"] for line in scored
+    ]
+    result = polytask("predict", run.path, tmp_path / "test.jsonl")
+    assert [json.loads(line) for line in result.stdout.splitlines()] == from_file
+
+
+def test_rows_that_no_task_can_read_are_refused(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path))
+    (tmp_path / "new.jsonl").write_text('{"review": "fine"}\n')
+    result = polytask("predict", run.path, tmp_path / "new.jsonl")
+    assert result.exit_code == 2
+    assert "review" in result.stderr
+    assert "'text'" in result.stderr
+
+
+def test_splits_are_kept_so_that_they_never_move(tmp_path: Path) -> None:
+    cut = RECIPE.replace(", validation: validation.jsonl, test: test.jsonl", "").replace(
+        "train: train.jsonl", "path: train.jsonl, split: {validation: 0.25, test: 0.25}"
+    )
+    run = train(write_experiment(tmp_path, cut))
+    before = api.evaluate(run.path, "test")
+    text = run.recipe.read_text("utf-8")
+    run.recipe.write_text(text.replace("validation: 0.25", "validation: 0.5"), encoding="utf-8")
+    assert api.evaluate(run.path, "test") == before
+
+
+def test_data_that_has_changed_since_it_was_split_is_refused(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path))
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"text": "one more", "mood": "good", "stars": 1.0}\n')
+    result = polytask("evaluate", run.path)
+    assert result.exit_code == 2
+    assert "train.jsonl" in result.stderr
