@@ -185,7 +185,9 @@ def contenders(
 
 def prepare(folder: Path, rows: int) -> float:
     """Write the tweets; return their mean length in tokens."""
-    with gzip.open(DATA / "text_cls/tweeteval/sentiment/train.jsonl.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(
+        DATA / "text_cls/tweeteval/sentiment/train.jsonl.gz", "rt", encoding="utf-8"
+    ) as file:
         lines = list(itertools.islice(file, rows + 50))
     (folder / "train.jsonl").write_text("".join(lines[:rows]), encoding="utf-8")
     (folder / "validation.jsonl").write_text("".join(lines[rows:]), encoding="utf-8")

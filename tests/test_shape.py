@@ -4,11 +4,11 @@ import ast
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "polytask"

