@@ -34,7 +34,7 @@ demo: $(STAMP)
 	"$(BIN)/polytask" compare recipes/quickstart.yaml --run runs/quickstart
 
 test: $(STAMP)
-	"$(BIN)/python" -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)
 	"$(BIN)/ruff" check .

@@ -34,14 +34,14 @@ data:
   abroad: {{kind: synthetic, size: 60, validation: 30, test: 10, languages: [en], seed: 1}}
 encoder: {{kind: bag, vectors: vectors.txt, hidden: [16], dropout: 0.2}}
 tasks:
-  language: {{kind: classification, from: [shop, abroad], target: language}}
+  language: {{kind: classification, from: [shop, abroad], input: tokens, target: language}}
   sentiment: {{kind: classification, from: [shop, abroad], input: tokens, target: sentiment}}
   topic: {{kind: classification, from: shop, input: tokens, target: topic}}
   stars: {{kind: regression, from: abroad, input: tokens, target: stars}}
 mixing: {{kind: temperature, alpha: 0.5}}
 balancing: {balancing}
 training:
-  {{epochs: {epochs}, batch_rows: 8, accumulate: 2, learning_rate: 1e-2, evaluate_every: 0.25,
+  {{epochs: {epochs}, batch_rows: 8, accumulate: 2, learning_rate: 1e-2, evaluate_every: 0.5,
    task_patience: 3, checkpoint_steps: 3, precision: fp32, threads: 1, device: cpu}}
 """
 """Everything that has a state: dropout, mixing, accumulation, a balancer, tasks that stop alone."""

@@ -23,6 +23,7 @@ from benchmarks.resume import (
 )
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
+from tests.end_to_end.files import reviews, write_experiment
 from tests.end_to_end.processes import Moment, crashing, fork
 
 pytestmark = pytest.mark.slow
@@ -110,22 +111,52 @@ def test_killed_just_before_a_file_is_in_place(moment: Moment, alone: Reference)
     alone.check(run)
 
 
+def stop(training: Training, run: Path, number: signal.Signals, ready: Callable[[], bool]) -> None:
+    """Ask a training to stop as soon as something has come about."""
+    process = training.start(run)
+    wait_for(process, ready)
+    os.kill(process.pid, number)
+    assert process.wait() == 1
+    printed = training.log(run).read_text("utf-8")
+    assert f"stopped by {number.name} after step" in printed
+    assert f"everything is saved in {run}" in printed
+    assert "--resume" in printed
+    assert "Traceback" not in printed
+
+
 def test_asked_to_stop_again_and_again(alone: Reference) -> None:
     run = alone.training.folder / "run"
-    moments: list[tuple[signal.Signals, Callable[[], bool]]] = [
-        (signal.SIGTERM, lambda: records(run) >= 10),
-        (signal.SIGINT, lambda: "stopped alone: language" in alone.log(run)),
-    ]
-    for number, ready in moments:
-        process = alone.training.start(run)
-        wait_for(process, ready)
-        os.kill(process.pid, number)
-        assert process.wait() == 1
-        assert f"stopped by {number.name} after step" in alone.log(run)
-    assert "Traceback" not in alone.log(run)
-    assert str(run) in alone.log(run)
-    assert "--resume" in alone.log(run)
+    stop(alone.training, run, signal.SIGTERM, lambda: records(run) >= 10)
+    stop(alone.training, run, signal.SIGINT, lambda: records(run) >= 25)
     alone.check(run)
+
+
+TWO_SOURCES = """\
+data:
+  shop: {kind: jsonl, train: train.jsonl, validation: validation.jsonl}
+  other: {kind: jsonl, train: more.jsonl, validation: test.jsonl}
+encoder: {kind: bag, dimension: 8, hidden: [8]}
+tasks:
+  mood: {kind: classification, from: shop, target: mood}
+  stars: {kind: regression, from: other, target: stars, metrics: [rmse]}
+training:
+  {epochs: 12, batch_rows: 8, learning_rate: 2e-2, task_patience: 2, precision: fp32, threads: 1,
+   device: cpu}
+"""
+
+
+def test_rows_of_a_task_that_has_stopped_alone_are_not_drawn_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    recipe = write_experiment(tmp_path, TWO_SOURCES, {"more": reviews(48, 300)})
+    training = Training(recipe, tmp_path, fork)
+    whole = training.finish(tmp_path / "whole")
+    run = tmp_path / "run"
+    log = training.log(run)
+    stop(training, run, signal.SIGINT, lambda: log.is_file() and "alone: mood" in log.read_text())
+    before = records(run)
+    assert whole.difference(training.finish(run)) is None
+    assert records(run) > before + 10
 
 
 def test_a_flipped_byte_in_the_newest_checkpoint(alone: Reference) -> None:

@@ -123,9 +123,10 @@ def _trained(comparison: Comparison, recipe: Recipe, seed: int, place: Path) -> 
 def _linear(strategy: str, comparison: Comparison, seed: int) -> Result:
     """A linear model over words."""
     comparison.console.print(strategy, style="bold")
-    return linear_result(
-        strategy, comparison.counted, comparison.recipe, comparison.data, comparison.tasks
-    )
+    with comparison.console.status("fitting linear models"):
+        return linear_result(
+            strategy, comparison.counted, comparison.recipe, comparison.data, comparison.tasks
+        )
 
 
 def _alone(comparison: Comparison, task: str) -> Recipe:

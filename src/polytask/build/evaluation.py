@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
 
 from polytask.build.data import SPLITS, TEST, VALIDATION, Data, load_data
 from polytask.build.model import load_model
@@ -24,7 +27,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
 from polytask.core.files import atomic_writer, read_json, write_json
 from polytask.core.run_folder import RunFolder
-from polytask.data.pools import each_row
+from polytask.data.pools import Pool, each_row
 from polytask.data.tables import Table
 from polytask.evaluation.conllu import COLUMNS, fill_columns
 from polytask.evaluation.predict import Predictions, Predictor
@@ -60,7 +63,7 @@ def evaluate(
     model, encoder = load_model(recipe, run)
     with TemporaryDirectory(prefix="polytask-") as scratch:
         rows = evaluation_rows(data.views, tables, encoder, model.tasks, Path(scratch))
-        found = make_predictor(recipe, model, encoder)(rows.pools)
+        found = with_progress(make_predictor(recipe, model, encoder), rows.pools, split)
         outcomes = rows.outcomes(model.tasks, found)
         scores = score(
             outcomes,
@@ -90,6 +93,15 @@ def make_predictor(recipe: Recipe, model: MultiTaskModel, encoder: Encoder) -> P
         4 * recipe.training.batch_tokens,
         precision.autocast,
     )
+
+
+def with_progress(
+    predictor: Predictor, pools: Sequence[Pool], label: str
+) -> dict[str, Predictions]:
+    """Predict, with a bar on standard error where that is a terminal."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"predicting {label} rows", total=sum(map(len, pools)))
+        return predictor(pools, lambda rows: bar.advance(task, rows))
 
 
 def _write_predictions(

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from polytask.build.evaluation import make_predictor
+from polytask.build.evaluation import make_predictor, with_progress
 from polytask.build.model import load_model
 from polytask.build.pools import evaluation_pool
 from polytask.build.views import View, views_of
@@ -46,7 +46,8 @@ def predict(run: RunFolder, rows: Path | Sequence[Row]) -> Iterator[dict[str, An
     with TemporaryDirectory(prefix="polytask-") as scratch:
         found: dict[str, Predictions] = {}
         for view in views:
-            found.update(predictor([evaluation_pool(view, table, encoder, Path(scratch))]))
+            pool = evaluation_pool(view, table, encoder, Path(scratch))
+            found.update(with_progress(predictor, [pool], view.name))
     for index in range(len(table)):
         yield {name: _record(one, index, model.tasks[name].labels) for name, one in found.items()}
 

@@ -62,9 +62,10 @@ def train(
     started = _open(run, recipe, resume=resume)
     if run.facts.is_file() and read_json(run.facts)["finished"]:
         return run
-    data = load_data(recipe, run.splits) if data is None else data
     with TemporaryDirectory(prefix="polytask-") as scratch:
-        session, said = _session(recipe, run, data, Path(scratch), started=started)
+        with console.status("reading and preparing rows"):
+            data = load_data(recipe, run.splits) if data is None else data
+            session, said = _session(recipe, run, data, Path(scratch), started=started)
         if not started:
             write_json(run.facts, {**starting_facts(session, data.facts()), "notes": said})
             for note in said:
