@@ -140,7 +140,7 @@ tasks:
   mood: {kind: classification, from: shop, target: mood}
   stars: {kind: regression, from: other, target: stars, metrics: [rmse]}
 training:
-  {epochs: 12, batch_rows: 8, learning_rate: 2e-2, task_patience: 2, precision: fp32, threads: 1,
+  {epochs: 16, batch_rows: 8, learning_rate: 1e-2, task_patience: 2, precision: fp32, threads: 1,
    device: cpu}
 """
 
@@ -156,7 +156,7 @@ def test_rows_of_a_task_that_has_stopped_alone_are_not_drawn_after_a_restart(
     stop(training, run, signal.SIGINT, lambda: log.is_file() and "alone: mood" in log.read_text())
     before = records(run)
     assert whole.difference(training.finish(run)) is None
-    assert records(run) > before + 10
+    assert records(run) > before + 30
 
 
 def test_a_flipped_byte_in_the_newest_checkpoint(alone: Reference) -> None:

@@ -20,6 +20,7 @@ from polytask import api
 from polytask.build.checking import Findings
 from polytask.cli import app
 from polytask.core.errors import DataError, RunError
+from polytask.core.files import write_json
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe
 from polytask.recipe.registries import REGISTRIES
@@ -45,13 +46,15 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, Any, bool]]:
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Recipe, Any, bool]]:
     """What ``train`` is called with, instead of training."""
     calls = []
+    finished = RunFolder(tmp_path / "finished")
+    write_json(finished.scores, {"test": {"tasks": {}, "pooled": {}, "average": 0.25}})
 
     def train(recipe: Recipe, run: Path | None, *, resume: bool) -> RunFolder:
         calls.append((recipe, run, resume))
-        return RunFolder(Path("runs/shop"))
+        return finished
 
     monkeypatch.setattr(api, "train", train)
     return calls
@@ -100,7 +103,9 @@ def test_train_passes_on_what_was_asked(
         "train", recipe, "--run", tmp_path / "r", "--resume", "--set", "training.epochs=9",
         "--set", "sharing=independent",
     )  # fmt: skip
-    assert (result.exit_code, result.stdout) == (0, "runs/shop\n")
+    assert result.exit_code == 0
+    assert "average 0.2500" in result.stdout
+    assert result.stdout.endswith(f"Run folder: {tmp_path / 'finished'}\n")
     [(loaded, folder, resume)] = trained
     assert (loaded.name, loaded.training.epochs, loaded.sharing.kind) == ("shop", 9, "independent")
     assert (folder, resume) == (tmp_path / "r", True)
@@ -125,7 +130,7 @@ def test_a_missing_recipe_is_explained_with_its_neighbours(recipe: Path) -> None
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (RunError("runs/a: is not empty."), 1, "runs/a: is not empty.\n"),
+        (RunError("runs/a: is not empty."), 2, "runs/a: is not empty.\n"),
         (DataError("a.jsonl:17: broken."), 2, "a.jsonl:17: broken.\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (BrokenPipeError(errno.EPIPE, "the reader has left"), 1, ""),
@@ -208,9 +213,11 @@ def test_compare_takes_strategies_and_seeds_besides_those_of_the_recipe(
         return {str(run): [*recipe.compare.strategies, recipe.compare.seeds]}
 
     monkeypatch.setattr(api, "compare", compare)
-    assert run("compare", recipe).stdout == '{"None": ["linear", "single", "joint", 5]}\n'
+    shown = run("compare", recipe).stdout.splitlines()
+    folder = Path("runs", "shop-compare")
+    assert shown == [f'{{"{folder}": ["linear", "single", "joint", 5]}}', f"Run folder: {folder}"]
     result = run("compare", recipe, "--run", "c", "--strategies", "linear,joint", "--seeds", "2")
-    assert result.stdout == '{"c": ["linear", "joint", 2]}\n'
+    assert result.stdout.splitlines()[0] == '{"c": ["linear", "joint", 2]}'
     result = run("compare", recipe, "--seeds", "0")
     assert result.stderr.startswith("--set compare.seeds=0: compare.seeds: found 0, expected")
 

@@ -76,6 +76,8 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
 ) -> None:
     train = Recorder(RunFolder(Path("somewhere")))
     monkeypatch.setattr(training, "train", train)
+    scored = Recorder({})
+    monkeypatch.setattr(evaluation, "evaluate", scored)
     assert api.train(recipe, resume=True).path == Path("somewhere")
     api.train(load(recipe), "here")
     assert [given for given, _ in train.calls] == [
@@ -83,6 +85,7 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
         (load(recipe), Path("here")),
     ]
     assert [named["resume"] for _, named in train.calls] == [True, False]
+    assert len(scored.calls) == 2
 
 
 def test_runs_are_opened_before_they_are_used(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
