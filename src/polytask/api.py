@@ -52,7 +52,8 @@ def train(
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / loaded.name)
     trained = training.train(loaded, folder, resume=resume, console=console)
-    evaluation.evaluate(trained)
+    if evaluation.has_held_out(trained):
+        evaluation.evaluate(trained)
     return trained
 
 

@@ -73,8 +73,8 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, tasks, data.split(TRAIN))
     if not begun:
-        data.keep_splits(folder / "splits")
-        write_text(folder / "recipe.yaml", _kept(recipe))
+        write_text(folder / "recipe.yaml", _kept(recipe))  # first: from here on it can go on
+    data.keep_splits(folder / "splits")
     comparison = Comparison(recipe, data, tasks, labels, folder, console or Console(stderr=True))
     seeds = [recipe.training.seed + offset for offset in range(recipe.compare.seeds)]
     results = [
@@ -186,7 +186,7 @@ def _begun(folder: Path, recipe: Recipe) -> bool:
                 "with --run."
             )
         return True
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
         raise RunError(f"{folder}: the folder is not empty. Choose another one with --run.")
     return False
 

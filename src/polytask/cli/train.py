@@ -28,6 +28,7 @@ def train(
     from polytask.reports.tables import render_scores
 
     finished = api.train(open_recipe(recipe, overrides, plugins), run, resume=resume)
-    for split, scores in read_json(finished.scores).items():
+    found = read_json(finished.scores) if finished.scores.is_file() else {}
+    for split, scores in found.items():
         typer.echo(f"{split}\n{render_scores(scores)}")
     typer.echo(f"Run folder: {finished.path}")

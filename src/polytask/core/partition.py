@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn import Parameter
 
 
@@ -36,18 +36,34 @@ class Partition:
 def find_partition(losses: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> Partition:
     """Ask autograd which parameters each loss reaches.
 
+    Its graph is walked from each loss to the leaves; nothing is differentiated.
+
     :param losses: One scalar with a graph per task.
     :param parameters: The trainable parameters by name; tied ones once.
     """
-    values = list(parameters.values())
-    tasks_of: dict[str, list[str]] = {name: [] for name in parameters}
-    for task, loss in losses.items():
-        grads = torch.autograd.grad(loss, values, retain_graph=True, allow_unused=True)
-        for name, grad in zip(parameters, grads, strict=True):
-            if grad is not None:
-                tasks_of[name].append(task)
+    leaves = {task: _leaves(loss) for task, loss in losses.items()}
+    tasks_of = {
+        name: tuple(task for task in losses if id(parameter) in leaves[task])
+        for name, parameter in parameters.items()
+    }
     return Partition(
         [parameters[name] for name, tasks in tasks_of.items() if len(tasks) > 1],
         [parameters[name] for name, tasks in tasks_of.items() if len(tasks) == 1],
-        {name: tuple(tasks) for name, tasks in tasks_of.items()},
+        tasks_of,
     )
+
+
+def _leaves(loss: Tensor) -> set[int]:
+    """Identities of the tensors that gradients of a loss would be added to."""
+    found: set[int] = set()
+    seen: set[Node | None] = {None}
+    waiting = [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting.extend(following for following, _ in node.next_functions)
+    return found

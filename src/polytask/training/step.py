@@ -79,7 +79,8 @@ class Stepper:
                 sums[task] = sums.get(task, 0.0) + loss * labelled
                 counts[task] = counts.get(task, 0) + labelled
         losses = {task: total / counts[task] for task, total in sums.items()}
-        weights_T, norm = self._update(skipped) if losses else (torch.zeros(0), math.nan)
+        absent = [place for place, task in enumerate(self._names) if task not in losses]
+        weights_T, norm = self._update(skipped, absent) if losses else (torch.zeros(0), math.nan)
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
         tokens, padded = sum(b.tokens for b in batches), sum(b.padded for b in batches)
         return StepResult(losses, weights, norm, tuple(sorted(skipped)), rows, tokens, padded)
@@ -119,7 +120,7 @@ class Stepper:
         """Gradients of the balancer's own parameters: a batch counts by its rows; scaled for fp16."""
         return gradient * (self._share * self.scaler.get_scale())
 
-    def _update(self, skipped: set[str]) -> tuple[Tensor, float]:
+    def _update(self, skipped: set[str], absent: list[int]) -> tuple[Tensor, float]:
         weights_T = self.balancer.resolve(self.partition)
         penalty = self.model.sharing.penalty()
         if penalty is not None:
@@ -134,6 +135,11 @@ class Stepper:
                 )
             skipped.add("gradient")
             return weights_T, float(norm)
+        learned = [p for p in self.balancer.parameters() if p.shape == (len(self._names),)]
+        before = [parameter.detach()[absent] for parameter in learned]
         self.scaler.step(self.optimiser)
+        with torch.no_grad():  # momentum must not move what belongs to absent tasks
+            for parameter, kept in zip(learned, before, strict=True):
+                parameter[absent] = kept
         self.scaler.update()
         return weights_T, float(norm)
