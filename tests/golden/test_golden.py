@@ -31,8 +31,8 @@ TOLERANCE = 1e-4
 
 RECIPE = """\
 data:
-  shop: {kind: synthetic, size: 70, validation: 10, test: 10, languages: [zh]}
-  abroad: {kind: synthetic, size: 30, validation: 10, test: 10, languages: [en], seed: 1, missing: 0.3}
+  shop: {kind: synthetic, size: 70, validation: 10, test: 10, languages: [zh], relatedness: 0.6}
+  abroad: {kind: synthetic, size: 30, validation: 10, test: 10, languages: [en], seed: 1, missing: 0.3, relatedness: 0.6}
 encoder: {kind: bag, dimension: 16, hidden: [16], dropout: 0.2}
 tasks:
   sentiment: {kind: classification, from: [shop, abroad], input: tokens, target: sentiment}

@@ -67,7 +67,9 @@ class Data:
     def keep_splits(self, folder: Path) -> None:
         """Write down the split of every row, so that none moves when the data are read again."""
         for name, source in self.sources.items():
-            save_splits(folder / f"{name}.json", source.loaded, source.assignment)
+            path = folder / f"{name}.json"
+            if not path.is_file():
+                save_splits(path, source.loaded, source.assignment)
 
     def facts(self) -> dict[str, Any]:
         """Hashes and row counts, as JSON."""
