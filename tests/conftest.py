@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, each with a core of its own
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests that need the network are skipped, not stuck
+settings.register_profile("patient", deadline=None)  # another test may have the processor
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

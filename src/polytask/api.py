@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -46,35 +47,49 @@ def train(
     :param resume: Go on with the training that the folder holds, if it holds one.
     :param console: Where progress goes; standard error by default.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
+    :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     from polytask.build import evaluation, training
+    from polytask.training.processes import on_first, process_group
 
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / loaded.name)
-    trained = training.train(loaded, folder, resume=resume, console=console)
-    if evaluation.has_held_out(trained):
-        evaluation.evaluate(trained)
+
+    def score(trained: RunFolder) -> None:
+        if evaluation.has_held_out(trained):
+            evaluation.evaluate(trained)
+
+    with process_group(loaded.training.device):
+        with _advice("Go on with the same command and --resume."):
+            trained = training.train(loaded, folder, resume=resume, console=console)
+        on_first(lambda: score(trained))
     return trained
 
 
-def evaluate(run: PathLike, split: str | None = None) -> dict[str, Any]:
+def evaluate(run: PathLike, split: str | None = None, *, task_best: bool = False) -> dict[str, Any]:
     """Score a run; writes ``scores.json`` and ``predictions/`` into it.
 
     :param split: ``test``, ``validation`` or ``train``; by default test, or validation where there
         is no test.
+    :param task_best: Score each task with the model of its own best validation, which
+        ``training.task_best`` keeps.
     :return: Scores by task, with confidence intervals.
     :raises PolytaskError: If the folder is no run, or its data is gone.
     """
     from polytask.build import evaluation
     from polytask.core.run_folder import RunFolder
 
-    return evaluation.evaluate(RunFolder.open(Path(run)), split)
+    return evaluation.evaluate(RunFolder.open(Path(run)), split, task_best=task_best).scores
 
 
-def predict(run: PathLike, rows: PathLike | Sequence[Row]) -> Iterator[dict[str, Any]]:
+def predict(
+    run: PathLike, rows: PathLike | Sequence[Row], *, task_best: bool = False
+) -> Iterator[dict[str, Any]]:
     """Predict all tasks of a run for new rows, from one encoder pass.
 
     :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ...), or rows.
+    :param task_best: Predict each task with the model of its own best validation, which
+        ``training.task_best`` keeps; one encoder pass for each of these models.
     :return: One record per row, in order: task to ``label`` and ``probabilities``.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
@@ -82,7 +97,7 @@ def predict(run: PathLike, rows: PathLike | Sequence[Row]) -> Iterator[dict[str,
     from polytask.core.run_folder import RunFolder
 
     source = Path(rows) if isinstance(rows, str | Path) else rows
-    return prediction.predict(RunFolder.open(Path(run)), source)
+    return prediction.predict(RunFolder.open(Path(run)), source, task_best=task_best)
 
 
 def compare(
@@ -96,6 +111,7 @@ def compare(
     :param console: Where progress goes; standard error by default.
     :return: The comparison, as it is kept in ``comparison.json``.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
+    :raises InterruptedTrainingError: If a signal asked to stop; what is done is kept.
     """
     from rich.console import Console
 
@@ -105,7 +121,8 @@ def compare(
 
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
-    record = analysis.compare(loaded, folder, console or Console(stderr=True))
+    with _advice("Go on with the same command."):
+        record = analysis.compare(loaded, folder, console or Console(stderr=True))
     write_text(folder / "comparison.md", comparison_markdown(record))
     return record
 
@@ -128,3 +145,14 @@ def check(recipe: RecipeLike) -> Findings:
 def _recipe(recipe: RecipeLike) -> Recipe:
     """A recipe, read if it is a path."""
     return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+
+
+@contextmanager
+def _advice(text: str) -> Iterator[None]:
+    """Say how to go on with a training that a signal has stopped."""
+    from polytask.core.errors import InterruptedTrainingError
+
+    try:
+        yield
+    except InterruptedTrainingError as stopped:
+        raise InterruptedTrainingError(f"{stopped} {text}") from stopped

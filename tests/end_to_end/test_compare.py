@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.resume import records, wait_for
-from tests.end_to_end.files import RECIPE, polytask, write_experiment
+from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 from tests.end_to_end.processes import fork
 
 pytestmark = pytest.mark.slow
@@ -99,8 +99,10 @@ def test_a_comparison_goes_on_where_it_was_stopped(recipe: Path, whole: Path) ->
     wait_for(process, lambda: records(second) > 20)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait() == 1
-    assert "stopped by SIGINT" in log.read_text("utf-8")
-    assert "Traceback" not in log.read_text("utf-8")
+    printed = log.read_text("utf-8")
+    assert "stopped by SIGINT" in printed
+    assert printed.endswith("Go on with the same command.\n")
+    assert "Traceback" not in printed
     assert not (folder / "comparison.json").exists()
     done = [folder / "results" / "joint-0.json", *(folder / "joint").rglob("*.json*")]
     before = {path: path.stat().st_mtime_ns for path in done}
@@ -132,6 +134,28 @@ def test_another_recipe_is_refused(recipe: Path, whole: Path) -> None:
     result = polytask(*arguments(recipe, whole), "--set", "training.epochs=3")
     assert result.exit_code == 2
     assert "holds a comparison of another recipe" in result.stderr
+
+
+def test_every_strategy_has_the_score_of_tasks_together(tmp_path: Path) -> None:
+    tasks = "  side: {kind: classification, target: side}\ntraining:"
+    pooled = "pooled: {feeling: {tasks: [mood, side], metric: accuracy}}\n"
+    rows = [{**row, "side": row["mood"] if row["stars"] > 2 else None} for row in reviews(16, 200)]
+    split = {"train": [{**row, "side": row["mood"]} for row in reviews(48)], "test": rows}
+    split["validation"] = split["train"]
+    recipe = write_experiment(tmp_path, RECIPE.replace("training:", tasks) + pooled, split)
+    result = polytask("compare", recipe, "--run", tmp_path / "run", "--seeds", "1")
+    assert result.exit_code == 0, result.stderr
+    record = read(tmp_path / "run")
+    assert record["pooled"]["feeling"]["tasks"] == ["mood", "side"]
+    assert [each["strategy"] for each in record["results"]] == ["linear", "single", "joint"]
+    for each in record["results"]:
+        mood, side, feeling = (each["scores"][name] for name in ("mood", "side", "feeling"))
+        assert (mood["rows"], side["rows"], feeling["rows"]) == (16, 8, 24)
+        right = 16 * mood["accuracy"]["value"] + 8 * side["accuracy"]["value"]
+        assert feeling["accuracy"]["value"] == pytest.approx(right / 24)
+    shown = (tmp_path / "run" / "comparison.md").read_text("utf-8")
+    assert "| feeling | accuracy |" in shown
+    assert "| mood |" not in shown
 
 
 def test_an_unknown_strategy_is_named(recipe: Path) -> None:

@@ -23,7 +23,9 @@ from benchmarks.resume import (
 )
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
-from tests.end_to_end.files import reviews, write_experiment
+from polytask.core.tensors import read_tensors
+from polytask.training.task_best import task_best_files
+from tests.end_to_end.files import RECIPE, reviews, write_experiment
 from tests.end_to_end.processes import Moment, crashing, fork
 
 pytestmark = pytest.mark.slow
@@ -157,6 +159,36 @@ def test_rows_of_a_task_that_has_stopped_alone_are_not_drawn_after_a_restart(
     before = records(run)
     assert whole.difference(training.finish(run)) is None
     assert records(run) > before + 30
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        Moment("os.rename", "task_best", 3),
+        Moment("os.rename", "steps.json", 2),
+        Moment("os.remove", "task_best"),
+    ],
+    ids=str,
+)
+def test_the_best_models_of_tasks_after_a_crash(moment: Moment, tmp_path: Path) -> None:
+    text = RECIPE.replace("epochs: 2", "task_best: true, checkpoint_steps: 7, epochs: 6")
+    training = Training(write_experiment(tmp_path, text), tmp_path, fork)
+
+    def kept(run: Path) -> dict[str, dict[str, list[float]]]:
+        files = task_best_files(RunFolder(run).task_best)
+        assert len(set(files.values())) == len([*RunFolder(run).task_best.iterdir()]) - 1
+        return {
+            task: {name: tensor.flatten().tolist() for name, tensor in read_tensors(file).items()}
+            for task, file in files.items()
+        }
+
+    training.finish(tmp_path / "whole")
+    run = tmp_path / "run"
+    process = replace(training, launch=crashing(moment)).start(run)
+    assert process.wait() == -signal.SIGKILL
+    training.finish(run)
+    assert kept(run) == kept(tmp_path / "whole")
+    assert set(kept(run)) == {"mood", "stars"}
 
 
 def test_a_flipped_byte_in_the_newest_checkpoint(alone: Reference) -> None:

@@ -55,6 +55,46 @@ def test_one_metric_may_select(tmp_path: Path) -> None:
     assert best["validation"]["stars"]["rmse"] == min(errors)
 
 
+def test_each_task_may_answer_with_the_model_of_its_own_best_validation(tmp_path: Path) -> None:
+    changes = ["training.epochs=6", "training.learning_rate=0.1", "tasks.stars.metrics=[rmse]"]
+    run = train(write_experiment(tmp_path), *changes, "training.task_best=true")
+    found = {record["step"]: record["validation"] for record in validations(run)}
+    best = {
+        "mood": max(found, key=lambda step: found[step]["mood"]["accuracy"]),
+        "stars": min(found, key=lambda step: found[step]["stars"]["rmse"]),
+    }
+    assert best["mood"] != best["stars"]
+    assert len([*run.task_best.glob("*.safetensors")]) == 2
+
+    result = polytask("evaluate", run.path, "--split", "validation", "--task-best")
+    assert result.exit_code == 0, result.stderr
+    scores = read_json(run.scores)
+    for task, step in best.items():
+        assert scores["validation"]["models"][task].endswith(
+            f"task_best/step-{step:08d}.safetensors"
+        )
+        for metric, value in found[step][task].items():
+            assert scores["validation"]["tasks"][task][metric]["value"] == pytest.approx(value)
+    assert set(scores["test"]["models"].values()) == {"model/model.safetensors"}
+
+    answers = [*api.predict(run.path, tmp_path / "validation.jsonl", task_best=True)]
+    for task in best:
+        lines = (run.predictions / "validation" / f"{task}.jsonl").read_text("utf-8").splitlines()
+        predicted = [json.loads(line)["prediction"] for line in lines]
+        assert [row[task]["label"] for row in answers] == predicted
+
+
+def test_the_best_models_of_tasks_are_kept_only_on_request(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path))
+    assert not run.task_best.exists()
+    for refused in (
+        polytask("evaluate", run.path, "--task-best"),
+        polytask("predict", run.path, tmp_path / "test.jsonl", "--task-best"),
+    ):
+        assert refused.exit_code == 2
+        assert "holds no best model of each task. Train with training.task_best" in refused.stderr
+
+
 def test_patience_ends_a_training(tmp_path: Path) -> None:
     run = train(
         write_experiment(tmp_path), "training.epochs=50", "training.patience=2",
@@ -135,9 +175,11 @@ def test_new_rows_are_predicted_like_those_that_were_scored(tmp_path: Path) -> N
     from_file = [*api.predict(run.path, tmp_path / "test.jsonl")]
     from_rows = [*api.predict(run.path, [{"text": row["text"]} for row in reviews(16, 200)])]
     assert from_file == from_rows
-    assert [row["mood"]["label"] for row in from_file] == [
-        json.loads(line)["prediction"] for line in scored
+    assert [row["mood"] for row in from_file] == [
+        {"label": line["prediction"], "probabilities": line["probabilities"]}
+        for line in map(json.loads, scored)
     ]
+    assert set(from_file[0]["mood"]["probabilities"]) == {"good", "bad"}
     result = polytask("predict", run.path, tmp_path / "test.jsonl")
     assert [json.loads(line) for line in result.stdout.splitlines()] == from_file
 

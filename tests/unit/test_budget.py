@@ -39,6 +39,14 @@ def test_epochs_are_passes_over_the_rows() -> None:
     assert found == [(0.4, 0.2), (0.8, 0.4), (1.2, 0.6), (1.6, 0.8), (2.0, 1.0)]
 
 
+@pytest.mark.parametrize(("options", "share"), [({"epochs": 2}, 0.2), ({"steps": 8}, 0.125)])
+def test_a_step_takes_the_share_that_it_adds(options: dict[str, Any], share: float) -> None:
+    budget = make(**options)
+    assert budget.step_share(40) == share
+    budget.advance(step(40), 0.1)
+    assert budget.share == share
+
+
 def test_parts_of_an_epoch_are_possible() -> None:
     budget = make(epochs=0.5)
     budget.advance(step(50), 0.1)

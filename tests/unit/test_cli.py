@@ -164,17 +164,19 @@ def test_wrong_usage_ends_in_2(arguments: list[str]) -> None:
 
 
 def test_predict_writes_a_line_per_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def predict(run: Path, rows: Path) -> Iterator[dict[str, Any]]:
+    def predict(run: Path, rows: Path, *, task_best: bool) -> Iterator[dict[str, Any]]:
         for line in rows.read_text(encoding="utf-8").splitlines():
-            yield {"sentiment": {"label": json.loads(line)["text"]}}
+            yield {"best" if task_best else "mood": {"label": json.loads(line)["text"]}}
 
     monkeypatch.setattr(api, "predict", predict)
     rows = '{"text": "好"}\n{"text": "bad"}\n'
-    expected = '{"sentiment": {"label": "好"}}\n{"sentiment": {"label": "bad"}}\n'
+    expected = '{"mood": {"label": "好"}}\n{"mood": {"label": "bad"}}\n'
     source, target = tmp_path / "rows.jsonl", tmp_path / "out" / "predicted.jsonl"
     source.write_text(rows, encoding="utf-8")
     assert run("predict", "runs/shop", source).stdout == expected
     assert run("predict", "runs/shop", "-", stdin=rows).stdout == expected
+    best = run("predict", "runs/shop", "-", "--task-best", stdin=rows).stdout
+    assert best == expected.replace("mood", "best")
     assert run("predict", "runs/shop", source, "--output", target).stdout == ""
     assert target.read_text(encoding="utf-8") == expected
 
@@ -182,7 +184,7 @@ def test_predict_writes_a_line_per_row(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_failed_prediction_leaves_no_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def predict(run: Path, rows: Path) -> Iterator[dict[str, Any]]:
+    def predict(run: Path, rows: Path, *, task_best: bool) -> Iterator[dict[str, Any]]:
         yield {}
         raise DataError("rows.jsonl:2: broken.")
 
@@ -200,9 +202,13 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("tables")
 def test_evaluate_prints_the_scores_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "evaluate", lambda run, split: {str(run): split})
-    assert run("evaluate", "runs/shop").stdout == '{"runs/shop": null}\n'
-    assert run("evaluate", "runs/shop", "--split", "train").stdout == '{"runs/shop": "train"}\n'
+    def evaluate(run: Path, split: str | None, *, task_best: bool) -> dict[str, Any]:
+        return {str(run): [split, task_best]}
+
+    monkeypatch.setattr(api, "evaluate", evaluate)
+    assert run("evaluate", "runs/shop").stdout == '{"runs/shop": [null, false]}\n'
+    result = run("evaluate", "runs/shop", "--split", "train", "--task-best")
+    assert result.stdout == '{"runs/shop": ["train", true]}\n'
 
 
 @pytest.mark.usefixtures("tables")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 import polytask
 from polytask import api
+from polytask.analysis import compare
 from polytask.build import checking, evaluation, prediction, training
 from polytask.build.checking import Findings
-from polytask.core.errors import RunError
+from polytask.build.evaluation import Evaluated
+from polytask.core.errors import InterruptedTrainingError, RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import FORMAT, RunFolder
 from polytask.recipe import load
@@ -89,14 +92,34 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
     assert len(scored.calls) == 2
 
 
+@pytest.mark.parametrize(
+    ("verb", "advice"),
+    [
+        (api.train, "Go on with the same command and --resume."),
+        (api.compare, "Go on with the same command."),
+    ],
+)
+def test_what_a_signal_has_stopped_can_be_gone_on_with(
+    verb: Callable[[Path], Any], advice: str, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise InterruptedTrainingError("stopped by SIGINT after step 3.")
+
+    monkeypatch.setattr(training, "train", stopped)
+    monkeypatch.setattr(compare, "compare", stopped)
+    with pytest.raises(InterruptedTrainingError) as caught:
+        verb(recipe)
+    assert str(caught.value) == f"stopped by SIGINT after step 3. {advice}"
+
+
 def test_runs_are_opened_before_they_are_used(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, predict = Recorder({"tasks": {}}), Recorder(iter([{}]))
+    evaluate, predict = Recorder(Evaluated({"tasks": {}}, {})), Recorder(iter([{}]))
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(prediction, "predict", predict)
     assert api.evaluate(str(run), "validation") == {"tasks": {}}
     assert list(api.predict(run, "rows.csv")) == [{}]
     api.predict(run, [{"text": "good"}])
-    assert evaluate.calls == [((RunFolder(run), "validation"), {})]
+    assert evaluate.calls == [((RunFolder(run), "validation"), {"task_best": False})]
     assert [given[1] for given, _ in predict.calls] == [Path("rows.csv"), [{"text": "good"}]]
     for call in (api.evaluate, lambda folder: api.predict(folder, [])):
         with pytest.raises(RunError, match="no such run folder"):

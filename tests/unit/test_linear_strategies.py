@@ -13,6 +13,7 @@ from polytask.analysis.linear_strategies import LINEAR, count_rows, linear_resul
 from polytask.build.data import TRAIN, load_data
 from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
+from polytask.build.scoring import poolings_of
 from polytask.recipe import load
 
 ROWS = [{"text": "good film", "label": "yes"}, {"text": "bad film", "label": "no"}]
@@ -30,13 +31,15 @@ def results(folder: Path, splits: Mapping[str, Sequence[Any]]) -> dict[str, dict
         f"data: {{films: {{kind: jsonl{files}}}}}\n"
         "encoder: bag\n"
         "tasks: {films: {kind: classification, from: films, input: text, target: label}}\n"
+        "pooled: {everything: {tasks: [films, films], metric: accuracy}}\n"
         "evaluation: {bootstrap: 0}\n",
         encoding="utf-8",
     )
     recipe = load(folder / "recipe.yaml")
     data, tasks = load_data(recipe), new_tasks(recipe)
     counted = count_rows(recipe, data, tasks, fit_tasks(recipe, tasks, data.split(TRAIN)))
-    return {name: linear_result(name, counted, recipe, data, tasks) for name in LINEAR}
+    pooled = poolings_of(recipe, tasks)
+    return {name: linear_result(name, counted, recipe, data, tasks, pooled) for name in LINEAR}
 
 
 def accuracy(result: Mapping[str, Any]) -> float:
@@ -48,6 +51,8 @@ def test_test_rows_are_scored_and_their_labels_not_learned(tmp_path: Path) -> No
     for result in results(tmp_path, splits).values():
         assert accuracy(result) == 0
         assert result["parameters"] > 0
+        everything = result["scores"]["everything"]
+        assert (everything["rows"], everything["accuracy"]["value"]) == (80, 0)
 
 
 def test_validation_rows_are_not_learned_where_results_are_reported_on_them(tmp_path: Path) -> None:

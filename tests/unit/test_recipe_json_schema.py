@@ -140,6 +140,17 @@ def test_every_part_is_there_with_its_options(schema: Mapping[str, Any], name: s
             assert found[option].get("description") == field.description
 
 
+def test_every_key_is_described(schema: Mapping[str, Any]) -> None:
+    nodes = {"recipe": schema, **schema["$defs"]}
+    silent = [
+        f"{name}.{key}"
+        for name, node in nodes.items()
+        for key, entry in node.get("properties", {}).items()
+        if key != "kind" and not entry.get("description")
+    ]
+    assert silent == []
+
+
 @pytest.mark.parametrize(("key", "name"), [("data", "sources"), ("tasks", "tasks")])
 def test_entries_of_data_and_tasks_have_the_options_of_their_kind_and_their_own(
     schema: Mapping[str, Any], key: str, name: str

@@ -43,7 +43,7 @@ training:
 """
     assert mistakes_of(tmp_path, text) == [
         "recipe.yaml:3: encoder.dimensoin: unknown key. Did you mean 'dimension'?",
-        "recipe.yaml:6: tasks.irony.kind: no task called 'clasification'. Did you mean "
+        "recipe.yaml:6: tasks.irony.kind: no task type called 'clasification'. Did you mean "
         "'classification'? Known: " + known("tasks"),
         "recipe.yaml:7: tasks.irony.from: no data called 'ironi'. Did you mean 'irony'?",
         "recipe.yaml:9: training.learning_rate: found 'fast', expected a number.",
@@ -85,7 +85,7 @@ def known(registry: str) -> str:
         ("compare: {seeds: 0}", "compare.seeds: found 0, expected a number greater than 0."),
         ("compare: {strategies: []}", "compare.strategies: found an empty list, expected one"),
         ("pooled: {all: {tasks: [irny], metric: accuracy}}", "pooled.all.tasks.0: no task called"),
-        ("pooled: {all: {tasks: [irony]}}", "pooled.all: key 'metric' is missing."),
+        ("pooled: {all: {tasks: [irony]}}", "pooled.all: key 'metric' is missing: "),
         ("pooled: {irony: {tasks: [irony], metric: accuracy}}", "pooled.irony: a task has this"),
     ],
 )  # fmt: skip
@@ -99,7 +99,7 @@ def test_one_wrong_line_is_one_message(tmp_path: Path, line: str, mistake: str) 
     ("options", "mistake"),
     [
         ("{kind: classification}", "tasks.x: key 'from' is missing: "),
-        ("{from: irony}", "tasks.x: no kind of task is given. Known: "),
+        ("{from: irony}", "tasks.x: no kind of task type is given. Known: "),
         ("{kind: classification, from: 3}", "tasks.x.from: found 3, expected text. Put it in"),
         ("{kind: classification, from: []}", "tasks.x.from: found an empty list"),
         ("{kind: classification, from: [irony, b]}", "tasks.x.from.1: no data called 'b'. Known: "),

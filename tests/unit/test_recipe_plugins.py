@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from polytask.core.errors import RecipeError
+from polytask.core.files import write_json
+from polytask.core.run_folder import RunFolder
 from polytask.data.text import text_steps
 from polytask.recipe import load, plugins
-from polytask.recipe.plugins import load_plugins
+from polytask.recipe.plugins import load_plugins, loaded_plugins, missing_plugins
 
 PLUGIN = '''
 from polytask.data.text import TextStep, text_steps
@@ -36,6 +39,7 @@ text: [{{kind: {kind}, marks: 3}}]
 @pytest.fixture(autouse=True)
 def forget_new_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_steps, "_parts", dict(text_steps._parts))
+    monkeypatch.setattr(plugins, "_loaded", {})
 
 
 def test_a_file_adds_parts_once(tmp_path: Path) -> None:
@@ -49,6 +53,22 @@ def test_a_file_adds_parts_once(tmp_path: Path) -> None:
     [step] = load(recipe).text
     assert text_steps.build(step)("hi") == "HI!!!"
     assert text_steps.describe("shout") == ("Makes every letter a capital.", "")
+
+
+def test_a_file_is_recorded_with_its_content_and_missed_by_what_was_made_with_it(
+    tmp_path: Path,
+) -> None:
+    file, run = tmp_path / "shouting.py", RunFolder(tmp_path / "run")
+    file.write_text(PLUGIN.format(kind="shout"), encoding="utf-8")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    recorded = [{"path": str(file), "sha256": digest}]
+    assert missing_plugins(run) == []  # there is no run
+    write_json(run.facts, {"plugins": recorded})
+    assert loaded_plugins() == []
+    assert missing_plugins(run) == [str(file)]
+    load_plugins([file])
+    assert loaded_plugins() == recorded
+    assert missing_plugins(run) == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from polytask.reports.summary import best, family_estimate, gain, main_estimate, worst_task
+from polytask.reports.summary import (
+    best,
+    family_estimate,
+    gain,
+    main_estimate,
+    standing,
+    worst_task,
+)
 from polytask.reports.tables import comparison_markdown, render_comparison, render_scores
 
 
@@ -53,6 +60,7 @@ def record() -> dict[str, Any]:
         "strategies": ["linear", "single", "joint"],
         "seeds": [0, 1],
         "tasks": tasks,
+        "pooled": {},
         "results": results,
         "drop_leaks": False,
         "leaks": {"summary": "3 of 9 test rows are in train", "train_rows": {"shop": 3}},
@@ -109,6 +117,46 @@ def test_errors_lower_the_mean_over_tasks(record: dict[str, Any]) -> None:
     found = main_estimate(record, "joint")
     assert found is not None
     assert found.mean == pytest.approx((0.9 - 1.5) / 2)
+
+
+@pytest.fixture
+def pooled(record: dict[str, Any]) -> dict[str, Any]:
+    """A record in which two more tasks are scored together."""
+    for name in ("climate", "energy"):
+        record["tasks"][name] = record["tasks"]["topic"]
+    record["pooled"]["stance"] = {
+        "tasks": ["climate", "energy"],
+        "select": "mean_f1",
+        "metrics": ["mean_f1"],
+        "higher_is_better": {"mean_f1": True},
+    }
+    for result, value in zip(record["results"], (0.4, 0.6, 0.25, 0.25, None), strict=True):
+        result["scores"]["climate"] = result["scores"]["energy"] = {
+            "rows": 3,
+            "accuracy": {"value": 0.0, "low": None, "high": None},
+        }
+        result["scores"]["stance"] = {"rows": 6, "mean_f1": {"value": value}}
+    return record
+
+
+def test_a_pooling_counts_in_place_of_its_tasks(pooled: dict[str, Any]) -> None:
+    assert list(standing(pooled)) == ["topic", "stars", "stance"]
+    found = main_estimate(pooled, "joint")
+    assert found is not None
+    assert found.mean == pytest.approx((0.9 - 1.5 + 0.25) / 3)
+    accuracy = family_estimate(pooled, "single", "accuracy")
+    assert accuracy is not None
+    assert accuracy.mean == pytest.approx(0.8)  # of topic alone
+    assert gain(pooled, "joint") == pytest.approx((12.5 - 50 - 50) / 3)
+    assert best(pooled, "stance") == "single"
+
+
+def test_a_pooling_is_a_row_of_the_table_in_place_of_its_tasks(pooled: dict[str, Any]) -> None:
+    lines = comparison_markdown(pooled).splitlines()
+    assert "**shop: means over 3 tasks**" in lines
+    assert "| stance | mean_f1 | – | **50.0 ± 14.1** | 25.0 ± 0.0 |" in lines
+    assert not any(line.startswith(("| climate", "| energy")) for line in lines)
+    assert "stance: over the rows of climate, energy together, in place of their scores." in lines
 
 
 def test_brackets_are_text_and_wide_tables_are_whole(record: dict[str, Any]) -> None:

@@ -91,6 +91,17 @@ def test_a_task_stops_alone_and_stays_stopped() -> None:
     assert selection.task_best == {"mood": 0.5, "stars": -0.7}  # not what came after it stopped
 
 
+def test_the_tasks_that_improved_are_those_of_the_last_validation() -> None:
+    selection = make("mood.accuracy", task_patience=2)
+    assert selection.improved_tasks == frozenset()
+    found = []
+    for mood, stars in [(0.5, 1.0), (0.5, 0.9), (0.6, 0.9), (0.5, 0.9), (0.5, 0.8), (0.9, 0.8)]:
+        selection.update(scores(mood, stars))
+        found.append(sorted(selection.improved_tasks))
+    assert found == [["mood", "stars"], ["stars"], ["mood"], [], [], []]
+    assert selection.stopped_tasks == {"mood", "stars"}
+
+
 def test_a_restored_selection_decides_the_same() -> None:
     selection, restored = make(patience=3, task_patience=3), make(patience=3, task_patience=3)
     history = [(0.5, 1.0), (0.4, 0.9), (0.6, 1.2), (0.6, 1.1), (0.5, 1.0), (0.5, 1.0)]
@@ -101,5 +112,6 @@ def test_a_restored_selection_decides_the_same() -> None:
         assert restored.update(scores(mood, stars)) == selection.update(scores(mood, stars))
         assert restored.finished == selection.finished
         assert restored.stopped_tasks == selection.stopped_tasks
+        assert restored.improved_tasks == selection.improved_tasks
     assert restored.finished
     assert restored.stopped_tasks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -97,6 +98,7 @@ def make_stepper(
         torch.amp.GradScaler("cpu", enabled=False),
         torch.device("cpu"),
         **settings,
+        validation=itertools.repeat(make_batch(labelled)),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -82,6 +83,28 @@ def test_other_readers_can_read_the_file(tmp_path: Path) -> None:
     weight = torch.randn(3, 4)
     write_tensors(tmp_path / "model.safetensors", {"weight": weight})
     assert torch.equal(load_file(tmp_path / "model.safetensors")["weight"], weight)
+
+
+def test_equal_tensors_give_equal_files(tmp_path: Path) -> None:
+    weight = torch.randn(3, 4)
+    tensors = {"weight": weight, "名": weight, "half": torch.ones(2).half(), "a\nb": torch.ones(1)}
+    for name in map(str, range(8)):  # as metadata, three keys have six orders
+        write_tensors(tmp_path / name, tensors)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    found = read_tensors(tmp_path / "0")
+    assert all(same(found[name], tensor) for name, tensor in tensors.items())
+    with safe_open(tmp_path / "0", framework="pt") as file:
+        assert file.metadata()["format"] == "pt"
+
+
+def test_other_padding_of_the_header_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write_tensors(path, {"w" * length: torch.ones(1) for length in (1, 2)})
+    content = path.read_bytes()
+    assert b"} " in content
+    path.write_bytes(content.replace(b"} ", b"}\t"))
+    with pytest.raises(RunError, match="damaged"):
+        read_tensors(path)
 
 
 def test_what_was_read_does_not_change_with_the_file(tmp_path: Path) -> None:

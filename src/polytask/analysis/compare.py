@@ -17,16 +17,17 @@ from rich.console import Console
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import LINEAR, count_rows, linear_result
 from polytask.build.data import TRAIN, Data, load_data
-from polytask.build.evaluation import evaluate, held_out
+from polytask.build.evaluation import Evaluated, evaluate, held_out
 from polytask.build.labels import Labels, fit_tasks
 from polytask.build.model import new_tasks
-from polytask.build.scoring import metrics_of
+from polytask.build.scoring import metrics_of, poolings_of
 from polytask.build.training import train
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
+from polytask.evaluation.score import Outcome, Pooling, score_pooled
 from polytask.recipe import CompareOptions, Recipe, dump
 from polytask.recipe.mistakes import hint
-from polytask.tasks import Task
+from polytask.tasks import Metric, Task
 from polytask.training.options import TrainingOptions
 
 FORMAT = 1
@@ -56,6 +57,14 @@ class Comparison:
     def counted(self) -> CountedTasks:
         """The terms of all rows, for the linear strategies."""
         return count_rows(self.recipe, self.data, self.tasks, self.labels)
+
+    @cached_property
+    def pooled(self) -> dict[str, Pooling]:
+        """The poolings of which all tasks have rows that results are reported on."""
+        there = set(self.data.split(held_out(self.data)))
+        sections = self.recipe.tasks
+        scored = [name for name in self.tasks if there & set(sections[name].sources)]
+        return poolings_of(self.recipe, {name: self.tasks[name] for name in scored})
 
 
 def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dict[str, Any]:
@@ -90,7 +99,9 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
 
 def _joint(comparison: Comparison, seed: int) -> Result:
     """All tasks in one model, as the recipe says."""
-    return _trained(comparison, comparison.recipe, seed, Path("joint") / f"seed-{seed}")
+    place = Path("joint") / f"seed-{seed}"
+    sums, (scores, _) = _trained(comparison, comparison.recipe, seed, place)
+    return {**sums, "scores": {**scores["tasks"], **scores["pooled"]}}
 
 
 def _single(comparison: Comparison, seed: int) -> Result:
@@ -99,13 +110,20 @@ def _single(comparison: Comparison, seed: int) -> Result:
         _trained(comparison, _alone(comparison, task), seed, Path("single") / f"seed-{seed}" / task)
         for task in comparison.recipe.tasks
     ]
-    scores = {task: entry for part in parts for task, entry in part["scores"].items()}
-    sums = {name: sum(part[name] for part in parts) for name in _SUMMED}
-    return {**sums, "scores": scores}
+    sums = {name: sum(part[name] for part, _ in parts) for name in _SUMMED}
+    scores: dict[str, Any] = {}
+    outcomes: dict[str, Outcome] = {}
+    for _, evaluated in parts:
+        scores |= evaluated.scores["tasks"]
+        outcomes |= evaluated.outcomes
+    pooled = score_pooled(outcomes, comparison.pooled, comparison.recipe.evaluation)
+    return {**sums, "scores": {**scores, **pooled}}
 
 
-def _trained(comparison: Comparison, recipe: Recipe, seed: int, place: Path) -> Result:
-    """Train and score one model; its checkpoints are not kept."""
+def _trained(
+    comparison: Comparison, recipe: Recipe, seed: int, place: Path
+) -> tuple[dict[str, Any], Evaluated]:
+    """What one model has cost, and how good it is; its checkpoints are not kept."""
     training = recipe.training.model_copy(update={"seed": seed})
     seeded = recipe.model_copy(update={"training": training})
     folder = comparison.folder / place
@@ -114,10 +132,10 @@ def _trained(comparison: Comparison, recipe: Recipe, seed: int, place: Path) -> 
         seeded, folder, resume=True, data=comparison.data.of(seeded), console=comparison.console
     )
     split = held_out(comparison.data)
-    scores = evaluate(run, split, data=comparison.data.of(seeded))
+    evaluated = evaluate(run, split, data=comparison.data.of(seeded))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     facts = read_json(run.facts)
-    return {**{name: facts[name] for name in _SUMMED}, "scores": scores["tasks"]}
+    return {name: facts[name] for name in _SUMMED}, evaluated
 
 
 def _linear(strategy: str, comparison: Comparison, seed: int) -> Result:
@@ -125,7 +143,12 @@ def _linear(strategy: str, comparison: Comparison, seed: int) -> Result:
     comparison.console.print(strategy, style="bold")
     with comparison.console.status("fitting linear models"):
         return linear_result(
-            strategy, comparison.counted, comparison.recipe, comparison.data, comparison.tasks
+            strategy,
+            comparison.counted,
+            comparison.recipe,
+            comparison.data,
+            comparison.tasks,
+            comparison.pooled,
         )
 
 
@@ -202,13 +225,12 @@ def _record(
     """All results with what is needed to read them."""
     recipe = comparison.recipe
     tasks = {
-        name: {
-            "kind": recipe.tasks[name].part.kind,
-            "metrics": [metric.name for metric in metrics],
-            "select": metrics[0].name,
-            "higher_is_better": {metric.name: metric.higher_is_better for metric in metrics},
-        }
+        name: {"kind": recipe.tasks[name].part.kind, **_measured(metrics)}
         for name, metrics in metrics_of(recipe, comparison.tasks).items()
+    }
+    pooled = {
+        name: {"tasks": list(pooling.tasks), **_measured([pooling.metric])}
+        for name, pooling in comparison.pooled.items()
     }
     return {
         "format": FORMAT,
@@ -217,10 +239,20 @@ def _record(
         "strategies": list(recipe.compare.strategies),
         "seeds": list(seeds),
         "tasks": tasks,
+        "pooled": pooled,
         "results": list(results),
         "leaks": comparison.data.leaks.record() | {"summary": comparison.data.leaks.summary()},
         "drop_leaks": recipe.drop_leaks,
         "data": comparison.data.facts(),
+    }
+
+
+def _measured(metrics: Sequence[Metric]) -> dict[str, Any]:
+    """The metrics of a task or a pooling; the first one stands for it."""
+    return {
+        "metrics": [metric.name for metric in metrics],
+        "select": metrics[0].name,
+        "higher_is_better": {metric.name: metric.higher_is_better for metric in metrics},
     }
 
 

@@ -13,7 +13,7 @@ from polytask.build.labels import Labels
 from polytask.build.scoring import metrics_of
 from polytask.core.batch import Fields
 from polytask.data.pools import each_row
-from polytask.evaluation.score import Outcome, score
+from polytask.evaluation.score import Outcome, Pooling, score
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task
 
@@ -47,7 +47,12 @@ def count_rows(
 
 
 def linear_result(
-    strategy: str, counted: CountedTasks, recipe: Recipe, data: Data, tasks: Mapping[str, Task]
+    strategy: str,
+    counted: CountedTasks,
+    recipe: Recipe,
+    data: Data,
+    tasks: Mapping[str, Task],
+    pooled: Mapping[str, Pooling],
 ) -> dict[str, Any]:
     """Fit one strategy and score it on the held-out rows."""
     found = fit_predict(strategy, counted)
@@ -55,14 +60,14 @@ def linear_result(
     for name, task in tasks.items():
         references = _labelled(name, data, Labels(task), held_out(data)).references
         outcomes[name] = Outcome(references, *found.answers[name])
-    scores = score(outcomes, metrics_of(recipe, tasks), {}, recipe.evaluation)
+    scores = score(outcomes, metrics_of(recipe, tasks), pooled, recipe.evaluation)
     return {
         "parameters": found.parameters,
         "trained_parameters": found.parameters,
         "seconds": found.seconds,
         "tokens": None,
         "strengths": found.strengths,
-        "scores": scores["tasks"],
+        "scores": {**scores["tasks"], **scores["pooled"]},
     }
 
 

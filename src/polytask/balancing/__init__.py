@@ -1,14 +1,17 @@
 """How the losses of several tasks become one update of the parameters."""
 
-from polytask.balancing.base import (
-    Balancer,
-    GramianBalancer,
-    JacobianBalancer,
-    LossBalancer,
-    balancers,
-)
+from polytask.balancing.base import GramianBalancer, JacobianBalancer, LossBalancer, balancers
+from polytask.balancing.engine import TaskLosses
+from polytask.balancing.interface import Balancer
 from polytask.core.registry import import_siblings
 
-__all__ = ["Balancer", "GramianBalancer", "JacobianBalancer", "LossBalancer", "balancers"]
+__all__ = [
+    "Balancer",
+    "GramianBalancer",
+    "JacobianBalancer",
+    "LossBalancer",
+    "TaskLosses",
+    "balancers",
+]
 
 import_siblings(__name__, __path__)

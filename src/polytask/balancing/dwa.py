@@ -6,6 +6,7 @@ https://arxiv.org/abs/1803.10704
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,9 +45,12 @@ class DynamicWeightAverage(LossBalancer):
 
     @override
     def observe(self, record: Mapping[str, Any]) -> None:
-        if record["epoch"] > int(self.epoch):
+        if "losses" not in record:
+            return
+        epoch = math.floor(record["epoch"])
+        if epoch > int(self.epoch):
             self._close_epoch()
-            self.epoch.fill_(record["epoch"])
+            self.epoch.fill_(epoch)
         for task, loss in record["losses"].items():
             self.sum_T[task] += loss
             self.count_T[task] += 1

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.core.errors import RecipeError
+from polytask.balancing.losses import preferences
 
 
 @balancers.register("fixed")
@@ -22,22 +21,14 @@ class Fixed(LossBalancer):
     """Sums the losses with weights from the recipe.
 
     :param weights: One weight per task, in the order of the recipe; all 1 by default.
-    :raises RecipeError: If their number is not T, or one of them is negative.
+    :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
     """
 
     weights_T: Tensor
 
     def __init__(self, num_tasks: int, /, *, weights: Sequence[float] | None = None) -> None:
         super().__init__(num_tasks)
-        weights = [1.0] * num_tasks if weights is None else weights
-        if len(weights) != num_tasks or min(weights, default=0) < 0:
-            raise RecipeError(
-                [
-                    f"balancing.weights: found {list(weights)}, expected {num_tasks} numbers "
-                    "that are not negative, one per task in the order of the recipe."
-                ]
-            )
-        self.register_buffer("weights_T", torch.tensor(weights, dtype=torch.float))
+        self.register_buffer("weights_T", preferences(weights, num_tasks))
 
     @override
     def objective(self, losses_T: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ class GradDrop(JacobianBalancer):
     """
 
     @override
-    def combine(self, jacobian_TP: Tensor) -> Tensor:
-        purity_P = 0.5 * (1 + jacobian_TP.sum(0) / jacobian_TP.abs().sum(0).clamp(min=1e-12))
-        positive_P = purity_P > torch.rand_like(purity_P)
-        return torch.where((jacobian_TP > 0) == positive_P, jacobian_TP, 0).sum(0)
+    def combine(self, jacobian_tP: Tensor) -> Tensor:
+        size_P = jacobian_tP.abs().sum(0)
+        agreement_P = jacobian_tP.sum(0) / size_P.where(size_P > 0, 1)
+        positive_P = (1 + agreement_P) / 2 > torch.rand(len(size_P)).to(size_P)
+        return torch.where((jacobian_tP > 0) == positive_P, jacobian_tP, 0).sum(0)

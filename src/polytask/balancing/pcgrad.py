@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
+from polytask.balancing.solvers import cosines, inverse
 
 
 @balancers.register("pcgrad")
@@ -17,10 +18,20 @@ class PCGrad(GramianBalancer):
 
     @override
     def weights(self, gramian_TT: Tensor) -> Tensor:
-        projected_TT = torch.eye(len(gramian_TT), dtype=gramian_TT.dtype, device=gramian_TT.device)
-        for task, row_T in enumerate(projected_TT):
-            for other in torch.randperm(len(gramian_TT)).tolist():
-                overlap = gramian_TT[other] @ row_T
-                if other != task and overlap < 0:
-                    row_T[other] -= overlap / gramian_TT[other, other]
-        return projected_TT.sum(0)
+        cosines_TT, norms_T = cosines(gramian_TT)
+        order_TT = torch.rand_like(cosines_TT).argsort(1)
+        added_TT = project_conflicts(cosines_TT, order_TT)
+        return (1 + norms_T @ added_TT * inverse(norms_T)).to(gramian_TT)
+
+
+def project_conflicts(cosines_TT: Tensor, order_TT: Tensor) -> Tensor:
+    """What surgery adds to each unit gradient, as coefficients of all unit gradients.
+
+    :param order_TT: For each task, the order in which it meets all tasks.
+    """
+    each_T = torch.arange(len(cosines_TT))
+    rows_TT = torch.eye(len(cosines_TT), dtype=cosines_TT.dtype)
+    for other_T in order_TT.T:  # all tasks take their k-th projection at once
+        overlap_T = (rows_TT * cosines_TT[other_T]).sum(1).clamp(max=0)
+        rows_TT[each_T, other_T] -= torch.where(other_T == each_T, 0.0, overlap_T)
+    return rows_TT - torch.eye(len(cosines_TT), dtype=cosines_TT.dtype)

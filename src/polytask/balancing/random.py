@@ -15,11 +15,11 @@ from polytask.balancing.base import LossBalancer, balancers
 class Random(LossBalancer):
     """Weighs the losses by the softmax of normal noise, drawn anew for every step.
 
-    The weights sum to the number of tasks present, as those of the plain sum do; in the paper
-    they sum to one, which differs by a constant factor of the objective.
+    All T tasks take part in the draw, so that a task has the same weight in every batch of a step.
+    Deviation: the weights of all tasks sum to T, as those of the plain sum do, instead of one.
     """
 
     @override
-    def objective(self, losses_T: Tensor) -> Tensor:
-        noise_T = torch.randn(len(losses_T)).to(losses_T.device)
-        return (len(losses_T) * noise_T.softmax(0) * losses_T).sum()
+    def objective(self, losses_t: Tensor) -> Tensor:
+        weights_T = self.num_tasks * torch.randn(self.num_tasks).softmax(0)
+        return (weights_T[self.active_t].to(losses_t) * losses_t).sum()

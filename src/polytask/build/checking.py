@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from polytask.balancing import balancers
 from polytask.build.data import TRAIN, Tables, load_source
@@ -15,6 +13,7 @@ from polytask.build.model import assemble, new_encoder, new_tasks
 from polytask.build.pools import training_pool
 from polytask.build.views import View, views_of
 from polytask.core.errors import DataError, PolytaskError
+from polytask.core.scratch import scratch_folder
 from polytask.data.mixing import mixtures
 from polytask.data.pools import each_row
 from polytask.data.tables import Table
@@ -76,9 +75,9 @@ def _check_model(
         mixtures.build(recipe.mixing)
         balancers.build(recipe.balancing, len(tasks))
         assemble(recipe, encoder, tasks)
-        with TemporaryDirectory(prefix="polytask-") as scratch:
+        with scratch_folder() as scratch:
             for view in views:
-                training_pool(view, heads[view.source], encoder, labels, Path(scratch))
+                training_pool(view, heads[view.source], encoder, labels, scratch)
     except PolytaskError as error:
         found.mistakes.append(str(error))
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import compress, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-
-from rich.console import Console
-from rich.progress import Progress
+from typing import Any, NamedTuple
 
 from polytask.build.data import SPLITS, TEST, VALIDATION, Data, load_data
-from polytask.build.model import load_model
-from polytask.build.pools import collation
 from polytask.build.scoring import (
     EvaluationRows,
     TaskRows,
@@ -22,33 +16,47 @@ from polytask.build.scoring import (
     metrics_of,
     poolings_of,
 )
+from polytask.build.trained import TrainedModel
 from polytask.core.batch import Row
-from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
 from polytask.core.files import atomic_writer, read_json, write_json
 from polytask.core.run_folder import RunFolder
-from polytask.data.pools import Pool, each_row
+from polytask.core.scratch import scratch_folder
+from polytask.data.pools import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.conllu import COLUMNS, fill_columns
-from polytask.evaluation.predict import Predictions, Predictor
-from polytask.evaluation.score import score
-from polytask.modeling import MultiTaskModel
-from polytask.recipe import Recipe, load
+from polytask.evaluation.predict import Predictions
+from polytask.evaluation.score import Outcome, score
+from polytask.recipe import load
 from polytask.recipe.mistakes import hint
 from polytask.tasks import Task
-from polytask.training.precision import Precision, select_device
+
+
+class Evaluated(NamedTuple):
+    """How good a run is on one split.
+
+    :param scores: What ``evaluation.score`` gives, with ``models``: the file each task answered from.
+    :param outcomes: What was scored.
+    """
+
+    scores: dict[str, Any]
+    outcomes: dict[str, Outcome]
 
 
 def evaluate(
-    run: RunFolder, split: str | None = None, *, data: Data | None = None
-) -> dict[str, Any]:
+    run: RunFolder,
+    split: str | None = None,
+    *,
+    task_best: bool = False,
+    data: Data | None = None,
+) -> Evaluated:
     """Score the best model of a run; write ``scores.json`` and ``predictions/``.
 
     :param split: ``test``, ``validation`` or ``train``; by default what is held out: test, or
         validation where there is no test.
+    :param task_best: Score each task with the model of its own best validation instead.
     :param data: The rows, where the caller has loaded them; else they are loaded.
-    :return: Scores by task with intervals; see ``evaluation.score``.
-    :raises RunError: If the run holds no model, or no source has that split.
+    :raises RunError: If the run does not hold the models, or no source has that split.
     """
     if split is not None and split not in SPLITS:
         known = ", ".join(SPLITS)
@@ -60,10 +68,10 @@ def evaluate(
     if not tables:
         there = [name for name in SPLITS if data.split(name)]
         raise RunError(f"{run.path}: no source has a {split} split. There are: {', '.join(there)}.")
-    model, encoder = load_model(recipe, run)
-    with TemporaryDirectory(prefix="polytask-") as scratch:
-        rows = evaluation_rows(data.views, tables, encoder, model.tasks, Path(scratch))
-        found = with_progress(make_predictor(recipe, model, encoder), rows.pools, split)
+    model = TrainedModel.load(recipe, run, task_best=task_best)
+    with scratch_folder() as scratch:
+        rows = evaluation_rows(data.views, tables, model.encoder, model.tasks, scratch)
+        found = model.predict(rows.pools, split)
         outcomes = rows.outcomes(model.tasks, found)
         scores = score(
             outcomes,
@@ -72,9 +80,11 @@ def evaluate(
             recipe.evaluation,
         )
         _write_predictions(run.predictions / split, rows, found, model.tasks)
+    files = {name: model.files[name].relative_to(run.path).as_posix() for name in outcomes}
+    scores = {**scores, "models": files}
     before = read_json(run.scores) if run.scores.is_file() else {}
     write_json(run.scores, {**before, split: scores})
-    return scores
+    return Evaluated(scores, outcomes)
 
 
 def has_held_out(run: RunFolder) -> bool:
@@ -87,28 +97,6 @@ def has_held_out(run: RunFolder) -> bool:
 def held_out(data: Data) -> str:
     """The split that results are reported on: test, or validation where there is no test."""
     return TEST if data.split(TEST) else VALIDATION
-
-
-def make_predictor(recipe: Recipe, model: MultiTaskModel, encoder: Encoder) -> Predictor:
-    """Runs a model where, and in the precision in which, the recipe trains it."""
-    device = select_device(recipe.training.device)
-    precision = Precision.choose(recipe.training.precision, device)
-    return Predictor(
-        model.to(device),
-        collation(encoder, model.tasks),
-        device,
-        4 * recipe.training.batch_tokens,
-        precision.autocast,
-    )
-
-
-def with_progress(
-    predictor: Predictor, pools: Sequence[Pool], label: str
-) -> dict[str, Predictions]:
-    """Predict, with a bar on standard error where that is a terminal."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"predicting {label} rows", total=sum(map(len, pools)))
-        return predictor(pools, lambda rows: bar.advance(task, rows))
 
 
 def _write_predictions(
@@ -138,8 +126,8 @@ def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str
     for index, ((table, row), fields, reference, label) in enumerate(everything):
         record = {"place": table.place_of(row), "input": list(fields), "reference": reference}
         record["prediction"] = label if reference is None else task.complete(label, reference)
-        if found.probabilities and found.probabilities[index].ndim == 1:
-            record["probabilities"] = found.probabilities[index].round(6).tolist()
+        if probabilities := found.by_label(index, task.labels):
+            record["probabilities"] = probabilities
         yield record
 
 

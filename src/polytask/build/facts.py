@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 
+from polytask.balancing.engine.processes import world_size
 from polytask.core.run_folder import FORMAT
+from polytask.recipe.plugins import loaded_plugins
 from polytask.training.session import Session
 
 _PACKAGES = ("polytask", "torch", "transformers", "tokenizers", "datasets", "numpy")
 
 
 def starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions, data, device and sizes, known before the first step."""
+    """Versions, plugins, data, device and sizes, known before the first step."""
     model, partition = session.model, session.partition
     trained = model.trainable().values()
     return {
@@ -30,11 +32,13 @@ def starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, Any]:
         "seed": session.options.seed,
         "device": str(session.device),
         "precision": session.precision.name,
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained_parameters": sum(p.numel() for p in trained),
         "shared_parameters": sum(p.numel() for p in partition.shared),
+        "plugins": loaded_plugins(),
         "data": dict(data),
     }
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
 
 from polytask.build.checking import unseen_labels
 from polytask.build.data import TRAIN, Data
@@ -11,13 +14,15 @@ from polytask.recipe import Recipe
 from polytask.tasks import Task
 
 _WORTH_SAYING = 0.01
+_FEW_ROWS = 2
 
 
 def notes(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
 ) -> list[str]:
-    """Leaks, labels that cannot be learned, and texts that the encoder cuts off."""
-    return [*_leaks(recipe, data), *_unseen(recipe, data, tasks), *_cut(pools)]
+    """Leaks, labels that cannot be learned, texts that the encoder cuts off, batches of one row."""
+    said = (_leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools), _narrow(recipe, pools))
+    return [*chain(*said)]
 
 
 def _leaks(recipe: Recipe, data: Data) -> Iterator[str]:
@@ -43,3 +48,17 @@ def _cut(pools: Sequence[Pool]) -> Iterator[str]:
                     f"{pool.name}: {share:.0%} of the training rows are longer than the encoder "
                     "reads; see encoder.max_length."
                 )
+
+
+def _narrow(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
+    """Batches so small that most hold a single row, unless that is what was asked for."""
+    options = recipe.training
+    lengths_N = np.concatenate([pool.lengths_N for pool in pools]).clip(min=1)
+    rows_N = (options.batch_tokens // lengths_N).clip(min=1)  # of a batch of rows like this one
+    mean = 1 / float(np.mean(1 / rows_N))
+    if mean < _FEW_ROWS and options.batch_rows != 1:
+        yield (
+            f"a batch holds {mean:.1f} rows on average: training.batch_tokens is "
+            f"{options.batch_tokens}, and a row has {lengths_N.mean():.0f} tokens. Give it more, "
+            "or let the encoder read less of each row."
+        )

@@ -1,19 +1,18 @@
-"""A run predicts all its tasks for new rows, from one encoder pass."""
+"""A run predicts all its tasks for new rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from polytask.build.evaluation import make_predictor, with_progress
-from polytask.build.model import load_model
 from polytask.build.pools import evaluation_pool
+from polytask.build.trained import TrainedModel
 from polytask.build.views import View, views_of
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.core.run_folder import RunFolder
+from polytask.core.scratch import scratch_folder
 from polytask.data.sources import sources
 from polytask.data.tables import Table
 from polytask.evaluation.predict import Predictions
@@ -30,24 +29,25 @@ _KINDS = {
 }
 
 
-def predict(run: RunFolder, rows: Path | Sequence[Row]) -> Iterator[dict[str, Any]]:
+def predict(
+    run: RunFolder, rows: Path | Sequence[Row], *, task_best: bool = False
+) -> Iterator[dict[str, Any]]:
     """Predict every task whose input columns the rows have.
 
     :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ..., also ``.gz``), or rows.
+    :param task_best: Let each task answer with the model of its own best validation.
     :return: One record per row, in order: task to ``label`` and, where the task has them,
         ``probabilities`` by label.
     :raises DataError: If no task can read the rows.
+    :raises RunError: If the run does not hold the models that are asked for.
     """
     recipe = load(run.recipe)
     table = _table(rows)
-    model, encoder = load_model(recipe, run)
+    model = TrainedModel.load(recipe, run, task_best=task_best)
     views = _readable(views_of(recipe), table)
-    predictor = make_predictor(recipe, model, encoder)
-    with TemporaryDirectory(prefix="polytask-") as scratch:
-        found: dict[str, Predictions] = {}
-        for view in views:
-            pool = evaluation_pool(view, table, encoder, Path(scratch))
-            found.update(with_progress(predictor, [pool], view.name))
+    with scratch_folder() as scratch:
+        pools = [evaluation_pool(view, table, model.encoder, scratch) for view in views]
+        found = model.predict(pools, "new")
     for index in range(len(table)):
         yield {name: _record(one, index, model.tasks[name].labels) for name, one in found.items()}
 
@@ -86,7 +86,6 @@ def _readable(views: Sequence[View], table: Table) -> list[View]:
 
 def _record(found: Predictions, index: int, labels: Sequence[str]) -> Mapping[str, Any]:
     record: dict[str, Any] = {"label": found.labels[index]}
-    if found.probabilities and found.probabilities[index].ndim == 1:
-        values = found.probabilities[index].round(6).tolist()
-        record["probabilities"] = dict(zip(labels, values, strict=True))
+    if probabilities := found.by_label(index, labels):
+        record["probabilities"] = probabilities
     return record

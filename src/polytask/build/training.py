@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from rich.console import Console
 
 from polytask.balancing import balancers
+from polytask.balancing.engine.processes import rank
 from polytask.build.data import TRAIN, VALIDATION, Data, load_data
 from polytask.build.facts import final_facts, starting_facts
 from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
@@ -25,6 +25,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
+from polytask.core.scratch import scratch_folder
 from polytask.data.loader import Loader
 from polytask.data.mixing import mixtures
 from polytask.data.pools import Pool, collate
@@ -33,12 +34,20 @@ from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.predict import Predictor
 from polytask.evaluation.score import Pooling, score
 from polytask.recipe import Recipe, dump
+from polytask.recipe.difference import differing
 from polytask.recipe.mistakes import hint
 from polytask.tasks import Metric, Task
 from polytask.training.loop import train as run_loop
+from polytask.training.processes import is_first, on_first
 from polytask.training.randomness import seed_everything
 from polytask.training.selection import Criterion, Scores
 from polytask.training.session import Parts, Session
+
+_MAY_CHANGE = {
+    f"training.{name}"
+    for name in ("not_finite", "keep", "checkpoint_minutes", "checkpoint_steps", "trackers")
+}
+"""What a resumed training may set anew, because none of the steps it has done depends on it."""
 
 
 def train(
@@ -51,34 +60,42 @@ def train(
 ) -> RunFolder:
     """Train a recipe into a run folder.
 
-    :param resume: Go on with the training that the folder holds, if it holds one.
+    :param resume: Go on with the training that the folder holds, if it holds one. How it is saved
+        and followed, and ``not_finite``, may have changed; the recipe in the folder then does, too.
     :param data: The rows, where the caller has loaded them; else they are loaded.
     :raises RunError: If the folder holds something and ``resume`` is not set.
     :raises DataError: If a file, row or label does not fit; nothing has been written then.
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     run = RunFolder(folder)
-    console = console or Console(stderr=True)
-    started = _open(run, recipe, resume=resume)
-    if run.facts.is_file() and read_json(run.facts)["finished"]:
+    console = (console or Console(stderr=True)) if is_first() else Console(quiet=True)
+    started, finished = on_first(lambda: _open(run, recipe, resume=resume))
+    if finished:
         return run
-    with TemporaryDirectory(prefix="polytask-") as scratch:
+    with scratch_folder() as scratch:
         with console.status("reading and preparing rows"):
             data = load_data(recipe, run.splits) if data is None else data
-            session, said = _session(recipe, run, data, Path(scratch), started=started)
-        if not started:
+            session, said = _session(recipe, run, data, scratch, started=started)
+        if not started and is_first():
             write_json(run.facts, {**starting_facts(session, data.facts()), "notes": said})
             for note in said:
                 console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         run_loop(session, console)
-    write_json(run.facts, {**read_json(run.facts), **final_facts(session)})
+    if is_first():
+        write_json(run.facts, {**read_json(run.facts), **final_facts(session)})
     return run
 
 
-def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> bool:
-    """Whether the folder holds a training to go on with; it must be one of the same recipe."""
+def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, bool]:
+    """Whether the folder holds a training to go on with, and whether that has finished.
+
+    Its recipe must lead to the same steps.
+    """
     if not run.path.exists() or all(file.name.startswith(".") for file in run.path.iterdir()):
-        return False  # hidden files: left by a training that was killed before its first write
+        return (
+            False,
+            False,
+        )  # hidden files: left by a training that was killed before its first write
     if not resume:
         raise RunError(
             f"{run.path}: the folder is not empty. Choose another one with --run, or go on with "
@@ -86,12 +103,15 @@ def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> bool:
         )
     if not run.recipe.is_file():
         raise RunError(f"{run.path}: is not a run folder: it holds no {run.recipe.name}.")
-    if run.recipe.read_text(encoding="utf-8") != dump(recipe):
+    changed = differing(run.recipe.read_text(encoding="utf-8"), dump(recipe))
+    other = [key for key in changed if key not in _MAY_CHANGE and not key.startswith("compare.")]
+    if other:
         raise RunError(
-            f"{run.path}: holds a training of another recipe, {run.recipe}. Resume with that "
-            "one, or choose another folder with --run."
+            f"{run.path}: holds a training of another recipe, {run.recipe}: {', '.join(other)} "
+            "differ. Resume with that one, or choose another folder with --run."
         )
-    return any(run.checkpoints.glob("step-*"))
+    finished = run.facts.is_file() and read_json(run.facts)["finished"]
+    return any(run.checkpoints.glob("step-*")), finished
 
 
 @dataclass(frozen=True)
@@ -113,11 +133,12 @@ def _session(
     fitted = _fitted(recipe, run, data, started=started)
     parts = _parts(recipe, data, fitted, scratch)
     session = Session(parts, options, run)
-    seed_everything(options.seed)  # so that what came before does not matter
+    seed_everything(options.seed + rank())  # so that what came before does not matter
+    if is_first():
+        write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
     if started:
         session.resume()
-    else:
-        write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
+    elif is_first():
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, fitted.tasks)
     return session, notes(recipe, data, fitted.tasks, parts.loader.pools)
@@ -147,19 +168,44 @@ def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
     size = BatchSize(options.batch_tokens, options.batch_rows)
     mixture = mixtures.build(recipe.mixing)
     loader = Loader(pools, collated, mixture, size=size, seed=options.seed)
+    balancer = balancers.build(recipe.balancing, len(tasks))
     validated = {name: tasks[name] for name in rows.tasks}
     metrics = metrics_of(recipe, tasks)
     higher = {name: {m.name: m.higher_is_better for m in metrics[name]} for name in validated}
     _check_selection(options.select, higher)
     return Parts(
         model=assemble(recipe, encoder, tasks),
-        balancer=balancers.build(recipe.balancing, len(tasks)),
+        balancer=balancer,
         loader=loader,
+        guide=_guide(recipe, data, fitted, scratch) if "validation" in balancer.needs else None,
         collation=collated,
         probe=collate(_probe_rows(pools, tasks), collated),
         validate=partial(_validate, rows, tasks, metrics, poolings_of(recipe, validated)),
         criterion=Criterion(higher, options.select),
     )
+
+
+def _guide(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Loader:
+    """Labelled validation rows, for a method that learns weights from them."""
+    tables, options = data.split(VALIDATION), recipe.training
+    labels = {name: Labels(task) for name, task in fitted.tasks.items()}
+    folder = scratch / "guide"
+    folder.mkdir()
+    pools = [
+        training_pool(view, tables[view.source], fitted.encoder, labels, folder)
+        for view in data.views
+        if view.source in tables
+    ]
+    if not pools:
+        raise RecipeError(
+            [
+                f"balancing: {recipe.balancing.kind} learns from validation rows, and there are "
+                "none. Give the data a validation file, or split: {validation: 0.1}."
+            ]
+        )
+    collated = collation(fitted.encoder, fitted.tasks)
+    size = BatchSize(options.batch_tokens, options.batch_rows)
+    return Loader(pools, collated, mixtures.build("proportional"), size=size, seed=options.seed)
 
 
 def _check_selection(select: str, metrics: Mapping[str, Mapping[str, bool]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from polytask.cli.listing import list_parts
 from polytask.cli.predict import predict
 from polytask.cli.schema import schema
 from polytask.cli.train import train
-from polytask.core.errors import PolytaskError
+from polytask.core.errors import PolytaskError, RecipeError
 
 _DEBUG = "POLYTASK_DEBUG"
 _FAILED = 1
@@ -36,6 +37,9 @@ class Command(TyperCommand):
             raise
         except KeyboardInterrupt as error:
             raise _end("Interrupted.", _INTERRUPTED) from error
+        except RecipeError as error:
+            hint = _plugins_of(ctx.params.get("run"))
+            raise _end(f"{error}{hint}", error.exit_code) from error
         except PolytaskError as error:
             raise _end(str(error), error.exit_code) from error
         except Exception as error:
@@ -48,6 +52,17 @@ class Command(TyperCommand):
 def _end(message: str, code: int) -> typer.Exit:
     typer.echo(message, err=True)
     return typer.Exit(code)
+
+
+def _plugins_of(run: Path | None) -> str:
+    """Which plugins a run was trained with that are missing now, as they may be what is wrong."""
+    from polytask.core.run_folder import RunFolder
+    from polytask.recipe.plugins import missing_plugins
+
+    options = " ".join(
+        f"--plugin {path}" for path in (missing_plugins(RunFolder(run)) if run else ())
+    )
+    return f"\nThe run was trained with plugins. Give them again: {options}" if options else ""
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,6 +18,14 @@ def evaluate(
             help="test, validation or train; by default test, or validation if there is no test.",
         ),
     ] = None,
+    task_best: Annotated[
+        bool,
+        typer.Option(
+            "--task-best",
+            help="Score each task with the model of its own best validation, "
+            "which training.task_best keeps.",
+        ),
+    ] = False,
     plugins: Plugins = None,
 ) -> None:
     """Score a run, with confidence intervals; keep its predictions."""
@@ -25,4 +33,4 @@ def evaluate(
     from polytask.reports.tables import render_scores
 
     open_plugins(plugins)
-    typer.echo(render_scores(api.evaluate(run, split)))
+    typer.echo(render_scores(api.evaluate(run, split, task_best=task_best)))

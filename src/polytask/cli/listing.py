@@ -56,9 +56,15 @@ def _table(name: str, registry: Registry[Any]) -> Table:
     table.add_column(overflow="fold")
     for kind in registry.kinds():
         line, paper = registry.describe(kind)
-        more = filter(None, (_options(registry, kind), paper))
+        more = filter(None, (_options(registry, kind), _price(registry.part(kind)), paper))
         table.add_row(kind, Text.assemble(line, *((f"\n{text}", "dim") for text in more)))
     return table
+
+
+def _price(part: type) -> str:
+    """What a step with a balancer costs and needs; nothing for other parts."""
+    needs = [name.replace("_", " ") for name in sorted(getattr(part, "needs", ()))]
+    return "; needs ".join(filter(None, (getattr(part, "cost", ""), ", ".join(needs))))
 
 
 def _options(registry: Registry[Any], kind: str) -> str:

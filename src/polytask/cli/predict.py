@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from polytask.cli.options import Plugins, RunPath, open_plugins
+from polytask.core.scratch import scratch_folder
 
 STANDARD = "-"
 
@@ -32,6 +32,14 @@ def predict(
     output: Annotated[
         str, typer.Option(metavar="FILE", help="Where to write; - for standard output.")
     ] = STANDARD,
+    task_best: Annotated[
+        bool,
+        typer.Option(
+            "--task-best",
+            help="Predict each task with the model of its own best validation, "
+            "which training.task_best keeps.",
+        ),
+    ] = False,
     plugins: Plugins = None,
 ) -> None:
     """Predict all tasks for new rows, one JSON line a row, from one encoder pass."""
@@ -39,7 +47,7 @@ def predict(
 
     open_plugins(plugins)
     with _rows(file) as rows, _writer(output) as write:
-        for record in api.predict(run, rows):
+        for record in api.predict(run, rows, task_best=task_best):
             write(json.dumps(record, ensure_ascii=False))
 
 
@@ -49,8 +57,8 @@ def _rows(file: str) -> Iterator[Path]:
     if file != STANDARD:
         yield Path(file)
         return
-    with TemporaryDirectory(prefix="polytask-") as folder:
-        copy = Path(folder) / "stdin.jsonl"
+    with scratch_folder() as folder:
+        copy = folder / "stdin.jsonl"
         with copy.open("wb") as target:
             shutil.copyfileobj(sys.stdin.buffer, target)
         yield copy

@@ -26,8 +26,11 @@ def train(
     from polytask import api
     from polytask.core.files import read_json
     from polytask.reports.tables import render_scores
+    from polytask.training.processes import is_first
 
     finished = api.train(open_recipe(recipe, overrides, plugins), run, resume=resume)
+    if not is_first():
+        return
     found = read_json(finished.scores) if finished.scores.is_file() else {}
     for split, scores in found.items():
         typer.echo(f"{split}\n{render_scores(scores)}")

@@ -68,6 +68,53 @@ class Batch:
         kept = {task: value for task, value in self.targets.items() if task not in tasks}
         return Batch(self.inputs, kept, self.size, tokens=self.tokens, padded=self.padded)
 
+    def select(self, rows_b: Tensor) -> Batch:
+        """Some rows with their labels; those of each task stay in their order."""
+        place_B = torch.full((self.size,), -1)
+        place_B[rows_b] = torch.arange(len(rows_b))
+        targets = {}
+        for task, own in self.targets.items():
+            places_b = place_B[own.rows_b.cpu()]
+            kept_b = (places_b >= 0).nonzero().flatten().to(own.rows_b.device)
+            if len(kept_b):
+                kept = Targets(places_b.to(kept_b.device)[kept_b], pick(own.values, kept_b))
+                targets[task] = kept
+        return Batch(pick(self.inputs, rows_b), targets, len(rows_b))
+
+    @property
+    def rows_alone(self) -> bool:
+        """Whether no row carries the labels of two tasks."""
+        rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])
+        return len(rows_n.unique()) == len(rows_n)
+
+    def sorted_by_task(self) -> Batch:
+        """The rows of each task together, where none carries the labels of two."""
+        return self.select(torch.cat([own.rows_b for own in self.targets.values()]))
+
+    def by_tasks(self) -> list[Batch]:
+        """The rows in groups that the same tasks label; rows without labels are left out."""
+        if not self.targets:
+            return [self]
+        labels_BT = torch.zeros(self.size, len(self.targets), dtype=torch.bool)
+        for place, own in enumerate(self.targets.values()):
+            labels_BT[own.rows_b.cpu(), place] = True
+        kinds_KT, kind_B = labels_BT.unique(dim=0, return_inverse=True)
+        kinds = [kind for kind in range(len(kinds_KT)) if kinds_KT[kind].any()]
+        if len(kinds) == len(kinds_KT) == 1:
+            return [self]
+        first = {kind: int(kinds_KT[kind].int().argmax()) for kind in kinds}
+        ordered = sorted(kinds, key=lambda kind: first[kind])
+        return [self.select((kind_B == kind).nonzero().flatten()) for kind in ordered]
+
+
+def pick(value: Any, rows_b: Tensor) -> Any:
+    """Some rows of a tensor, or of every tensor in a nest of dicts and lists."""
+    if isinstance(value, Tensor):
+        return value.index_select(0, rows_b.to(value.device))
+    if isinstance(value, Mapping):
+        return {name: pick(item, rows_b) for name, item in value.items()}
+    return type(value)(pick(item, rows_b) for item in value)
+
 
 def move(value: Any, device: torch.device) -> Any:
     """A tensor, or a nest of dicts and lists of tensors, on another device."""

@@ -26,8 +26,11 @@ class Features:
     words_BW: Tensor | None = None
 
     def select(self, rows_b: Tensor) -> Features:
-        """The features of some rows, in the order asked for."""
-        if len(rows_b) == len(self.mask_BL) and bool((rows_b[1:] > rows_b[:-1]).all()):
+        """The features of some rows; those of all rows are not copied.
+
+        :param rows_b: The rows, ascending, none twice: as many as there are must be all of them.
+        """
+        if rows_b.shape[0] == self.mask_BL.shape[0]:
             return self
         return Features(
             self.tokens_BLD[rows_b],

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
-from torch.autograd.graph import Node
 from torch.nn import Parameter
+
+from polytask.core import graph
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ def find_partition(losses: Mapping[str, Tensor], parameters: Mapping[str, Parame
     :param losses: One scalar with a graph per task.
     :param parameters: The trainable parameters by name; tied ones once.
     """
-    leaves = {task: _leaves(loss) for task, loss in losses.items()}
+    reached = {id(leaf): mask for leaf, mask in graph.leaves(graph.reach([*losses.values()]))}
     tasks_of = {
-        name: tuple(task for task in losses if id(parameter) in leaves[task])
+        name: tuple(
+            task for place, task in enumerate(losses) if reached.get(id(parameter), 0) >> place & 1
+        )
         for name, parameter in parameters.items()
     }
     return Partition(
@@ -53,17 +56,10 @@ def find_partition(losses: Mapping[str, Tensor], parameters: Mapping[str, Parame
     )
 
 
-def _leaves(loss: Tensor) -> set[int]:
-    """Identities of the tensors that gradients of a loss would be added to."""
-    found: set[int] = set()
-    seen: set[Node | None] = {None}
-    waiting = [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        waiting.extend(following for following, _ in node.next_functions)
-    return found
+def found_partition(losses: Sequence[Tensor]) -> Partition:
+    """The partition of whatever parameters the losses reach, in the order of the graph."""
+    reached = graph.leaves(graph.reach(losses))
+    return Partition(
+        [parameter for parameter, mask in reached if graph.is_shared(mask)],
+        [parameter for parameter, mask in reached if not graph.is_shared(mask)],
+    )

@@ -49,6 +49,16 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def parameters(self) -> Path:
+        """The parameters of the best model."""
+        return self.model / "model.safetensors"
+
+    @property
+    def task_best(self) -> Path:
+        """The parameters at the best validation of each task, where training is asked for them."""
+        return self.model / "task_best"
+
+    @property
     def splits(self) -> Path:
         """Which row of which source is in which split."""
         return self.path / "splits"

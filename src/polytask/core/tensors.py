@@ -1,7 +1,7 @@
 """Named tensors in a safetensors file that tells when a byte of it has changed.
 
 Any reader of the format can read the file. What the format lacks is kept in its metadata: which
-names are tied to one tensor, and a SHA-256 of everything.
+names are tied to one tensor, and a SHA-256 of everything. Equal tensors give equal files.
 https://github.com/huggingface/safetensors
 """
 
@@ -21,6 +21,9 @@ from torch import Tensor
 from polytask.core.errors import RunError
 from polytask.core.files import sync
 
+_SIZE_BYTES = 8
+"""A file begins with the size of its header."""
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors of any device, shape and strides atomically; tied ones once.
@@ -32,6 +35,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(stored, temporary, metadata=_metadata(stored, tied))
+        _sort_header(temporary)
         sync(temporary)
         temporary.replace(path)
     except SafetensorError as error:
@@ -52,11 +56,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             # their addresses are not aligned like those of other tensors.
             tensors = {name: file.get_tensor(name).clone() for name in names}
         tied: dict[str, str] = json.loads(metadata.get("tied", "{}"))
+        padded = _ends_in_spaces(path)
     except FileNotFoundError as error:
         raise RunError(f"{path}: there is no such file") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise RunError(f"{path}: damaged, or not a safetensors file: {error}") from error
-    if metadata != _metadata(tensors, tied):
+    if metadata != _metadata(tensors, tied) or not padded:
         raise RunError(f"{path}: damaged: its content does not have the SHA-256 it was given")
     return tensors | {name: tensors[owner] for name, owner in tied.items()}
 
@@ -77,6 +82,23 @@ def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
         stored[name] = flat.clone() if storage in storages else flat
         storages.add(storage)
     return stored, tied
+
+
+def _sort_header(path: Path) -> None:
+    """Put the header in order: the library writes metadata in a random one."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(_SIZE_BYTES), "little")
+        header = json.loads(file.read(size))
+        ordered = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        file.seek(_SIZE_BYTES)
+        file.write(ordered.encode().ljust(size))
+
+
+def _ends_in_spaces(path: Path) -> bool:
+    """Whether the header is padded as it was written; readers take any white space there."""
+    with path.open("rb") as file:
+        header = file.read(int.from_bytes(file.read(_SIZE_BYTES), "little"))
+    return header.rstrip(b" ").endswith(b"}")
 
 
 def _identity(name: str, tensor: Tensor) -> object:

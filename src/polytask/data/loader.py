@@ -44,6 +44,14 @@ class Loader:
         self.state = self._sampler.state
         self.restore = self._sampler.restore
         self.epoch_draws = self._sampler.epoch_draws
+        self._rank, self._ranks, self._placement = 0, 1, "rows"
+
+    def divide(self, rank: int, ranks: int, placement: str) -> None:
+        """Hand out one part of every batch, which may be empty; all parts together are the batch.
+
+        :param placement: What the parts are: ``rows`` of all lengths, or the ``tasks`` of pools.
+        """
+        self._rank, self._ranks, self._placement = rank, ranks, placement
 
     def follow(self, progress: Callable[[], float]) -> None:
         """Let mixtures that change know how far the training is, 0 to 1."""
@@ -68,12 +76,20 @@ class Loader:
                     yield batch
 
     def _fetch(self, rows: Rows) -> Batch:
+        rows = self._own(rows)
+        if not len(rows.rows_B):
+            return Batch({}, {}, 0)
         found: dict[int, Mapping[str, Any]] = {}
         for pool in np.unique(rows.pools_B).tolist():
             positions_b = np.flatnonzero(rows.pools_B == pool)
             fetched = self.pools[pool].fetch(rows.rows_B[positions_b])
             found.update(zip(positions_b.tolist(), fetched, strict=True))
         return collate([found[position] for position in range(len(found))], self._collation)
+
+    def _own(self, rows: Rows) -> Rows:
+        numbers_B = rows.pools_B if self._placement == "tasks" else np.arange(len(rows.pools_B))
+        own_B = numbers_B % self._ranks == self._rank
+        return Rows(rows.pools_B[own_B], rows.rows_B[own_B])
 
 
 def _ahead(pool: ThreadPoolExecutor, make: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ import pyarrow as pa
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.core.files import sha256 as file_sha256
+from polytask.core.scratch import scratch_folder
 from polytask.data.arrow import CellError, write_rows
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def spooled_table(rows: Iterable[Row], *, files: tuple[str, ...], place: str) ->
     :raises DataError: If a value does not fit its column; names row and column.
     """
     with _naming_the_place(files, place):
-        path = _spooled(rows, scratch_folder())
+        path = _spooled(rows, _process_folder())
     return Table(_map(path), files, file_sha256(path), place)
 
 
@@ -169,11 +169,11 @@ def content_sha256(paths: Sequence[Path]) -> str:
 
 
 @functools.cache
-def scratch_folder() -> Path:
-    """A folder that lives as long as this process."""
-    folder = tempfile.mkdtemp(prefix="polytask-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+def _process_folder() -> Path:
+    """A scratch folder that lives as long as this process."""
+    kept = contextlib.ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(scratch_folder())
 
 
 def _cache_folder() -> Path:
@@ -185,7 +185,7 @@ def _cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):
-        return scratch_folder()
+        return _process_folder()
     return folder
 
 

@@ -87,6 +87,12 @@ class BidirectionalLayer(nn.Module):
 
         :param reversed_BL1: For each position, the one that it changes places with.
         """
+        if hidden_BLD.device.type == "cpu":  # where it cannot compute in bf16, LSTMs are refused
+            with torch.autocast("cpu", enabled=False):
+                return self._both(hidden_BLD.float(), reversed_BL1)
+        return self._both(hidden_BLD, reversed_BL1)
+
+    def _both(self, hidden_BLD: Tensor, reversed_BL1: Tensor) -> Tensor:
         ahead_BLD, _ = self.forwards(hidden_BLD)
         back_BLD, _ = self.backwards(hidden_BLD.take_along_dim(reversed_BL1, dim=1))
         return torch.cat([ahead_BLD, back_BLD.take_along_dim(reversed_BL1, dim=1)], dim=-1)

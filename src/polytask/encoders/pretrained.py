@@ -21,6 +21,7 @@ from torch import nn
 from transformers.utils import logging
 
 from polytask.core.errors import RecipeError
+from polytask.core.hub import hub_is_offline
 from polytask.encoders.text import find
 
 _MISTAKES = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError)
@@ -202,16 +203,18 @@ def _reading(
 ) -> Iterator[tuple[str | Path, dict[str, Any]]]:
     """What to hand to ``from_pretrained``; its errors as mistakes of the recipe."""
     folder = find(path, search) or _in_package(path)
+    offline = folder is None and hub_is_offline()
     looked = ", ".join(map(str, search)) or "the working folder"
+    why = "cannot be reached" if offline else "gives nothing of that name"
     what = (
         f"{key}: cannot load {folder}"
         if folder
-        else f"{key}: no folder {path!r} in {looked}, and as a name on the Hugging Face Hub it "
-        "cannot be loaded; give a folder, or download it once while there is a network"
+        else f"{key}: no folder {path!r} in {looked}, and the Hugging Face Hub {why}; give a "
+        "folder, or download it once while there is a network"
     )
+    local = folder is not None or offline
     with _quiet(), _mistake(what):
-        local = {"local_files_only": folder is not None}
-        yield folder or path, {"trust_remote_code": False, **local}
+        yield folder or path, {"trust_remote_code": False, "local_files_only": local}
 
 
 def _in_package(path: str) -> Path | None:

@@ -64,8 +64,8 @@ def _words(field: object) -> list[str]:
     shown = repr(field)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
     raise DataError(
-        f"found {shown} ({type(field).__name__}) where this encoder reads a text or a list of "
-        "words. Name the column of the text in the task's input."
+        f"found {shown} ({type(field).__name__}), expected a text or a list of words. "
+        "Name the column of the text in the task's input."
     )
 
 

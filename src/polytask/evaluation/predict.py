@@ -28,6 +28,12 @@ class Predictions:
     labels: list[Any] = field(default_factory=list)
     probabilities: list[Any] = field(default_factory=list)
 
+    def by_label(self, row: int, labels: Sequence[str]) -> dict[str, float]:
+        """The probabilities of the labels of a row; empty unless it has one for each."""
+        if not self.probabilities or self.probabilities[row].ndim != 1:
+            return {}
+        return dict(zip(labels, self.probabilities[row].round(6).tolist(), strict=True))
+
     def extend(self, other: Predictions) -> None:
         """Append the output for further rows."""
         self.labels.extend(other.labels)

@@ -69,16 +69,23 @@ def score(
     tasks = {
         task: score_outcome(outcome, metrics[task], options) for task, outcome in outcomes.items()
     }
-    together = {
+    together = score_pooled(outcomes, pooled, options)
+    covered = {task for pooling in pooled.values() for task in pooling.tasks}
+    standing = [(entry, metrics[task]) for task, entry in tasks.items() if task not in covered]
+    standing += [(entry, [pooled[name].metric]) for name, entry in together.items()]
+    return {"tasks": tasks, "pooled": together, "average": _average(standing)}
+
+
+def score_pooled(
+    outcomes: Mapping[str, Outcome], pooled: Mapping[str, Pooling], options: EvaluationOptions
+) -> dict[str, Entry]:
+    """Score every pooling, on the rows of all its tasks."""
+    return {
         name: score_outcome(
             _concatenate([outcomes[task] for task in pooling.tasks]), [pooling.metric], options
         )
         for name, pooling in pooled.items()
     }
-    covered = {task for pooling in pooled.values() for task in pooling.tasks}
-    standing = [(entry, metrics[task]) for task, entry in tasks.items() if task not in covered]
-    standing += [(entry, [pooled[name].metric]) for name, entry in together.items()]
-    return {"tasks": tasks, "pooled": together, "average": _average(standing)}
 
 
 def score_outcome(outcome: Outcome, metrics: Sequence[Metric], options: EvaluationOptions) -> Entry:

@@ -11,9 +11,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from polytask.core.errors import RecipeError
+from polytask.core.files import read_json, sha256
+from polytask.core.run_folder import RunFolder
 
 GROUP = "polytask.parts"
 """Entry points of this group are imported; the modules they name register their parts."""
+
+_loaded: dict[Path, str] = {}
+"""The files that this process has run, and their SHA-256."""
 
 
 def load_plugins(files: Sequence[Path] = ()) -> None:
@@ -26,20 +31,32 @@ def load_plugins(files: Sequence[Path] = ()) -> None:
         with _explained(entry.value):
             entry.load()
     for file in files:
-        _run(file.resolve(), f"polytask_plugin_{file.stem}")
+        if file.resolve() not in _loaded:
+            _run(file.resolve(), f"polytask_plugin_{file.stem}")
+
+
+def loaded_plugins() -> list[dict[str, str]]:
+    """The files that have registered parts in this process, for the record."""
+    return [{"path": str(file), "sha256": digest} for file, digest in _loaded.items()]
+
+
+def missing_plugins(run: RunFolder) -> list[str]:
+    """The files whose parts a run was trained with, as far as this process has not run them."""
+    recorded = read_json(run.facts).get("plugins", ()) if run.facts.is_file() else ()
+    return [plugin["path"] for plugin in recorded if Path(plugin["path"]) not in _loaded]
 
 
 def _run(file: Path, name: str) -> None:
-    """Import a file as a module of that name, unless it has been."""
-    if getattr(sys.modules.get(name), "__file__", None) == str(file):
-        return
+    """Import a file as a module of that name."""
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise RecipeError([f"--plugin {file}: no such Python file."])
     module = importlib.util.module_from_spec(spec)
+    digest = sha256(file)
     with _explained(str(file)):
         spec.loader.exec_module(module)
     sys.modules[name] = module  # parts look up their module for its documentation
+    _loaded[file] = digest
 
 
 @contextmanager

@@ -37,9 +37,9 @@ BalancingPart: TypeAlias = Annotated[Options, Part(balancers)]
 _CONFIG = ConfigDict(extra="forbid", frozen=True)
 
 
-def _default(value: str | Mapping[str, Any]) -> Any:
+def _default(value: str | Mapping[str, Any], description: str) -> Any:
     """A default as it would be written in a recipe."""
-    return Field(default=value, validate_default=True)
+    return Field(default=value, validate_default=True, description=description)
 
 
 class SourceSection(Section):
@@ -72,8 +72,8 @@ class PooledSection(BaseModel):
     """One entry of ``pooled``: a metric over the joined predictions of several tasks."""
 
     model_config = _CONFIG
-    tasks: Texts
-    metric: MetricPart
+    tasks: Texts = Field(description="Names of the tasks whose predictions are joined.")
+    metric: MetricPart = Field(description="What is measured over all of them.")
 
 
 class CompareOptions(BaseModel):
@@ -98,22 +98,28 @@ class Recipe(BaseModel):
     data_root: str | None = Field(
         default=None, description="Folder of relative data paths; by default, that of the recipe."
     )
-    data: Annotated[Mapping[Name, SourceSection], Field(min_length=1)]
+    data: Mapping[Name, SourceSection] = Field(
+        min_length=1, description="Where rows come from, by names of your choice."
+    )
     drop_leaks: bool = Field(
         default=False, description="Remove training rows that occur in validation or test."
     )
     text: tuple[TextPart, ...] = Field(
         default=(), description="Steps that every text goes through, in order."
     )
-    encoder: EncoderPart
-    sharing: SharingPart = _default("hard")
-    tasks: Annotated[Mapping[TaskName, TaskSection], Field(min_length=1)]
-    pooled: Mapping[Name, PooledSection] = {}
-    mixing: MixingPart = _default("proportional")
-    balancing: BalancingPart = _default("equal")
-    training: TrainingOptions = _default({})
-    evaluation: EvaluationOptions = _default({})
-    compare: CompareOptions = _default({})
+    encoder: EncoderPart = Field(description="What turns rows into features.")
+    sharing: SharingPart = _default("hard", "Which computation the tasks share.")
+    tasks: Mapping[TaskName, TaskSection] = Field(
+        min_length=1, description="What to predict from a row, by names of your choice."
+    )
+    pooled: Mapping[Name, PooledSection] = Field(
+        default={}, description="Metrics over the joined predictions of several tasks, by name."
+    )
+    mixing: MixingPart = _default("proportional", "Which rows each step sees.")
+    balancing: BalancingPart = _default("equal", "How the losses of the tasks become one update.")
+    training: TrainingOptions = _default({}, "Budget, batches, optimiser, selection, checkpoints.")
+    evaluation: EvaluationOptions = _default({}, "How sure the scores are.")
+    compare: CompareOptions = _default({}, "What polytask compare compares.")
 
     @model_validator(mode="before")
     @classmethod

@@ -42,8 +42,15 @@ def results_of(record: Record, strategy: str) -> list[Record]:
     return [result for result in record["results"] if result["strategy"] == strategy]
 
 
+def standing(record: Record) -> dict[str, Record]:
+    """What counts in means and tables: each pooling of tasks in place of them, all other tasks."""
+    covered = {task for entry in record["pooled"].values() for task in entry["tasks"]}
+    tasks = {task: entry for task, entry in record["tasks"].items() if task not in covered}
+    return {**tasks, **record["pooled"]}
+
+
 def task_estimate(record: Record, strategy: str, task: str, metric: str) -> Estimate | None:
-    """One metric of one task over the seeds of a strategy."""
+    """One metric of one task, or pooling, over the seeds of a strategy."""
     return Estimate.of(_value(result, task, metric) for result in results_of(record, strategy))
 
 
@@ -51,7 +58,7 @@ def family_estimate(record: Record, strategy: str, family: str) -> Estimate | No
     """The mean of a kind of metric over the tasks that have it, over seeds."""
     means = []
     for result in results_of(record, strategy):
-        found = [_first(result, task, FAMILIES[family]) for task in record["tasks"]]
+        found = [_first(result, task, FAMILIES[family]) for task in standing(record)]
         known = [value for value in found if value is not None]
         means.append(statistics.fmean(known) if known else None)
     return Estimate.of(means)
@@ -74,25 +81,24 @@ def gain(record: Record, strategy: str, baseline: str = "single") -> float | Non
     Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
     section 4. https://arxiv.org/abs/1904.08918
     """
-    gains = [gain_of_task(record, strategy, task, baseline) for task in record["tasks"]]
+    gains = [gain_of_task(record, strategy, task, baseline) for task in standing(record)]
     known = [value for value in gains if value is not None]
     return statistics.fmean(known) if known else None
 
 
 def gain_of_task(record: Record, strategy: str, task: str, baseline: str) -> float | None:
     """One term of Δm, in percent."""
-    metric = record["tasks"][task]["select"]
+    metric, sign = _main_metric(record, task)
     ours = task_estimate(record, strategy, task, metric)
     theirs = task_estimate(record, baseline, task, metric)
     if ours is None or theirs is None or theirs.mean == 0:
         return None
-    sign = 1 if record["tasks"][task]["higher_is_better"][metric] else -1
     return 100 * sign * (ours.mean - theirs.mean) / abs(theirs.mean)
 
 
 def worst_task(record: Record, strategy: str, baseline: str = "single") -> tuple[str, float] | None:
     """The task with the lowest gain over the baseline, and that gain in percent."""
-    gains = {task: gain_of_task(record, strategy, task, baseline) for task in record["tasks"]}
+    gains = {task: gain_of_task(record, strategy, task, baseline) for task in standing(record)}
     known = {task: value for task, value in gains.items() if value is not None}
     return min(known.items(), key=lambda item: item[1]) if known else None
 
@@ -105,11 +111,16 @@ def cost(record: Record, strategy: str, name: str) -> float | None:
 
 def best(record: Record, task: str) -> str | None:
     """The strategy with the best mean of the metric that stands for a task."""
-    metric = record["tasks"][task]["select"]
-    sign = 1 if record["tasks"][task]["higher_is_better"][metric] else -1
+    metric, sign = _main_metric(record, task)
     found = {s: task_estimate(record, s, task, metric) for s in record["strategies"]}
     known = {s: sign * e.mean for s, e in found.items() if e is not None}
     return max(known, key=lambda strategy: known[strategy]) if known else None
+
+
+def _main_metric(record: Record, task: str) -> tuple[str, int]:
+    """The metric that stands for a task, and 1 if higher is better, else -1."""
+    entry = standing(record)[task]
+    return entry["select"], 1 if entry["higher_is_better"][entry["select"]] else -1
 
 
 def _value(result: Record, task: str, metric: str) -> float | None:
@@ -124,8 +135,9 @@ def _first(result: Record, task: str, metrics: Sequence[str]) -> float | None:
 
 def _mains(record: Record, result: Record) -> list[float]:
     found = []
-    for task, entry in record["tasks"].items():
-        value = _value(result, task, entry["select"])
+    for task in standing(record):
+        metric, sign = _main_metric(record, task)
+        value = _value(result, task, metric)
         if value is not None:
-            found.append(value if entry["higher_is_better"][entry["select"]] else -value)
+            found.append(sign * value)
     return found

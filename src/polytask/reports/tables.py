@@ -19,6 +19,7 @@ from polytask.reports.summary import (
     family_estimate,
     gain,
     main_estimate,
+    standing,
     task_estimate,
     worst_task,
 )
@@ -107,13 +108,13 @@ def _summary(record: Record) -> Grid:
         ]
         for strategy in record["strategies"]
     ]
-    return Grid(f"{record['name']}: means over {len(record['tasks'])} tasks", head, rows)
+    return Grid(f"{record['name']}: means over {len(standing(record))} tasks", head, rows)
 
 
 def _by_task(record: Record) -> Grid:
     strategies = record["strategies"]
     rows = []
-    for task, entry in record["tasks"].items():
+    for task, entry in standing(record).items():
         winner = best(record, task)
         cells = []
         for strategy in strategies:
@@ -132,6 +133,10 @@ def _remarks(record: Record) -> list[str]:
         f"{'s: mean ± standard deviation' if seeds > 1 else ''}; linear models do not depend on it.",
         "mean: of the metric that stands for each task. Δm: mean relative gain over single; "
         "positive is better.",
+    ]
+    remarks += [
+        f"{name}: over the rows of {', '.join(entry['tasks'])} together, in place of their scores."
+        for name, entry in record["pooled"].items()
     ]
     leaks = record.get("leaks")
     if leaks and any(leaks["train_rows"].values()):

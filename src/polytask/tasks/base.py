@@ -88,6 +88,12 @@ class Task(ABC):
     def loss(self, scores: Any, values: Any) -> Tensor:
         """The mean loss over the labels of b rows; a scalar with a graph."""
 
+    def count(self, values: Any) -> int:
+        """The number of labels that the mean loss is over; one per row unless a task says more."""
+        while isinstance(values, Mapping):
+            values = next(iter(values.values()))
+        return len(values)
+
     @abstractmethod
     def decode(self, scores: Any) -> list[Any]:
         """The best prediction for each of b rows, in the form of a reference."""
@@ -164,4 +170,4 @@ class Task(ABC):
         return None if isinstance(value, float) and math.isnan(value) else value
 
 
-tasks: Registry[Task] = Registry("task", Task)
+tasks: Registry[Task] = Registry("task type", Task)

@@ -126,6 +126,10 @@ class Tagging(Task):
         return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
 
     @override
+    def count(self, values: Tensor) -> int:
+        return int((values != _IGNORED).sum())
+
+    @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
         width = values.shape[1]  # the words of these rows; scores are as wide as the whole batch
         targets_bW = values.masked_fill(~scores[KEPT][:, :width], _IGNORED)

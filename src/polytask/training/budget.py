@@ -28,9 +28,11 @@ class Budget:
     @property
     def share(self) -> float:
         """Share of the budget that is used up, 0 to 1."""
-        if self.options.steps is not None:
-            return min(1.0, self.step / self.options.steps)
-        return min(1.0, self.rows / max(1.0, self.options.epochs * self.epoch_rows))
+        return min(1.0, self._share_of(self.step, self.rows))
+
+    def step_share(self, rows: int) -> float:
+        """Share of the budget that one step of some rows takes."""
+        return self._share_of(1, rows)
 
     @property
     def epoch(self) -> float:
@@ -56,6 +58,11 @@ class Budget:
         if self.options.checkpoint_steps is not None:
             return self.step - self._saved_step >= self.options.checkpoint_steps
         return time.monotonic() - self._saved_at >= 60 * self.options.checkpoint_minutes
+
+    def _share_of(self, steps: int, rows: int) -> float:
+        if self.options.steps is not None:
+            return steps / self.options.steps
+        return rows / max(1.0, self.options.epochs * self.epoch_rows)
 
     def advance(self, result: StepResult, learning_rate: float) -> dict[str, Any]:
         """Count a step, and return its record."""

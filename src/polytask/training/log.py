@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _MOST_TASKS = 6
 class TrainingLog:
     """Takes in the record of every step and validation; a context manager.
 
-    :param path: The ``metrics.jsonl`` to append to.
+    :param path: The ``metrics.jsonl`` to append to; None to keep no record.
     :param start: Step of the checkpoint that training goes on from: later records are dropped, so
         that the file ends up as if there had been no interruption. 0 for a new training.
     :param console: Where progress goes; standard error by default, nowhere if it is quiet.
@@ -29,13 +30,16 @@ class TrainingLog:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         start: int = 0,
         console: Console | None = None,
         trackers: Sequence[Tracker] = (),
     ) -> None:
-        _drop_records_after(path, start)
-        self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)
+        if path is not None:
+            _drop_records_after(path, start)
+        self._file = (path or Path(os.devnull)).open(
+            "a", encoding="utf-8", newline="\n", buffering=1
+        )
         self._progress = Progress(console or Console(stderr=True))
         self._trackers = trackers
 

@@ -10,8 +10,10 @@ from polytask.core.batch import Batch
 from polytask.core.errors import InterruptedTrainingError
 from polytask.core.tensors import write_tensors
 from polytask.training.log import TrainingLog
+from polytask.training.processes import anywhere, gathered, is_first, total
 from polytask.training.session import Session
 from polytask.training.signals import StopSignals
+from polytask.training.task_best import keep_task_best
 
 
 def train(session: Session, console: Console | None = None) -> None:
@@ -24,7 +26,8 @@ def train(session: Session, console: Console | None = None) -> None:
     budget = session.budget
     with StopSignals() as stop, session.open_log(console) as log:
         for batches in _steps(session):
-            rate = session.schedule.apply(session.optimiser, budget.share)
+            taken = budget.step_share(total(sum(batch.size for batch in batches)))
+            rate = session.schedule.apply(session.optimiser, budget.share, taken)
             result = session.stepper.step(batches)
             record = budget.advance(result, rate)
             session.observe(record)
@@ -33,14 +36,15 @@ def train(session: Session, console: Console | None = None) -> None:
                 _validate(session, log)
             if session.done:
                 break
-            if stop.requested:
+            stopping, due = anywhere(stop.requested, is_first() and budget.checkpoint_due)
+            if stopping or due:
                 session.save()
+            if stopping:
+                name = next(filter(None, gathered(stop.received)))
                 raise InterruptedTrainingError(
-                    f"stopped by {stop.received} after step {budget.step}; everything is saved in "
-                    f"{session.run.path}. Go on with the same command and --resume."
+                    f"stopped by {name} after step {budget.step}; everything is saved in "
+                    f"{session.run.path}."
                 )
-            if budget.checkpoint_due:
-                session.save()
     session.save()
 
 
@@ -59,21 +63,31 @@ def _steps(session: Session) -> Iterator[list[Batch]]:
 def _active(session: Session, batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         active = batch.without(session.selection.stopped_tasks)
-        if active.targets:
+        if any(anywhere(bool(active.targets))):
             yield active
 
 
 def _validate(session: Session, log: TrainingLog) -> None:
-    """Score the validation rows, keep the model if it is the best, stop tasks that had enough."""
+    """Score the validation rows, keep what is best, stop tasks that had enough."""
     scores = session.validate()
     session.budget.validations += 1
     before = session.selection.stopped_tasks
     best = session.selection.update(scores) if scores["tasks"] else True
-    if best:
-        write_tensors(session.run.model / "model.safetensors", session.model.state_dict())
+    if is_first():
+        _keep(session, best=best)
+    session.observe_validation(scores)
     log.validation(session.validation_record(scores, best=best))
     stopped = session.selection.stopped_tasks
     if stopped != before:
         log.message(f"stopped alone: {', '.join(sorted(stopped - before))}")
         session.loader.close(stopped)
     session.budget.pause()
+
+
+def _keep(session: Session, *, best: bool) -> None:
+    """Write the model if it is the best so far, or the best of some tasks."""
+    if best:
+        write_tensors(session.run.parameters, session.model.state_dict())
+    if session.options.task_best:
+        improved, step = session.selection.improved_tasks, session.budget.step
+        keep_task_best(session.run.task_best, improved, step, session.model.state_dict())

@@ -22,13 +22,22 @@ class OptimiserOptions(BaseModel):
         default=None,
         description="Peak rate of everything outside the encoder; the same by default.",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    epsilon: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=0.01, description="Share of a weight taken off per update, times its rate."
+    )
+    betas: tuple[Fraction, Fraction] = Field(
+        default=(0.9, 0.999),
+        description="Decay of the running means of the gradient and of its square.",
+    )
+    epsilon: PositiveFloat = Field(
+        default=1e-8, description="Added to the root of the mean square, to divide by."
+    )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="Each layer's rate is this times that of the layer above it."
     )
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="How the rate falls to zero after the warm-up, if at all."
+    )
     warmup: Fraction = Field(
         default=0.06, description="Share of all steps in which the rate rises."
     )
@@ -52,10 +61,20 @@ class TrainingOptions(OptimiserOptions):
         description="Most rows of a batch; with it, batch_tokens is only an upper bound.",
     )
     accumulate: PositiveInt = Field(default=1, description="Batches per step.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    placement: Literal["rows", "tasks"] = Field(
+        default="rows",
+        description="What several processes share out: the rows of every batch evenly, or whole "
+        "tasks, so that less is sent.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="Numbers of the forward pass; auto: bf16 where the device is fast at it.",
+    )
     device: str = Field(default="auto", description="auto: CUDA where there is one, else the CPU.")
     compile: bool = Field(default=False, description="Compile the model with torch.compile.")
-    seed: int = 0
+    seed: int = Field(
+        default=0, description="Decides initial weights, dropout and the order of rows."
+    )
     evaluate_every: PositiveFloat = Field(default=1.0, description="Epochs between validations.")
     select: str = Field(
         default="average", description="What picks the best model: average, or TASK.METRIC."
@@ -63,6 +82,11 @@ class TrainingOptions(OptimiserOptions):
     patience: PositiveInt | None = Field(
         default=None,
         description="Validations without a better selection score before training stops.",
+    )
+    task_best: bool = Field(
+        default=False,
+        description="Also keep the model at the best validation of each task, "
+        "for evaluate and predict with --task-best.",
     )
     task_patience: PositiveInt | None = Field(
         default=None,
@@ -78,5 +102,7 @@ class TrainingOptions(OptimiserOptions):
         default=None, description="Steps between checkpoints, instead of minutes."
     )
     keep: PositiveInt = Field(default=2, description="Verified checkpoints kept.")
-    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+        default=(), description="Other places that the records of metrics.jsonl go to."
+    )
     threads: NonNegativeInt = Field(default=0, description="CPU threads; 0: PyTorch's choice.")

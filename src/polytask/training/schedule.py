@@ -1,7 +1,8 @@
 """Learning rates as a pure function of progress, so there is no state to save.
 
 The curves are those of ``transformers.optimization``, which makes runs comparable: the rate rises
-in a straight line from zero, then falls to zero in a straight line or half a cosine.
+in a straight line, then falls to zero in a straight line or half a cosine. One deviation: the first
+of W updates of the warm-up has 1/W of the peak rate, not 0, so that no update is lost.
 Cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5. https://arxiv.org/abs/1608.03983
 """
 
@@ -16,15 +17,16 @@ from torch.optim import Optimizer
 Kind = Literal["linear", "cosine", "constant"]
 
 
-def factor(share: float, warmup: float, kind: Kind) -> float:
+def factor(share: float, warmup: float, kind: Kind, step: float = 0.0) -> float:
     """The share of the peak rate.
 
     :param share: Share of the training that is over, 0 to 1.
     :param warmup: Share of the training in which the rate rises, 0 to 1.
+    :param step: Share of the training that the update at hand takes.
     """
-    if share < warmup:
-        return share / warmup
-    progress = (share - warmup) / (1.0 - warmup) if warmup < 1.0 else 1.0
+    if share + step < warmup:
+        return (share + step) / warmup
+    progress = max(0.0, share - warmup) / (1.0 - warmup) if warmup < 1.0 else 0.0
     if kind == "linear":
         return 1.0 - progress
     if kind == "cosine":
@@ -42,13 +44,14 @@ class Schedule:
     kind: Kind
     warmup: float
 
-    def apply(self, optimiser: Optimizer, share: float) -> float:
+    def apply(self, optimiser: Optimizer, share: float, step: float = 0.0) -> float:
         """Set the rate of every group.
 
         :param share: Share of the training that is over, 0 to 1.
+        :param step: Share of the training that the update at hand takes.
         :return: The rate of groups without one of their own, as the recipe has it.
         """
-        now = factor(share, self.warmup, self.kind)
+        now = factor(share, self.warmup, self.kind, step)
         for group in optimiser.param_groups:
             group["lr"] = group["initial_lr"] * now
         return float(optimiser.defaults["lr"]) * now

@@ -73,6 +73,11 @@ class Selection:
         return improved
 
     @property
+    def improved_tasks(self) -> frozenset[str]:
+        """Tasks whose best validation so far is the last one."""
+        return frozenset(task for task, since in self.task_since_best.items() if since == 0)
+
+    @property
     def stopped_tasks(self) -> frozenset[str]:
         """Tasks that have not improved for ``task_patience`` validations; they stay stopped."""
         if self.task_patience is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from polytask.balancing import Balancer
+from polytask.balancing.engine.processes import rank, world_size
 from polytask.core.batch import Batch
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
@@ -22,12 +24,14 @@ from polytask.training.log import TrainingLog
 from polytask.training.optimiser import build_optimiser
 from polytask.training.options import TrainingOptions
 from polytask.training.precision import Precision, select_device
+from polytask.training.processes import copy_from_first, gathered, is_first, on_first
 from polytask.training.randomness import random_state, restore_random_state
 from polytask.training.schedule import Schedule
 from polytask.training.selection import Criterion, Scores, Selection
 from polytask.training.step import Stepper
 from polytask.training.trackers import build_trackers
 
+_LOG = logging.getLogger("polytask")
 _EVALUATION_FACTOR = 4
 """Batches without gradients may be this much larger."""
 
@@ -39,6 +43,7 @@ class Parts:
     :param collation: How rows become tensors, for evaluation.
     :param probe: Rows with a label for every task; shows which parameters each task reaches.
     :param validate: Scores the validation rows; empty scores if there are none.
+    :param guide: Batches of validation rows, where the balancer needs them.
     """
 
     model: MultiTaskModel
@@ -48,6 +53,7 @@ class Parts:
     probe: Batch
     validate: Callable[[Predictor], Scores]
     criterion: Criterion
+    guide: Loader | None = None
 
 
 class Session:
@@ -55,25 +61,30 @@ class Session:
 
     def __init__(self, parts: Parts, options: TrainingOptions, run: RunFolder) -> None:
         self.options, self.run = options, run
-        self.loader = parts.loader
+        self.loader, self.guide = parts.loader, parts.guide
         self.device = select_device(options.device)
         self.precision = Precision.choose(options.precision, self.device)
         self.model = parts.model.to(self.device).train()
+        copy_from_first(self.model)
         self.balancer = parts.balancer.to(self.device)
         self.partition = self.model.partition(parts.probe.to(self.device))
         self.optimiser = build_optimiser(self.model, self.balancer, options)
         self.schedule = Schedule(options.schedule, options.warmup)
         self.budget = Budget(options, parts.loader.epoch_draws)
         self.loader.follow(lambda: self.budget.share)
+        for loader in filter(None, (self.loader, self.guide)):
+            loader.divide(rank(), world_size(), options.placement)
         self.selection = Selection(parts.criterion, options.patience, options.task_patience)
         self._collation, self._validate = parts.collation, parts.validate
         self._checkpoints = Checkpoints(run.checkpoints, keep=options.keep)
         if options.compile:
             self.model.sharing.compile(dynamic=True)
+        else:
+            self.balancer.attach(self.model)
 
     def validate(self) -> Scores:
         """Score the validation rows with the model as it is."""
-        return self._validate(self.predictor)
+        return on_first(lambda: self._validate(self.predictor))
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -87,6 +98,7 @@ class Session:
         return Stepper(
             self.model, self.balancer, self.partition, self.optimiser, self.precision.autocast,
             self.precision.scaler, self.device, self.options.clip, self.options.not_finite,
+            None if self.guide is None else iter(self.guide),
         )  # fmt: skip
 
     @property
@@ -98,9 +110,18 @@ class Session:
     def observe(self, record: Mapping[str, Any]) -> None:
         """Tell the parts that adapt what a step did."""
         self.loader.mixture.observe(record)
+        losses = self._by_position(record["losses"])
+        self.balancer.tell({**record, "epoch": int(self.budget.epoch), "losses": losses})
+
+    def observe_validation(self, scores: Scores) -> None:
+        """Tell the balancer how good each task is, higher is better."""
+        values = self._by_position(self.selection.criterion.by_task(scores))
+        epoch = int(self.budget.epoch)
+        self.balancer.tell({"step": self.budget.step, "epoch": epoch, "validation": values})
+
+    def _by_position(self, values: Mapping[str, float]) -> dict[int, float]:
         names = list(self.model.tasks)
-        by_position = {names.index(task): loss for task, loss in record["losses"].items()}
-        self.balancer.observe({**record, "epoch": int(record["epoch"]), "losses": by_position})
+        return {names.index(task): value for task, value in values.items()}
 
     def validation_record(self, scores: Scores, *, best: bool) -> dict[str, Any]:
         """The record of a validation."""
@@ -115,13 +136,16 @@ class Session:
 
     def open_log(self, console: Console | None = None) -> TrainingLog:
         """The log of this training, going on after the step that was resumed from."""
+        if not is_first():
+            return TrainingLog(None, console=Console(quiet=True))
         start = self.budget.step
         trackers = build_trackers(self.options.trackers, self.run.path, start)
         return TrainingLog(self.run.metrics, start, console, trackers)
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self._checkpoints.save(self.budget.step, {**self._modules(), **self._counters()})
+        state = {**self._modules(), **self._counters(), "random": gathered(random_state())}
+        on_first(lambda: self._checkpoints.save(self.budget.step, state))
         self.budget.saved()
 
     def resume(self) -> bool:
@@ -129,18 +153,30 @@ class Session:
 
         :raises RunError: If all are damaged, or the settings have changed.
         """
-        names = [*self._stateful, *self._counters()]
+        names = [*self._stateful, *self._counters(), "random"]
         found = self._checkpoints.load(names)
         if found is None:
             return False
         for name, part in self._stateful.items():
             part.load_state_dict(found.state[name])
         self.loader.restore(found.state["loader"])
+        if self.guide is not None:
+            self.guide.restore(found.state["guide"])
         self.selection.restore(found.state["selection"])
         self.budget.restore(found.state["budget"])
         self.loader.close(self.selection.stopped_tasks)
-        restore_random_state(found.state["random"])
+        self._resume_random(found.state["random"])
         return True
+
+    def _resume_random(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Each rank goes on with its own random numbers; one that was not there keeps its seed."""
+        if rank() < len(states):
+            restore_random_state(states[rank()])
+        if is_first() and len(states) != world_size():
+            _LOG.warning(
+                "saved by %d processes, gone on with %d: the same rows and steps, but other random "
+                "numbers, as for dropout", len(states), world_size(),
+            )  # fmt: skip
 
     @property
     def _stateful(self) -> dict[str, Any]:
@@ -157,7 +193,7 @@ class Session:
     def _counters(self) -> dict[str, Any]:
         return {
             "loader": self.loader.state(),
+            "guide": {} if self.guide is None else self.guide.state(),
             "selection": self.selection.state(),
             "budget": self.budget.state(),
-            "random": random_state(),
         }

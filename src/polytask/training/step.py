@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from polytask.balancing import Balancer
+from polytask.balancing import Balancer, TaskLosses
+from polytask.balancing.engine import Tally
+from polytask.balancing.engine.processes import sum_gradients, sum_over_ranks, world_size
+from polytask.balancing.plan import plan
 from polytask.core.batch import Batch
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
+from polytask.training.shares import Shares
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one update did.
+    """What one update did, over all ranks.
 
     :param losses: Mean loss of every task present, over all its labels in the step.
     :param weights: Weight that the balancer gave each of them.
@@ -45,6 +50,7 @@ class Stepper:
     :param scaler: Scales the gradients of fp16; disabled for other precisions.
     :param clip: Largest gradient norm; 0 for no limit.
     :param not_finite: ``stop`` or ``skip``.
+    :param validation: Batches of validation rows, for methods that need them.
     """
 
     model: MultiTaskModel
@@ -56,6 +62,7 @@ class Stepper:
     device: torch.device
     clip: float
     not_finite: str
+    validation: Iterator[Batch] | None = None
 
     def __post_init__(self) -> None:
         self._names = list(self.model.tasks)
@@ -70,58 +77,98 @@ class Stepper:
         :raises TrainingError: If a loss or the gradient is not finite and the policy is to stop.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        rows = sum(batch.size for batch in batches)
-        sums: dict[str, float] = {}
-        counts: dict[str, int] = {}
+        self.balancer.loss_scale = self.scaler.get_scale()
+        parts = plan(batches, self.balancer, self.partition)
         skipped: set[str] = set()
-        for batch in batches:
-            for task, (loss, labelled) in self._accumulate(batch, rows, skipped).items():
-                sums[task] = sums.get(task, 0.0) + loss * labelled
-                counts[task] = counts.get(task, 0) + labelled
-        losses = {task: total / counts[task] for task, total in sums.items()}
+        losses = self._present(parts, skipped)
+        if "validation" in self.balancer.needs and self.validation is not None:
+            guide = plan([next(self.validation)], self.balancer, self.partition)
+            self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
         weights_T, norm = self._update(skipped, absent) if losses else (torch.zeros(0), math.nan)
+        if losses and "losses_after" in self.balancer.needs:
+            self._look_again([part for _, part in parts])
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
-        tokens, padded = sum(b.tokens for b in batches), sum(b.padded for b in batches)
-        return StepResult(losses, weights, norm, tuple(sorted(skipped)), rows, tokens, padded)
+        counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
+        return StepResult(
+            losses, weights, norm, tuple(sorted(skipped)), *sum_over_ranks(counts.sum(0)).tolist()
+        )
 
-    def _accumulate(
-        self, batch: Batch, rows: int, skipped: set[str]
-    ) -> dict[str, tuple[float, int]]:
-        """Hand the losses of one batch to the balancer; return each with its number of rows."""
-        self._share = batch.size / rows
-        with self.autocast():
-            losses = self.model.losses(batch.to(self.device))
-        values = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
-        broken = [task for task, value in values.items() if not math.isfinite(value)]
+    def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
+        """Hand the losses of parts to the balancer; return the mean loss of every task."""
+        shares = Shares([part for _, part in parts], self.model.tasks, self.device)
+        sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
+        for sample, part in parts:
+            self._share = part.size / shares.rows
+            sums_3T += self._accumulate(sample, part, shares)
+        totals, counted, broken = sum_over_ranks(sums_3T).tolist()
+        found = {task: value for task, value in zip(self._names, broken, strict=True) if value}
+        self._judge(found)
+        skipped.update(found)
+        everything = zip(self._names, totals, counted, strict=True)
+        return {task: total / share for task, total, share in everything if share}
+
+    def _judge(self, broken: Mapping[str, float]) -> None:
         if broken and self.not_finite == "stop":
-            found = ", ".join(f"{task} ({values[task]})" for task in broken)
+            found = ", ".join(f"{task} ({value})" for task, value in broken.items())
             raise TrainingError(
                 f"the loss is not finite: {found}. Lower training.learning_rate, look at the rows "
                 "of that task, or set training.not_finite: skip to leave such batches out."
             )
-        skipped.update(broken)
-        kept = {task: loss for task, loss in losses.items() if task not in broken}
-        labelled = {task: len(batch.targets[task].rows_b) for task in kept}
-        if kept:
-            share_t = torch.tensor([labelled[task] / rows for task in kept])
-            self._hand_over(kept, share_t.to(self.device))
-        return {task: (values[task], labelled[task]) for task in kept}
 
-    def _hand_over(self, losses: dict[str, Tensor], share_t: Tensor) -> None:
-        """The balancer sees mean losses; their gradients count by the share of labelled rows."""
-        losses_t = torch.stack([*losses.values()])
-        scale_t = share_t * self.scaler.get_scale()
-        losses_t.register_hook(lambda gradient_t: gradient_t * scale_t)
-        active_t = torch.tensor([self._names.index(task) for task in losses])
-        self.balancer.accumulate(losses_t, self.partition, active_t)
+    def _look_again(self, batches: Sequence[Batch]) -> None:
+        """Tell the balancer the losses of the same rows after the update."""
+        shares = Shares(batches, self.model.tasks, self.device)
+        tally = Tally(len(self._names))
+        for batch in batches:
+            with torch.no_grad():
+                losses = self._losses(batch)
+            places = [self._names.index(task) for task in losses]
+            tally.add(TaskLosses([*losses.values()], places, shares.of(batch, [*losses])))
+        active_t, losses_t = tally.means()
+        self.balancer.after(losses_t, active_t)
+
+    def _accumulate(self, sample: int, batch: Batch, shares: Shares) -> Tensor:
+        """Hand the losses of one part to the balancer; it is told of every part on every rank.
+
+        :return: sums_3T: the losses times their shares, the shares, and losses that are not finite.
+        """
+        losses = self._losses(batch)
+        places_t = torch.tensor([*map(self._names.index, losses)], dtype=torch.long)
+        values_t = torch.stack([loss.detach() for loss in losses.values()] or [torch.zeros(0)])
+        values_t = values_t.flatten().double().cpu()
+        finite_t = values_t.isfinite()
+        kept = [*compress(losses, finite_t.tolist())]
+        places, shares_t = places_t[finite_t].tolist(), shares.of(batch, kept)
+        handed = [losses[task] for task in kept]
+        rows = [batch.targets[task].rows_b for task in kept]
+        self.balancer.accumulate(
+            TaskLosses(handed, places, shares_t.to(self.device), sample, rows), self.partition
+        )
+        sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
+        sums_3T[0, places] = values_t[finite_t] * shares_t
+        sums_3T[1, places] = shares_t.double()
+        sums_3T[2, places_t[~finite_t]] = values_t[~finite_t]
+        return sums_3T
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch; none if this rank has none of its rows."""
+        if not batch.targets:
+            return {}
+        with self.autocast():
+            return self.model.losses(batch.to(self.device))
 
     def _like_the_model(self, gradient: Tensor) -> Tensor:
-        """Gradients of the balancer's own parameters: a batch counts by its rows; scaled for fp16."""
+        """Gradients of the balancer's own parameters: a batch counts by its rows; scaled for fp16.
+
+        All ranks come to the same gradient, so each takes the share of its own rows.
+        """
         return gradient * (self._share * self.scaler.get_scale())
 
     def _update(self, skipped: set[str], absent: list[int]) -> tuple[Tensor, float]:
+        self._share = 1 / world_size()
         weights_T = self.balancer.resolve(self.partition)
+        sum_gradients([*self.balancer.parameters()])
         penalty = self.model.sharing.penalty()
         if penalty is not None:
             self.scaler.scale(penalty).backward()

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
+from polytask.core.hub import hub_is_offline
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.tables import Table, cached_table, content_sha256, located
 
@@ -72,7 +73,7 @@ class HuggingFace(Source):
         folders = [folder / self.path for folder in self.search or (Path(),)]
         folder = next((folder for folder in folders if folder.is_dir()), None)
         try:
-            with _quiet():
+            with _quiet(), _offline(folder is None and hub_is_offline()):
                 if folder and any((folder / name).is_file() for name in _SAVED):
                     loaded = datasets.load_from_disk(str(folder))
                 else:
@@ -152,3 +153,16 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             datasets.enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Let the library use what it has downloaded before; it has no argument for that."""
+    from datasets import config
+
+    before = config.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = before

@@ -1,0 +1,44 @@
+"""COSMOS scalarisation.
+
+Ruchte and Grabocka, "Scalable Pareto Front Approximation for Deep Multi-Objective Learning",
+ICDM 2021. https://arxiv.org/abs/2103.13392
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from typing_extensions import override
+
+from polytask.balancing.base import LossBalancer, balancers
+from polytask.balancing.losses import preferences
+
+
+@balancers.register("cosmos")
+class Cosmos(LossBalancer):
+    """Sums the weighted losses and rewards a small angle between losses and weights.
+
+    Deviation: only the loss of the paper, for one preference. There, preferences are drawn anew
+    for every batch and are an input of the model.
+
+    :param weights: The preference, one weight per task, in the order of the recipe; all 1 by
+        default.
+    :param penalty: What the angle counts; 0.01 to 8 in the paper.
+    """
+
+    weights_T: Tensor
+
+    def __init__(
+        self, num_tasks: int, /, *, weights: Sequence[float] | None = None, penalty: float = 1.0
+    ) -> None:
+        super().__init__(num_tasks)
+        self.register_buffer("weights_T", preferences(weights, num_tasks))
+        self.penalty = penalty
+
+    @override
+    def objective(self, losses_t: Tensor) -> Tensor:
+        weights_t = self.weights_T[self.active_t]
+        cosine = cosine_similarity(weights_t, losses_t, dim=0)
+        return weights_t @ losses_t - self.penalty * cosine

@@ -1,0 +1,138 @@
+"""What a balancing method is handed, and what it may ask of the gradients of the tasks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from polytask.balancing.engine.processes import sum_over_ranks
+from polytask.balancing.engine.recorder import Recorder
+from polytask.core.partition import Partition
+
+Gradients = Sequence[Tensor | None]
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class TaskLosses:
+    """The losses of one batch: those of the t tasks present, with their graphs.
+
+    :param values: Scalars, one per task present.
+    :param tasks: Positions of these tasks among all T.
+    :param scale_t: What the gradient of each is multiplied by, its share of the step's rows. Methods
+        see the losses as they are.
+    :param sample: Which of the independent samples that a method needs this batch is of.
+    :param rows: The rows of the batch that each of them reads, rows_b; empty if that is not known.
+    """
+
+    values: Sequence[Tensor]
+    tasks: Sequence[int]
+    scale_t: Tensor
+    sample: int = 0
+    rows: Sequence[Tensor] = ()
+
+
+class Tally:
+    """The mean losses of a step over its batches, and over all ranks."""
+
+    def __init__(self, num_tasks: int) -> None:
+        self._sums_2T = torch.zeros(2, num_tasks)
+
+    def add(self, losses: TaskLosses) -> Tally:
+        """Count the losses of one batch."""
+        if losses.tasks:
+            values_t = torch.stack([value.detach().float() for value in losses.values])
+            scale_t = losses.scale_t.to(values_t)
+            self._sums_2T = self._sums_2T.to(values_t.device)
+            self._sums_2T[:, [*losses.tasks]] += torch.stack([values_t * scale_t, scale_t])
+        return self
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """The tasks that are present on any rank, active_t, and their mean losses_t."""
+        sums_T, scale_T = sum_over_ranks(self._sums_2T)
+        active_t = scale_T.nonzero().flatten()
+        return active_t.cpu(), sums_T[active_t] / scale_T[active_t]
+
+
+Layout = Literal["together", "sorted", "apart"]
+"""Rows of all tasks in one batch; the same, task by task; or a batch per set of tasks."""
+
+
+class TaskGradients(ABC):
+    """Collects the gradient of every task over the batches of a step."""
+
+    layout: Layout = "together"
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        """Start without a step.
+
+        :param recorder: Sees the layers of the model at work, if it was attached.
+        """
+
+    @abstractmethod
+    def add(self, losses: TaskLosses, partition: Partition) -> None:
+        """Take in one batch. Private parameters get their own gradient in ``.grad``."""
+
+    @abstractmethod
+    def gramian(self, tasks: Sequence[int]) -> Tensor:
+        """The inner products of the gradients of some tasks, gramian_tt."""
+
+    @abstractmethod
+    def weigh(self, weights_t: Tensor, tasks: Sequence[int], partition: Partition) -> None:
+        """Add the weighted sum to ``.grad`` of the shared parameters."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Be ready for the next step."""
+
+
+def differentiate(
+    losses: Sequence[Tensor], scale_t: Tensor, parameters: Sequence[Parameter]
+) -> Gradients:
+    """The gradient of a weighted sum of losses; None for a parameter that it does not reach.
+
+    Hooks that wait for ``.grad`` are not called, those of DistributedDataParallel among them.
+    """
+    scales = [scale.to(loss) for loss, scale in zip(losses, scale_t, strict=True)]
+    return torch.autograd.grad(losses, parameters, scales, allow_unused=True)
+
+
+def add_gradients(parameters: Sequence[Parameter], gradients: Gradients) -> None:
+    """Add to ``.grad``, and let no two parameters have one tensor: ``.grad`` is changed in place.
+
+    Autograd gives the two biases of an LSTM the same tensor, for example.
+    """
+    taken: set[int] = set()
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            own = gradient.to(parameter.dtype).contiguous()
+            own = own.clone() if own.data_ptr() in taken else own
+            taken.add(own.data_ptr())
+            parameter.grad = own if parameter.grad is None else parameter.grad + own
+
+
+def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
+    """The inner products of rows, summed in blocks: one sum of millions loses three digits.
+
+    :param others_tP: The rows to multiply with; the same ones if they are not given.
+    :return: gramian_tt, in fp32 or better.
+    """
+    rows_tP = rows_tP.to(torch.promote_types(rows_tP.dtype, torch.float32))
+    others_tP = rows_tP if others_tP is None else others_tP.to(rows_tP)
+    total_tt = torch.zeros(len(rows_tP), len(others_tP), dtype=torch.float64, device=rows_tP.device)
+    whole = rows_tP.shape[1] - rows_tP.shape[1] % _BLOCK
+    if whole:
+        one_Ntb, other_Nbt = (
+            part[:, :whole].unflatten(1, (-1, _BLOCK)).transpose(0, 1)
+            for part in (rows_tP, others_tP)
+        )
+        total_tt += torch.bmm(one_Ntb, other_Nbt.transpose(1, 2)).double().sum(0)
+    total_tt += rows_tP[:, whole:] @ others_tP[:, whole:].T
+    return total_tt.to(rows_tP.dtype)

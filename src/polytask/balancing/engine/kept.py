@@ -1,0 +1,128 @@
+"""Task gradients from graphs that are kept until the weights are known.
+
+The shared part is then differentiated once, for the weighted sum. What the weights are decided
+from is what these providers differ in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from typing_extensions import override
+
+from polytask.balancing.engine.base import (
+    Gradients,
+    TaskGradients,
+    TaskLosses,
+    add_gradients,
+    inner_products,
+)
+from polytask.balancing.engine.processes import check_alone, sum_gradients
+from polytask.balancing.engine.recorder import Recorder
+from polytask.core import graph
+from polytask.core.partition import Partition
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The losses of one batch and their graph."""
+
+    losses: TaskLosses
+    masks: graph.Reach
+
+    @property
+    def roots(self) -> list[GradientEdge]:
+        """Where the graph begins: one edge per loss."""
+        return [get_gradient_edge(loss) for loss in self.losses.values]
+
+    def seeds(self, task: int) -> Gradients:
+        """The gradient of a task's own loss at the roots; None at those of other tasks."""
+        return [
+            scale.to(loss) if own == task else None
+            for loss, own, scale in zip(
+                self.losses.values, self.losses.tasks, self.losses.scale_t, strict=True
+            )
+        ]
+
+
+class KeptGraphs(TaskGradients):
+    """Keeps the graphs of all batches of a step."""
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        super().__init__(recorder)
+        self.kept: list[Kept] = []
+
+    @override
+    def add(self, losses: TaskLosses, partition: Partition) -> None:
+        kept = Kept(losses, graph.reach(losses.values))
+        private = [*map(get_gradient_edge, partition.private)]
+        for task in losses.tasks:
+            add_gradients(partition.private, carry(kept.roots, kept.seeds(task), private))
+        self.kept.append(kept)
+
+    @override
+    def weigh(self, weights_t: Tensor, tasks: Sequence[int], partition: Partition) -> None:
+        leaves = [*map(get_gradient_edge, partition.shared)]
+        for kept in self.kept:
+            scale_t = weights_t[[tasks.index(task) for task in kept.losses.tasks]]
+            scale_t = scale_t.to(kept.losses.scale_t) * kept.losses.scale_t
+            seeds = [s.to(loss) for s, loss in zip(scale_t, kept.losses.values, strict=True)]
+            add_gradients(partition.shared, carry(kept.roots, seeds, leaves))
+        sum_gradients(partition.shared)
+
+    @override
+    def forget(self) -> None:
+        self.kept = []
+
+
+class Weighted(KeptGraphs):
+    """Decides nothing: the weights are known. A step costs a little more than a plain sum."""
+
+    @override
+    def gramian(self, tasks: Sequence[int]) -> Tensor:
+        raise NotImplementedError
+
+
+class Features(KeptGraphs):
+    """Looks at the gradients of the shared features instead of the shared parameters.
+
+    An approximation: Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization",
+    NeurIPS 2018, section 3.3, bound MGDA's objective with it. Features of different rows are
+    different numbers, so tasks that share no rows look as if they never conflicted.
+    """
+
+    @override
+    def gramian(self, tasks: Sequence[int]) -> Tensor:
+        check_alone("features")
+        gramian_tt = torch.zeros(len(tasks), len(tasks))
+        for kept in self.kept:
+            edges = graph.boundary(kept.losses.values, kept.masks)
+            rows = [carry(kept.roots, kept.seeds(task), edges) for task in tasks]
+            for at_edge in zip(*rows, strict=True):
+                part_tt = products(at_edge)
+                gramian_tt = gramian_tt.to(part_tt) + part_tt
+        return gramian_tt
+
+
+def carry(
+    edges: Sequence[GradientEdge], seeds: Gradients, wanted: Sequence[GradientEdge]
+) -> Gradients:
+    """Carry gradients at some edges on to others; None stands for zeros."""
+    given = [(edge, seed) for edge, seed in zip(edges, seeds, strict=True) if seed is not None]
+    if not given or not wanted:
+        return [None] * len(wanted)
+    sources, at_sources = zip(*given, strict=True)
+    return torch.autograd.grad(sources, wanted, at_sources, retain_graph=True, allow_unused=True)
+
+
+def products(rows: Gradients) -> Tensor:
+    """The inner products of one gradient per task; None stands for zeros."""
+    some = next((row for row in rows if row is not None), None)
+    if some is None:
+        return torch.zeros(len(rows), len(rows))
+    stacked_tP = torch.stack([torch.zeros_like(some) if r is None else r for r in rows]).flatten(1)
+    return inner_products(stacked_tP)

@@ -1,0 +1,170 @@
+"""What layers give and get in a pass, and the gradients that are formed from it.
+
+A layer that treats every row by itself has, as the gradient of a task, a function of what the
+task's rows sent through it and of what came back to them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+from typing_extensions import override
+
+from polytask.balancing.engine.base import add_gradients
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One use of a layer by a batch of B rows.
+
+    :param given: What went in.
+    :param returned: The gradients of what came out.
+    :param rows: The rows of every task that is present, rows_b.
+    """
+
+    given: Tensor
+    returned: Tensor
+    rows: Mapping[int, Tensor]
+
+    def of(self, task: int) -> tuple[Tensor, Tensor]:
+        """What the rows of one task gave and got."""
+        rows_b = self.rows[task]
+        first, last = int(rows_b[0]), int(rows_b[-1])
+        if last - first + 1 == len(rows_b):
+            return self.given[first : last + 1], self.returned[first : last + 1]
+        return self.given[rows_b], self.returned[rows_b]
+
+    def weighed(self, weights: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """What all rows gave, and got times the weights of their tasks."""
+        weights_B = self.returned.new_zeros(len(self.returned))
+        for task, rows_b in self.rows.items():
+            weights_B[rows_b] = weights[task].to(weights_B)
+        return self.given, self.returned * weights_B.view(-1, *[1] * (self.returned.ndim - 1))
+
+
+class Layer(ABC):
+    """A layer with the passes of a step.
+
+    :param module: The module that it stands for.
+    :param passes: Its uses, in this step.
+    """
+
+    def __init__(self, module: nn.Module, passes: Sequence[Pass]) -> None:
+        self.module, self.passes = module, passes
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.names, self.parameters = [*trained], [*trained.values()]
+
+    @abstractmethod
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        """The gradient of each trained parameter, from the rows of some task."""
+
+    def gradients(self, tasks: Sequence[int]) -> Tensor:
+        """The gradients of some tasks, rows_tp."""
+        rows_tp = self.empty(len(tasks))
+        for row_p, task in zip(rows_tp, tasks, strict=True):
+            self._fill(row_p, [each.of(task) for each in self.passes if task in each.rows])
+        return rows_tp
+
+    def weighed(self, weights: Mapping[int, Tensor]) -> Tensor:
+        """The weighted sum of the gradients of all tasks, row_p."""
+        row_p = self.empty(1)[0]
+        self._fill(row_p, [each.weighed(weights) for each in self.passes])
+        return row_p
+
+    def empty(self, rows: int) -> Tensor:
+        """Room for some rows of gradients."""
+        size = sum(parameter.numel() for parameter in self.parameters)
+        return torch.empty(rows, size, device=self.parameters[0].device)
+
+    def write(self, row_p: Tensor) -> None:
+        """Add a gradient to ``.grad``."""
+        add_gradients(self.parameters, self._pieces(row_p))
+
+    def _fill(self, row_p: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> None:
+        if not parts:
+            row_p.zero_()
+        for place, (given, returned) in enumerate(parts):
+            formed = self.form(given, returned.flatten(0, -2))
+            for piece, gradient in zip(self._pieces(row_p), formed, strict=True):
+                piece.add_(gradient) if place else piece.copy_(gradient)
+
+    def _pieces(self, row_p: Tensor) -> list[Tensor]:
+        pieces = row_p.split([parameter.numel() for parameter in self.parameters])
+        return [piece.view_as(p) for piece, p in zip(pieces, self.parameters, strict=True)]
+
+
+class LinearLayer(Layer):
+    """``nn.Linear``."""
+
+    @override
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        gradients = []
+        if "weight" in self.names:
+            gradients.append(returned.T @ given.flatten(0, -2).to(returned.dtype))
+        if "bias" in self.names:
+            gradients.append(returned.float().sum(0))
+        return gradients
+
+
+class NormLayer(Layer):
+    """``nn.LayerNorm``."""
+
+    @override
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        assert isinstance(self.module, nn.LayerNorm)
+        shape, returned = self.module.normalized_shape, returned.float()
+        gradients = []
+        if "weight" in self.names:
+            normal = layer_norm(given.float(), shape, eps=self.module.eps)
+            gradients.append((returned * normal.flatten(0, -2)).sum(0))
+        if "bias" in self.names:
+            gradients.append(returned.sum(0))
+        return gradients
+
+
+class EmbeddingLayer(Layer):
+    """``nn.Embedding``; only rows of the table that were looked up take part."""
+
+    def __init__(self, module: nn.Module, passes: Sequence[Pass]) -> None:
+        super().__init__(module, passes)
+        assert isinstance(module, nn.Embedding)
+        self._padding = module.padding_idx
+        self._width = module.embedding_dim
+        self._used_U = torch.cat([each.given.flatten() for each in passes]).unique()
+
+    @override
+    def empty(self, rows: int) -> Tensor:
+        size = len(self._used_U) * self._width
+        return torch.empty(rows, size, device=self.parameters[0].device)
+
+    @override
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        places_n = torch.searchsorted(self._used_U, given.flatten())
+        gradient_UD = returned.new_zeros(len(self._used_U), self._width, dtype=torch.float32)
+        gradient_UD.index_add_(0, places_n, returned.float())
+        if self._padding is not None:
+            gradient_UD[self._used_U == self._padding] = 0
+        return [gradient_UD]
+
+    @override
+    def write(self, row_p: Tensor) -> None:
+        [table] = self.parameters
+        if table.grad is None:
+            table.grad = torch.zeros_like(table)
+        table.grad.index_add_(0, self._used_U, row_p.view(-1, self._width).to(table.dtype))
+
+    @override
+    def _pieces(self, row_p: Tensor) -> list[Tensor]:
+        return [row_p.view(-1, self._width)]
+
+
+LAYERS: Mapping[type[nn.Module], type[Layer]] = {
+    nn.Linear: LinearLayer,
+    nn.LayerNorm: NormLayer,
+    nn.Embedding: EmbeddingLayer,
+}

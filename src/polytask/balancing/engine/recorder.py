@@ -1,0 +1,75 @@
+"""Sees what goes through the layers of a model in a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import Parameter
+
+from polytask.core import graph
+
+KINDS = (nn.Linear, nn.LayerNorm, nn.Embedding)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer in a forward pass: what went in, and the edge of what came out."""
+
+    module: nn.Module
+    given: Tensor
+    edge: GradientEdge
+
+
+class Recorder:
+    """Sees what goes through the layers of a model while it is trained.
+
+    :param model: Its layers are given hooks.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._calls: list[Call] = []
+        self._batch = 1
+        self.trusted = False
+        """Whether what is formed from what it sees has been compared with autograd's gradients."""
+        owners: dict[int, list[nn.Module]] = {}
+        for module in model.modules():
+            for parameter in module.parameters(recurse=False):
+                owners.setdefault(id(parameter), []).append(module)
+            if type(module) in KINDS:
+                module.register_forward_pre_hook(self._repeat)
+                module.register_forward_hook(self._record)
+        self._seen = {
+            parameter
+            for parameter, modules in owners.items()
+            if len(modules) == 1 and type(modules[0]) in KINDS
+        }
+
+    def covers(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether the layers that are seen own all of some parameters, and each has one owner."""
+        return self._seen.issuperset(map(id, parameters))
+
+    def take(self, masks: graph.Reach, *, keep: bool = False) -> list[Call]:
+        """The calls that a graph contains; all others are forgotten.
+
+        :param keep: Whether these are needed again.
+        """
+        found = [call for call in self._calls if call.edge.node in masks]
+        self._calls = found if keep else []
+        return [*found]
+
+    def _repeat(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """Positions are often looked up once for all rows; here every row looks up its own."""
+        if not isinstance(module, nn.Embedding) or not torch.is_grad_enabled():
+            return None
+        [given] = inputs
+        self._batch = max(self._batch, len(given)) if len(given) == 1 else len(given)
+        return (given.expand(self._batch, *given.shape[1:]),)
+
+    def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.requires_grad:
+            call = Call(module, inputs[0].detach(), get_gradient_edge(output))
+            self._calls.append(call)

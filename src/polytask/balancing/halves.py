@@ -1,0 +1,141 @@
+"""Methods that need two independent samples of the gradients, so that no bias comes from squares.
+
+Both keep a point of the simplex and move it against the cross products G = J1 @ J2.T. The update is
+taken along J1 + J2. Deviation of both: the weights sum to the number of tasks present instead of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.balancing.base import GramianBalancer, balancers
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+@balancers.register("modo")
+class MoDo(GramianBalancer):
+    """Takes one step per update towards the weights of MGDA, with two samples of gradients.
+
+    Chen, Fernando, Ying and Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization,
+    Generalization and Conflict-Avoidance", JMLR 2024, equation 2.9.
+    https://www.jmlr.org/papers/v25/23-1287.html
+
+    :param step_size: Of the weights; gamma in the paper.
+    :param regularisation: Pulls the weights together; rho in the paper's code.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"halves"})
+    shares_T: Tensor
+
+    def __init__(
+        self,
+        num_tasks: int,
+        /,
+        *,
+        step_size: Positive = 0.1,
+        regularisation: NotNegative = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_tasks, **options)
+        self.step_size = step_size
+        self.regularisation = regularisation
+        self.register_buffer("shares_T", torch.full((num_tasks,), 1 / num_tasks))
+
+    @override
+    def weights(self, gramian_TT: Tensor) -> Tensor:
+        products_TT = gramian_TT.detach().to("cpu", torch.float64)
+
+        def move(point_T: Tensor) -> Tensor:
+            slope_T = products_TT @ point_T + self.regularisation * point_T
+            return project_to_simplex(point_T - self.step_size * slope_T)
+
+        point_T = move_on_simplex(self.shares_T, self.active_t, move)
+        return (len(point_T) * point_T).to(gramian_TT)
+
+
+@balancers.register("sdmgrad")
+class SDMGrad(GramianBalancer):
+    """Mixes the weights of MGDA, found with two samples of gradients, with the plain sum.
+
+    Xiao, Ban and Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic
+    Algorithms", NeurIPS 2023, algorithm 1. https://arxiv.org/abs/2305.18409 Deviations, all
+    but the last as in their code: one pair of samples serves all inner steps, G is divided by the
+    mean gradient length squared, the inner steps have a momentum of 0.5, and the update is not
+    taken along a third sample.
+
+    :param preference: Weight of the plain sum; lambda in the paper.
+    :param steps: Inner steps per update.
+    :param step_size: Of the inner steps.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"halves"})
+    shares_T: Tensor
+
+    def __init__(
+        self,
+        num_tasks: int,
+        /,
+        *,
+        preference: NotNegative = 0.3,
+        steps: Annotated[int, Field(ge=1)] = 20,
+        step_size: Positive = 10.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_tasks, **options)
+        self.preference = preference
+        self.steps = steps
+        self.step_size = step_size
+        self.register_buffer("shares_T", torch.full((num_tasks,), 1 / num_tasks))
+
+    @override
+    def weights(self, gramian_TT: Tensor) -> Tensor:
+        products_TT = _unit_scale(gramian_TT.detach().to("cpu", torch.float64))
+        plain = self.preference / len(products_TT)
+
+        def move(point_T: Tensor) -> Tensor:
+            velocity_T = torch.zeros_like(point_T)
+            for _ in range(self.steps):
+                velocity_T = 0.5 * velocity_T + products_TT @ (point_T + plain)
+                point_T = project_to_simplex(point_T - self.step_size * velocity_T)
+            return point_T
+
+        point_T = move_on_simplex(self.shares_T, self.active_t, move)
+        return (len(point_T) * (point_T + plain) / (1 + self.preference)).to(gramian_TT)
+
+
+def _unit_scale(products_TT: Tensor) -> Tensor:
+    """Divide by the squared mean length; halves that disagree may show no length at all."""
+    square = products_TT.diagonal().clamp(min=0).sqrt().mean().square()
+    floor = (1e-6 * products_TT.abs().max()).clamp(min=torch.finfo(torch.float64).tiny)
+    return products_TT / torch.maximum(square, floor)
+
+
+def project_to_simplex(values_t: Tensor) -> Tensor:
+    """The point of the simplex that is nearest to the values."""
+    values_t = values_t - values_t.max()  # the sum below must not drown in large values
+    sorted_t = values_t.sort(descending=True).values
+    surplus_t = (sorted_t.cumsum(0) - 1) / torch.arange(1, len(values_t) + 1)
+    return (values_t - surplus_t[(sorted_t > surplus_t).sum() - 1]).clamp(min=0)
+
+
+def move_on_simplex(shares_T: Tensor, active_t: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
+    """Move a point of the simplex over T tasks along the tasks present; together they keep their share.
+
+    :param shares_T: The point, changed in place.
+    :param move: Maps a point of the simplex over the tasks present to a new one.
+    :return: The new point of the simplex over the tasks present.
+    """
+    shares_t = shares_T[active_t].to("cpu", torch.float64)
+    total = shares_t.sum()
+    uniform_t = torch.full_like(shares_t, 1 / len(shares_t))
+    point_t = move(shares_t / total if total > 0 else uniform_t)
+    shares_T[active_t] = (total * point_t).to(shares_T)
+    return point_t

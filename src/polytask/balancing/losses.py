@@ -1,0 +1,38 @@
+"""What several methods that look at losses share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from polytask.core.errors import RecipeError
+
+EPSILON = 1e-12
+"""The smallest loss that has a logarithm or a reciprocal."""
+
+
+def positive(losses_t: Tensor) -> Tensor:
+    """Which losses are above ``EPSILON``.
+
+    Methods that take the logarithm or the reciprocal of a loss treat the other tasks as absent: a
+    loss of 0 is at its minimum and asks for nothing, but its weight would drown all others.
+    """
+    return losses_t.detach() > EPSILON
+
+
+def preferences(weights: Sequence[float] | None, num_tasks: int) -> Tensor:
+    """The weights that a recipe gives, one per task; all 1 if it gives none.
+
+    :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
+    """
+    weights = [1.0] * num_tasks if weights is None else weights
+    if len(weights) != num_tasks or min(weights) < 0 or max(weights) == 0:
+        raise RecipeError(
+            [
+                f"balancing.weights: found {list(weights)}, expected {num_tasks} numbers that are "
+                "not negative and not all 0, one per task in the order of the recipe."
+            ]
+        )
+    return torch.tensor(weights, dtype=torch.float)

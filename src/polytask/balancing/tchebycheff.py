@@ -1,0 +1,66 @@
+"""Tchebycheff scalarisation, plain and smooth.
+
+Bowman, "On the Relationship of the Tchebycheff Norm and the Efficient Frontier of
+Multiple-Criteria Objectives", 1976; as in Zhang and Li, "MOEA/D", IEEE TEVC 2007, section II.B.
+Both take 0, the least that a loss can be, as the ideal point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.balancing.base import LossBalancer, balancers
+from polytask.balancing.losses import preferences
+
+
+@balancers.register("tchebycheff")
+class Tchebycheff(LossBalancer):
+    """Minimises the largest weighted loss; every other task waits.
+
+    Deviation: times the number of tasks present, so that equal losses weigh 1 each (equal losses
+    share the gradient). https://doi.org/10.1109/TEVC.2007.892759
+
+    :param weights: One weight per task, in the order of the recipe; all 1 by default.
+    """
+
+    weights_T: Tensor
+
+    def __init__(self, num_tasks: int, /, *, weights: Sequence[float] | None = None) -> None:
+        super().__init__(num_tasks)
+        self.register_buffer("weights_T", preferences(weights, num_tasks))
+
+    @override
+    def objective(self, losses_t: Tensor) -> Tensor:
+        return len(losses_t) * (self.weights_T[self.active_t] * losses_t).amax()
+
+
+@balancers.register("stch")
+class SmoothTchebycheff(LossBalancer):
+    """Minimises a smooth maximum of the weighted losses.
+
+    Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective Optimization", ICML 2024.
+    https://arxiv.org/abs/2402.19078
+    Deviations: times the number of tasks present, and weights that are 1 instead of summing to
+    one, so that equal losses weigh 1 each; no logarithm of the losses and no warm-up epochs,
+    which the authors' code adds for deep networks.
+
+    :param weights: One weight per task, in the order of the recipe; all 1 by default.
+    :param mu: How smooth, in units of a loss: towards 0 the maximum, towards infinity the sum.
+    """
+
+    weights_T: Tensor
+
+    def __init__(
+        self, num_tasks: int, /, *, weights: Sequence[float] | None = None, mu: float = 1.0
+    ) -> None:
+        super().__init__(num_tasks)
+        self.register_buffer("weights_T", preferences(weights, num_tasks))
+        self.mu = mu
+
+    @override
+    def objective(self, losses_t: Tensor) -> Tensor:
+        weighted_t = self.weights_T[self.active_t] * losses_t
+        return len(losses_t) * self.mu * (weighted_t / self.mu).logsumexp(0)

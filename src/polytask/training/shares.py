@@ -1,0 +1,47 @@
+"""What each label counts in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from polytask.balancing.engine.processes import sum_over_ranks
+from polytask.core.batch import Batch
+from polytask.tasks import Task
+
+
+class Shares:
+    """Every row of a step counts the same, whatever batch, part or process it is in.
+
+    The loss of a task counts by the share of the step's rows that it labels. Within the task every
+    label counts the same: rows with many words have more of them.
+
+    :param parts: All that goes through the model on this rank.
+    """
+
+    rows: float
+    """The rows of the step, over all ranks."""
+
+    def __init__(
+        self, parts: Sequence[Batch], tasks: Mapping[str, Task], device: torch.device
+    ) -> None:
+        self._tasks, self._names = tasks, list(tasks)
+        counts_2T = torch.zeros(2, len(tasks) + 1, dtype=torch.float64)
+        for part in parts:
+            counts_2T[0, -1] += part.size
+            for task in part.targets.keys() & tasks.keys():
+                own = part.targets[task]
+                counted = torch.tensor([len(own.rows_b), tasks[task].count(own.values)])
+                counts_2T[:, self._names.index(task)] += counted
+        rows_S, labels_S = sum_over_ranks(counts_2T.to(device)).cpu()
+        self.rows = float(rows_S[-1])
+        self._per_label_T = (rows_S / rows_S[-1] / labels_S.clamp(min=1))[:-1]
+
+    def of(self, part: Batch, tasks: Sequence[str]) -> Tensor:
+        """The shares of some tasks' losses in one part, shares_t."""
+        labels_t = [self._tasks[task].count(part.targets[task].values) for task in tasks]
+        places_t = [self._names.index(task) for task in tasks]
+        shares_t: Tensor = self._per_label_T[places_t] * torch.tensor(labels_t)
+        return shares_t.float()
