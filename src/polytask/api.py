@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,9 +117,12 @@ def compare(
     from rich.console import Console
 
     from polytask.analysis import compare as analysis
+    from polytask.core.errors import RunError
     from polytask.core.files import write_text
     from polytask.reports.tables import comparison_markdown
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError("compare runs in one process, but there are several. Start it by itself.")
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
     with _advice("Go on with the same command."):

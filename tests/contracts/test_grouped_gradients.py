@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -116,6 +118,7 @@ def test_it_equals_a_pass_per_task(kind: type[Words], precision: torch.dtype) ->
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         for seed in (1, 2):
             found = step(grouped, grouped_model, seed, rows=ROWS)
+            assert grouped.provider == "grouped"
             expected = step(exact, exact_model, seed, rows=None)
             error = (found - expected).norm() / expected.norm()
             assert error < (0.05 if half else 1e-5)
@@ -138,6 +141,7 @@ def test_where_rows_touch_each_other_the_other_way_is_taken(kind: type[Words]) -
     exact_model, exact = made(kind, "exact")
     for seed in (1, 2):
         found = step(automatic, model, seed, rows=ROWS)
+        assert automatic.provider == "exact"
         assert_close(found, step(exact, exact_model, seed, rows=None))
 
 
@@ -154,3 +158,16 @@ def test_what_was_asked_for_by_name_is_refused_where_it_cannot_be(
     model, balancer = made(Normed if rows else Words, "grouped")
     with pytest.raises(RecipeError, match="cannot be used here"):
         step(balancer, model, 1, rows=rows)
+
+
+def test_what_was_seen_and_not_used_does_not_outlive_the_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, balancer = made(Words, "auto")
+    seen: list[weakref.ref[Tensor]] = []
+    model.up.register_forward_pre_hook(lambda _, given: seen.append(weakref.ref(given[0])))
+    monkeypatch.setattr(Tensor, "detach", lambda tensor: tensor)  # the very tensors are held then
+    step(balancer, model, 1, rows=None)
+    gc.collect()
+    assert seen
+    assert all(reference() is None for reference in seen)

@@ -145,7 +145,7 @@ def test_several_files_are_read_one_after_the_other(kind: str, tmp_path: Path) -
     assert table.where(0).replace("one", "two") == table.where(3)
 
 
-@pytest.mark.parametrize("damage", [b"", gzip.compress(b"x" * 9)[:-6]])
+@pytest.mark.parametrize("damage", [b"", gzip.compress(b"x" * 9)[:-6]], ids=["empty", "cut off"])
 def test_empty_and_cut_off_files_are_named(kind: str, damage: bytes, tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(damage)
     with pytest.raises(DataError, match="broken"):

@@ -156,6 +156,30 @@ def test_inner_products_and_weighted_sums_are_those_of_autograd(
     assert_close(torch.cat(found), weights_T @ jacobian_TP)
 
 
+@pytest.mark.parametrize("kind", EXACT)
+def test_batches_of_one_task_each_add_up_to_the_same(case: Case, kind: str) -> None:
+    partition = case.partition()
+    jacobian_TP = plain_jacobian(case, partition.shared, [1])
+    gradients, tasks = PROVIDERS[kind](), range(len(jacobian_TP))
+    for task in tasks:
+        losses = TaskLosses([case.losses(1)[task]], [task], torch.ones(1))
+        gradients.add(losses, partition)
+    assert_close(gradients.gramian(tasks), jacobian_TP @ jacobian_TP.T)
+    weights_T = torch.rand(len(tasks))
+    gradients.weigh(weights_T, tasks, partition)
+    found = [p.grad.flatten() for p in partition.shared if p.grad is not None]
+    assert_close(torch.cat(found), weights_T @ jacobian_TP)
+
+
+@pytest.mark.parametrize("kind", ["features", "last_layer"])
+def test_approximations_see_every_task_in_batches_of_one_task_each(case: Case, kind: str) -> None:
+    partition, gradients = case.partition(), PROVIDERS[kind]()
+    tasks = range(len(case.losses(0)))
+    for task in tasks:
+        gradients.add(TaskLosses([case.losses(1)[task]], [task], torch.ones(1)), partition)
+    assert gradients.gramian(tasks).diagonal().min() > 0
+
+
 @pytest.mark.parametrize("kind", [*EXACT, "features", "last_layer", "weighted"])
 def test_heads_get_the_gradient_of_their_own_loss(case: Case, kind: str) -> None:
     partition = case.partition()

@@ -90,7 +90,8 @@ def test_a_run_says_which_plugins_it_needs(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(plugins, "_loaded", {})
         return polytask(*arguments)
 
-    assert in_a_new_process(*training, "--plugin", plugin).exit_code == 0
+    trained = in_a_new_process(*training, "--plugin", plugin)
+    assert trained.exit_code == 0, trained.output
     assert [used["path"] for used in read_json(run.facts)["plugins"]] == [str(plugin)]
     for command in (evaluation, [*training, "--resume"]):
         refused = in_a_new_process(*command)

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from polytask.balancing import Balancer, GramianBalancer, JacobianBalancer, balancers
 from polytask.balancing.auto_lambda import validation_gain
 from polytask.balancing.forum import Problem
-from polytask.balancing.moco import project_to_simplex
+from polytask.balancing.simplex import project_to_simplex
 from polytask.balancing.state import TaskAverage, unbiased
 from polytask.core.tensors import read_tensors, write_tensors
 

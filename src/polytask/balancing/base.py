@@ -14,161 +14,35 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.balancing.collecting import GradientBalancer
 from polytask.balancing.engine import (
     PROVIDERS,
     Exact,
     Layout,
     Recorder,
-    Tally,
     TaskGradients,
     TaskLosses,
     agrees,
 )
-from polytask.balancing.engine.base import add_gradients, differentiate, inner_products
-from polytask.balancing.engine.processes import sum_gradients, sum_over_ranks, world_size
-from polytask.balancing.interface import Balancer
+from polytask.balancing.engine.base import inner_products
+from polytask.balancing.engine.processes import sum_over_ranks, world_size
+from polytask.balancing.interface import balancers
+from polytask.balancing.weighing import LossBalancer
 from polytask.core.errors import RecipeError, TrainingError
 from polytask.core.partition import Partition
-from polytask.core.registry import Registry
+
+__all__ = ["GramianBalancer", "JacobianBalancer", "LossBalancer", "balancers"]
 
 Provider = Literal["auto", "exact", "grouped", "streamed", "features", "last_layer"]
 
-balancers: Registry[Balancer] = Registry("balancing", Balancer)
 
-
-class LossBalancer(Balancer):
-    """Combines the losses before differentiating, so a step costs one backward pass."""
-
-    cost = "one backward pass"
-
-    def __init__(self, num_tasks: int, /) -> None:
-        super().__init__(num_tasks)
-        self._weights_T = torch.zeros(num_tasks)
-        self._tally = Tally(num_tasks)
-
-    @abstractmethod
-    def objective(self, losses_T: Tensor) -> Tensor:
-        """Return the scalar to minimise, for the tasks in ``active_t``."""
-
-    @final
-    def weigh(self, active_t: Tensor, losses_t: Tensor) -> Tensor:
-        """The derivative of the objective by each loss, weights_t.
-
-        Parameters of the method itself get their gradient.
-        """
-        self.active_t = active_t
-        losses_t = losses_t.detach().requires_grad_()
-        with self.drawing():
-            self.objective(losses_t).backward()
-        weights_t = torch.zeros_like(losses_t) if losses_t.grad is None else losses_t.grad
-        self._weights_T[active_t] = weights_t.to(self._weights_T)
-        return weights_t
-
-    @override
-    @final
-    def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
-        self._tally.add(losses)
-        weights_T = torch.zeros(self.num_tasks, device=losses.scale_t.device)
-        active_t, losses_t = Tally(self.num_tasks).add(losses).means()
-        if len(active_t):
-            weights_T[active_t] = self.weigh(active_t, losses_t).to(weights_T)
-        parameters = [*partition.shared, *partition.private]
-        if losses.tasks:
-            scale_t = losses.scale_t * weights_T[[*losses.tasks]] * self.loss_scale
-            add_gradients(parameters, differentiate(losses.values, scale_t, parameters))
-
-    @override
-    @final
-    def resolve(self, partition: Partition) -> Tensor:
-        self.active_t, self.losses_t = self._tally.means()
-        self._tally = Tally(self.num_tasks)
-        sum_gradients([*partition.shared, *partition.private])
-        return self.finish()
-
-    @final
-    def finish(self) -> Tensor:
-        """End a step; return weights_T."""
-        self.draws += 1
-        weights_T, self._weights_T = self._weights_T, torch.zeros(self.num_tasks)
-        return weights_T
-
-
-class _GradientBalancer(Balancer):
-    """Collects one gradient per task, adding up over the batches of a step."""
-
-    def __init__(self, num_tasks: int, losses: str | dict[str, Any] | None) -> None:
-        super().__init__(num_tasks)
-        self.inner = None if losses is None else _loss_method(losses, num_tasks)
-        self._tally = Tally(num_tasks)
-        self._samples: dict[int, TaskGradients] = {}
-        self._providers: dict[tuple[str, int], TaskGradients] = {}  # they keep their buffers
-        self._recorder: Recorder | None = None
-
-    @property
-    @abstractmethod
-    def _kind(self) -> str:
-        """The provider of this step."""
-
-    def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
-        """See whether the way of coming by gradients can be used."""
-
-    @abstractmethod
-    def _combine(
-        self, samples: Sequence[TaskGradients], inner_t: Tensor, partition: Partition
-    ) -> Tensor:
-        """Fill ``.grad`` of the shared parameters for the tasks in ``active_t``.
-
-        :param inner_t: What the losses are weighed by before.
-        :return: weights_t, with those.
-        """
-
-    @override
-    @final
-    def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
-        if losses.sample and "validation" in self.needs:
-            partition = Partition(partition.shared, [])  # heads do not learn from these rows
-        else:
-            self._tally.add(losses)
-        scale_t = losses.scale_t * self.loss_scale
-        self._inspect(losses, partition)
-        if losses.sample not in self._samples:
-            place = (self._kind, losses.sample)
-            if place not in self._providers:
-                self._providers[place] = PROVIDERS[self._kind](self._recorder)
-            self._samples[losses.sample] = self._providers[place]
-        self._samples[losses.sample].add(replace(losses, scale_t=scale_t), partition)
-
-    @override
-    @final
-    def resolve(self, partition: Partition) -> Tensor:
-        self.active_t, self.losses_t = self._tally.means()
-        samples = [self._samples[sample] for sample in sorted(self._samples)]
-        self._samples, self._tally = {}, Tally(self.num_tasks)
-        weights_T = torch.zeros(self.num_tasks)
-        if not len(self.active_t):
-            return weights_T
-        inner_t = torch.ones_like(self.losses_t)
-        if self.inner is not None:
-            inner_t = self.inner.weigh(self.active_t, self.losses_t)
-            self.inner.finish()
-        with self.drawing():
-            weights_t = self._combine(samples, inner_t, partition)
-        sum_gradients(partition.private)
-        for sample in samples:
-            sample.forget()
-        self.draws += 1
-        weights_T[self.active_t] = weights_t.to(weights_T)
-        return weights_T
-
-
-class GramianBalancer(_GradientBalancer):
+class GramianBalancer(GradientBalancer):
     """Weighs task gradients by looking at their inner products only.
 
     :param gradients: How task gradients are come by. ``grouped`` forms them layer by layer from one
@@ -267,14 +141,17 @@ class GramianBalancer(_GradientBalancer):
         self, samples: Sequence[TaskGradients], inner_t: Tensor, partition: Partition
     ) -> Tensor:
         tasks = self.active_t.tolist()
+        weights_t, finite = self.last_T[self.active_t], True
         if self._kind != "weighted":
             gramian_tt = self._gramian(samples, tasks) / self.loss_scale**2
             scale_s = inner_t.to(gramian_tt).repeat(len(gramian_tt) // len(tasks))
             gramian_tt = scale_s[:, None] * gramian_tt * scale_s
             finite = bool(gramian_tt.isfinite().all())  # else fp16 has overflowed: no step is made
-            weights_t = self.weights(gramian_tt) if finite else torch.ones(len(tasks))
+            weights_t = self.weights(gramian_tt) if finite else torch.ones_like(weights_t)
+        if finite:
             self.last_T[self.active_t] = weights_t.to(self.last_T)
-        weights_t = self.last_T[self.active_t] * inner_t.to(self.last_T)
+            self.draws += 1
+        weights_t = weights_t.to(self.last_T) * inner_t.to(self.last_T)
         for sample in samples[:1] if "validation" in self.needs else samples:
             sample.weigh(weights_t, tasks, partition)
         return weights_t
@@ -289,7 +166,7 @@ class GramianBalancer(_GradientBalancer):
         return sum_over_ranks(inner_products(both_sp))
 
 
-class JacobianBalancer(_GradientBalancer):
+class JacobianBalancer(GradientBalancer):
     """Combines task gradients coordinate by coordinate.
 
     A task that does not reach a parameter has zeros there.
@@ -327,17 +204,6 @@ class JacobianBalancer(_GradientBalancer):
             jacobian_tP = jacobian_tP * (inner_t / self.loss_scale).to(jacobian_tP)[:, None]
         finite = bool(jacobian_tP.sum().isfinite())
         gradient_P = self.combine(jacobian_tP) if finite else jacobian_tP.sum(0)
+        self.draws += finite
         sample.write(gradient_P * self.loss_scale, partition)
         return inner_t
-
-
-def _loss_method(options: str | dict[str, Any], num_tasks: int) -> LossBalancer:
-    method = balancers.build(options, num_tasks)
-    if not isinstance(method, LossBalancer):
-        raise RecipeError(
-            [f"balancing.losses: found {options!r}, expected a method that weighs losses."]
-        )
-    if method.needs:
-        found = ", ".join(sorted(method.needs))
-        raise RecipeError([f"balancing.losses: {options!r} needs {found}: use it alone."])
-    return method

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.moco import project_to_simplex
+from polytask.balancing.simplex import project_to_simplex
 from polytask.balancing.state import TaskAverage
 
 _STEPS = 300

@@ -6,7 +6,6 @@ taken along J1 + J2. Deviation of both: the weights sum to the number of tasks p
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
+from polytask.balancing.simplex import move_on_simplex, project_to_simplex
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -116,26 +116,3 @@ def _unit_scale(products_TT: Tensor) -> Tensor:
     square = products_TT.diagonal().clamp(min=0).sqrt().mean().square()
     floor = (1e-6 * products_TT.abs().max()).clamp(min=torch.finfo(torch.float64).tiny)
     return products_TT / torch.maximum(square, floor)
-
-
-def project_to_simplex(values_t: Tensor) -> Tensor:
-    """The point of the simplex that is nearest to the values."""
-    values_t = values_t - values_t.max()  # the sum below must not drown in large values
-    sorted_t = values_t.sort(descending=True).values
-    surplus_t = (sorted_t.cumsum(0) - 1) / torch.arange(1, len(values_t) + 1)
-    return (values_t - surplus_t[(sorted_t > surplus_t).sum() - 1]).clamp(min=0)
-
-
-def move_on_simplex(shares_T: Tensor, active_t: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
-    """Move a point of the simplex over T tasks along the tasks present; together they keep their share.
-
-    :param shares_T: The point, changed in place.
-    :param move: Maps a point of the simplex over the tasks present to a new one.
-    :return: The new point of the simplex over the tasks present.
-    """
-    shares_t = shares_T[active_t].to("cpu", torch.float64)
-    total = shares_t.sum()
-    uniform_t = torch.full_like(shares_t, 1 / len(shares_t))
-    point_t = move(shares_t / total if total > 0 else uniform_t)
-    shares_T[active_t] = (total * point_t).to(shares_T)
-    return point_t

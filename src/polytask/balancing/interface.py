@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from polytask.balancing.engine import Layout, TaskLosses
 from polytask.balancing.engine.processes import seed_of_all, sum_over_ranks, world_size
 from polytask.core.partition import Partition, found_partition
+from polytask.core.registry import Registry
 
 
 class Balancer(nn.Module, ABC):
@@ -63,6 +64,11 @@ class Balancer(nn.Module, ABC):
         """
         return "together"
 
+    @property
+    def provider(self) -> str | None:
+        """How the task gradients of the last step were come by; None where there were none."""
+        return None
+
     @abstractmethod
     def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
         """Take in the losses of one batch of a step."""
@@ -80,6 +86,7 @@ class Balancer(nn.Module, ABC):
         losses: Sequence[Tensor | None],
         partition: Partition | None = None,
         rows: Sequence[Tensor] | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> Tensor:
         """Do what ``sum(losses).backward()`` does, with this method instead of the sum.
 
@@ -90,6 +97,8 @@ class Balancer(nn.Module, ABC):
             may be absent from one of several processes.
         :param rows: For each task the rows of the batch that it reads, if none is read by two. After
             ``attach``, a single backward pass then serves all tasks.
+        :param scaler: What scales the losses of fp16; ``.grad`` is scaled like those of
+            ``scaler.scale(loss).backward()``. The method sees losses and gradients as they are.
         :return: weights_T, the weight each task received; 0 for absent tasks.
         :raises TypeError: If the losses have been put into one tensor.
         :raises ValueError: If their number is not T, the method needs several samples, or a task is
@@ -105,10 +114,24 @@ class Balancer(nn.Module, ABC):
                 "tasks, which is the same everywhere"
             )
         partition = partition or found_partition(values)
-        self.prepare(partition, rows_alone=rows is not None)
         chosen = [] if rows is None else [rows[task] for task in tasks]
-        self.accumulate(TaskLosses(values, tasks, 1 / ranks_T[tasks], rows=chosen), partition)
-        return self.resolve(partition)
+        with self._in_full_precision(values[0].device if values else self.draws.device, scaler):
+            self.prepare(partition, rows_alone=rows is not None)
+            self.accumulate(TaskLosses(values, tasks, 1 / ranks_T[tasks], rows=chosen), partition)
+            return self.resolve(partition)
+
+    @contextlib.contextmanager
+    def _in_full_precision(
+        self, device: torch.device, scaler: torch.amp.GradScaler | None
+    ) -> Iterator[None]:
+        """Products of gradients are not rounded by autocast; own gradients are scaled as others."""
+        one = torch.ones((), device=device)
+        self.loss_scale = float(one if scaler is None else scaler.scale(one))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+            for parameter in self.parameters():
+                stack.enter_context(parameter.register_hook(lambda grad: grad * self.loss_scale))
+            yield
 
     def _present(self, losses: Sequence[Tensor | None] | Tensor) -> tuple[list[Tensor], list[int]]:
         if isinstance(losses, Tensor):
@@ -159,3 +182,6 @@ class Balancer(nn.Module, ABC):
             yield
         finally:
             torch.set_rng_state(before)
+
+
+balancers: Registry[Balancer] = Registry("balancing", Balancer)

@@ -13,21 +13,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import JacobianBalancer, balancers
-from polytask.balancing.halves import move_on_simplex
+from polytask.balancing.simplex import move_on_simplex, project_to_simplex
 from polytask.balancing.state import TaskAverage
-
-
-def project_to_simplex(point_t: Tensor) -> Tensor:
-    """The nearest point with coordinates that are not negative and sum to one.
-
-    Held, Wolfe and Crowder, "Validation of subgradient optimization", 1974.
-    """
-    point_t = point_t - point_t.max()  # or rounding swallows the one
-    sorted_t = point_t.sort(descending=True).values
-    rank_t = torch.arange(1, len(point_t) + 1, device=point_t.device)
-    threshold_t = (sorted_t.cumsum(0) - 1) / rank_t
-    support = (sorted_t > threshold_t).sum()
-    return (point_t - threshold_t[support - 1]).clamp(min=0)
 
 
 def descend(weights_t: Tensor, gramian_tt: Tensor, rate_t: Tensor, rho: float) -> Tensor:

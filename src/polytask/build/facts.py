@@ -56,4 +56,5 @@ def final_facts(session: Session) -> dict[str, Any]:
         "tokens_per_second": round(budget.tokens / max(budget.seconds, 1e-9), 1),
         "best_selection": session.selection.best if budget.validations else None,
         "stopped_tasks": sorted(session.selection.stopped_tasks),
+        "task_gradients": session.balancer.provider,
     }

@@ -18,10 +18,12 @@ Reach = dict[Node, int]
 """Every node of a graph, from losses to leaves, with the losses that lead to it as a bit mask."""
 
 
-def reach(losses: Sequence[Tensor]) -> Reach:
+def reach(losses: Sequence[Tensor], shared: Sequence[Tensor] = ()) -> Reach:
     """Which losses lead to each node.
 
     :param losses: Scalars with graphs; the i-th one is bit i.
+    :param shared: Parameters that other losses, not given here, lead to as well; one more bit. If
+        there is one loss, so are the nodes that lead to nothing else.
     """
     roots = [get_gradient_edge(loss).node for loss in losses]
     masks = dict.fromkeys(_sorted(roots), 0)
@@ -30,6 +32,13 @@ def reach(losses: Sequence[Tensor]) -> Reach:
     for node, mask in masks.items():
         for following in _following(node):
             masks[following.node] |= mask
+    known = set(map(id, shared))
+    common: dict[Node, bool] = {}
+    for node in reversed([*masks]):
+        ways = [common[following.node] for following in _following(node)]
+        common[node] = id(leaf_of(node)) in known if _is_leaf(node) else bool(ways) and all(ways)
+        if common[node] and (len(losses) == 1 or _is_leaf(node)):
+            masks[node] |= 1 << len(losses)
     return masks
 
 
@@ -51,8 +60,8 @@ def boundary(losses: Sequence[Tensor], masks: Reach) -> list[GradientEdge]:
     return list({(edge.node, edge.output_nr): edge for edge in crossing}.values())
 
 
-def nearest_matrix(edges: Sequence[GradientEdge]) -> Parameter:
-    """The parameter of two or more dimensions that is the fewest nodes away."""
+def nearest_matrix(edges: Sequence[GradientEdge]) -> Parameter | None:
+    """The parameter of two or more dimensions that is the fewest nodes away, if there is one."""
     waiting = deque(edge.node for edge in edges)
     seen = set(waiting)
     while waiting:
@@ -62,7 +71,7 @@ def nearest_matrix(edges: Sequence[GradientEdge]) -> Parameter:
         fresh = [edge.node for edge in _following(node) if edge.node not in seen]
         seen.update(fresh)
         waiting.extend(fresh)
-    raise ValueError("the graph holds no weight matrix")
+    return None
 
 
 @dataclass(frozen=True)

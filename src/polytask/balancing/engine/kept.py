@@ -58,7 +58,7 @@ class KeptGraphs(TaskGradients):
 
     @override
     def add(self, losses: TaskLosses, partition: Partition) -> None:
-        kept = Kept(losses, graph.reach(losses.values))
+        kept = Kept(losses, graph.reach(losses.values, partition.shared))
         private = [*map(get_gradient_edge, partition.private)]
         for task in losses.tasks:
             add_gradients(partition.private, carry(kept.roots, kept.seeds(task), private))
@@ -124,5 +124,5 @@ def products(rows: Gradients) -> Tensor:
     some = next((row for row in rows if row is not None), None)
     if some is None:
         return torch.zeros(len(rows), len(rows))
-    stacked_tP = torch.stack([torch.zeros_like(some) if r is None else r for r in rows]).flatten(1)
-    return inner_products(stacked_tP)
+    stacked = torch.stack([torch.zeros_like(some) if row is None else row for row in rows])
+    return inner_products(stacked.reshape(len(rows), -1))

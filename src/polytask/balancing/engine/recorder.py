@@ -52,6 +52,10 @@ class Recorder:
         """Whether the layers that are seen own all of some parameters, and each has one owner."""
         return self._seen.issuperset(map(id, parameters))
 
+    def forget(self) -> None:
+        """Let go of whatever was seen and not taken."""
+        self._calls = []
+
     def take(self, masks: graph.Reach, *, keep: bool = False) -> list[Call]:
         """The calls that a graph contains; all others are forgotten.
 

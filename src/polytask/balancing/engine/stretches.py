@@ -85,17 +85,21 @@ class LastLayer(_ByParameter):
 
     @override
     def visits(self, kept: Kept) -> Counter[Node]:
-        return Counter([self._last(kept).node])
+        last = self._last(kept)
+        return Counter() if last is None else Counter([last.node])
 
     @override
     def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         last = self._last(kept)
+        if last is None:
+            return
         found = [carry(kept.roots, kept.seeds(task), [last])[0] for task in tasks]
         yield last.node, found
 
-    def _last(self, kept: Kept) -> GradientEdge:
+    def _last(self, kept: Kept) -> GradientEdge | None:
         edges = graph.boundary(kept.losses.values, kept.masks)
-        return get_gradient_edge(graph.nearest_matrix(edges))
+        matrix = graph.nearest_matrix(edges)
+        return None if matrix is None else get_gradient_edge(matrix)
 
 
 def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:

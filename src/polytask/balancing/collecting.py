@@ -1,0 +1,114 @@
+"""Methods that look at the gradient of every task."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.balancing.engine import PROVIDERS, Recorder, Tally, TaskGradients, TaskLosses
+from polytask.balancing.engine.processes import sum_gradients
+from polytask.balancing.interface import Balancer, balancers
+from polytask.balancing.weighing import LossBalancer
+from polytask.core.errors import RecipeError
+from polytask.core.partition import Partition
+
+
+class GradientBalancer(Balancer):
+    """Collects one gradient per task, adding up over the batches of a step."""
+
+    def __init__(self, num_tasks: int, losses: str | dict[str, Any] | None) -> None:
+        super().__init__(num_tasks)
+        self.inner = None if losses is None else loss_method(losses, num_tasks)
+        self._tally = Tally(num_tasks)
+        self._samples: dict[int, TaskGradients] = {}
+        self._providers: dict[tuple[str, int], TaskGradients] = {}  # they keep their buffers
+        self._recorder: Recorder | None = None
+        self._used: str | None = None
+
+    @property
+    @abstractmethod
+    def _kind(self) -> str:
+        """The provider of this step."""
+
+    @property
+    @override
+    @final
+    def provider(self) -> str | None:
+        return self._used
+
+    def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
+        """See whether the way of coming by gradients can be used."""
+
+    @abstractmethod
+    def _combine(
+        self, samples: Sequence[TaskGradients], inner_t: Tensor, partition: Partition
+    ) -> Tensor:
+        """Fill ``.grad`` of the shared parameters for the tasks in ``active_t``; count the step.
+
+        One in which fp16 overflowed is not counted, and leaves the state of the method as it was.
+
+        :param inner_t: What the losses are weighed by before.
+        :return: weights_t, with those.
+        """
+
+    @override
+    @final
+    def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
+        if losses.sample and "validation" in self.needs:
+            partition = Partition(partition.shared, [])  # heads do not learn from these rows
+        else:
+            self._tally.add(losses)
+        scale_t = losses.scale_t * self.loss_scale
+        self._inspect(losses, partition)
+        if losses.sample not in self._samples:
+            self._used = self._kind
+            place = (self._kind, losses.sample)
+            if place not in self._providers:
+                self._providers[place] = PROVIDERS[self._kind](self._recorder)
+            self._samples[losses.sample] = self._providers[place]
+        self._samples[losses.sample].add(replace(losses, scale_t=scale_t), partition)
+
+    @override
+    @final
+    def resolve(self, partition: Partition) -> Tensor:
+        self.active_t, self.losses_t = self._tally.means()
+        samples = [self._samples[sample] for sample in sorted(self._samples)]
+        self._samples, self._tally = {}, Tally(self.num_tasks)
+        weights_T = torch.zeros(self.num_tasks)
+        if not len(self.active_t):
+            return weights_T
+        inner_t = torch.ones_like(self.losses_t)
+        if self.inner is not None:
+            inner_t = self.inner.weigh(self.active_t, self.losses_t)
+            self.inner.finish()
+        with self.drawing():
+            weights_t = self._combine(samples, inner_t, partition)
+        sum_gradients(partition.private)
+        for sample in samples:
+            sample.forget()
+        if self._recorder is not None:
+            self._recorder.forget()
+        weights_T[self.active_t] = weights_t.to(weights_T)
+        return weights_T
+
+
+def loss_method(options: str | dict[str, Any], num_tasks: int) -> LossBalancer:
+    """The loss method that a gradient method is combined with.
+
+    :raises RecipeError: If it is none, or needs more than losses.
+    """
+    method = balancers.build(options, num_tasks)
+    if not isinstance(method, LossBalancer):
+        raise RecipeError(
+            [f"balancing.losses: found {options!r}, expected a method that weighs losses."]
+        )
+    if method.needs:
+        found = ", ".join(sorted(method.needs))
+        raise RecipeError([f"balancing.losses: {options!r} needs {found}: use it alone."])
+    return method

@@ -1,0 +1,85 @@
+"""One, two and four processes do the same, whatever the method, wherever the rows are."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from polytask.balancing import balancers
+from tests.distributed import worker
+from tests.distributed.processes import run
+
+Results = dict[int, list[dict[str, Tensor]]]
+"""By number of processes and rank: what each case has ended with."""
+
+KINDS = [k for k in balancers.kinds() if balancers.part(k).__module__.startswith("polytask.")]
+OPTIONS: dict[str, worker.Options] = {
+    **{kind: kind for kind in KINDS},
+    "sdmgrad": {"kind": "sdmgrad", "step_size": 0.1},  # by default it jumps from corner to corner
+    "every third step": {"kind": "pcgrad", "every": 3},
+    "with a loss method": {"kind": "pcgrad", "losses": "uncertainty"},
+}
+WRAPPED = ["equal", "pcgrad", "moco"]
+PLAIN = ["equal", "uncertainty", "pcgrad", "moco"]
+WORLDS = [1, 2, 4]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def cases(world: int) -> dict[str, worker.Case]:
+    """All that is done by as many processes; a single one needs no wrapper."""
+    found: dict[str, worker.Case] = {
+        name: partial(worker.train, options) for name, options in OPTIONS.items()
+    }
+    for name in WRAPPED:
+        found[f"{name} wrapped"] = partial(worker.train, name, wrapped=world > 1)
+    for name in PLAIN:
+        found[f"{name} plainly"] = partial(plainly, name)
+    return found
+
+
+def plainly(name: str, rank: int, world: int) -> Tensor:
+    return worker.train_plainly(name, [rank], world)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("parity")
+    for world in WORLDS:
+        run(world, folder / f"{world}.log", worker.work, cases(world), folder)
+    return {
+        world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)]
+        for world in WORLDS
+    }
+
+
+def test_the_rows_are_spread_unevenly() -> None:
+    for world in (2, 4):
+        batches = [[*chain(*worker.steps(rank, world))] for rank in range(world)]
+        counts = torch.tensor([[rows.known_BT.sum(0).tolist() for rows in own] for own in batches])
+        assert (counts == 0).any(0).any()
+        assert (counts.amax(0) != counts.amin(0)).any()
+        assert not counts.sum(2)[-1].all()
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *(f"{kind} wrapped" for kind in WRAPPED)])
+def test_every_number_of_processes_gives_the_same_parameters(name: str, results: Results) -> None:
+    [alone] = results[1]
+    assert alone[name].isfinite().all()
+    for world in WORLDS[1:]:
+        for found in results[world]:
+            assert_close(found[name], alone[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("world", WORLDS[1:])
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_loop_takes_the_mean_over_the_ranks_that_have_a_task(
+    name: str, world: int, results: Results
+) -> None:
+    expected = worker.train_plainly(name, range(world), world)
+    for found in results[world]:
+        assert_close(found[f"{name} plainly"], expected, rtol=0, atol=1e-5)

@@ -1,0 +1,178 @@
+"""Small trainings, each rank with rows of its own; what they end with is written to a file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from polytask.balancing import Balancer, TaskLosses, balancers
+from polytask.balancing.engine import Tally
+from polytask.core.partition import Partition, found_partition
+from tests.distributed.processes import group
+
+NUM_TASKS, ROWS, STEPS = 3, 12, 20
+ABSENT_STEP, IDLE_STEP = 3, 5
+"""In one step no row has a label for the last task; in another the last rank has no rows."""
+
+Options = str | dict[str, Any]
+
+
+class Network(nn.Module):
+    """A trunk, a branch that two tasks share, and a head per task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
+        self.branch = nn.Linear(4, 4)
+        self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(NUM_TASKS))
+
+    def forward(self, rows_BD: Tensor) -> Tensor:
+        low_BD = self.trunk(rows_BD).tanh()
+        high_BD = self.branch(low_BD).tanh()
+        features = [low_BD, high_BD, high_BD]
+        return torch.cat([head(f) for head, f in zip(self.heads, features, strict=True)], dim=1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows with a number for each task, and which of them are known."""
+
+    rows_BD: Tensor
+    targets_BT: Tensor
+    known_BT: Tensor
+
+    @classmethod
+    def of(cls, seed: int) -> Rows:
+        """The rows of all ranks."""
+        generator = torch.Generator().manual_seed(seed)
+        rows_BD = torch.randn(ROWS, 5, generator=generator)
+        targets_BT = rows_BD[:, :NUM_TASKS].roll(1, dims=1).cumsum(1).sin() + 1.5
+        known_BT = torch.rand(ROWS, NUM_TASKS, generator=generator) < 0.5
+        known_BT[torch.arange(NUM_TASKS), torch.arange(NUM_TASKS)] = True
+        return cls(rows_BD, targets_BT, known_BT)
+
+    def part(self, chosen_B: Tensor) -> Rows:
+        """Some of them."""
+        return Rows(self.rows_BD[chosen_B], self.targets_BT[chosen_B], self.known_BT[chosen_B])
+
+    def losses(self, model: nn.Module) -> dict[int, Tensor]:
+        """The mean loss of each task that has a label."""
+        if not self.known_BT.any():
+            return {}
+        squares_BT = (model(self.rows_BD) - self.targets_BT).square()
+        return {
+            task: squares_BT[self.known_BT[:, task], task].mean()
+            for task in range(NUM_TASKS)
+            if self.known_BT[:, task].any()
+        }
+
+
+@cache
+def steps(rank: int, world: int) -> list[list[Rows]]:
+    """The rows of a rank in each step: two batches of sample 0, and as many of sample 1."""
+    found = []
+    for step in range(STEPS):
+        batches = [Rows.of(10 * step + number) for number in range(4)]
+        if step == ABSENT_STEP:
+            for rows in batches:
+                rows.known_BT[:, -1] = False
+        owner_B = torch.randint(world, (ROWS,), generator=torch.Generator().manual_seed(step))
+        if step == IDLE_STEP:
+            owner_B[owner_B == world - 1] = 0
+        found.append([rows.part(owner_B == rank) for rows in batches])
+    return found
+
+
+def present(model: nn.Module, rows: Rows, sample: int) -> TaskLosses:
+    """The losses of one batch with their shares of all rows of the step."""
+    losses = rows.losses(model)
+    counts_t = rows.known_BT.sum(0)[[*losses]]
+    return TaskLosses([*losses.values()], [*losses], counts_t / (2 * ROWS), sample)
+
+
+def do_step(
+    model: nn.Module, balancer: Balancer, partition: Partition, batches: Sequence[Rows]
+) -> Tensor:
+    """Accumulate, resolve, descend, and tell the method what it wants to know."""
+    learned = [*model.parameters(), *balancer.parameters()]
+    for parameter in learned:
+        parameter.grad = None
+    tally = Tally(NUM_TASKS)
+    for rows in batches[:2]:
+        losses = present(model, rows, 0)
+        tally.add(losses)
+        balancer.accumulate(losses, partition)
+    for rows in batches[2:] if balancer.needs & {"halves", "validation"} else []:
+        balancer.accumulate(present(model, rows, 1), partition)
+    weights_T = balancer.resolve(partition)
+    descend(learned)
+    active_t, losses_t = tally.means()
+    if "losses_after" in balancer.needs:
+        after = Tally(NUM_TASKS)
+        for rows in batches[:2]:
+            after.add(present(model, rows, 0))
+        balancer.after(after.means()[1], active_t)
+    known = dict(zip(active_t.tolist(), losses_t.tolist(), strict=True))
+    balancer.tell({"step": int(balancer.draws), "epoch": int(balancer.draws) // 4, "losses": known})
+    return weights_T
+
+
+def descend(parameters: Iterable[nn.Parameter]) -> None:
+    """A step of plain gradient descent."""
+    with torch.no_grad():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.sub_(0.05 * parameter.grad)
+
+
+def train(options: Options, rank: int, world: int, *, wrapped: bool = False) -> Tensor:
+    """All parameters after the last step, with the weights that tasks received on the way."""
+    network = Network()
+    partition = found_partition([*Rows.of(0).losses(network).values()])
+    model = DistributedDataParallel(network) if wrapped else network
+    torch.manual_seed(7)
+    balancer = balancers.build(options, NUM_TASKS)
+    weights = [do_step(model, balancer, partition, batches) for batches in steps(rank, world)]
+    values = [*network.parameters(), *balancer.parameters(), *weights]
+    return torch.cat([value.detach().flatten() for value in values])
+
+
+def train_plainly(options: Options, ranks: Sequence[int], world: int) -> Tensor:
+    """A loop with one mean loss per task; of several ranks in one process, the mean of theirs."""
+    network = Network()
+    partition = found_partition([*Rows.of(0).losses(network).values()])
+    torch.manual_seed(7)
+    balancer = balancers.build(options, NUM_TASKS)
+    for own in zip(*(steps(rank, world) for rank in ranks), strict=True):
+        found = [batches[0].losses(network) for batches in own]
+        of_task = [
+            [losses[task] for losses in found if task in losses] for task in range(NUM_TASKS)
+        ]
+        network.zero_grad()
+        balancer.backward(
+            [torch.stack(each).mean() if each else None for each in of_task], partition
+        )
+        descend(network.parameters())
+    return torch.cat([value.detach().flatten() for value in network.parameters()])
+
+
+Case = Callable[[int, int], Tensor]
+
+
+def work(cases: dict[str, Case], folder: Path) -> None:
+    """Do all cases as one of several ranks; keep the results of each rank."""
+    warnings.simplefilter("error")
+    with group():
+        rank, world = dist.get_rank(), dist.get_world_size()
+        found = {name: case(rank, world) for name, case in cases.items()}
+        torch.save(found, folder / f"{world}-{rank}.pt")
