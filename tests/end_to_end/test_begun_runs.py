@@ -68,7 +68,7 @@ def test_batches_of_one_row_are_noted_unless_asked_for(tmp_path: Path) -> None:
 PLUGIN = '''\
 from polytask.data.text import TextStep, text_steps
 
-@text_steps.register("shout")
+@text_steps.register("yell")
 class Shout(TextStep):
     """Makes every letter a capital."""
 
@@ -79,7 +79,7 @@ class Shout(TextStep):
 
 def test_a_run_says_which_plugins_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = dict(text_steps._parts)
-    recipe = write_experiment(tmp_path, f"text: [shout]\n{RECIPE}")
+    recipe = write_experiment(tmp_path, f"text: [yell]\n{RECIPE}")
     plugin, run = tmp_path / "shouting.py", RunFolder(tmp_path / "run")
     plugin.write_text(PLUGIN, encoding="utf-8")
     training: list[str | Path] = ["train", recipe, "--run", run.path]
@@ -96,6 +96,6 @@ def test_a_run_says_which_plugins_it_needs(tmp_path: Path, monkeypatch: pytest.M
     for command in (evaluation, [*training, "--resume"]):
         refused = in_a_new_process(*command)
         assert refused.exit_code == 2
-        assert "no text step called 'shout'" in refused.stderr
+        assert "no text step called 'yell'" in refused.stderr
         assert refused.stderr.endswith(f"Give them again: --plugin {plugin}\n")
         assert in_a_new_process(*command, "--plugin", plugin).exit_code == 0
