@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, final
 
 import torch
+import torch._functorch.config as functorch_config
 from torch import Tensor
 from typing_extensions import override
 
@@ -24,6 +25,7 @@ class GradientBalancer(Balancer):
 
     def __init__(self, num_tasks: int, losses: str | dict[str, Any] | None) -> None:
         super().__init__(num_tasks)
+        functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
         self.inner = None if losses is None else loss_method(losses, num_tasks)
         self._tally = Tally(num_tasks)
         self._samples: dict[int, TaskGradients] = {}

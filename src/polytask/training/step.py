@@ -77,7 +77,7 @@ class Stepper:
         :raises TrainingError: If a loss or the gradient is not finite and the policy is to stop.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        self.balancer.loss_scale = self.scaler.get_scale()
+        self.balancer.loss_scale = float(self.scaler.scale(torch.ones((), device=self.device)))
         parts = plan(batches, self.balancer, self.partition)
         skipped: set[str] = set()
         losses = self._present(parts, skipped)

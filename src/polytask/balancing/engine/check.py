@@ -26,7 +26,7 @@ def agrees(recorder: Recorder, losses: TaskLosses, partition: Partition) -> bool
     trial = Grouped(recorder, trial=True)
     trial.add(losses, Partition(partition.shared, []))
     trial.gramian(losses.tasks)
-    tolerance = max(_TOLERANCE.get(dtype, 1e-3) for dtype in trial.dtypes)
+    tolerance = max([1e-3, *(_TOLERANCE.get(dtype, 0) for dtype in trial.dtypes)])
     sample = _sample(partition.shared)
     before = [parameter.grad for parameter in partition.shared]
     equal = True

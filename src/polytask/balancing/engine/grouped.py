@@ -54,6 +54,8 @@ class Grouped(TaskGradients):
         ]
         edges = [call.edge for call in calls]
         private = [*map(get_gradient_edge, partition.private)]
+        if not (edges or private):
+            return  # compiled layers are not seen
         seeds = [s.to(loss) for s, loss in zip(losses.scale_t, losses.values, strict=True)]
         found = torch.autograd.grad(
             losses.values, [*edges, *private], seeds,

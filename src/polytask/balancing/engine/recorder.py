@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.compiler import is_compiling
 from torch.nn import Parameter
 
 from polytask.core import graph
@@ -67,13 +68,13 @@ class Recorder:
 
     def _repeat(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Positions are often looked up once for all rows; here every row looks up its own."""
-        if not isinstance(module, nn.Embedding) or not torch.is_grad_enabled():
+        if not (isinstance(module, nn.Embedding) and torch.is_grad_enabled()) or is_compiling():
             return None
         [given] = inputs
         self._batch = max(self._batch, len(given)) if len(given) == 1 else len(given)
         return (given.expand(self._batch, *given.shape[1:]),)
 
     def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.requires_grad:
+        if not is_compiling() and output.requires_grad:
             call = Call(module, inputs[0].detach(), get_gradient_edge(output))
             self._calls.append(call)

@@ -16,6 +16,7 @@ from polytask.balancing.engine.base import Gradients
 from polytask.balancing.engine.kept import Kept, KeptGraphs, carry, products
 from polytask.balancing.engine.processes import check_alone
 from polytask.core import graph
+from polytask.core.errors import RecipeError
 
 
 class _ByParameter(KeptGraphs):
@@ -99,7 +100,18 @@ class LastLayer(_ByParameter):
     def _last(self, kept: Kept) -> GradientEdge | None:
         edges = graph.boundary(kept.losses.values, kept.masks)
         matrix = graph.nearest_matrix(edges)
-        return None if matrix is None else get_gradient_edge(matrix)
+        if matrix is None:
+            return None
+        last = get_gradient_edge(matrix)
+        for node in kept.masks:
+            if node.name().startswith("CompiledFunction") and (last.node, 0) in node.next_functions:
+                raise RecipeError(
+                    [
+                        "balancing.gradients: found 'last_layer' and a compiled model, which does "
+                        "not tell which layer is its last. Choose 'auto'."
+                    ]
+                )
+        return last
 
 
 def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
