@@ -1,8 +1,11 @@
-"""What every architecture must do. A new one is covered by being registered."""
+"""What every architecture must do over every encoder. A new one is covered by being registered."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -11,99 +14,227 @@ from torch.testing import assert_close
 
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.core.partition import find_partition
+from polytask.core.partition import Partition, find_partition
+from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
+from tests.contracts.test_encoders import OPTIONS as ENCODERS
 from tests.fakes import Bytes
 
-TEXTS = ["a", "bcd", "efghij", "kl", "mnopq"]
+TEXTS = ["a", "b c d", "e f g h i j", "k l", "m n o p q"]
 ROWS = {"x": torch.tensor([0, 2, 3]), "y": torch.tensor([1, 2]), "z": torch.tensor([4])}
+NARROW = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
+DECODERS: dict[str, dict[str, Any]] = {
+    "gpt2": {"model_type": "gpt2", **NARROW, "max_position_embeddings": 64},
+    "llama": {"model_type": "llama", **NARROW, "intermediate_size": 24},
+}
+WITHOUT_LAYERS = "bytes"
+OPTIONS: dict[str, dict[str, Any]] = {}
+"""Of architectures that cannot be built without any."""
 
 
-def new_encoder() -> Encoder:
+@cache
+def _fitted(kind: str) -> Encoder:
     torch.manual_seed(0)
-    encoder = Bytes()
-    encoder.fit(())
-    return encoder
+    if kind == WITHOUT_LAYERS:
+        encoder: Encoder = Bytes()
+    elif kind in DECODERS:
+        options = {"config": DECODERS[kind], "vocabulary": 400, "max_length": 16}
+        encoder = encoders.build({"kind": "huggingface", **options}, ())
+    else:
+        encoder = encoders.build({"kind": kind, **ENCODERS[kind]}, ())
+    encoder.fit([(text,) for text in TEXTS])
+    return encoder.eval()
 
 
-def inputs_of(*positions: int) -> dict[str, Tensor]:
-    encoder = new_encoder()
-    return encoder.collate(encoder.prepare([(TEXTS[position],) for position in positions]))
+def new_encoder(kind: str) -> Encoder:
+    return copy.deepcopy(_fitted(kind))
+
+
+def new_architecture(
+    kind: str, encoder: str, tasks: Mapping[str, Tensor] = ROWS, seed: int = 0
+) -> Architecture:
+    torch.manual_seed(seed)
+    options = {"kind": kind, **OPTIONS.get(kind, {})}
+    return architectures.build(options, new_encoder(encoder), list(tasks)).eval()
+
+
+@pytest.fixture(params=[*ENCODERS, *DECODERS, WITHOUT_LAYERS])
+def encoder(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=architectures.kinds())
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def architecture(kind: str, encoder: str) -> Architecture:
+    """One that has been trained a little, so that tasks differ."""
+    built = new_architecture(kind, encoder)
+    disturb(built)
+    return built
+
+
+@torch.no_grad()
+def disturb(architecture: Architecture) -> None:
+    for parameter in architecture.parameters():
+        if parameter.requires_grad:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    for module in architecture.modules():
+        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+            module.weight[module.padding_idx] = 0
+
+
+def inputs_of(encoder: str, *positions: int) -> dict[str, Tensor]:
+    ready = _fitted(encoder)
+    return ready.collate(ready.prepare([(TEXTS[position],) for position in positions]))
+
+
+def everything(encoder: str) -> dict[str, Tensor]:
+    return inputs_of(encoder, *range(len(TEXTS)))
 
 
 def real_tokens(features: Features) -> Tensor:
     return features.tokens_BLD[features.mask_BL]
 
 
-def losses(architecture: Architecture, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found = architecture(inputs_of(*range(len(TEXTS))), rows)
+def losses(
+    architecture: Architecture, encoder: str, rows: Mapping[str, Tensor] = ROWS
+) -> dict[str, Tensor]:
+    found = architecture(everything(encoder), rows)
     return {task: features.mean_BD.square().sum() for task, features in found.items()}
 
 
-@pytest.fixture(params=architectures.kinds())
-def architecture(request: pytest.FixtureRequest) -> Architecture:
-    torch.manual_seed(0)
-    return architectures.build(request.param, new_encoder(), list(ROWS)).eval()
+def partition(architecture: Architecture, encoder: str) -> Partition:
+    """Each task alone: in a batch of several the graph of one leads to the parameters of all."""
+    alone = {
+        task: losses(architecture, encoder, {task: rows_b})[task] for task, rows_b in ROWS.items()
+    }
+    trained = {name: p for name, p in architecture.named_parameters() if p.requires_grad}
+    return find_partition(alone, trained)
 
 
-def test_every_task_gets_the_features_of_its_rows(architecture: Architecture) -> None:
-    found = architecture(inputs_of(*range(len(TEXTS))), ROWS)
+def test_every_task_gets_the_features_of_its_rows(architecture: Architecture, encoder: str) -> None:
+    found = architecture(everything(encoder), ROWS)
+    masks_BL = _fitted(encoder)(everything(encoder)).mask_BL
     assert list(found) == list(ROWS)
     for task, features in found.items():
-        assert features.tokens_BLD.shape[0] == len(ROWS[task])
-        assert features.tokens_BLD.shape[-1] == architecture.encoder_of(task).width
-        lengths = [len(TEXTS[row]) for row in ROWS[task]]
-        assert features.mask_BL.sum(1).tolist() == lengths
+        assert features.tokens_BLD.shape[-1] == architecture.width_of(task)
+        assert features.tokens_BLD.shape[:2] == features.mask_BL.shape
+        assert features.tokens_BLD.isfinite().all()
+        assert features.mask_BL.sum(1).ge(masks_BL.sum(1)[ROWS[task]]).all()
 
 
-def test_a_mixed_batch_equals_separate_batches(architecture: Architecture) -> None:
-    mixed = architecture(inputs_of(*range(len(TEXTS))), ROWS)
+def test_a_mixed_batch_equals_separate_batches(architecture: Architecture, encoder: str) -> None:
+    mixed = architecture(everything(encoder), ROWS)
     for task, rows_b in ROWS.items():
-        everything = torch.arange(len(rows_b))
-        alone = architecture(inputs_of(*rows_b.tolist()), {task: everything})[task]
-        assert_close(real_tokens(mixed[task]), real_tokens(alone))
+        alone = architecture(
+            inputs_of(encoder, *rows_b.tolist()), {task: torch.arange(len(rows_b))}
+        )
+        assert_close(real_tokens(mixed[task]), real_tokens(alone[task]), rtol=1e-4, atol=1e-5)
 
 
-def test_row_order_changes_nothing(architecture: Architecture) -> None:
+def test_row_order_changes_nothing(architecture: Architecture, encoder: str) -> None:
     order = [4, 2, 0, 3, 1]
-    forward = architecture(inputs_of(*range(5)), {"x": torch.arange(5)})["x"]
-    shuffled = architecture(inputs_of(*order), {"x": torch.arange(5)})["x"]
+    rows = {"x": torch.arange(5)}
+    forward = architecture(everything(encoder), rows)["x"]
+    shuffled = architecture(inputs_of(encoder, *order), rows)["x"]
     for place, row in enumerate(order):
-        assert_close(shuffled.mean_BD[place], forward.mean_BD[row])
+        assert_close(shuffled.mean_BD[place], forward.mean_BD[row], rtol=1e-4, atol=1e-5)
 
 
-def test_every_parameter_is_reached_and_private_ones_by_their_task_alone(
-    architecture: Architecture,
+def test_every_parameter_is_trained_and_every_task_trains_some(
+    architecture: Architecture, encoder: str
 ) -> None:
-    partition = find_partition(losses(architecture, ROWS), dict(architecture.named_parameters()))
-    assert partition.unreached == []
-    reached = {task for tasks in partition.tasks_of.values() for task in tasks}
-    assert reached == set(ROWS)
+    """What no task reaches is reached by the architecture's own term."""
+    found = partition(architecture, encoder)
+    assert {task for tasks in found.tasks_of.values() for task in tasks} == set(ROWS)
+    architecture.train()
+    losses(architecture, encoder)
+    term = architecture.penalty()
+    missing = [architecture.get_parameter(name) for name in found.unreached]
+    if missing:
+        assert term is not None, found.unreached
+        torch.autograd.grad(term, missing)
 
 
-def test_an_absent_task_reaches_nothing_of_its_own(architecture: Architecture) -> None:
+def test_private_parameters_get_nothing_from_other_tasks(
+    architecture: Architecture, encoder: str
+) -> None:
+    """Also in a batch of several tasks, where the graph leads there."""
     parameters = dict(architecture.named_parameters())
-    everyone = find_partition(losses(architecture, ROWS), parameters)
+    private = {
+        name: tasks[0]
+        for name, tasks in partition(architecture, encoder).tasks_of.items()
+        if len(tasks) == 1
+    }
+    for task, loss in losses(architecture, encoder).items():
+        others = [parameters[name] for name, owner in private.items() if owner != task]
+        for parameter in others:
+            [found] = torch.autograd.grad(loss, [parameter], retain_graph=True, allow_unused=True)
+            assert found is None or not found.any()
+
+
+def test_an_absent_task_leaves_what_is_its_own_alone(
+    architecture: Architecture, encoder: str
+) -> None:
+    parameters = dict(architecture.named_parameters())
+    owners = partition(architecture, encoder).tasks_of
     present = {task: rows_b for task, rows_b in ROWS.items() if task != "y"}
-    torch.stack([*losses(architecture, present).values()]).sum().backward()
-    for name, tasks in everyone.tasks_of.items():
-        if tasks == ("y",):
-            assert parameters[name].grad is None, name
+    torch.stack([*losses(architecture, encoder, present).values()]).sum().backward()
+    for name, tasks in owners.items():
+        assert tasks != ("y",) or parameters[name].grad is None, name
 
 
-def test_state_survives_a_round_trip(architecture: Architecture) -> None:
-    kind = next(k for k in architectures.kinds() if architectures.part(k) is type(architecture))
-    torch.manual_seed(7)
-    again = architectures.build(kind, new_encoder(), list(ROWS)).eval()
+def test_state_survives_a_round_trip(kind: str, encoder: str, architecture: Architecture) -> None:
+    again = new_architecture(kind, encoder, seed=7)
     again.load_state_dict(architecture.state_dict())
-    everything = inputs_of(*range(len(TEXTS)))
-    for task, features in architecture(everything, ROWS).items():
-        assert_close(again(everything, ROWS)[task].tokens_BLD, features.tokens_BLD)
+    before = architecture(everything(encoder), ROWS)
+    for task, features in again(everything(encoder), ROWS).items():
+        assert_close(features.tokens_BLD, before[task].tokens_BLD)
 
 
-def test_one_task_is_that_task_alone(architecture: Architecture) -> None:
-    """With one task an architecture of shared features has the features of the plain encoder."""
-    kind = next(k for k in architectures.kinds() if architectures.part(k) is type(architecture))
-    alone = architectures.build(kind, new_encoder(), ["x"]).eval()
-    features = alone(inputs_of(*range(5)), {"x": torch.arange(5)})["x"]
-    assert_close(real_tokens(features), real_tokens(new_encoder()(inputs_of(*range(5)))))
+@pytest.mark.parametrize("tasks", [["x", "y", "z"], ["x"]], ids=["three tasks", "one task"])
+def test_it_starts_as_the_encoder(kind: str, encoder: str, tasks: list[str]) -> None:
+    """So one task is that task alone."""
+    rows = {task: ROWS[task] for task in tasks}
+    built = new_architecture(kind, encoder, rows)
+    plain = new_encoder(encoder)(everything(encoder))
+    for task, features in built(everything(encoder), rows).items():
+        if built.starts_as_encoder:
+            expected = real_tokens(plain.select(ROWS[task]))
+            assert_close(real_tokens(features), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tasks_differ_after_training_unless_all_is_shared(kind: str, encoder: str) -> None:
+    """Two tasks on the same rows read different features exactly where they have parameters apart."""
+    built = new_architecture(kind, encoder)
+    disturb(built)
+    rows = dict.fromkeys(ROWS, torch.arange(len(TEXTS)))
+    found = built(everything(encoder), rows)
+    apart = not torch.equal(real_tokens(found["x"]), real_tokens(found["y"]))
+    owners = partition(built, encoder).tasks_of.values()
+    assert apart or all(len(tasks) != 1 for tasks in owners)
+
+
+@pytest.mark.parametrize("encoder", ["transformer"], indirect=True)
+def test_it_can_be_exported(architecture: Architecture, encoder: str) -> None:
+    """As one graph in which every task reads every row."""
+
+    class All(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.architecture = architecture
+
+        def forward(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+            rows_B = torch.arange(inputs["ids"].shape[0])
+            found = self.architecture(inputs, dict.fromkeys(ROWS, rows_B))
+            return [features.tokens_BLD for features in found.values()]
+
+    inputs = everything(encoder)
+    model = All().eval()
+    with torch.no_grad():
+        program = torch.export.export(model, (inputs,), strict=False)
+        for found, expected in zip(program.module()(inputs), model(inputs), strict=True):
+            assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -68,6 +68,11 @@ class Batch:
         kept = {task: value for task, value in self.targets.items() if task not in tasks}
         return Batch(self.inputs, kept, self.size, tokens=self.tokens, padded=self.padded)
 
+    def only(self, task: str) -> Batch:
+        """The rows that carry a label of one task, with that label alone."""
+        others = frozenset(self.targets) - {task}
+        return self.select(self.targets[task].rows_b.cpu()).without(others)
+
     def select(self, rows_b: Tensor) -> Batch:
         """Some rows with their labels; those of each task stay in their order."""
         place_B = torch.full((self.size,), -1)

@@ -44,9 +44,8 @@ class MultiTaskModel(nn.Module):
                 )
 
     def _new_head(self, task: Task) -> Head:
-        encoder = self.sharing.encoder_of(task.name)
-        head = task.head(encoder.width)
-        head.bind(encoder)
+        head = task.head(self.sharing.width_of(task.name))
+        head.bind(self.sharing.encoder_of(task.name))
         return head
 
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -73,7 +72,12 @@ class MultiTaskModel(nn.Module):
     def partition(self, batch: Batch) -> Partition:
         """Which trainable parameters each task's loss reaches.
 
+        Every task goes through the model alone: where rows of several tasks are in one tensor, the
+        graph of each of them leads to the parameters of all.
+
         :param batch: Rows with a label for every task.
         """
         with torch.random.fork_rng():
-            return find_partition(self.losses(batch), self.trainable())
+            present = [task for task in self.tasks if task in batch.targets]
+            losses = {task: self.losses(batch.only(task))[task] for task in present}
+            return find_partition(losses, self.trainable())

@@ -86,6 +86,7 @@ class Budget:
             "tokens": result.tokens,
             "padded": result.padded,
             "seconds": round(seconds, 4),
+            **({"sharing": result.sharing} if result.sharing else {}),
             **({"skipped": list(result.skipped)} if result.skipped else {}),
         }
 

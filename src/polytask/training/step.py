@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 
 import torch
@@ -20,6 +20,7 @@ from polytask.core.batch import Batch
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
+from polytask.training.penalties import Penalties
 from polytask.training.shares import Shares
 
 
@@ -31,6 +32,7 @@ class StepResult:
     :param weights: Weight that the balancer gave each of them.
     :param gradient_norm: Norm of the whole gradient before clipping.
     :param skipped: Tasks whose loss or gradient was not finite and was left out.
+    :param sharing: What the architecture observed; its own term as ``penalty``, if it has one.
     """
 
     losses: dict[str, float]
@@ -40,6 +42,7 @@ class StepResult:
     rows: int
     tokens: int
     padded: int
+    sharing: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,6 +70,7 @@ class Stepper:
     def __post_init__(self) -> None:
         self._names = list(self.model.tasks)
         self._share = 1.0
+        self._penalties = Penalties(self.model)
         for parameter in self.balancer.parameters():
             parameter.register_hook(self._like_the_model)
         self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -85,14 +89,19 @@ class Stepper:
             guide = plan([next(self.validation)], self.balancer, self.partition)
             self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
-        weights_T, norm = self._update(skipped, absent) if losses else (torch.zeros(0), math.nan)
+        observed = self.model.sharing.observed()
+        weights_T, norm = torch.zeros(0), math.nan
+        if losses:
+            weights_T = self._gradients(observed)
+            norm = self._update(skipped, absent)
         if losses and "losses_after" in self.balancer.needs:
             self._look_again([part for _, part in parts])
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
         counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
         return StepResult(
-            losses, weights, norm, tuple(sorted(skipped)), *sum_over_ranks(counts.sum(0)).tolist()
-        )
+            losses, weights, norm, tuple(sorted(skipped)),
+            *sum_over_ranks(counts.sum(0)).tolist(), sharing=observed,
+        )  # fmt: skip
 
     def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
         """Hand the losses of parts to the balancer; return the mean loss of every task."""
@@ -134,6 +143,8 @@ class Stepper:
         :return: sums_3T: the losses times their shares, the shares, and losses that are not finite.
         """
         losses = self._losses(batch)
+        if losses and not (sample and "validation" in self.balancer.needs):
+            self._penalties.add(self._share, self.balancer.loss_scale)
         places_t = torch.tensor([*map(self._names.index, losses)], dtype=torch.long)
         values_t = torch.stack([loss.detach() for loss in losses.values()] or [torch.zeros(0)])
         values_t = values_t.flatten().double().cpu()
@@ -165,13 +176,18 @@ class Stepper:
         """
         return gradient * (self._share * self.scaler.get_scale())
 
-    def _update(self, skipped: set[str], absent: list[int]) -> tuple[Tensor, float]:
+    def _gradients(self, observed: dict[str, float]) -> Tensor:
+        """Bring the gradients of the update together; return weights_T."""
         self._share = 1 / world_size()
         weights_T = self.balancer.resolve(self.partition)
         sum_gradients([*self.balancer.parameters()])
-        penalty = self.model.sharing.penalty()
+        penalty = self._penalties.apply()
         if penalty is not None:
-            self.scaler.scale(penalty).backward()
+            observed["penalty"] = penalty
+        return weights_T
+
+    def _update(self, skipped: set[str], absent: list[int]) -> float:
+        """Clip and descend; return the norm of the gradient."""
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip or math.inf)
         if not self.scaler.is_enabled() and not norm.isfinite():
@@ -181,7 +197,7 @@ class Stepper:
                     "training.learning_rate, or set training.not_finite: skip."
                 )
             skipped.add("gradient")
-            return weights_T, float(norm)
+            return float(norm)
         learned = [p for p in self.balancer.parameters() if p.shape == (len(self._names),)]
         before = [parameter.detach()[absent] for parameter in learned]
         self.scaler.step(self.optimiser)
@@ -189,4 +205,4 @@ class Stepper:
             for parameter, kept in zip(learned, before, strict=True):
                 parameter[absent] = kept
         self.scaler.update()
-        return weights_T, float(norm)
+        return float(norm)

@@ -1,0 +1,53 @@
+"""Where architectures take hold of an encoder: the layers that hidden states pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+
+Change = Callable[[Tensor], Tensor]
+"""Hidden states BLD to hidden states BLD."""
+
+
+def hidden_layers(encoder: Encoder) -> Sequence[nn.Module]:
+    """The modules whose outputs are hidden states, first to last.
+
+    An encoder without layers, such as a bag of words, counts as one.
+    """
+    return encoder.layers or (encoder,)
+
+
+def change_output(module: nn.Module, change: Change) -> None:
+    """Let what a module gives pass a function, from now on.
+
+    :param module: One whose output is a tensor of hidden states, or a tuple that begins with one,
+        or features.
+    """
+
+    def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Features):
+            return replace(output, tokens_BLD=change(output.tokens_BLD))
+        if isinstance(output, tuple):
+            return change(output[0]), *output[1:]
+        return change(output)
+
+    module.register_forward_hook(changed)
+
+
+def replace_modules(root: nn.Module, old: Sequence[nn.Module], new: Sequence[nn.Module]) -> None:
+    """Put new modules into the places of old ones, wherever below the root these are."""
+    instead = {id(module): other for module, other in zip(old, new, strict=True)}
+    places = [
+        (parent, name, instead[id(child)])
+        for parent in root.modules()
+        for name, child in parent.named_children()
+        if id(child) in instead
+    ]
+    for parent, name, module in places:
+        setattr(parent, name, module)
