@@ -183,8 +183,8 @@ def test_an_absent_task_leaves_what_is_its_own_alone(
     owners = partition(architecture, encoder).tasks_of
     present = {task: rows_b for task, rows_b in ROWS.items() if task != "y"}
     torch.stack([*losses(architecture, encoder, present).values()]).sum().backward()
-    for name, tasks in owners.items():
-        assert tasks != ("y",) or parameters[name].grad is None, name
+    for name in [name for name, tasks in owners.items() if tasks == ("y",)]:
+        assert parameters[name].grad is None, name
 
 
 def test_state_survives_a_round_trip(kind: str, encoder: str, architecture: Architecture) -> None:

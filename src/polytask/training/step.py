@@ -98,10 +98,10 @@ class Stepper:
             self._look_again([part for _, part in parts])
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
         counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
+        rows, tokens, padded = sum_over_ranks(counts.sum(0)).tolist()
         return StepResult(
-            losses, weights, norm, tuple(sorted(skipped)),
-            *sum_over_ranks(counts.sum(0)).tolist(), sharing=observed,
-        )  # fmt: skip
+            losses, weights, norm, tuple(sorted(skipped)), rows, tokens, padded, observed
+        )
 
     def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
         """Hand the losses of parts to the balancer; return the mean loss of every task."""
