@@ -1,6 +1,7 @@
 """Methods that look at the Gramian: values computed by hand, the claims of the papers, TorchJD."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 from torchjd import aggregation as torchjd
+from torchjd.linalg import QuadprogProjector
 
 from polytask.balancing import GramianBalancer, balancers
 from polytask.core.errors import RecipeError
@@ -404,7 +406,10 @@ def test_a_position_beyond_the_tasks_is_a_mistake(kind: str, option: str) -> Non
         method(kind, 3, **{option: 3})
 
 
+PROJECTOR = QuadprogProjector(norm_eps=1e-12, reg_eps=1e-9)
 ORACLES: list[tuple[str, dict[str, Any], torchjd.Weighting[Any], float]] = [
+    ("upgrad", {}, torchjd.UPGradWeighting(projector=PROJECTOR), 5.0),
+    ("dualproj", {}, torchjd.DualProjWeighting(projector=PROJECTOR), 5.0),
     ("mgda", {}, torchjd.MGDAWeighting(epsilon=1e-9, max_iters=20_000), 5.0),
     ("aligned_mtl", {"scale": "min"}, torchjd.AlignedMTLWeighting(scale_mode="min"), 5.0),
     ("aligned_mtl", {"scale": "median"}, torchjd.AlignedMTLWeighting(scale_mode="median"), 5.0),
@@ -426,6 +431,25 @@ def test_weights_equal_those_of_torchjd(
         gramian_TT = jacobian_TP @ jacobian_TP.T
         expected_T = factor * oracle(gramian_TT)
         assert_close(balancer.weights(gramian_TT), expected_T, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:You are solving a parameterized problem that is not DPP")
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("kind", "oracle", "factor"),
+    [
+        ("cagrad", lambda: torchjd.CAGrad(c=0.4, norm_eps=1e-12), 5.0),
+        ("nash_mtl", lambda: torchjd.NashMTL(n_tasks=5, max_norm=0.0), 1.0),
+    ],
+)
+def test_updates_equal_those_of_convex_programs(
+    kind: str, oracle: Callable[[], torchjd.Aggregator], factor: float, seed: int
+) -> None:
+    """To the precision of their solvers."""
+    jacobian_TP = jacobian(5, 12, seed=seed) / 4
+    expected_P = factor * oracle()(jacobian_TP)
+    found_P = weights(kind, jacobian_TP) @ jacobian_TP
+    assert (found_P - expected_P).norm() < 1e-3 * expected_P.norm()
 
 
 def test_imtl_g_equals_torchjd_up_to_a_factor() -> None:
