@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.testing import assert_close
 
 from polytask.core.features import Features
 from polytask.sharing import Architecture, architectures
+from polytask.sharing.dselect_k import entropy, selection, smooth_step
 from polytask.sharing.experts import Experts, mix
 from tests.fakes import Cells
 
@@ -19,6 +21,7 @@ CELLS = [(0.5, -1.0, 2.0), (1.0, None, 0.1), (-0.3, 0.7, None), (None, 1.5, -2.0
 ROWS = {"x": torch.tensor([0, 1, 2]), "y": torch.tensor([2, 3])}
 GATES_OF_Y = {
     "mmoe": ["y"],
+    "dselect_k": ["y"],
     "cgc": ["y"],
     "ple": ["level_1/x", "level_1/y", "level_1/shared", "level_2/y"],
 }
@@ -76,7 +79,7 @@ def test_each_task_mixes_the_experts_by_its_own_gate() -> None:
         gates_BLE = made.gates[task](tokens_BLD).softmax(-1)
         given = [expert(tokens_BLD) for expert in made.experts]
         expected = sum(gates_BLE[..., [e]] * given[e] for e in range(3))
-        assert_close(features.tokens_BLD, expected[ROWS[task]])  # type: ignore[index]
+        assert_close(features.tokens_BLD, expected[ROWS[task]])
 
 
 def test_a_gate_of_sentences_decides_by_the_mean_of_the_real_tokens() -> None:
@@ -116,7 +119,7 @@ def test_what_gates_give_is_observed_in_training(kind: str, gate: str) -> None:
 
 
 def by_hand(gate: nn.Module, state_BLD: Tensor, *experts_BLD: Tensor) -> Tensor:
-    gates_BLE = gate(state_BLD).softmax(-1)
+    gates_BLE: Tensor = gate(state_BLD).softmax(-1)
     return (gates_BLE.unsqueeze(-2) * torch.stack(experts_BLD, -1)).sum(-1)
 
 
@@ -150,7 +153,8 @@ def test_experts_of_a_task_are_its_own_on_the_last_level(
     kind: str, levels: int, reached: str
 ) -> None:
     """Which tasks see the experts of y, level by level; nobody but itself asks the last ones."""
-    made = build(kind, **({"levels": levels} if kind == "ple" else {}))
+    options: dict[str, Any] = {"levels": levels} if kind == "ple" else {}
+    made = build(kind, **options)
     before = run(made)
     for level, tasks in zip(made.levels, reached.split(","), strict=True):
         output = level.own["y"][0].output.bias
@@ -173,3 +177,85 @@ def test_last_experts_of_absent_tasks_are_not_run(kind: str) -> None:
         experts.register_forward_hook(lambda *_, task=task: ran.append(task))
     run(made, {"y": ROWS["y"]})
     assert ran == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(-9.0, 0), (-0.5, 0), (0.0, 0.5), (0.25, 0.84375), (0.5, 1), (9.0, 1)]
+)
+def test_the_smooth_step_rises_from_nothing_to_one(code: float, expected: float) -> None:
+    assert float(smooth_step(torch.tensor(code))) == pytest.approx(expected)
+
+
+def test_the_smooth_step_is_flat_at_its_ends_and_steepest_in_the_middle() -> None:
+    codes = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0], requires_grad=True)
+    smooth_step(codes).sum().backward()
+    assert_close(codes.grad, torch.tensor([0, 0, 1.5, 0, 0]))
+
+
+def test_a_binary_code_selects_the_expert_of_that_number() -> None:
+    codes_CM = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert torch.equal(selection(codes_CM, 4), torch.eye(4))
+    assert torch.equal(selection(codes_CM, 3).argmax(-1), torch.tensor([0, 1, 2, 0]))
+
+
+@pytest.mark.parametrize("count", range(2, 10))
+def test_selections_sum_to_one(count: int) -> None:
+    bits = (count - 1).bit_length()
+    chosen_BE = selection(torch.rand(5, bits), count)
+    assert chosen_BE.shape == (5, count)
+    assert_close(chosen_BE.sum(-1), torch.ones(5))
+
+
+def test_selections_have_finite_slopes_where_they_are_certain() -> None:
+    codes_1M = torch.tensor([[-3.0, 3.0]], requires_grad=True)
+    total = entropy(selection(smooth_step(codes_1M), 4))
+    total.backward()
+    assert total.item() == pytest.approx(0, abs=1e-5)
+    assert codes_1M.grad is not None
+    assert codes_1M.grad.isfinite().all()
+
+
+def test_the_entropy_is_largest_where_nothing_is_selected() -> None:
+    uniform_kE = torch.full((2, 4), 0.25)
+    assert float(entropy(uniform_kE)) == pytest.approx(2 * math.log(4), rel=1e-4)
+
+
+def test_static_selectors_give_every_row_of_a_task_the_same_experts() -> None:
+    """Two selectors of certain codes, with shares of a quarter and three quarters."""
+    made = build("dselect_k", experts=4, k=2)
+    with torch.no_grad():
+        made.codes["x"].weight.copy_(torch.tensor([[9.0], [-9.0], [9.0], [9.0]]))
+        made.shares["x"].weight.copy_(torch.tensor([[0.0], [math.log(3)]]))
+    tokens_BLD = made.encoder(inputs()).tokens_BLD
+    expected_BLD = 0.25 * made.experts[1](tokens_BLD) + 0.75 * made.experts[3](tokens_BLD)
+    assert_close(run(made)["x"].tokens_BLD, expected_BLD[ROWS["x"]])
+
+
+@pytest.mark.parametrize("gate", ["static", "sentence", "token"])
+def test_the_term_is_the_mean_entropy_of_the_rows(gate: str) -> None:
+    """So it does not matter how rows are cut into batches."""
+    made = build("dselect_k", gate=gate, entropy=0.5).train()
+    run(made)
+    both = made.penalty()
+    alone = []
+    for task, rows_b in ROWS.items():
+        run(made, {task: rows_b})
+        alone += [made.penalty()] * len(rows_b)
+    assert_close(both, torch.stack(alone).mean())
+    run(made.eval())
+    assert made.penalty() is None
+
+
+def test_the_term_makes_selections_sharper() -> None:
+    made = architectures.build({"kind": "dselect_k", "entropy": 1}, encoder(), [*ROWS]).train()
+    optimiser = torch.optim.SGD(made.parameters(), lr=0.1)
+    found = []
+    for _ in range(50):
+        run(made)
+        term = made.penalty()
+        assert term is not None
+        optimiser.zero_grad()
+        term.backward()
+        optimiser.step()
+        found.append(term.item())
+    assert found[-1] < 0.2 * found[0]

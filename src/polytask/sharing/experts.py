@@ -143,7 +143,7 @@ def by_task(layers: nn.ModuleDict, rows: TaskRows, read_VLD: Tensor) -> Tensor:
 
     :param layers: For each task one without bias.
     """
-    weights_tED = torch.stack([layers[task].weight for task in rows.tasks])
+    weights_tED = torch.stack([layers[task].get_parameter("weight") for task in rows.tasks])
     return torch.bmm(read_VLD, weights_tED[rows.place_V].transpose(1, 2))
 
 

@@ -44,7 +44,8 @@ class Extraction(GatedExperts, ABC):
         super().__init__(encoder, tasks, **options)
         width = encoder.width
         sizes = (task_experts, shared_experts, width, self.hidden)
-        self.levels = nn.ModuleList(Level(tasks, *sizes) for _ in range(levels))
+        self._levels = [Level(tasks, *sizes) for _ in range(levels)]
+        self.levels = nn.ModuleList(self._levels)
         every = len(tasks) * task_experts + shared_experts
         self.shared_gates = nn.ModuleList(
             nn.Linear(width, every, bias=False) for _ in range(levels - 1)
@@ -55,10 +56,10 @@ class Extraction(GatedExperts, ABC):
         shared = self.encoder(inputs)
         states = dict.fromkeys(self.tasks, shared)
         self.forget()
-        *lower, top = self.levels
+        *lower, top = self._levels
         for place, (level, gate) in enumerate(zip(lower, self.shared_gates, strict=True)):
             states, shared = self._extract(f"level_{place + 1}/", level, gate, states, shared)
-        prefix = f"level_{len(self.levels)}/" if lower else ""
+        prefix = f"level_{len(self._levels)}/" if lower else ""
         shared_BLED = top.shared(shared.tokens_BLD)
         found = {}
         for task, rows_b in rows.items():
