@@ -48,8 +48,7 @@ class AdaShare(Architecture):
     """
 
     cost: ClassVar[str] = (
-        "one number per task and layer; a row runs through all layers once for each task that "
-        "reads it"
+        "one parameter per task and layer; rows that several tasks read are encoded once for each"
     )
 
     def __init__(

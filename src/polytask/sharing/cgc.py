@@ -29,8 +29,8 @@ class CustomizedGateControl(Extraction):
     """
 
     cost: ClassVar[str] = (
-        "2 hidden D weights for each shared expert and for each expert of a task; a row runs "
-        "through the shared ones and those of its task"
+        "2 x width x hidden parameters per expert, of a task or shared; per token the products with "
+        "the shared experts and with those of its task"
     )
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], /, **options: Any) -> None:

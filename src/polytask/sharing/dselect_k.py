@@ -49,8 +49,8 @@ class DSelectK(GatedExperts):
     """
 
     cost: ClassVar[str] = (
-        "E experts of 2 hidden D weights, run on every row once; k (1 + log2 E) numbers per task, "
-        "times D where rows or tokens select"
+        "2 x width x hidden shared parameters per expert, and as many products per token; k x (1 + "
+        "log2 experts) parameters per task, times width unless the gate is static"
     )
 
     def __init__(

@@ -47,8 +47,8 @@ class LearnedBranching(Architecture):
     """
 
     cost: ClassVar[str] = (
-        "all layers C times, run on every row, also after training; C numbers per task and C² per "
-        "layer"
+        "all layers copies times, for every row, also after training; copies parameters per task, "
+        "copies x copies per layer"
     )
 
     def __init__(

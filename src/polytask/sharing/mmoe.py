@@ -35,7 +35,8 @@ class MultiGateMixtureOfExperts(GatedExperts):
     """
 
     cost: ClassVar[str] = (
-        "E experts of 2 hidden D weights, run on every row once; E D weights per task"
+        "2 x width x hidden shared parameters per expert, and as many products per token; experts x "
+        "width parameters per task"
     )
 
     def __init__(

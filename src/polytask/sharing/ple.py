@@ -33,8 +33,8 @@ class ProgressiveLayeredExtraction(Extraction):
     """
 
     cost: ClassVar[str] = (
-        "per level 2 hidden D weights for each shared expert and for each expert of a task; below "
-        "the last level every row runs through the experts of all tasks"
+        "2 x width x hidden parameters per expert and level, of a task or shared; below the last "
+        "level per token the products with the experts of all tasks"
     )
 
     def __init__(
