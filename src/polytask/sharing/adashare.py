@@ -1,0 +1,156 @@
+"""Layers that tasks select or skip.
+
+Sun, Panda, Feris and Saenko, "AdaShare: Learning What To Share For Efficient Deep Multi-Task
+Learning", NeurIPS 2020, section 3 and figure 2. https://arxiv.org/abs/1911.12423
+
+Deviations: the first layer is never skipped, as what it reads may have another width. Policies are
+learned together with the weights from the first step to the last, on the same rows, with a constant
+temperature, and start close to selecting everything; the paper trains weights alone first, then
+widens the policies layer by layer, and trains the selected network anew. The distance to the
+policies of absent tasks counts, but moves only the tasks present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.base import Architecture, architectures
+from polytask.sharing.choosing import choose
+from polytask.sharing.layers import with_changed
+from polytask.sharing.rows import TaskRows
+from polytask.sharing.wrapping import LayerWrapper, wrap_layers
+
+_START = 3.0
+"""Initial log-odds: a layer is selected in 95 of 100 passes."""
+
+
+@architectures.register("adashare")
+class AdaShare(Architecture):
+    """Every task learns which layers of the encoder it selects, and which it skips.
+
+    Without layers, or with one, there is nothing to skip, and all is shared.
+
+    :param encoder: A fitted encoder; the architecture owns it.
+    :param tasks: Names of the tasks, T of them.
+    :param temperature: Of the softmax that choices are learned by.
+    :param sparsity: Weight of the log-probability of selecting a layer, which makes tasks skip.
+    :param sharing: Weight of the distance between the policies of tasks, most at the lowest layers.
+    """
+
+    cost: ClassVar[str] = (
+        "one parameter per task and layer; rows that several tasks read are encoded once for each"
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        temperature: PositiveFloat = 1.0,
+        sparsity: NonNegativeFloat = 0.01,
+        sharing: NonNegativeFloat = 0.01,
+    ) -> None:
+        super().__init__(encoder, tasks)
+        self._depth = len(encoder.layers)
+        self._policy = Policy()
+        if self._depth > 1:
+            wrap_layers(encoder, lambda place, layer: Skippable(layer, place, self._policy))
+        self.encoder = encoder
+        self.odds = nn.ParameterDict(
+            {
+                task: nn.Parameter(torch.full((self._depth - 1,), _START))
+                for task in tasks
+                if self._depth > 1
+            }
+        )
+        self._temperature, self._sparsity, self._sharing = temperature, sparsity, sharing
+        self._present: tuple[str, ...] = ()
+
+    @override
+    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        if not self.odds:
+            features = self.encoder(inputs)
+            return {task: features.select(rows_b) for task, rows_b in rows.items()}
+        task_rows = TaskRows.of(rows)
+        self._present = task_rows.tasks
+        odds_tN = torch.stack([self.odds[task] for task in task_rows.tasks])
+        self._policy.selected_VN = self._select(odds_tN)[task_rows.place_V]
+        return task_rows.split(self.encoder(task_rows.inputs(inputs)))
+
+    @override
+    def encoder_of(self, task: str) -> Encoder:
+        return self.encoder
+
+    @override
+    def penalty(self) -> Tensor | None:
+        if not self._present:
+            return None
+        odds_tN = torch.stack([self.odds[task] for task in self._present])
+        odds_TN = torch.stack([*self.odds.values()]).detach()
+        sparse = functional.logsigmoid(odds_tN).sum()
+        apart = distance(odds_tN.sigmoid(), odds_TN.sigmoid(), self._depth)
+        return self._sparsity * sparse + self._sharing * apart
+
+    @override
+    def observed(self) -> dict[str, float]:
+        return {
+            f"selected/{task}/layer_{place + 2}": share
+            for task in self._present
+            for place, share in enumerate(self.odds[task].detach().sigmoid().tolist())
+        }
+
+    def _select(self, odds_tN: Tensor) -> Tensor:
+        """One where a task selects a layer, zero where it skips it."""
+        logits_tN2 = torch.stack([odds_tN, torch.zeros_like(odds_tN)], dim=-1)
+        selected_tN, _ = choose(logits_tN2, self._temperature, by_chance=self.training).unbind(-1)
+        return selected_tN if self.training else selected_tN.detach()
+
+
+@dataclass
+class Policy:
+    """What the rows that are going through the encoder select, of all layers but the first."""
+
+    selected_VN: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+
+class Skippable(LayerWrapper):
+    """A layer that some rows pass unchanged.
+
+    :param place: Its position in the encoder.
+    """
+
+    def __init__(self, layer: nn.Module, place: int, policy: Policy) -> None:
+        super().__init__(layer)
+        self._place, self._policy = place, policy
+
+    def forward(self, hidden_VLD: Tensor, *arguments: Any, **named: Any) -> Any:
+        """What the layer gives to rows that select it, and what it was given to others."""
+        output = self.layer(hidden_VLD, *arguments, **named)
+        if self._place == 0:
+            return output
+        selected_V = self._policy.selected_VN[:, self._place - 1].to(hidden_VLD)
+        selected_V11 = selected_V[:, None, None]
+        skipped_VLD = (1 - selected_V11) * hidden_VLD
+        return with_changed(output, lambda after_VLD: selected_V11 * after_VLD + skipped_VLD)
+
+
+def distance(selected_tN: Tensor, selected_TN: Tensor, depth: int) -> Tensor:
+    """How far t policies are from all T of them, summed up; most at the lowest layers.
+
+    :param selected_tN: Probabilities of selecting each layer but the first.
+    :param depth: Number of layers, L: the distance at layer l counts (L - l) / L.
+    """
+    layer_N = torch.arange(2, depth + 1, device=selected_tN.device)
+    apart_tTN = (selected_tN.unsqueeze(1) - selected_TN).abs()
+    return ((1 - layer_N / depth) * apart_tTN).sum()

@@ -1,0 +1,190 @@
+"""A tree that is learned: every copy of a layer chooses which copy below it reads.
+
+Guo, Lee and Ulbricht, "Learning to Branch for Multi-Task Learning", ICML 2020, section 3.
+https://arxiv.org/abs/2006.01895
+
+Deviations: copies begin with the values of the encoder's layer, and tasks with leanings to
+different copies. Every choice is one copy in the forward pass, with the slopes of a softmax
+at a constant temperature. Choices and weights are learned together from the first step to the last.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.base import Architecture, architectures
+from polytask.sharing.choosing import choose
+from polytask.sharing.experts import mix
+from polytask.sharing.rows import TaskRows
+from polytask.sharing.wrapping import LayerWrapper, wrap_layers
+
+_LEANING = 1.0
+"""Initial log-odds of the copy that a choice leans to, against each other one."""
+
+
+@architectures.register("learned_branching")
+class LearnedBranching(Architecture):
+    """Layers come in several copies; tasks and copies learn which copy below they read.
+
+    An encoder without layers comes in several copies as a whole.
+
+    :param encoder: A fitted encoder; the architecture owns it, and copies of it.
+    :param tasks: Names of the tasks, T of them.
+    :param copies: C, the number of copies of each layer.
+    :param temperature: Of the softmax that choices are learned by.
+    """
+
+    cost: ClassVar[str] = (
+        "all layers copies times, for every row, also after training; copies parameters per task, "
+        "copies x copies per layer"
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        copies: Annotated[int, Field(ge=2)] = 2,
+        temperature: PositiveFloat = 1.0,
+    ) -> None:
+        super().__init__(encoder, tasks)
+        self._copies, self._temperature = copies, temperature
+        self._tree = Tree()
+        depth = len(encoder.layers)
+        if depth:
+            wrap_layers(encoder, lambda place, layer: Branching(layer, place, copies, self._tree))
+        whole = [encoder] if depth else [copy.deepcopy(encoder) for _ in range(copies)]
+        self._encoders = whole
+        self.encoders = nn.ModuleList(whole)
+        self.parents = nn.ParameterList(
+            nn.Parameter(_LEANING * torch.eye(copies)) for _ in range(depth - 1)
+        )
+        self.branches = nn.ParameterDict(
+            {
+                task: nn.Parameter(_LEANING * torch.eye(copies)[place % copies])
+                for place, task in enumerate(tasks)
+            }
+        )
+
+    @override
+    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        task_rows = TaskRows.of(rows)
+        self._tree.parents = [self._choose(logits_CC) for logits_CC in self.parents]
+        candidates = self._candidates(inputs)
+        tokens_BLCD = torch.stack([each.tokens_BLD for each in candidates], dim=2)
+        branches_tC = torch.stack([self.branches[task] for task in task_rows.tasks])
+        chosen_V1C = self._choose(branches_tC)[task_rows.place_V].unsqueeze(1).to(tokens_BLCD)
+        tokens_VLD = mix(chosen_V1C, task_rows.take(tokens_BLCD))
+        own = task_rows.features(candidates[0])
+        return task_rows.split(replace(own, tokens_BLD=tokens_VLD))
+
+    @override
+    def encoder_of(self, task: str) -> Encoder:
+        return self._encoders[self.tasks.index(task) % len(self._encoders)]
+
+    @override
+    def observed(self) -> dict[str, float]:
+        """At each layer, the copy on the likeliest way to each task, counted from 1."""
+        found: dict[str, float] = {}
+        for task in self.tasks:
+            place = int(self.branches[task].argmax())
+            found[f"branch/{task}/layer_{len(self.parents) + 1}"] = place + 1
+            for layer, logits_CC in reversed([*enumerate(self.parents)]):
+                place = int(logits_CC[place].argmax())
+                found[f"branch/{task}/layer_{layer + 1}"] = place + 1
+        return found
+
+    def _choose(self, logits_C: Tensor) -> Tensor:
+        return choose(logits_C, self._temperature, by_chance=self.training)
+
+    def _candidates(self, inputs: dict[str, Tensor]) -> list[Features]:
+        """What every copy gives at the end, for all rows.
+
+        Copies of layers go through the encoder side by side, as more rows.
+        """
+        if len(self._encoders) > 1:
+            return [encoder(inputs) for encoder in self._encoders]
+        count = self._copies
+        beside = {name: torch.cat([value] * count) for name, value in inputs.items()}
+        features = self._encoders[0](beside)
+        words_XW = features.words_BW
+        words = [None] * count if words_XW is None else words_XW.chunk(count)
+        parts = zip(
+            features.tokens_BLD.chunk(count), features.mask_BL.chunk(count), words, strict=True
+        )
+        return [Features(*part) for part in parts]
+
+
+@dataclass
+class Tree:
+    """What the pass under way has chosen.
+
+    :param parents: For each layer but the first, the copies below that its copies read: one-hot, CC.
+    """
+
+    parents: list[Tensor] = field(default_factory=list)
+
+
+class Branching(LayerWrapper):
+    """Copies of a layer side by side: rows of the first copy come first, then of the second.
+
+    :param place: Position of the layer in the encoder.
+    :param copies: C.
+    """
+
+    def __init__(self, layer: nn.Module, place: int, copies: int, tree: Tree) -> None:
+        super().__init__(layer)
+        self.others = nn.ModuleList(copy.deepcopy(layer) for _ in range(copies - 1))
+        self._place, self._tree = place, tree
+
+    def forward(self, hidden_XLD: Tensor, *arguments: Any, **named: Any) -> Any:
+        """Each copy reads the hidden states of its parent."""
+        layers = [self.layer, *self.others]
+        hidden_CBLD = hidden_XLD.unflatten(0, (len(layers), -1))
+        if self._place:
+            hidden_CBLD = of_parents(self._tree.parents[self._place - 1], hidden_CBLD)
+        given = []
+        for place, layer in enumerate(layers):
+            pick = partial(part, place, hidden_XLD.shape[0], len(layers))
+            own, own_named = tree_map(pick, (arguments, named))
+            given.append(layer(hidden_CBLD[place], *own, **own_named))
+        return tree_map(partial(join, hidden_CBLD.shape[1]), *given)
+
+
+def part(place: int, rows: int, copies: int, value: Any) -> Any:
+    """What a copy of a layer is given; what does not have the rows of all is the same for all.
+
+    :param place: Which copy.
+    :param rows: Of all copies together.
+    """
+    if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == rows:
+        return value.chunk(copies)[place]
+    return value
+
+
+def join(rows: int, *values: Any) -> Any:
+    """What copies of a layer gave, side by side again.
+
+    :param rows: Of each copy.
+    """
+    first = values[0]
+    has_rows = isinstance(first, Tensor) and first.ndim > 1 and first.shape[0] == rows
+    return torch.cat(values) if has_rows else first
+
+
+def of_parents(parents_CC: Tensor, hidden_CBLD: Tensor) -> Tensor:
+    """For each copy the hidden states of its parent; a sum of products, so that it can be learned."""
+    return (parents_CC[:, :, None, None, None].to(hidden_CBLD) * hidden_CBLD).sum(1)
