@@ -5,7 +5,7 @@ all-MiniLM-L6-v2, frozen, with a low-rank term per task at each of its 36 linear
 have the same weights, attention kernel, heads and optimiser, no dropout; tweets of like length are put
 together, as in training, and each batch is padded to its longest one. PEFT switches to the adapter of a task and runs its batch, task after task (it
 refuses batches of several adapters in training); ``task_lora`` is run like that, too, to show what
-comes of mixing. Losses and gradients of both are compared first. Contenders take turns, so that a
+comes of mixing. Losses, and gradients of the heads, are compared first. Contenders take turns, so that a
 busy machine slows all alike.
 
 ``peft`` is in the ``test`` extra; by itself: ``pip install peft``.
@@ -23,6 +23,7 @@ import os
 import statistics
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ Batches = Mapping[str, tuple[dict[str, Tensor], Tensor]]
 """For each task inputs and labels."""
 
 
-class Contender:
+class Contender(ABC):
     """A model with a LoRA and a head per task, and its optimiser."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
@@ -67,6 +68,13 @@ class Contender:
     def precise(self) -> contextlib.AbstractContextManager[object]:
         """The number format of forward passes."""
         return torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32)
+
+    @abstractmethod
+    def backward(self, mixed: dict[str, Tensor], batches: Batches) -> list[float]:
+        """All losses, differentiated.
+
+        :param mixed: Inputs of all rows, task by task.
+        """
 
     def loss(self, task: str, means_BD: Tensor, labels_B: Tensor) -> Tensor:
         """The loss of a task on its rows."""
@@ -114,6 +122,7 @@ class Peft(Contender):
         """All losses, differentiated one after the other."""
         losses = []
         for task, (inputs, labels_B) in batches.items():
+            assert isinstance(self.model, peft.PeftModel)
             self.model.set_adapter(task)
             mask_BL = (torch.arange(inputs["ids"].shape[1]) < inputs["lengths"][:, None]).long()
             with self.precise():
@@ -159,10 +168,11 @@ def with_peft(ours: TaskLora) -> nn.Module:
             for task in TASKS:
                 module.lora_A[task].weight.data.copy_(term.get_parameter(f"down.{task}"))
                 module.lora_B[task].weight.data.copy_(term.get_parameter(f"up.{task}").T)
-    return model
+    found: nn.Module = model
+    return found
 
 
-def tweets(encoder: Encoder, rows: int, steps: int) -> list[tuple[dict[str, Tensor], Batches]]:
+def tweets(encoder: Encoder, rows: int, steps: int) -> Sequence[tuple[dict[str, Tensor], Batches]]:
     """For each step the mixed batch, and the same rows as a batch per task.
 
     The rows of a step are of like length, also those of different tasks: in each task the next ones
@@ -207,7 +217,7 @@ def _of_length(
 
 def compare(made: Mapping[str, Contender], steps: Sequence[Any]) -> None:
     """Losses and gradients of all contenders are the same, in fp32."""
-    seen: dict[str, tuple[list[float], list[Tensor]]] = {}
+    seen: dict[str, tuple[list[float], list[Tensor | None]]] = {}
     for name, contender in made.items():
         losses = contender.backward(*steps[0])
         seen[name] = (losses, [p.grad for p in contender.heads.parameters()])
@@ -217,7 +227,7 @@ def compare(made: Mapping[str, Contender], steps: Sequence[Any]) -> None:
         assert_close(other, first, rtol=1e-3, atol=1e-5)
 
 
-def timed(contender: Any, steps: Sequence[Any]) -> tuple[float, float]:
+def timed(contender: Contender, steps: Sequence[Any]) -> tuple[float, float]:
     """CPU and wall seconds of a step, mean over some."""
     cpu, wall = time.process_time(), time.perf_counter()
     for mixed, batches in steps:

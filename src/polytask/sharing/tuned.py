@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
+from polytask.core.padding import lengths_to_mask
 from polytask.sharing.base import Architecture
 from polytask.sharing.rows import TaskRows
 
@@ -20,10 +21,21 @@ class Present:
 
     tasks: tuple[str, ...] = ()
     place_V: Tensor
+    lengths_V: Tensor | None = None
 
-    def enter(self, rows: TaskRows) -> None:
-        """From now on, it is these rows."""
+    def enter(self, rows: TaskRows, inputs: Mapping[str, Tensor]) -> None:
+        """From now on, it is these rows.
+
+        :param inputs: Those of the rows; ``lengths`` are their numbers of tokens, if they are there.
+        """
         self.tasks, self.place_V = rows.tasks, rows.place_V
+        self.lengths_V = inputs.get("lengths")
+
+    def mask(self, hidden_VLD: Tensor) -> Tensor | None:
+        """Which tokens of hidden states are real, mask_VL; None if it is not known."""
+        if self.lengths_V is None:
+            return None
+        return lengths_to_mask(self.lengths_V, hidden_VLD.shape[1])
 
     def own(self, parameters: Mapping[str, Tensor] | nn.ParameterDict) -> Tensor:
         """For each of V rows the parameter of its task; those of absent tasks are not touched."""
@@ -59,8 +71,14 @@ class Tuned(Architecture, ABC):
             features = self.encoder(inputs)
             return {task: features.select(rows_b) for task, rows_b in rows.items()}
         task_rows = TaskRows.of(rows)
-        self.present.enter(task_rows)
-        return task_rows.split(self.encoder(task_rows.inputs(inputs)))
+        inputs = task_rows.inputs(inputs)
+        self.present.enter(task_rows, inputs)
+        return task_rows.split(self.encode(inputs))
+
+    def encode(self, inputs: dict[str, Tensor]) -> Features:
+        """Encode the rows that are present."""
+        features: Features = self.encoder(inputs)
+        return features
 
     @override
     def encoder_of(self, task: str) -> Encoder:
