@@ -28,8 +28,8 @@ DECODERS: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", **NARROW, "intermediate_size": 24},
 }
 WITHOUT_LAYERS = "bytes"
-OPTIONS: dict[str, dict[str, Any]] = {}
-"""Of architectures that cannot be built without any."""
+OPTIONS: dict[str, dict[str, Any]] = {"prompt": {"length": 2}, "deep_prompt": {"length": 2}}
+"""Of architectures that cannot be built without any; the encoders here read 16 tokens at most."""
 
 
 @cache

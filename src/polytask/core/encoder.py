@@ -71,6 +71,11 @@ class Encoder(nn.Module, ABC):
         return ()
 
     @property
+    def longest(self) -> int | None:
+        """Most tokens that ``forward`` has positions for; None if there is no limit."""
+        return None
+
+    @property
     def embedding(self) -> nn.Embedding | None:
         """The table of token vectors, for heads that are tied to it."""
         return None

@@ -191,6 +191,11 @@ class HuggingFace(TransformersEncoder):
 
     @property
     @override
+    def longest(self) -> int | None:
+        return longest_input(self.model)
+
+    @property
+    @override
     def embedding(self) -> nn.Embedding | None:
         table = self.model.get_input_embeddings()
         return table if isinstance(table, nn.Embedding) else None

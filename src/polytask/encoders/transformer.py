@@ -160,6 +160,11 @@ class Transformer(SubwordEncoder):
 
     @property
     @override
+    def longest(self) -> int:
+        return self.max_length
+
+    @property
+    @override
     def embedding(self) -> nn.Embedding:
         return self.table
 

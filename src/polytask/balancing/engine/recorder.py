@@ -42,7 +42,8 @@ class Recorder:
                 owners.setdefault(id(parameter), []).append(module)
             if type(module) in KINDS:
                 module.register_forward_pre_hook(self._repeat)
-                module.register_forward_hook(self._record)
+                # First of all hooks, as others may change what the layer gave.
+                module.register_forward_hook(self._record, prepend=True)
         self._seen = {
             parameter
             for parameter, modules in owners.items()

@@ -1,0 +1,134 @@
+"""Projected attention layers: small layers of each task in parallel to those of a shared encoder.
+
+Cooper Stickland and Murray, "BERT and PALs: Projected Attention Layers for Efficient Adaptation in
+Multi-Task Learning", ICML 2019, section 3: beside each layer, V_D g(V_E h), where h is what the
+layer reads and g is self-attention without a projection of its output; V_E and V_D are the same for
+all layers of a task. The encoder is trained. https://arxiv.org/abs/1902.02671
+
+Deviations: what it gives is added after a layer, norm included, and V_D starts at zero. Beside a
+layer that reads vectors of another width, h is what the layer gives; an encoder without layers has
+one such layer, beside it. Tokens attend in both directions, also in a decoder: not for tasks that
+predict the next token. Where inputs have no ``lengths``, all tokens are taken as real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
+from polytask.core.features import Features
+from polytask.sharing.base import architectures
+from polytask.sharing.low_rank import new_down
+from polytask.sharing.tuned import Present, Tuned
+
+
+@architectures.register("pal")
+class ProjectedAttention(Tuned):
+    """Every task has small attention layers of its own in parallel to those of a shared encoder.
+
+    :param inner: Width of the small layers.
+    :param heads: Attention heads of a small layer; an even part of the width each.
+    :param freeze: Do not train the encoder itself.
+    """
+
+    cost: ClassVar[str] = (
+        "2 x width x inner parameters per task, 3 x inner x inner per task and layer, and as many "
+        "products per token; rows that several tasks read are encoded once for each"
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        inner: PositiveInt = 48,
+        heads: PositiveInt = 4,
+        freeze: bool = False,
+    ) -> None:
+        super().__init__(encoder, tasks, freeze=freeze)
+        if inner % heads:
+            raise RecipeError([f"sharing.inner: {inner} is no multiple of the {heads} heads"])
+        self.ends = Ends(self.present, self.tasks, encoder.width, inner)
+        self.attention = nn.ModuleList(
+            OwnAttention(self.present, self.tasks, inner, heads)
+            for _ in range(max(1, len(encoder.layers)))
+        )
+        for layer, attention in zip(encoder.layers, self.attention, strict=False):
+            layer.register_forward_hook(self._beside(attention))
+        if not encoder.layers:
+            encoder.register_forward_hook(self._beside_all)
+
+    def _beside(self, attention: nn.Module) -> Any:
+        def changed(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            gave_VLD, *others = output if isinstance(output, tuple) else (output,)
+            reads = bool(inputs) and inputs[0].shape[-1] == gave_VLD.shape[-1]
+            read_VLD = inputs[0] if reads else gave_VLD
+            low_VLR = attention(self.ends.lower(read_VLD), self.present.mask(read_VLD))
+            result_VLD = self.ends.add(gave_VLD, low_VLR)
+            return (result_VLD, *others) if isinstance(output, tuple) else result_VLD
+
+        return changed
+
+    def _beside_all(self, _encoder: nn.Module, _inputs: Any, features: Features) -> Features:
+        tokens_VLD, [attention] = features.tokens_BLD, self.attention
+        low_VLR = attention(self.ends.lower(tokens_VLD), features.mask_BL)
+        return replace(features, tokens_BLD=self.ends.add(tokens_VLD, low_VLR))
+
+
+class Ends(nn.Module):
+    """V_E and V_D of each task, the same for all layers.
+
+    :param present: Whose rows these are.
+    :param width: D of the hidden states.
+    :param inner: R, the width of the small layers.
+    """
+
+    def __init__(self, present: Present, tasks: Sequence[str], width: int, inner: int) -> None:
+        super().__init__()
+        self._present = present
+        self.down = nn.ParameterDict({t: new_down(width, inner) for t in tasks})
+        self.up = nn.ParameterDict({t: nn.Parameter(torch.zeros(inner, width)) for t in tasks})
+
+    def lower(self, hidden_VLD: Tensor) -> Tensor:
+        """Hidden states as the small layers read them."""
+        return torch.bmm(hidden_VLD, self._present.own(self.down).transpose(1, 2))
+
+    def add(self, hidden_VLD: Tensor, low_VLR: Tensor) -> Tensor:
+        """Hidden states with what a small layer gave."""
+        return torch.baddbmm(hidden_VLD, low_VLR, self._present.own(self.up))
+
+
+class OwnAttention(nn.Module):
+    """Self-attention of each task, without a projection of its output.
+
+    :param present: Whose rows these are.
+    :param width: R of what it reads and gives.
+    :param heads: H of them.
+    """
+
+    def __init__(self, present: Present, tasks: Sequence[str], width: int, heads: int) -> None:
+        super().__init__()
+        self._present, self._heads = present, heads
+        self.project = nn.ParameterDict({t: new_down(width, 3 * width) for t in tasks})
+
+    @override
+    def forward(self, low_VLR: Tensor, mask_VL: Tensor | None) -> Tensor:
+        """Hidden states to hidden states; masked tokens are attended to by none."""
+        projected_VLX = torch.bmm(low_VLR, self._present.own(self.project).transpose(1, 2))
+        query, key, value = (
+            part_VLR.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+            for part_VLR in projected_VLX.chunk(3, dim=-1)
+        )
+        mask_V11L = None if mask_VL is None else mask_VL[:, None, None, :]
+        attended_VHLK = scaled_dot_product_attention(query, key, value, mask_V11L)
+        return attended_VHLK.transpose(1, 2).flatten(2)

@@ -1,0 +1,75 @@
+"""The base of architectures with learned tokens in front of the others.
+
+For an encoder that looks no tokens up in a table, as one of tf-idf weights, a vector of the task is
+added to the features instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
+from polytask.core.features import Features
+from polytask.sharing.bottleneck import OwnShift
+from polytask.sharing.layers import change_output
+from polytask.sharing.prompts import in_front, with_room, without_room, word_vectors
+from polytask.sharing.tuned import Tuned
+
+
+class Prompted(Tuned):
+    """Base of architectures that put learned tokens in front of the others.
+
+    :param length: Number of learned tokens.
+    """
+
+    starts_as_encoder: ClassVar[bool] = False
+    """A text with tokens in front of it is another text."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        length: PositiveInt = 20,
+        **options: Any,
+    ) -> None:
+        super().__init__(encoder, tasks, **options)
+        self.length = length
+        self._longest = encoder.longest
+        self._has_table = encoder.embedding is not None
+        if self._longest is not None and self._longest <= length:
+            raise RecipeError(
+                [
+                    f"sharing.length: {length} learned tokens leave no room for a text, as this "
+                    f"encoder reads at most {self._longest} tokens"
+                ]
+            )
+        if encoder.embedding is not None:
+            self.prompts = self.new_vectors([word_vectors(encoder, length) for _ in self.tasks])
+            self.replace(encoder.embedding, self.prompts)
+        else:
+            self.shift = OwnShift(self.present, self.tasks, encoder.width)
+            change_output(encoder, self.shift)
+
+    def replace(self, module: nn.Module, prompts: nn.ParameterDict) -> None:
+        """Let the first hidden states that a module gives be the learned ones."""
+        change_output(module, lambda hidden_VLD: in_front(self.present.own(prompts), hidden_VLD))
+
+    def new_vectors(self, values: Sequence[Tensor]) -> nn.ParameterDict:
+        """Learned vectors for each task, with initial values."""
+        pairs = zip(self.tasks, values, strict=True)
+        return nn.ParameterDict({task: nn.Parameter(value) for task, value in pairs})
+
+    @override
+    def encode(self, inputs: dict[str, Tensor]) -> Features:
+        if not self._has_table:
+            return super().encode(inputs)
+        longer = with_room(inputs, self.length, self._longest)
+        return without_room(super().encode(longer), self.length, longer)

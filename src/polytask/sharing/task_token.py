@@ -1,0 +1,51 @@
+"""A learned vector of the task, added to each token of a shared encoder.
+
+As the vectors of languages in Conneau and Lample, "Cross-lingual Language Model Pretraining",
+NeurIPS 2019, section 3. https://arxiv.org/abs/1901.07291
+A token in front of the text (Johnson et al., "Google's Multilingual Neural Machine Translation
+System", TACL 2017, section 3. https://arxiv.org/abs/1611.04558) is ``prompt`` with ``length: 1``
+and ``freeze: false``.
+
+For an encoder that looks no tokens up in a table, as one of tf-idf weights, the vector is added to
+the features. It starts at zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from polytask.core.encoder import Encoder
+from polytask.sharing.base import architectures
+from polytask.sharing.bottleneck import OwnShift
+from polytask.sharing.layers import change_output
+from polytask.sharing.tuned import Tuned
+
+
+@architectures.register("task_token")
+class TaskToken(Tuned):
+    """All tasks share an encoder; it is told the task by a learned vector added to each token.
+
+    :param freeze: Do not train the encoder itself.
+    """
+
+    cost: ClassVar[str] = (
+        "width parameters per task; rows that several tasks read are encoded once for each"
+    )
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[str], /, *, freeze: bool = False) -> None:
+        super().__init__(encoder, tasks, freeze=freeze)
+        table = encoder.embedding
+        width = encoder.width if table is None else table.embedding_dim
+        self.vector = OwnShift(self.present, self.tasks, width)
+        if table is None:
+            change_output(encoder, self.vector)
+        else:
+            change_output(table, self._tell)
+
+    def _tell(self, tokens_VLD: Tensor) -> Tensor:
+        told_VLD: Tensor = self.vector(tokens_VLD)
+        mask_VL = self.present.mask(tokens_VLD)
+        return told_VLD if mask_VL is None else told_VLD.where(mask_VL.unsqueeze(-1), tokens_VLD)
