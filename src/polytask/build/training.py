@@ -17,7 +17,14 @@ from polytask.balancing.engine.processes import rank
 from polytask.build.data import TRAIN, VALIDATION, Data, load_data
 from polytask.build.facts import final_facts, starting_facts
 from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
-from polytask.build.model import assemble, new_encoder, new_tasks, restore_parts, save_parts
+from polytask.build.model import (
+    assemble,
+    new_encoder,
+    new_tasks,
+    reassemble,
+    restore_parts,
+    save_parts,
+)
 from polytask.build.notes import notes
 from polytask.build.pools import collation, training_pool
 from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
@@ -33,6 +40,7 @@ from polytask.data.sampler import BatchSize
 from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.predict import Predictor
 from polytask.evaluation.score import Pooling, score
+from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, dump
 from polytask.recipe.difference import differing
 from polytask.recipe.mistakes import hint
@@ -116,11 +124,12 @@ def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, bool]:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Encoder and tasks that know their vocabulary and labels."""
+    """Encoder and tasks that know their vocabulary and labels, and the model of both."""
 
     encoder: Encoder
     tasks: dict[str, Task]
     labels: dict[str, Labels]
+    model: MultiTaskModel
 
 
 def _session(
@@ -140,7 +149,7 @@ def _session(
         session.resume()
     elif is_first():
         data.keep_splits(run.splits)
-        save_parts(run, fitted.encoder, fitted.tasks)
+        save_parts(run, fitted.encoder, session.model)
     return session, notes(recipe, data, fitted.tasks, parts.loader.pools)
 
 
@@ -148,12 +157,14 @@ def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fi
     tables = data.split(TRAIN)
     if started:
         encoder, tasks = restore_parts(recipe, run)
-        return _Fitted(encoder, tasks, labels_of(recipe, tasks, tables))
+        model = reassemble(recipe, run, encoder, tasks)
+        return _Fitted(encoder, tasks, labels_of(recipe, tasks, tables), model)
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, tasks, tables)
     fields = TrainingFields(data.views, tables, labels)
     with fields.at_last():
-        return _Fitted(new_encoder(recipe, fields), tasks, labels)
+        encoder = new_encoder(recipe, fields)
+    return _Fitted(encoder, tasks, labels, assemble(recipe, encoder, tasks))
 
 
 def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
@@ -174,7 +185,7 @@ def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
     higher = {name: {m.name: m.higher_is_better for m in metrics[name]} for name in validated}
     _check_selection(options.select, higher)
     return Parts(
-        model=assemble(recipe, encoder, tasks),
+        model=fitted.model,
         balancer=balancer,
         loader=loader,
         guide=_guide(recipe, data, fitted, scratch) if "validation" in balancer.needs else None,

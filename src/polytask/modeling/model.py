@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition, find_partition
+from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, Task
 
@@ -28,6 +29,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.sharing = sharing
         self.tasks = dict(tasks)
+        self.stored = StoredState(self)
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():

@@ -181,7 +181,7 @@ class Session:
     @property
     def _stateful(self) -> dict[str, Any]:
         return {
-            "model": self.model,
+            "model": self.model.stored,
             "optimiser": self.optimiser,
             "balancer": self.balancer,
             "scaler": self.precision.scaler,
