@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,14 +21,22 @@ class MultiTaskModel(nn.Module):
     """``sharing(encoder)`` and heads; tasks that name the same head share one.
 
     :param sharing: Gives every task the features of its rows.
-    :param tasks: Fitted tasks by name, T of them.
+    :param tasks: Fitted tasks by name.
+    :param trained: Names of the T tasks that are trained; all of them by default.
     :raises RecipeError: If tasks that share a head do not have the same labels.
     """
 
-    def __init__(self, sharing: Architecture, tasks: Mapping[str, Task]) -> None:
+    def __init__(
+        self,
+        sharing: Architecture,
+        tasks: Mapping[str, Task],
+        trained: Collection[str] | None = None,
+    ) -> None:
         super().__init__()
         self.sharing = sharing
         self.tasks = dict(tasks)
+        wanted = self.tasks if trained is None else trained
+        self.trained_tasks = {name: task for name, task in tasks.items() if name in wanted}
         self.stored = StoredState(self)
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -37,17 +37,22 @@ class StoredState:
         return {name: t for name, t in self._state_of().items() if name in self.given}
 
 
-def frozen_as_in(model: nn.Module, base: Iterable[Tensor]) -> frozenset[str]:
-    """Names in the state of frozen parameters that are, number for number, among others.
+def prints_of(tensors: Iterable[Tensor]) -> frozenset[str]:
+    """One SHA-256 for each tensor, of its numbers."""
+    return frozenset(sha256_of({"": tensor}) for tensor in tensors)
+
+
+def frozen_among(model: nn.Module, known: Callable[[], frozenset[str]]) -> frozenset[str]:
+    """Names in the state of frozen parameters that are, number for number, among known ones.
 
     Numbers decide, not names: architectures copy encoders and put modules around their layers.
 
-    :param base: The others.
+    :param known: ``prints_of`` these; asked for only if something is frozen.
     """
     frozen = {
         name: p for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad
     }
     if not frozen:
         return frozenset()
-    known = {sha256_of({"": tensor}) for tensor in base}
-    return frozenset(name for name, p in frozen.items() if sha256_of({"": p}) in known)
+    prints = known()
+    return frozenset(name for name, p in frozen.items() if prints and prints_of([p]) <= prints)
