@@ -21,7 +21,13 @@ from tests.docs.walk import Block, blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
-WALKED = ["README.md", "ARCHITECTURE.md", "docs/balancing.md", "docs/tutorial.md"]
+WALKED = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/balancing.md",
+    "docs/growing.md",
+    "docs/tutorial.md",
+]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BASE = {
     "data": {"reviews": {"kind": "synthetic"}},

@@ -57,8 +57,8 @@ class TaskSection(Section):
     part: TaskPart
     sources: AnyTexts = Field(
         alias="from",
-        description="Names of its data; may be left out if there is only one. None: a task that "
-        "start.keep keeps.",
+        description="Names of its data; may be left out if there is only one. An empty list is a "
+        "task that start.keep keeps.",
     )
     columns: Texts = Field(
         default=("text",), alias="input", description="Columns the encoder reads; two for a pair."
