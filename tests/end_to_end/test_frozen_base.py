@@ -28,6 +28,7 @@ tasks:
   stars: {kind: regression, target: stars}
 training: {steps: 4, batch_rows: 16, precision: fp32, threads: 1, device: cpu, task_best: true}
 """
+HEAD = ("scorer.1.weight", "scorer.1.bias")
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
 CONFIG = {"model_type": "bert", **SIZES, "intermediate_size": 32}
 
@@ -97,6 +98,35 @@ def test_a_training_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> Non
         recipe, "--set", "training.checkpoint_steps=2", "--set", "training.keep=9", "--resume"
     )
     assert again.parameters.read_bytes() == expected
+
+
+GROWN = """\
+data:
+  shop: {kind: jsonl, train: train.jsonl, validation: validation.jsonl}
+encoder: {kind: huggingface, path: base, max_length: 32, ENCODER}
+start: {run: RUN, keep: true}
+tasks:
+  tone: {kind: classification, target: mood}
+training: {steps: 4, batch_rows: 16, precision: fp32, threads: 1, device: cpu}
+"""
+
+
+@pytest.mark.parametrize("option", ["freeze: true", "freeze_layers: 1", "dropout: 0"])
+def test_a_run_that_starts_from_one_stores_as_little(tmp_path: Path, option: str) -> None:
+    """What the older run has trained is frozen now, and stored, as the base has other numbers."""
+    old = trained(prepared(tmp_path, option))
+    path = tmp_path / "grown.yaml"
+    path.write_text(GROWN.replace("RUN", str(old.path)).replace("ENCODER", option))
+    new = RunFolder(tmp_path / "new")
+    result = polytask("train", path, "--run", new.path)
+    assert result.exit_code == 0, result.stderr
+    before = [*api.predict(old.path, reviews(8))]
+    names = set(read_tensors(old.parameters))
+    assert new.base.exists() == old.base.exists()
+    assert {*read_tensors(new.parameters)} - names == {f"heads.tone.{n}" for n in HEAD}
+    shutil.rmtree(old.path)
+    for record, expected in zip(api.predict(new.path, reviews(8)), before, strict=True):
+        assert {task: record[task] for task in expected} == expected
 
 
 def test_everything_is_stored_where_everything_is_trained(tmp_path: Path) -> None:

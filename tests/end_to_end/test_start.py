@@ -147,6 +147,19 @@ def test_a_kept_task_may_be_trained_again_beside_another(tmp_path: Path) -> None
     assert answers(new, "mood") != answers(old, "mood")
 
 
+def test_a_recipe_that_keeps_tasks_can_be_compared(tmp_path: Path) -> None:
+    """Also the one of a run, in which they are written out."""
+    experiment(tmp_path)
+    run = grown(tmp_path)
+    shutil.copyfile(run.recipe, tmp_path / "resolved.yaml")
+    options = ["--strategies", "linear,joint", "--seeds", "1"]
+    result = polytask(
+        "compare", tmp_path / "resolved.yaml", "--run", tmp_path / "compared", *options
+    )
+    assert result.exit_code == 0, result.stderr
+    assert list(read_json(tmp_path / "compared" / "comparison.json")["tasks"]) == ["tone"]
+
+
 LAYERED = RECIPE.replace(
     "{kind: bag, dimension: 8, hidden: [8]}",
     "{kind: transformer, width: 8, heads: 2, layers: 2, feed_forward: 8, vocabulary: 400}",

@@ -83,7 +83,7 @@ class StartOptions(BaseModel):
 
     model_config = _CONFIG
     run: str = Field(
-        description="Folder of a finished training. Its encoder with its vocabulary, and all "
+        description="Folder of a finished training, as seen from the working folder. Its encoder with its vocabulary, and all "
         "parameters that fit by name and size, are where this training starts."
     )
     keep: bool = Field(
