@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,13 @@ def reached(model: MultiTaskModel, inputs: Inputs, tasks: Iterable[str]) -> set[
                 found |= _leaves(_features(model, inputs, task)) | {*map(id, head.parameters())}
     named = model.named_parameters(remove_duplicate=False)
     return {name for name, parameter in named if id(parameter) in found}
+
+
+def with_tied(model: nn.Module, names: Collection[str]) -> set[str]:
+    """Names of parameters and buffers, and all other names of the same parameters."""
+    named = [*model.named_parameters(remove_duplicate=False)]
+    meant = {id(parameter) for name, parameter in named if name in names}
+    return {*names, *(name for name, parameter in named if id(parameter) in meant)}
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 
 from polytask.build.model import assemble, new_encoder
 from polytask.build.origin import Origin
-from polytask.build.reach import differing, probe_inputs, reached
+from polytask.build.reach import differing, probe_inputs, reached, with_tied
 from polytask.core.batch import Fields
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
@@ -110,7 +110,7 @@ def _take(origin: Origin, model: MultiTaskModel) -> set[str]:
     with torch.no_grad():
         for name in taken:
             own[name].copy_(old[name])
-    return taken
+    return with_tied(model, taken)
 
 
 def _head_shapes(model: MultiTaskModel) -> dict[str, Any]:
@@ -121,11 +121,11 @@ def _chosen(origin: Origin, model: MultiTaskModel, taken: Collection[str]) -> It
     """What the recipe says shall not be trained, of what was taken."""
     options = origin.options
     encoders = {id(e): e for e in map(model.sharing.encoder_of, model.tasks)}.values()
-    lowest = {p for encoder in encoders for p in _lowest(encoder, options.freeze_layers)}
-    whole = {p for encoder in encoders if options.freeze for p in encoder.parameters()}
+    parts = {p for encoder in encoders for p in _lowest(encoder, options.freeze_layers)}
+    parts |= {p for encoder in encoders if options.freeze for p in encoder.parameters()}
     heads = tuple(f"heads.{_head_taken(origin, model, t, taken)}." for t in options.freeze_heads)
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        if name in taken and (parameter in lowest | whole or name.startswith(heads)):
+        if name in taken and (parameter in parts or name.startswith(heads)):
             yield name
 
 
