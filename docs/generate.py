@@ -17,7 +17,14 @@ from pydantic import BaseModel
 from polytask.core.registry import Registry
 from polytask.data.splits import SplitOptions
 from polytask.evaluation.options import EvaluationOptions
-from polytask.recipe import CompareOptions, PooledSection, Recipe, SourceSection, TaskSection
+from polytask.recipe import (
+    CompareOptions,
+    PooledSection,
+    Recipe,
+    SourceSection,
+    StartOptions,
+    TaskSection,
+)
 from polytask.recipe.parts import Section
 from polytask.recipe.registries import REGISTRIES
 from polytask.training.options import TrainingOptions
@@ -33,6 +40,7 @@ A part without options may be written as its name alone: `encoder: bag` is `enco
 """
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "recipe": Recipe,
+    "start": StartOptions,
     "data.NAME": SourceSection,
     "data.NAME.split": SplitOptions,
     "tasks.NAME": TaskSection,

@@ -101,6 +101,20 @@ def predict(
     return prediction.predict(RunFolder.open(Path(run)), source, task_best=task_best)
 
 
+def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:
+    """Write a run without one of its tasks; the others answer as before, bit for bit.
+
+    :param run: A finished run; it stays as it is.
+    :param new: The folder to write; ``RUN-without-TASK`` by default.
+    :raises PolytaskError: If there is no such run or task, or other tasks depend on this one.
+    """
+    from polytask.build import removal
+
+    path = Path(run)
+    folder = path.with_name(f"{path.name}-without-{task}") if new is None else Path(new)
+    return removal.remove(path, task, folder)
+
+
 def compare(
     recipe: RecipeLike, run: PathLike | None = None, *, console: Console | None = None
 ) -> dict[str, Any]:

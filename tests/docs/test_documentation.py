@@ -26,6 +26,7 @@ WALKED = [
     "ARCHITECTURE.md",
     "docs/balancing.md",
     "docs/sharing.md",
+    "docs/growing.md",
     "docs/tutorial.md",
 ]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -284,6 +284,24 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
         HuggingFace(path=str(tmp_path)).fit([])
 
 
+def test_a_pooler_that_a_model_lacks_is_always_the_same(tmp_path: Path) -> None:
+    """It is not used, but frozen parameters have to be those of the base."""
+    groups = ("q", "k", "v", "post_attention", "intermediate", "output")
+    narrow = {f"{name}_groups": 1 for name in groups} | {"embedding_size": 16}
+    encoder = new({**BERT, "model_type": "squeezebert", **narrow})
+    encoder.save(tmp_path)
+    kept = {name: p for name, p in encoder.model.state_dict().items() if "pooler" not in name}
+    encoder.model.save_pretrained(tmp_path, state_dict=kept)
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        loaded = HuggingFace(path=str(tmp_path))
+        loaded.fit([])
+        states.append(loaded.state_dict())
+    assert any("pooler" in name for name in states[0])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_a_tokenizer_of_another_model(minilm: Path) -> None:
     encoder = HuggingFace((minilm.parent,), config=BERT, tokenizer=minilm.name)
     encoder.fit([])

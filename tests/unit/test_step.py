@@ -258,3 +258,14 @@ def test_the_penalty_of_an_architecture_counts_once_a_step() -> None:
     make_stepper(plain).step(batches)
     difference = values(plain)["sharing.encoder.columns"] - values(model)["sharing.encoder.columns"]
     assert_close(difference, 2 * columns)
+
+
+def test_a_penalty_on_what_is_frozen_is_left_out() -> None:
+    model = make_model(sharing=Small)
+    model.get_parameter("sharing.encoder.columns").requires_grad_(False)
+    before = values(model)
+    result = make_stepper(model).step([make_batch(ROWS)])
+    assert "penalty" not in result.sharing
+    changed = [name for name, value in values(model).items() if not value.equal(before[name])]
+    assert changed
+    assert all(name.startswith("heads.") for name in changed)

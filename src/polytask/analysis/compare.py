@@ -77,6 +77,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     mistakes = unknown_strategies(recipe)
     if mistakes:
         raise RecipeError(mistakes)
+    recipe = recipe.model_copy(update={"tasks": recipe.trained})  # kept tasks have no rows
     begun = _begun(folder, recipe)
     data = load_data(recipe, folder / "splits")
     tasks = new_tasks(recipe)

@@ -9,8 +9,10 @@ from itertools import islice
 from polytask.balancing import balancers
 from polytask.build.data import TRAIN, Tables, load_source
 from polytask.build.labels import Labels, TrainingFields
-from polytask.build.model import assemble, new_encoder, new_tasks
+from polytask.build.model import new_tasks
+from polytask.build.origin import with_kept
 from polytask.build.pools import training_pool
+from polytask.build.start import begin
 from polytask.build.views import View, views_of
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.scratch import scratch_folder
@@ -41,6 +43,13 @@ class Findings:
 
 def check(recipe: Recipe) -> Findings:
     """Look at every file, column, input and label that a training of the recipe would read."""
+    try:
+        return _check(with_kept(recipe))
+    except PolytaskError as error:
+        return Findings([str(error)])
+
+
+def _check(recipe: Recipe) -> Findings:
     tables: Tables = {}
     found = Findings()
     for name in recipe.data:
@@ -52,9 +61,9 @@ def check(recipe: Recipe) -> Findings:
         for table in tables.get(view.source, {}).values():
             _check_inputs(view, table, found)
     tasks = new_tasks(recipe)
-    for name, task in tasks.items():
-        own = {s: tables[s] for s in recipe.tasks[name].sources if s in tables}
-        _check_labels(task, own, found)
+    for name, section in recipe.trained.items():
+        own = {s: tables[s] for s in section.sources if s in tables}
+        _check_labels(tasks[name], own, found)
     if not found.mistakes:
         _check_model(recipe, tasks, tables, found)
     return Findings(list(dict.fromkeys(found.mistakes)), found.warnings)
@@ -71,10 +80,9 @@ def _check_model(
     views = views_of(recipe)
     labels = {name: Labels(task) for name, task in tasks.items()}
     try:
-        encoder = new_encoder(recipe, TrainingFields(views, heads, labels))
+        encoder = begin(recipe, tasks, TrainingFields(views, heads, labels)).encoder
         mixtures.build(recipe.mixing)
-        balancers.build(recipe.balancing, len(tasks))
-        assemble(recipe, encoder, tasks)
+        balancers.build(recipe.balancing, len(recipe.trained))
         with scratch_folder() as scratch:
             for view in views:
                 training_pool(view, heads[view.source], encoder, labels, scratch)

@@ -62,6 +62,11 @@ def evaluate(
         known = ", ".join(SPLITS)
         raise RunError(f"no split called {split!r}.{hint(split, SPLITS)} Known: {known}.")
     recipe = load(run.recipe)
+    if not recipe.trained:
+        raise RunError(
+            f"{run.path}: all its tasks are kept from {recipe.start and recipe.start.run}, and "
+            "have no data here. Evaluate that run."
+        )
     data = load_data(recipe, run.splits) if data is None else data
     split = split or held_out(data)
     tables = data.split(split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from polytask.build.base import check_base, read_base, save_base
 from polytask.core.batch import Fields
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
@@ -11,12 +12,12 @@ from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.encoders import encoders
-from polytask.modeling import MultiTaskModel
+from polytask.modeling import MultiTaskModel, frozen_among, prints_of
 from polytask.recipe import Recipe
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
 
-_TENSORS, _TASKS, _ENCODER = "model.safetensors", "tasks.json", "encoder"
+ENCODER, _TASKS = "encoder", "tasks.json"
 
 
 def new_tasks(recipe: Recipe) -> dict[str, Task]:
@@ -33,21 +34,26 @@ def new_encoder(recipe: Recipe, rows: Iterable[Fields]) -> Encoder:
 
 def assemble(recipe: Recipe, encoder: Encoder, fitted: Mapping[str, Task]) -> MultiTaskModel:
     """Put encoder and heads together as the recipe's architecture says."""
-    return MultiTaskModel(architectures.build(recipe.sharing, encoder, list(fitted)), fitted)
+    base = [] if encoder.base is None else [*encoder.parameters()]
+    sharing = architectures.build(recipe.sharing, encoder, list(fitted))
+    model = MultiTaskModel(sharing, fitted, recipe.trained)
+    model.stored.given = frozen_among(model, lambda: prints_of(base))
+    return model
 
 
-def save_parts(run: RunFolder, encoder: Encoder, fitted: Mapping[str, Task]) -> None:
+def save_parts(run: RunFolder, encoder: Encoder, model: MultiTaskModel) -> None:
     """Write everything about a model but its parameters; training writes those."""
-    folder = run.model / _ENCODER
+    folder = run.model / ENCODER
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder)
-    write_json(run.model / _TASKS, {name: task.state() for name, task in fitted.items()})
+    write_json(run.model / _TASKS, {name: task.state() for name, task in model.tasks.items()})
+    save_base(run, model, encoder.base)
 
 
 def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Task]]:
-    """Undo ``save_parts``.
+    """The encoder and the tasks of a run, with the parameters that the run does not store.
 
-    :raises RunError: If the files are not there.
+    :raises RunError: If the files are not there, or the model that has these parameters.
     """
     if not (run.model / _TASKS).is_file():
         raise RunError(
@@ -55,12 +61,30 @@ def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Ta
             f"--run {run.path} --resume"
         )
     encoder = encoders.build(recipe.encoder, recipe.search())
-    encoder.restore(run.model / _ENCODER)
+    encoder.restore(run.model / ENCODER)
+    read_base(run, encoder)
+    return encoder, restore_tasks(recipe, run)
+
+
+def restore_tasks(recipe: Recipe, run: RunFolder) -> dict[str, Task]:
+    """The fitted tasks of a run."""
     restored = new_tasks(recipe)
     states = read_json(run.model / _TASKS)
     for name, task in restored.items():
         task.restore(states[name])
-    return encoder, restored
+    return restored
+
+
+def reassemble(
+    recipe: Recipe, run: RunFolder, encoder: Encoder, restored: Mapping[str, Task]
+) -> MultiTaskModel:
+    """The model of a run without the parameters that the run stores.
+
+    :raises RunError: If those that it does not store have changed since.
+    """
+    model = assemble(recipe, encoder, restored)
+    check_base(run, model)
+    return model
 
 
 def load_model(recipe: Recipe, run: RunFolder) -> tuple[MultiTaskModel, Encoder]:
@@ -69,14 +93,14 @@ def load_model(recipe: Recipe, run: RunFolder) -> tuple[MultiTaskModel, Encoder]
     :raises RunError: If the run holds no model, or one of other parameters.
     """
     encoder, restored = restore_parts(recipe, run)
-    model = assemble(recipe, encoder, restored)
-    if not (run.model / _TENSORS).is_file():
+    model = reassemble(recipe, run, encoder, restored)
+    if not (run.parameters).is_file():
         raise RunError(
             f"{run.model}: holds no parameters yet, as no validation has been reached. Go on with: "
             f"polytask train {run.recipe} --run {run.path} --resume"
         )
     try:
-        model.load_state_dict(read_tensors(run.model / _TENSORS))
+        model.stored.load_state_dict(read_tensors(run.parameters))
     except RuntimeError as mismatch:
-        raise RunError(f"{run.model / _TENSORS}: does not fit the recipe: {mismatch}") from mismatch
+        raise RunError(f"{run.parameters}: does not fit the recipe: {mismatch}") from mismatch
     return model.eval(), encoder

@@ -8,7 +8,7 @@ from typing import Any
 
 from polytask.build.pools import evaluation_pool
 from polytask.build.trained import TrainedModel
-from polytask.build.views import View, views_of
+from polytask.build.views import View, views_of_any
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.core.run_folder import RunFolder
@@ -44,7 +44,7 @@ def predict(
     recipe = load(run.recipe)
     table = _table(rows)
     model = TrainedModel.load(recipe, run, task_best=task_best)
-    views = _readable(views_of(recipe), table)
+    views = _readable(views_of_any(recipe, "new"), table)
     with scratch_folder() as scratch:
         pools = [evaluation_pool(view, table, model.encoder, scratch) for view in views]
         found = model.predict(pools, "new")
@@ -65,18 +65,10 @@ def _table(rows: Path | Sequence[Row]) -> Table:
 
 
 def _readable(views: Sequence[View], table: Table) -> list[View]:
-    """One view for every set of columns that the rows have, with all tasks that read them."""
-    tasks: dict[tuple[str, ...], dict[str, View]] = {}
-    for view in views:
-        for task in view.tasks:
-            tasks.setdefault(view.columns, {}).setdefault(task, view)
-    readable = [
-        View(next(iter(own.values())).source, columns, tuple(own), next(iter(own.values())).steps)
-        for columns, own in tasks.items()
-        if set(columns) <= set(table.columns)
-    ]
+    """The views whose columns the rows have."""
+    readable = [view for view in views if set(view.columns) <= set(table.columns)]
     if not readable:
-        wanted = " or ".join(str(list(columns)) for columns in tasks)
+        wanted = " or ".join(str(list(view.columns)) for view in views)
         raise DataError(
             f"{table.files[0]}: no task can read these rows: found columns "
             f"{', '.join(table.columns)}, expected {wanted}."

@@ -82,7 +82,7 @@ class TrainedModel:
 
     def _use(self, file: Path) -> None:
         if file != self.loaded:
-            self.predictor.model.load_state_dict(read_tensors(file))
+            self.predictor.model.stored.load_state_dict(read_tensors(file))
             self.loaded = file
 
 

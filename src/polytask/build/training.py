@@ -17,10 +17,12 @@ from polytask.balancing.engine.processes import rank
 from polytask.build.data import TRAIN, VALIDATION, Data, load_data
 from polytask.build.facts import final_facts, starting_facts
 from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
-from polytask.build.model import assemble, new_encoder, new_tasks, restore_parts, save_parts
+from polytask.build.model import new_tasks, reassemble, restore_parts, save_parts
 from polytask.build.notes import notes
+from polytask.build.origin import with_kept
 from polytask.build.pools import collation, training_pool
 from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
+from polytask.build.start import Beginning, begin, freeze_again
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
@@ -68,6 +70,7 @@ def train(
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     run = RunFolder(folder)
+    recipe = with_kept(recipe, run)
     console = (console or Console(stderr=True)) if is_first() else Console(quiet=True)
     started, finished = on_first(lambda: _open(run, recipe, resume=resume))
     if finished:
@@ -75,10 +78,10 @@ def train(
     with scratch_folder() as scratch:
         with console.status("reading and preparing rows"):
             data = load_data(recipe, run.splits) if data is None else data
-            session, said = _session(recipe, run, data, scratch, started=started)
+            session, facts = _session(recipe, run, data, scratch, started=started)
         if not started and is_first():
-            write_json(run.facts, {**starting_facts(session, data.facts()), "notes": said})
-            for note in said:
+            write_json(run.facts, {**starting_facts(session, data.facts()), **facts})
+            for note in facts["notes"]:
                 console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         run_loop(session, console)
     if is_first():
@@ -116,16 +119,29 @@ def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, bool]:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Encoder and tasks that know their vocabulary and labels."""
+    """A model whose encoder and tasks know their vocabulary and labels.
 
-    encoder: Encoder
-    tasks: dict[str, Task]
+    :param labels: What the tasks that are trained may learn from.
+    """
+
+    beginning: Beginning
     labels: dict[str, Labels]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that prepares rows."""
+        return self.beginning.encoder
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks that are trained."""
+        return self.beginning.model.trained_tasks
 
 
 def _session(
     recipe: Recipe, run: RunFolder, data: Data, scratch: Path, *, started: bool
-) -> tuple[Session, list[str]]:
+) -> tuple[Session, dict[str, Any]]:
+    """The training, and what is known about its model and data for ``run.json``."""
     options = recipe.training
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -140,20 +156,26 @@ def _session(
         session.resume()
     elif is_first():
         data.keep_splits(run.splits)
-        save_parts(run, fitted.encoder, fitted.tasks)
-    return session, notes(recipe, data, fitted.tasks, parts.loader.pools)
+        save_parts(run, fitted.encoder, session.model)
+    said = notes(recipe, data, fitted.tasks, parts.loader.pools)
+    begun = fitted.beginning
+    origin = {"start": begun.facts} if begun.facts else {}
+    return session, {**origin, "notes": [*begun.notes, *said]}
 
 
 def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fitted:
     tables = data.split(TRAIN)
     if started:
         encoder, tasks = restore_parts(recipe, run)
-        return _Fitted(encoder, tasks, labels_of(recipe, tasks, tables))
+        model = reassemble(recipe, run, encoder, tasks)
+        freeze_again(run, model)
+        labels = labels_of(recipe, model.trained_tasks, tables)
+        return _Fitted(Beginning(encoder, model), labels)
     tasks = new_tasks(recipe)
-    labels = fit_tasks(recipe, tasks, tables)
+    labels = fit_tasks(recipe, {name: tasks[name] for name in recipe.trained}, tables)
     fields = TrainingFields(data.views, tables, labels)
     with fields.at_last():
-        return _Fitted(new_encoder(recipe, fields), tasks, labels)
+        return _Fitted(begin(recipe, tasks, fields), labels)
 
 
 def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
@@ -174,7 +196,7 @@ def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
     higher = {name: {m.name: m.higher_is_better for m in metrics[name]} for name in validated}
     _check_selection(options.select, higher)
     return Parts(
-        model=assemble(recipe, encoder, tasks),
+        model=fitted.beginning.model,
         balancer=balancer,
         loader=loader,
         guide=_guide(recipe, data, fitted, scratch) if "validation" in balancer.needs else None,

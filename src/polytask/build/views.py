@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +60,21 @@ class View:
 
 def views_of(recipe: Recipe) -> list[View]:
     """The views of a recipe; tasks that read the same columns of a source share one."""
+    return _views(recipe, {name: task.sources for name, task in recipe.tasks.items()})
+
+
+def views_of_any(recipe: Recipe, name: str) -> list[View]:
+    """How all tasks of a recipe, also those without data, read rows from elsewhere.
+
+    :param name: What to call the rows.
+    """
+    return _views(recipe, dict.fromkeys(recipe.tasks, (name,)))
+
+
+def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
     readers: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, task in recipe.tasks.items():
-        for source in task.sources:
+        for source in sources[name]:
             readers.setdefault((source, task.columns), []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [

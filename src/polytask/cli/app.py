@@ -14,6 +14,7 @@ from polytask.cli.compare import compare
 from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
 from polytask.cli.predict import predict
+from polytask.cli.remove import remove
 from polytask.cli.schema import schema
 from polytask.cli.train import train
 from polytask.core.errors import PolytaskError, RecipeError
@@ -110,6 +111,7 @@ _add(
     "predict runs/tweets new.jsonl --output predicted.jsonl",
     """echo '{"text": "so good"}' | polytask predict runs/tweets -""",
 )
+_add(remove, "remove runs/tweets irony", "remove runs/tweets irony --run runs/smaller")
 _add(compare, "compare recipe.yaml", "compare recipe.yaml --strategies linear,joint --seeds 3")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
 _add(list_parts, "list", "list balancers", name="list")

@@ -25,6 +25,8 @@ class Encoder(nn.Module, ABC):
     """
 
     width: int
+    base: str | None = None
+    """The named model whose parameters it was given, so that frozen ones need not be stored."""
 
     @abstractmethod
     def fit(self, rows: Iterable[Fields]) -> None:
@@ -64,6 +66,12 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def restore(self, folder: Path) -> None:
         """Undo ``save`` and create the parameters with their sizes, not their values."""
+
+    def load_base(self) -> None:
+        """Give a restored encoder the parameters that ``fit`` took from a named model, if any.
+
+        :raises PolytaskError: If there is no such model, or it has other parameters.
+        """
 
     @property
     def layers(self) -> Sequence[nn.Module]:

@@ -54,6 +54,11 @@ class RunFolder:
         return self.model / "model.safetensors"
 
     @property
+    def base(self) -> Path:
+        """Which named model has the parameters that the run leaves out, if it leaves out any."""
+        return self.model / "base.json"
+
+    @property
     def task_best(self) -> Path:
         """The parameters at the best validation of each task, where training is asked for them."""
         return self.model / "task_best"

@@ -66,6 +66,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors | {name: tensors[owner] for name, owner in tied.items()}
 
 
+def sha256_of(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
+    """SHA-256 of names, types, shapes and numbers, in hexadecimal.
+
+    :param prefix: Text that counts, too.
+    """
+    digest = hashlib.sha256(prefix.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors to store, none overlapping in memory, and the names tied to the name of another."""
     owners: dict[object, str] = {}
@@ -109,9 +122,5 @@ def _identity(name: str, tensor: Tensor) -> object:
 
 
 def _metadata(stored: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, str]:
-    digest = hashlib.sha256(json.dumps(tied).encode())
-    for name in sorted(stored):
-        tensor = stored[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return {"format": "pt", "tied": json.dumps(tied), "sha256": digest.hexdigest()}
+    digest = sha256_of(stored, json.dumps(tied))
+    return {"format": "pt", "tied": json.dumps(tied), "sha256": digest}

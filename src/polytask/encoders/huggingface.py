@@ -88,6 +88,7 @@ class TransformersEncoder(Encoder):
         if self._path is not None:
             self.tokenizer = load_tokenizer("encoder.path", self._path, self.search)
             self.use(load_model(self._path, self.search, self._dropout))
+            self.base = self._path
         else:
             self.tokenizer = self._new_tokenizer(rows)
             config = new_config(self._settings or {}, self.tokenizer)
@@ -98,6 +99,19 @@ class TransformersEncoder(Encoder):
     def restore(self, folder: Path) -> None:
         self.tokenizer = load_tokenizer("encoder", str(folder), ())
         self.use(new_model(restore_config(folder)))
+
+    @override
+    def load_base(self) -> None:
+        if self._path is not None:
+            loaded = feature_model(load_model(self._path, self.search, self._dropout))
+            try:
+                self.model.load_state_dict(loaded.state_dict())
+            except RuntimeError as error:
+                mismatch = " ".join(str(error).split())
+                raise RecipeError(
+                    [f"encoder.path: {self._path!r} is another: {mismatch}"]
+                ) from error
+            self.base = self._path
 
     @override
     def save(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition, find_partition
+from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, Task
 
@@ -20,14 +21,23 @@ class MultiTaskModel(nn.Module):
     """``sharing(encoder)`` and heads; tasks that name the same head share one.
 
     :param sharing: Gives every task the features of its rows.
-    :param tasks: Fitted tasks by name, T of them.
+    :param tasks: Fitted tasks by name.
+    :param trained: Names of the T tasks that are trained; all of them by default.
     :raises RecipeError: If tasks that share a head do not have the same labels.
     """
 
-    def __init__(self, sharing: Architecture, tasks: Mapping[str, Task]) -> None:
+    def __init__(
+        self,
+        sharing: Architecture,
+        tasks: Mapping[str, Task],
+        trained: Collection[str] | None = None,
+    ) -> None:
         super().__init__()
         self.sharing = sharing
         self.tasks = dict(tasks)
+        wanted = self.tasks if trained is None else trained
+        self.trained_tasks = {name: task for name, task in tasks.items() if name in wanted}
+        self.stored = StoredState(self)
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():

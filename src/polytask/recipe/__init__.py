@@ -2,13 +2,21 @@
 
 from polytask.recipe.json_schema import json_schema
 from polytask.recipe.load import dump, load
-from polytask.recipe.schema import CompareOptions, PooledSection, Recipe, SourceSection, TaskSection
+from polytask.recipe.schema import (
+    CompareOptions,
+    PooledSection,
+    Recipe,
+    SourceSection,
+    StartOptions,
+    TaskSection,
+)
 
 __all__ = [
     "CompareOptions",
     "PooledSection",
     "Recipe",
     "SourceSection",
+    "StartOptions",
     "TaskSection",
     "dump",
     "json_schema",

@@ -56,3 +56,7 @@ Texts: TypeAlias = Annotated[
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
 ]
 """One text, or a list of them."""
+AnyTexts: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])
+]
+"""The same, and the list may be empty."""

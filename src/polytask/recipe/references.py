@@ -36,9 +36,13 @@ def wrong_references(values: Any) -> list[Mistake]:
 
 
 def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Tasks that read data there are not."""
+    """Tasks that read no data, or data there are not."""
     known = list(_mapping(values, "data"))
+    kept = _mapping(values, "start").get("keep") is True
     for name, task in sections.items():
+        if task.get("from") == [] and not kept:
+            text = "found an empty list, expected one entry or more."
+            yield Mistake(("tasks", name, "from"), text)
         yield from _unknown_names(("tasks", name, "from"), task.get("from"), "data", known)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from polytask.balancing import balancers
@@ -18,7 +18,7 @@ from polytask.data.splits import SplitOptions
 from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.evaluation.options import EvaluationOptions
-from polytask.recipe.names import Name, TaskName, Texts
+from polytask.recipe.names import AnyTexts, Name, TaskName, Texts
 from polytask.recipe.parts import Part, Section
 from polytask.recipe.references import fill_references, wrong_references
 from polytask.sharing import architectures
@@ -55,8 +55,10 @@ class TaskSection(Section):
     """One entry of ``tasks``: a task, where its rows come from and how it is measured."""
 
     part: TaskPart
-    sources: Texts = Field(
-        alias="from", description="Names of its data; may be left out if there is only one."
+    sources: AnyTexts = Field(
+        alias="from",
+        description="Names of its data; may be left out if there is only one. An empty list is a "
+        "task that start.keep keeps.",
     )
     columns: Texts = Field(
         default=("text",), alias="input", description="Columns the encoder reads; two for a pair."
@@ -74,6 +76,29 @@ class PooledSection(BaseModel):
     model_config = _CONFIG
     tasks: Texts = Field(description="Names of the tasks whose predictions are joined.")
     metric: MetricPart = Field(description="What is measured over all of them.")
+
+
+class StartOptions(BaseModel):
+    """What a training takes from a run before its first step."""
+
+    model_config = _CONFIG
+    run: str = Field(
+        description="Folder of a finished training, as seen from the working folder. Its encoder with its vocabulary, and all "
+        "parameters that fit by name and size, are where this training starts."
+    )
+    keep: bool = Field(
+        default=False,
+        description="Also hold the run's other tasks, without training anything that they read.",
+    )
+    freeze: bool = Field(
+        default=False, description="Do not train what the encoder takes from the run."
+    )
+    freeze_layers: NonNegativeInt = Field(
+        default=0, description="The same, for the embeddings and this many layers after them."
+    )
+    freeze_heads: AnyTexts = Field(
+        default=(), description="Tasks whose heads, taken from the run, are not trained."
+    )
 
 
 class CompareOptions(BaseModel):
@@ -104,6 +129,9 @@ class Recipe(BaseModel):
     drop_leaks: bool = Field(
         default=False, description="Remove training rows that occur in validation or test."
     )
+    start: StartOptions | None = Field(
+        default=None, description="A run to go on from, with other data or more tasks."
+    )
     text: tuple[TextPart, ...] = Field(
         default=(), description="Steps that every text goes through, in order."
     )
@@ -133,6 +161,11 @@ class Recipe(BaseModel):
             text = "\n".join(map(str, mistakes))
             raise PydanticCustomError("references", "{m}", {"m": text})
         return self
+
+    @property
+    def trained(self) -> dict[str, TaskSection]:
+        """The tasks that have data; the others are kept as the run had them that it starts from."""
+        return {name: section for name, section in self.tasks.items() if section.sources}
 
     def search(self, folder: Path = Path()) -> tuple[Path, ...]:
         """The folders in which relative data paths are looked up, first match wins.

@@ -87,7 +87,7 @@ def _validate(session: Session, log: TrainingLog) -> None:
 def _keep(session: Session, *, best: bool) -> None:
     """Write the model if it is the best so far, or the best of some tasks."""
     if best:
-        write_tensors(session.run.parameters, session.model.state_dict())
+        write_tensors(session.run.parameters, session.model.stored.state_dict())
     if session.options.task_best:
         improved, step = session.selection.improved_tasks, session.budget.step
-        keep_task_best(session.run.task_best, improved, step, session.model.state_dict())
+        keep_task_best(session.run.task_best, improved, step, session.model.stored.state_dict())

@@ -33,7 +33,7 @@ class Penalties:
         :param scale: What fp16 multiplies losses by.
         """
         term = self._sharing.penalty()
-        if term is None:
+        if term is None or not term.requires_grad:  # as where all that it is about is frozen
             return
         self._value += share * float(term.detach())
         found = torch.autograd.grad(

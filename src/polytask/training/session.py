@@ -104,7 +104,7 @@ class Session:
     @property
     def done(self) -> bool:
         """Whether the budget is used up, patience has run out or every task has stopped alone."""
-        stopped = len(self.selection.stopped_tasks) == len(self.model.tasks)
+        stopped = len(self.selection.stopped_tasks) == len(self.model.trained_tasks)
         return self.budget.finished or self.selection.finished or stopped
 
     def observe(self, record: Mapping[str, Any]) -> None:
@@ -120,7 +120,7 @@ class Session:
         self.balancer.tell({"step": self.budget.step, "epoch": epoch, "validation": values})
 
     def _by_position(self, values: Mapping[str, float]) -> dict[int, float]:
-        names = list(self.model.tasks)
+        names = list(self.model.trained_tasks)
         return {names.index(task): value for task, value in values.items()}
 
     def validation_record(self, scores: Scores, *, best: bool) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class Session:
     @property
     def _stateful(self) -> dict[str, Any]:
         return {
-            "model": self.model,
+            "model": self.model.stored,
             "optimiser": self.optimiser,
             "balancer": self.balancer,
             "scaler": self.precision.scaler,

@@ -68,7 +68,7 @@ class Stepper:
     validation: Iterator[Batch] | None = None
 
     def __post_init__(self) -> None:
-        self._names = list(self.model.tasks)
+        self._names = list(self.model.trained_tasks)
         self._share = 1.0
         self._penalties = Penalties(self.model)
         for parameter in self.balancer.parameters():
@@ -105,7 +105,7 @@ class Stepper:
 
     def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
         """Hand the losses of parts to the balancer; return the mean loss of every task."""
-        shares = Shares([part for _, part in parts], self.model.tasks, self.device)
+        shares = Shares([part for _, part in parts], self.model.trained_tasks, self.device)
         sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
         for sample, part in parts:
             self._share = part.size / shares.rows
@@ -127,7 +127,7 @@ class Stepper:
 
     def _look_again(self, batches: Sequence[Batch]) -> None:
         """Tell the balancer the losses of the same rows after the update."""
-        shares = Shares(batches, self.model.tasks, self.device)
+        shares = Shares(batches, self.model.trained_tasks, self.device)
         tally = Tally(len(self._names))
         for batch in batches:
             with torch.no_grad():

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from polytask.core.files import read_json, write_json
-from polytask.core.tensors import write_tensors
+from polytask.core.tensors import read_tensors, write_tensors
 
 _INDEX = "steps.json"
 
@@ -31,6 +31,19 @@ def keep_task_best(
     needed = {folder / _INDEX, *(_file(folder, each) for each in steps.values())}
     for path in set(folder.iterdir()) - needed:
         path.unlink()
+
+
+def copy_task_best(
+    source: Path, target: Path, tasks: Collection[str], names: Collection[str]
+) -> None:
+    """Keep the best states of some tasks elsewhere.
+
+    :param names: The tensors to keep of each state.
+    """
+    for task, step in _steps(source).items():
+        if task in tasks:
+            state = read_tensors(_file(source, step))
+            keep_task_best(target, [task], step, {name: state[name] for name in names})
 
 
 def task_best_files(folder: Path) -> dict[str, Path]:

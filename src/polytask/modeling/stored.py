@@ -1,0 +1,58 @@
+"""The part of a model that has to be stored: all but what can be had again from a named model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor, nn
+
+from polytask.core.tensors import sha256_of
+
+
+class StoredState:
+    """The state of a model as it is written to files, and read from them.
+
+    :param model: Gives, and takes, the state.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._state_of = model.state_dict
+        self._load = model.load_state_dict
+        self.given: frozenset[str] = frozenset()
+        """Names that are not stored: frozen parameters that are as the encoder's base has them."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is stored."""
+        return {name: t for name, t in self._state_of().items() if name not in self.given}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take what was stored; what is given stays as it is.
+
+        :raises RuntimeError: If a tensor is missing, unknown or of another shape.
+        """
+        self._load({**self.given_tensors(), **state})
+
+    def given_tensors(self) -> dict[str, Tensor]:
+        """What is not stored."""
+        return {name: t for name, t in self._state_of().items() if name in self.given}
+
+
+def prints_of(tensors: Iterable[Tensor]) -> frozenset[str]:
+    """One SHA-256 for each tensor, of its numbers."""
+    return frozenset(sha256_of({"": tensor}) for tensor in tensors)
+
+
+def frozen_among(model: nn.Module, known: Callable[[], frozenset[str]]) -> frozenset[str]:
+    """Names in the state of frozen parameters that are, number for number, among known ones.
+
+    Numbers decide, not names: architectures copy encoders and put modules around their layers.
+
+    :param known: ``prints_of`` these; asked for only if something is frozen.
+    """
+    frozen = {
+        name: p for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad
+    }
+    if not frozen:
+        return frozenset()
+    prints = known()
+    return frozenset(name for name, p in frozen.items() if prints and prints_of([p]) <= prints)

@@ -1,0 +1,17 @@
+"""Which parameters tasks read."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from polytask.build.reach import with_tied
+
+
+def test_a_tied_parameter_has_all_its_names() -> None:
+    model = nn.ModuleDict({"table": nn.Embedding(3, 2), "scorer": nn.Linear(2, 3)})
+    assert with_tied(model, {"table.weight"}) == {"table.weight"}
+    scorer = model["scorer"]
+    assert isinstance(scorer, nn.Linear)
+    scorer.weight = model["table"].weight  # type: ignore[assignment]
+    assert with_tied(model, {"table.weight"}) == {"table.weight", "scorer.weight"}
+    assert with_tied(model, {"scorer.bias", "a.buffer"}) == {"scorer.bias", "a.buffer"}
