@@ -86,7 +86,9 @@ class GramianBalancer(GradientBalancer):
     @override
     @final
     def attach(self, model: nn.Module) -> None:
-        if self._chosen in ("auto", "grouped") and not self.needs:
+        super().attach(model)
+        watched = self.shards is None and not self.needs
+        if watched and self._chosen in ("auto", "grouped"):
             self._recorder = Recorder(model)
 
     @override

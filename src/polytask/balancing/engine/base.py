@@ -94,14 +94,20 @@ class TaskGradients(ABC):
 
 
 def differentiate(
-    losses: Sequence[Tensor], scale_t: Tensor, parameters: Sequence[Parameter]
+    losses: Sequence[Tensor],
+    scale_t: Tensor,
+    parameters: Sequence[Parameter],
+    *,
+    keep: bool = False,
 ) -> Gradients:
     """The gradient of a weighted sum of losses; None for a parameter that it does not reach.
 
     Hooks that wait for ``.grad`` are not called, those of DistributedDataParallel among them.
+
+    :param keep: Whether the graph is needed again.
     """
     scales = [scale.to(loss) for loss, scale in zip(losses, scale_t, strict=True)]
-    return torch.autograd.grad(losses, parameters, scales, allow_unused=True)
+    return torch.autograd.grad(losses, parameters, scales, retain_graph=keep, allow_unused=True)
 
 
 def add_gradients(parameters: Sequence[Parameter], gradients: Gradients) -> None:
