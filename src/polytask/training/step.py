@@ -20,6 +20,7 @@ from polytask.core.batch import Batch
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
+from polytask.training.sharding import clip_gradients
 from polytask.training.shares import Shares
 
 
@@ -78,6 +79,7 @@ class Stepper:
         """
         self.optimiser.zero_grad(set_to_none=True)
         self.balancer.loss_scale = float(self.scaler.scale(torch.ones((), device=self.device)))
+        self.balancer.gather()
         parts = plan(batches, self.balancer, self.partition)
         skipped: set[str] = set()
         losses = self._present(parts, skipped)
@@ -88,6 +90,7 @@ class Stepper:
         weights_T, norm = self._update(skipped, absent) if losses else (torch.zeros(0), math.nan)
         if losses and "losses_after" in self.balancer.needs:
             self._look_again([part for _, part in parts])
+        self.balancer.release()
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
         counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
         return StepResult(
@@ -118,6 +121,7 @@ class Stepper:
 
     def _look_again(self, batches: Sequence[Batch]) -> None:
         """Tell the balancer the losses of the same rows after the update."""
+        self.balancer.gather()
         shares = Shares(batches, self.model.tasks, self.device)
         tally = Tally(len(self._names))
         for batch in batches:
@@ -173,7 +177,7 @@ class Stepper:
         if penalty is not None:
             self.scaler.scale(penalty).backward()
         self.scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip or math.inf)
+        norm = clip_gradients(self._parameters, self.clip or math.inf)
         if not self.scaler.is_enabled() and not norm.isfinite():
             if self.not_finite == "stop":
                 raise TrainingError(
