@@ -20,7 +20,6 @@ Results = dict[int, list[dict[str, Tensor]]]
 KINDS = [k for k in balancers.kinds() if balancers.part(k).__module__.startswith("polytask.")]
 OPTIONS: dict[str, worker.Options] = {
     **{kind: kind for kind in KINDS},
-    "sdmgrad": {"kind": "sdmgrad", "step_size": 0.1},  # by default it jumps from corner to corner
     "every third step": {"kind": "pcgrad", "every": 3},
     "with a loss method": {"kind": "pcgrad", "losses": "uncertainty"},
 }

@@ -163,7 +163,8 @@ class GramianBalancer(GradientBalancer):
             return samples[0].gramian(tasks)
         first_tp, second_tp = [s.shard(tasks) for s in samples if isinstance(s, Exact)]
         if "halves" in self.needs:
-            return sum_over_ranks(inner_products(first_tp, second_tp))
+            # the two add up to the step's gradients, so each is half of those of its own rows
+            return 4 * sum_over_ranks(inner_products(first_tp, second_tp))
         both_sp = torch.cat([first_tp, second_tp])
         return sum_over_ranks(inner_products(both_sp))
 

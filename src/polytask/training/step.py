@@ -88,7 +88,8 @@ class Stepper:
             self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
         weights_T, norm = self._update(skipped, absent) if losses else (torch.zeros(0), math.nan)
-        if losses and "losses_after" in self.balancer.needs:
+        updated = math.isfinite(norm)  # else fp16 has overflowed, or the step was left out
+        if updated and "losses_after" in self.balancer.needs:
             self._look_again([part for _, part in parts])
         self.balancer.release()
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
