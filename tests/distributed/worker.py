@@ -29,20 +29,25 @@ Options = str | dict[str, Any]
 
 
 class Network(nn.Module):
-    """A trunk, a branch that two tasks share, and a head per task."""
+    """A trunk, a branch that two tasks share, and a head per task.
 
-    def __init__(self) -> None:
+    :param half: Whether it computes in bf16.
+    """
+
+    def __init__(self, *, half: bool = False) -> None:
         super().__init__()
+        self.half = half
         torch.manual_seed(0)
         self.trunk = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
         self.branch = nn.Linear(4, 4)
         self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(NUM_TASKS))
 
     def forward(self, rows_BD: Tensor) -> list[Tensor]:
-        low_BD = self.trunk(rows_BD).tanh()
-        high_BD = self.branch(low_BD).tanh()
-        features = [low_BD, high_BD, high_BD]
-        return [head(f) for head, f in zip(self.heads, features, strict=True)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            low_BD = self.trunk(rows_BD).tanh()
+            high_BD = self.branch(low_BD).tanh()
+            features = [low_BD, high_BD, high_BD]
+            return [head(f).float() for head, f in zip(self.heads, features, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -144,10 +149,17 @@ def descend(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def train(
-    options: Options, rank: int, world: int, *, wrapped: bool = False, sharded: bool = False
+    options: Options,
+    rank: int,
+    world: int,
+    *,
+    wrapped: bool = False,
+    sharded: bool = False,
+    half: bool = False,
 ) -> Tensor:
     """All parameters after the last step, with the weights that tasks received on the way."""
-    network = shard(Network()) if sharded else Network()
+    network = Network(half=half)
+    network = shard(network) if sharded else network
     partition = found_partition([*Rows.of(0).losses(network).values()])
     model = DistributedDataParallel(network) if wrapped else network
     torch.manual_seed(7)
