@@ -36,14 +36,14 @@ class Network(nn.Module):
 
     def __init__(self, *, half: bool = False) -> None:
         super().__init__()
-        self.half = half
+        self.bf16 = half
         torch.manual_seed(0)
         self.trunk = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
         self.branch = nn.Linear(4, 4)
         self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(NUM_TASKS))
 
     def forward(self, rows_BD: Tensor) -> list[Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast(rows_BD.device.type, torch.bfloat16, enabled=self.bf16):
             low_BD = self.trunk(rows_BD).tanh()
             high_BD = self.branch(low_BD).tanh()
             features = [low_BD, high_BD, high_BD]
@@ -71,6 +71,10 @@ class Rows:
     def part(self, chosen_B: Tensor) -> Rows:
         """Some of them."""
         return Rows(self.rows_BD[chosen_B], self.targets_BT[chosen_B], self.known_BT[chosen_B])
+
+    def to(self, device: str) -> Rows:
+        """The same rows on another device."""
+        return Rows(self.rows_BD.to(device), self.targets_BT.to(device), self.known_BT.to(device))
 
     def losses(self, model: nn.Module) -> dict[int, Tensor]:
         """The mean loss of each task that has a label; a rank without any calls the model, too."""
@@ -156,18 +160,20 @@ def train(
     wrapped: bool = False,
     sharded: bool = False,
     half: bool = False,
+    device: str = "cpu",
 ) -> Tensor:
     """All parameters after the last step, with the weights that tasks received on the way."""
-    network = Network(half=half)
+    network = Network(half=half).to(device)
     network = shard(network) if sharded else network
-    partition = found_partition([*Rows.of(0).losses(network).values()])
+    partition = found_partition([*Rows.of(0).to(device).losses(network).values()])
     model = DistributedDataParallel(network) if wrapped else network
     torch.manual_seed(7)
-    balancer = balancers.build(options, NUM_TASKS)
+    balancer = balancers.build(options, NUM_TASKS).to(device)
     balancer.attach(network)
     learned = [*network.parameters(), *balancer.parameters()]
     weights = [
-        do_step(model, balancer, partition, batches, learned) for batches in steps(rank, world)
+        do_step(model, balancer, partition, [rows.to(device) for rows in batches], learned)
+        for batches in steps(rank, world)
     ]
     return flat([*learned, *weights])
 
@@ -180,9 +186,9 @@ def shard(network: Network) -> Network:
 
 
 def flat(values: Iterable[Tensor]) -> Tensor:
-    """All numbers of some tensors, sharded or not."""
+    """All numbers of some tensors, sharded or not, on the CPU."""
     whole = (value.full_tensor() if isinstance(value, DTensor) else value for value in values)
-    return torch.cat([value.detach().flatten() for value in whole])
+    return torch.cat([value.detach().cpu().flatten() for value in whole])
 
 
 def train_plainly(
@@ -211,10 +217,10 @@ def train_plainly(
 Case = Callable[[int, int], Tensor]
 
 
-def work(cases: dict[str, Case], folder: Path) -> None:
+def work(cases: dict[str, Case], folder: Path, backend: str = "gloo") -> None:
     """Do all cases as one of several ranks; keep the results of each rank."""
     warnings.simplefilter("error")
-    with group():
+    with group(backend):
         rank, world = dist.get_rank(), dist.get_world_size()
         found = {name: case(rank, world) for name, case in cases.items()}
         torch.save(found, folder / f"{world}-{rank}.pt")

@@ -129,9 +129,11 @@ class Balancer(nn.Module, ABC):
             )
         partition = partition or found_partition(values)
         chosen = [] if rows is None else [rows[task] for task in tasks]
-        with self._in_full_precision(values[0].device if values else self.draws.device, scaler):
+        device = values[0].device if values else self.draws.device
+        scale_t = (1 / ranks_T[tasks]).to(device)
+        with self._in_full_precision(device, scaler):
             self.prepare(partition, rows_alone=rows is not None)
-            self.accumulate(TaskLosses(values, tasks, 1 / ranks_T[tasks], rows=chosen), partition)
+            self.accumulate(TaskLosses(values, tasks, scale_t, rows=chosen), partition)
             return self.resolve(partition)
 
     def gather(self) -> None:

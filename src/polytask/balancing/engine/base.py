@@ -52,6 +52,8 @@ class Tally:
             scale_t = losses.scale_t.to(values_t)
             self._sums_2T = self._sums_2T.to(values_t.device)
             self._sums_2T[:, [*losses.tasks]] += torch.stack([values_t * scale_t, scale_t])
+        else:  # a rank without rows, whose methods look at the losses of the others all the same
+            self._sums_2T = self._sums_2T.to(losses.scale_t.device)
         return self
 
     def means(self) -> tuple[Tensor, Tensor]:
