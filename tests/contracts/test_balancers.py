@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from polytask.balancing import Balancer, LossBalancer, TaskLosses, balancers
+from polytask.balancing import Balancer, GramianBalancer, LossBalancer, TaskLosses, balancers
 from polytask.core.partition import Partition
 
 NUM_TASKS = 3
@@ -168,3 +168,19 @@ def test_pcgrad_equals_the_projection_of_two_conflicting_gradients() -> None:
     method = balancers.build("pcgrad", 2)
     weights_T = method.weights(jacobian_TP @ jacobian_TP.T)  # type: ignore[operator]
     assert_close(weights_T @ jacobian_TP, torch.tensor([0.5, 1.5]))
+
+
+HALVES = [kind for kind in balancers.kinds() if "halves" in balancers.part(kind).needs]
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_halves_that_agree_look_like_the_whole_step(kind: str) -> None:
+    """Their product is then the Gramian of the step's mean gradients."""
+    model, balancer, twin = ToyModel(), *(balancers.build(kind, NUM_TASKS) for _ in range(2))
+    shared = [*model.trunk.parameters()]
+    rows = [torch.autograd.grad(model.losses()[task], shared) for task in range(NUM_TASKS)]
+    jacobian_TP = torch.stack([torch.cat([piece.flatten() for piece in row]) for row in rows])
+    assert isinstance(twin, GramianBalancer)
+    expected_T = twin.weights(jacobian_TP @ jacobian_TP.T)
+    assert_close(run(balancer, model), expected_T)
+    assert not torch.allclose(expected_T, torch.ones(NUM_TASKS), atol=1e-3)

@@ -217,7 +217,7 @@ def losses_of(model: Model, seeds: Sequence[int]) -> Tensor:
 def decided(method: Mapping[str, Any], model: Model, seeds: Sequence[int]) -> Tensor:
     """The weights that a Gramian method gives for the inner products of plain fp32 gradients.
 
-    Each of two samples is half of the step, and so are its gradients.
+    Of two samples, each has mean gradients of its own.
     """
     twin = built({**method, "gradients": "exact"}, model)
     assert isinstance(twin, GramianBalancer)
@@ -229,7 +229,7 @@ def decided(method: Mapping[str, Any], model: Model, seeds: Sequence[int]) -> Te
     inner_T = torch.ones(TASKS)
     if twin.inner is not None:
         inner_T = twin.inner.weigh(EACH_T, losses_of(model, seeds).mean(0))
-    gramian_TT = first_TP @ (*second_TP, first_TP)[0].T / len(samples(twin)) ** 2
+    gramian_TT = first_TP @ (*second_TP, first_TP)[0].T
     with twin.drawing():
         return twin.weights(inner_T[:, None] * gramian_TT * inner_T) * inner_T
 

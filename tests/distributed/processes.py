@@ -73,11 +73,14 @@ def run(world: int, log: Path, function: Callable[..., object], *arguments: Any)
 
 
 @contextmanager
-def group() -> Iterator[None]:
-    """The group of the processes that were started together."""
+def group(backend: str = "gloo") -> Iterator[None]:
+    """The group of the processes that were started together; with nccl, each on its own device."""
+    import torch
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", timeout=timedelta(seconds=_SECONDS))
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(backend, timeout=timedelta(seconds=_SECONDS))
     try:
         yield
     finally:

@@ -20,30 +20,36 @@ Results = dict[int, list[dict[str, Tensor]]]
 KINDS = [k for k in balancers.kinds() if balancers.part(k).__module__.startswith("polytask.")]
 OPTIONS: dict[str, worker.Options] = {
     **{kind: kind for kind in KINDS},
-    "sdmgrad": {"kind": "sdmgrad", "step_size": 0.1},  # by default it jumps from corner to corner
     "every third step": {"kind": "pcgrad", "every": 3},
     "with a loss method": {"kind": "pcgrad", "losses": "uncertainty"},
 }
 WRAPPED = ["equal", "pcgrad", "moco"]
+SHARDED = ["equal", "pcgrad", "moco", "modo", "auto_lambda", "famo"]
+"""With four processes, where some have nothing of small parameters; with two, all methods are."""
 PLAIN = ["equal", "uncertainty", "pcgrad", "moco"]
 WORLDS = [1, 2, 4]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def cases(world: int) -> dict[str, worker.Case]:
-    """All that is done by as many processes; a single one needs no wrapper."""
+    """All that is done by as many processes."""
     found: dict[str, worker.Case] = {
         name: partial(worker.train, options) for name, options in OPTIONS.items()
     }
+    if world == 1:
+        return found
+    for name in OPTIONS if world == 2 else SHARDED:
+        found[f"{name} sharded"] = partial(worker.train, OPTIONS[name], sharded=True)
     for name in WRAPPED:
-        found[f"{name} wrapped"] = partial(worker.train, name, wrapped=world > 1)
+        found[f"{name} wrapped"] = partial(worker.train, name, wrapped=True)
     for name in PLAIN:
         found[f"{name} plainly"] = partial(plainly, name)
+        found[f"{name} plainly, sharded"] = partial(plainly, name, sharded=True)
     return found
 
 
-def plainly(name: str, rank: int, world: int) -> Tensor:
-    return worker.train_plainly(name, [rank], world)
+def plainly(name: str, rank: int, world: int, *, sharded: bool = False) -> Tensor:
+    return worker.train_plainly(name, [rank], world, sharded=sharded)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +72,15 @@ def test_the_rows_are_spread_unevenly() -> None:
         assert not counts.sum(2)[-1].all()
 
 
-@pytest.mark.parametrize("name", [*OPTIONS, *(f"{kind} wrapped" for kind in WRAPPED)])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_number_of_processes_gives_the_same_parameters(name: str, results: Results) -> None:
     [alone] = results[1]
     assert alone[name].isfinite().all()
+    cases = {name, f"{name} wrapped", f"{name} sharded"}
     for world in WORLDS[1:]:
         for found in results[world]:
-            assert_close(found[name], alone[name], rtol=1e-5, atol=1e-5)
+            for case in cases & found.keys():
+                assert_close(found[case], alone[name], rtol=1e-5, atol=1e-5, msg=case)
 
 
 @pytest.mark.parametrize("world", WORLDS[1:])
@@ -82,4 +90,5 @@ def test_a_plain_loop_takes_the_mean_over_the_ranks_that_have_a_task(
 ) -> None:
     expected = worker.train_plainly(name, range(world), world)
     for found in results[world]:
-        assert_close(found[f"{name} plainly"], expected, rtol=0, atol=1e-5)
+        for case in (f"{name} plainly", f"{name} plainly, sharded"):
+            assert_close(found[case], expected, rtol=0, atol=1e-5)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -96,6 +97,42 @@ def test_every_number_of_processes_does_the_same(balancing: str, more: str, tmp_
         facts = read_json(RunFolder(tmp_path / str(world)).facts)
         assert facts["finished"]
         assert facts["processes"] == world
+
+
+SHARD = ("--set", "training.shard=true")
+
+
+@pytest.mark.parametrize(
+    ("balancing", "world"), [("uncertainty", 2), ("pcgrad", 4), ("moco", 2), ("famo", 2)]
+)
+def test_sharded_parameters_do_the_same(balancing: str, world: int, tmp_path: Path) -> None:
+    """With four processes, some have nothing of the smaller parameters."""
+    recipe = write(tmp_path, balancing, more="task_best: true")
+    alone = train(1, recipe, tmp_path / "1")
+    check_same(train(world, recipe, tmp_path / str(world), *SHARD), alone)
+
+
+@pytest.mark.parametrize(("after", "options"), [(4, SHARD), (1, ())])
+def test_sharded_killed_and_resumed(after: int, options: Sequence[str], tmp_path: Path) -> None:
+    recipe, folder = write(tmp_path, "pcgrad"), tmp_path / "run"
+    kill(begin(2, recipe, folder, 10, *SHARD))
+    found = train(after, recipe, folder, "--resume", *options)
+    check_same(found, train(1, recipe, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(
+    ("world", "options", "reason"),
+    [(1, (), "one process"), (2, ("--set", "training.compile=true"), "training.compile")],
+)
+def test_what_does_not_go_with_shards(
+    world: int, options: Sequence[str], reason: str, tmp_path: Path
+) -> None:
+    recipe, folder = write(tmp_path), tmp_path / "run"
+    codes = wait(start(world, log(folder), polytask, *command(recipe, folder, *SHARD, *options)))
+    assert all(codes)
+    printed = log(folder).read_text("utf-8")
+    assert printed.count(f"training.shard: found true and {reason}") == world
+    assert "Traceback" not in printed
 
 
 def test_only_the_first_process_prints(tmp_path: Path) -> None:

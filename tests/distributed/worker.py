@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from polytask.balancing import Balancer, TaskLosses, balancers
@@ -27,20 +29,25 @@ Options = str | dict[str, Any]
 
 
 class Network(nn.Module):
-    """A trunk, a branch that two tasks share, and a head per task."""
+    """A trunk, a branch that two tasks share, and a head per task.
 
-    def __init__(self) -> None:
+    :param half: Whether it computes in bf16.
+    """
+
+    def __init__(self, *, half: bool = False) -> None:
         super().__init__()
+        self.bf16 = half
         torch.manual_seed(0)
         self.trunk = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
         self.branch = nn.Linear(4, 4)
         self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(NUM_TASKS))
 
-    def forward(self, rows_BD: Tensor) -> Tensor:
-        low_BD = self.trunk(rows_BD).tanh()
-        high_BD = self.branch(low_BD).tanh()
-        features = [low_BD, high_BD, high_BD]
-        return torch.cat([head(f) for head, f in zip(self.heads, features, strict=True)], dim=1)
+    def forward(self, rows_BD: Tensor) -> list[Tensor]:
+        with torch.autocast(rows_BD.device.type, torch.bfloat16, enabled=self.bf16):
+            low_BD = self.trunk(rows_BD).tanh()
+            high_BD = self.branch(low_BD).tanh()
+            features = [low_BD, high_BD, high_BD]
+            return [head(f).float() for head, f in zip(self.heads, features, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,17 @@ class Rows:
         """Some of them."""
         return Rows(self.rows_BD[chosen_B], self.targets_BT[chosen_B], self.known_BT[chosen_B])
 
+    def to(self, device: str) -> Rows:
+        """The same rows on another device."""
+        return Rows(self.rows_BD.to(device), self.targets_BT.to(device), self.known_BT.to(device))
+
     def losses(self, model: nn.Module) -> dict[int, Tensor]:
-        """The mean loss of each task that has a label."""
-        if not self.known_BT.any():
-            return {}
-        squares_BT = (model(self.rows_BD) - self.targets_BT).square()
+        """The mean loss of each task that has a label; a rank without any calls the model, too."""
+        found = zip(model(self.rows_BD), self.targets_BT.T, self.known_BT.T, strict=True)
         return {
-            task: squares_BT[self.known_BT[:, task], task].mean()
-            for task in range(NUM_TASKS)
-            if self.known_BT[:, task].any()
+            task: (scores_B1[:, 0] - targets_B)[known_B].square().mean()
+            for task, (scores_B1, targets_B, known_B) in enumerate(found)
+            if known_B.any()
         }
 
 
@@ -101,12 +110,14 @@ def present(model: nn.Module, rows: Rows, sample: int) -> TaskLosses:
 
 
 def do_step(
-    model: nn.Module, balancer: Balancer, partition: Partition, batches: Sequence[Rows]
+    model: nn.Module,
+    balancer: Balancer,
+    partition: Partition,
+    batches: Sequence[Rows],
+    learned: Sequence[nn.Parameter],
 ) -> Tensor:
     """Accumulate, resolve, descend, and tell the method what it wants to know."""
-    learned = [*model.parameters(), *balancer.parameters()]
-    for parameter in learned:
-        parameter.grad = None
+    clear(learned)
     tally = Tally(NUM_TASKS)
     for rows in batches[:2]:
         losses = present(model, rows, 0)
@@ -127,6 +138,12 @@ def do_step(
     return weights_T
 
 
+def clear(parameters: Iterable[nn.Parameter]) -> None:
+    """Forget the gradients of the last step."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
 def descend(parameters: Iterable[nn.Parameter]) -> None:
     """A step of plain gradient descent."""
     with torch.no_grad():
@@ -135,44 +152,75 @@ def descend(parameters: Iterable[nn.Parameter]) -> None:
                 parameter.sub_(0.05 * parameter.grad)
 
 
-def train(options: Options, rank: int, world: int, *, wrapped: bool = False) -> Tensor:
+def train(
+    options: Options,
+    rank: int,
+    world: int,
+    *,
+    wrapped: bool = False,
+    sharded: bool = False,
+    half: bool = False,
+    device: str = "cpu",
+) -> Tensor:
     """All parameters after the last step, with the weights that tasks received on the way."""
-    network = Network()
-    partition = found_partition([*Rows.of(0).losses(network).values()])
+    network = Network(half=half).to(device)
+    network = shard(network) if sharded else network
+    partition = found_partition([*Rows.of(0).to(device).losses(network).values()])
     model = DistributedDataParallel(network) if wrapped else network
     torch.manual_seed(7)
-    balancer = balancers.build(options, NUM_TASKS)
-    weights = [do_step(model, balancer, partition, batches) for batches in steps(rank, world)]
-    values = [*network.parameters(), *balancer.parameters(), *weights]
-    return torch.cat([value.detach().flatten() for value in values])
+    balancer = balancers.build(options, NUM_TASKS).to(device)
+    balancer.attach(network)
+    learned = [*network.parameters(), *balancer.parameters()]
+    weights = [
+        do_step(model, balancer, partition, [rows.to(device) for rows in batches], learned)
+        for batches in steps(rank, world)
+    ]
+    return flat([*learned, *weights])
 
 
-def train_plainly(options: Options, ranks: Sequence[int], world: int) -> Tensor:
+def shard(network: Network) -> Network:
+    """FSDP2 gathers the branch for itself, and all the rest together."""
+    fully_shard(network.branch)
+    fully_shard(network)
+    return network
+
+
+def flat(values: Iterable[Tensor]) -> Tensor:
+    """All numbers of some tensors, sharded or not, on the CPU."""
+    whole = (value.full_tensor() if isinstance(value, DTensor) else value for value in values)
+    return torch.cat([value.detach().cpu().flatten() for value in whole])
+
+
+def train_plainly(
+    options: Options, ranks: Sequence[int], world: int, *, sharded: bool = False
+) -> Tensor:
     """A loop with one mean loss per task; of several ranks in one process, the mean of theirs."""
-    network = Network()
+    network = shard(Network()) if sharded else Network()
     partition = found_partition([*Rows.of(0).losses(network).values()])
     torch.manual_seed(7)
     balancer = balancers.build(options, NUM_TASKS)
+    balancer.attach(network)
+    learned = [*network.parameters()]
     for own in zip(*(steps(rank, world) for rank in ranks), strict=True):
         found = [batches[0].losses(network) for batches in own]
         of_task = [
             [losses[task] for losses in found if task in losses] for task in range(NUM_TASKS)
         ]
-        network.zero_grad()
+        clear(learned)
         balancer.backward(
             [torch.stack(each).mean() if each else None for each in of_task], partition
         )
-        descend(network.parameters())
-    return torch.cat([value.detach().flatten() for value in network.parameters()])
+        descend(learned)
+    return flat(learned)
 
 
 Case = Callable[[int, int], Tensor]
 
 
-def work(cases: dict[str, Case], folder: Path) -> None:
+def work(cases: dict[str, Case], folder: Path, backend: str = "gloo") -> None:
     """Do all cases as one of several ranks; keep the results of each rank."""
     warnings.simplefilter("error")
-    with group():
+    with group(backend):
         rank, world = dist.get_rank(), dist.get_world_size()
         found = {name: case(rank, world) for name, case in cases.items()}
         torch.save(found, folder / f"{world}-{rank}.pt")

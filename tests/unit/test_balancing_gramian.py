@@ -345,6 +345,21 @@ def test_sdmgrad_without_a_preference_finds_the_weights_of_mgda() -> None:
     assert_close(found_T, weights("mgda", jacobian_TP), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("tasks", [2, 4, 8, 16])
+def test_sdmgrad_does_not_depend_on_rounding(tasks: int) -> None:
+    exact, rounded = method("sdmgrad", tasks), method("sdmgrad", tasks)
+    for step in range(20):
+        jacobian_TP = jacobian(tasks, 40, seed=step)
+        gramian_TT = jacobian_TP @ jacobian_TP.T
+        expected_T = exact.weights(gramian_TT)
+        assert_close(
+            rounded.weights(gramian_TT * (1 + 1e-6 * torch.eye(tasks))),
+            expected_T,
+            rtol=0,
+            atol=1e-4,
+        )
+
+
 def test_gradnorm_equals_one_step_by_hand() -> None:
     """Norms 3 and 1 about a mean of 2: slopes 3/2 and -1/2; then weights sum to 2 again."""
     balancer = method("gradnorm", 2, learning_rate=0.1)
@@ -416,7 +431,7 @@ ORACLES: list[tuple[str, dict[str, Any], torchjd.Weighting[Any], float]] = [
     ("aligned_mtl", {"scale": "rmse"}, torchjd.AlignedMTLWeighting(scale_mode="rmse"), 5.0),
     ("fairgrad", {"alpha": 2.0}, torchjd.FairGradWeighting(alpha=2.0), 1.0),
     ("modo", {}, torchjd.MoDoWeighting(gamma=0.1, rho=0.1), 5.0),
-    ("sdmgrad", {}, torchjd.SDMGradWeighting(lr=10.0, lambda_=0.3), 5.0),
+    ("sdmgrad", {"step_size": 10.0}, torchjd.SDMGradWeighting(lr=10.0, lambda_=0.3), 5.0),
 ]
 
 

@@ -231,6 +231,28 @@ def test_a_broken_gradient_stops() -> None:
     assert_close(values(model), before)
 
 
+def learners() -> list[str]:
+    found = [k for k in balancers.kinds() if "losses_after" in balancers.part(k).needs]
+    return [*found, "uncertainty", "imtl_l", "gradnorm", "uw_so"]
+
+
+@pytest.mark.parametrize("balancing", learners())
+def test_a_step_that_overflows_in_fp16_teaches_nothing(balancing: str) -> None:
+    """The scaler leaves the step out, and tries again with a smaller scale."""
+    model = make_model()
+    stepper = make_stepper(model, balancing)
+    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-30)
+    stepper.autocast = lambda: torch.autocast("cpu", torch.float16)
+    batch = make_batch([row for row in ROWS if None not in row] * 2)
+    before = [values(model), {k: v for k, v in values(stepper.balancer).items() if k != "draws"}]
+    assert not math.isfinite(stepper.step([batch]).gradient_norm)
+    for module, state in zip([model, stepper.balancer], before, strict=True):
+        for name, tensor in state.items():
+            assert_close(module.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert math.isfinite(stepper.step([batch]).gradient_norm)
+    assert any(update(model, before[0])[name].any() for name in before[0])
+
+
 def test_a_broken_gradient_is_skipped() -> None:
     model = make_model()
     break_gradients(model)

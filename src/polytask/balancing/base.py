@@ -86,7 +86,9 @@ class GramianBalancer(GradientBalancer):
     @override
     @final
     def attach(self, model: nn.Module) -> None:
-        if self._chosen in ("auto", "grouped") and not self.needs:
+        super().attach(model)
+        watched = self.shards is None and not self.needs
+        if watched and self._chosen in ("auto", "grouped"):
             self._recorder = Recorder(model)
 
     @override
@@ -161,7 +163,8 @@ class GramianBalancer(GradientBalancer):
             return samples[0].gramian(tasks)
         first_tp, second_tp = [s.shard(tasks) for s in samples if isinstance(s, Exact)]
         if "halves" in self.needs:
-            return sum_over_ranks(inner_products(first_tp, second_tp))
+            # the two add up to the step's gradients, so each is half of those of its own rows
+            return 4 * sum_over_ranks(inner_products(first_tp, second_tp))
         both_sp = torch.cat([first_tp, second_tp])
         return sum_over_ranks(inner_products(both_sp))
 

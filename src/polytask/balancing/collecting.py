@@ -62,6 +62,7 @@ class GradientBalancer(Balancer):
     @override
     @final
     def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
+        self.gather()
         if losses.sample and "validation" in self.needs:
             partition = Partition(partition.shared, [])  # heads do not learn from these rows
         else:
@@ -72,9 +73,18 @@ class GradientBalancer(Balancer):
             self._used = self._kind
             place = (self._kind, losses.sample)
             if place not in self._providers:
-                self._providers[place] = PROVIDERS[self._kind](self._recorder)
+                self._providers[place] = self._new_provider()
             self._samples[losses.sample] = self._providers[place]
         self._samples[losses.sample].add(replace(losses, scale_t=scale_t), partition)
+
+    def _new_provider(self) -> TaskGradients:
+        if self.shards is None:
+            return PROVIDERS[self._kind](self._recorder)
+        if self._kind not in ("exact", "weighted"):
+            raise RecipeError(
+                [f"balancing.gradients: found {self._kind!r} and a sharded model. Choose 'exact'."]
+            )
+        return self.shards.provider(self.num_tasks)
 
     @override
     @final
@@ -84,6 +94,7 @@ class GradientBalancer(Balancer):
         self._samples, self._tally = {}, Tally(self.num_tasks)
         weights_T = torch.zeros(self.num_tasks)
         if not len(self.active_t):
+            self.release()
             return weights_T
         inner_t = torch.ones_like(self.losses_t)
         if self.inner is not None:
@@ -91,7 +102,9 @@ class GradientBalancer(Balancer):
             self.inner.finish()
         with self.drawing():
             weights_t = self._combine(samples, inner_t, partition)
-        sum_gradients(partition.private)
+        if self.shards is None:
+            sum_gradients(partition.private)
+        self.release()
         for sample in samples:
             sample.forget()
         if self._recorder is not None:

@@ -67,9 +67,11 @@ class SDMGrad(GramianBalancer):
 
     Xiao, Ban and Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic
     Algorithms", NeurIPS 2023, algorithm 1. https://arxiv.org/abs/2305.18409 Deviations, all
-    but the last as in their code: one pair of samples serves all inner steps, G is divided by the
-    mean gradient length squared, the inner steps have a momentum of 0.5, and the update is not
-    taken along a third sample.
+    but the last two as in their code: one pair of samples serves all inner steps, G is divided by
+    the mean gradient length squared, the inner steps have a momentum of 0.5, the update is not
+    taken along a third sample, and inner steps are of 0.1. Theirs are of 10, which is more than
+    descent on such a G allows: the weights leap from corner to corner of the simplex, and rounding
+    decides where they end.
 
     :param preference: Weight of the plain sum; lambda in the paper.
     :param steps: Inner steps per update.
@@ -86,7 +88,7 @@ class SDMGrad(GramianBalancer):
         *,
         preference: NotNegative = 0.3,
         steps: Annotated[int, Field(ge=1)] = 20,
-        step_size: Positive = 10.0,
+        step_size: Positive = 0.1,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)

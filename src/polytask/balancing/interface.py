@@ -7,9 +7,10 @@ is both, for a plain loop.
 from __future__ import annotations
 
 import contextlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from polytask.balancing.engine import Layout, TaskLosses
 from polytask.balancing.engine.processes import seed_of_all, sum_over_ranks, world_size
 from polytask.core.partition import Partition, found_partition
 from polytask.core.registry import Registry
+
+if TYPE_CHECKING:
+    from polytask.balancing.engine.sharded import Shards
 
 
 class Balancer(nn.Module, ABC):
@@ -48,14 +52,24 @@ class Balancer(nn.Module, ABC):
         """Their mean losses in the step, for methods that look at gradients."""
         self.loss_scale = 1.0
         """What fp16 multiplies losses by before they are differentiated."""
+        self.shards: Shards | None = None
+        """The parameters of a model that FSDP2 has divided among the processes."""
+        self._attached = False
         self._seed: int | None = None
         self.register_buffer("draws", torch.zeros((), dtype=torch.long))
 
     def attach(self, model: nn.Module) -> None:
-        """See the layers of a model at work; some methods are cheaper then.
+        """Get to know the model: needed after ``fully_shard``, and some methods are cheaper then.
 
-        :param model: The module, or a module that holds all that the tasks share.
+        :param model: The module, or a module that holds all that the tasks share; if sharded, all
+            of it.
+        :raises ValueError: If a trainable parameter is not sharded like the others.
         """
+        self._attached = True
+        if _sharded_classes() and any(isinstance(m, _sharded_classes()) for m in model.modules()):
+            from polytask.balancing.engine.sharded import Shards  # FSDP2 takes long to import
+
+            self.shards = Shards(model)
 
     def prepare(self, partition: Partition, *, rows_alone: bool) -> Layout:
         """Get ready for a step; return how its rows should be laid out.
@@ -115,10 +129,29 @@ class Balancer(nn.Module, ABC):
             )
         partition = partition or found_partition(values)
         chosen = [] if rows is None else [rows[task] for task in tasks]
-        with self._in_full_precision(values[0].device if values else self.draws.device, scaler):
+        device = values[0].device if values else self.draws.device
+        scale_t = (1 / ranks_T[tasks]).to(device)
+        with self._in_full_precision(device, scaler):
             self.prepare(partition, rows_alone=rows is not None)
-            self.accumulate(TaskLosses(values, tasks, 1 / ranks_T[tasks], rows=chosen), partition)
+            self.accumulate(TaskLosses(values, tasks, scale_t, rows=chosen), partition)
             return self.resolve(partition)
+
+    def gather(self) -> None:
+        """Make the parameters of a sharded model whole until the step is resolved.
+
+        :raises ValueError: If there is a sharded model that the method does not know.
+        """
+        if self.shards is not None:
+            self.shards.gather()
+        elif _sharded_classes() and not self._attached:
+            raise ValueError(
+                "a model of this process was sharded: call balancer.attach(model) after fully_shard"
+            )
+
+    def release(self) -> None:
+        """Undo ``gather``."""
+        if self.shards is not None:
+            self.shards.release()
 
     @contextlib.contextmanager
     def _in_full_precision(
@@ -182,6 +215,12 @@ class Balancer(nn.Module, ABC):
             yield
         finally:
             torch.set_rng_state(before)
+
+
+def _sharded_classes() -> tuple[type, ...]:
+    """What ``fully_shard`` has made of the classes of modules; each process begins with none."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return () if fsdp is None else (*fsdp.FSDPModule.__subclasses__(),)
 
 
 balancers: Registry[Balancer] = Registry("balancing", Balancer)

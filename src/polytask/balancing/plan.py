@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from polytask.balancing.engine.processes import gathered
 from polytask.balancing.interface import Balancer
 from polytask.core.batch import Batch
 from polytask.core.partition import Partition
@@ -25,11 +26,20 @@ def plan(
         for batch in batches
         for number, sample in enumerate(_halves(batch) if "halves" in balancer.needs else [batch])
     ]
+    if layout == "apart" and balancer.shards is not None:
+        return [(number, part) for number, sample in samples for part in _in_step(sample)]
     if layout == "apart":
         return [(number, part) for number, sample in samples for part in sample.by_tasks()]
     if layout == "sorted":
         return [(number, sample.sorted_by_task()) for number, sample in samples]
     return samples
+
+
+def _in_step(batch: Batch) -> list[Batch]:
+    """The rows by tasks, with as many parts on all ranks: for each set of tasks that one has."""
+    own = {tuple(part.targets): part for part in batch.by_tasks()}
+    everywhere = sorted({tasks for ranks in gathered([*own]) for tasks in ranks if tasks})
+    return [own.get(tasks) or Batch({}, {}, 0) for tasks in everywhere]
 
 
 def _halves(batch: Batch) -> list[Batch]:

@@ -47,14 +47,17 @@ class LossBalancer(Balancer):
     @override
     @final
     def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
+        self.gather()
         self._tally.add(losses)
         weights_T = torch.zeros(self.num_tasks, device=losses.scale_t.device)
         active_t, losses_t = Tally(self.num_tasks).add(losses).means()
         if len(active_t):
             weights_T[active_t] = self.weigh(active_t, losses_t).to(weights_T)
+        scale_t = losses.scale_t * weights_T[[*losses.tasks]] * self.loss_scale
         parameters = [*partition.shared, *partition.private]
-        if losses.tasks:
-            scale_t = losses.scale_t * weights_T[[*losses.tasks]] * self.loss_scale
+        if self.shards is not None:
+            self.shards.add(losses.values, scale_t, parameters)
+        elif losses.tasks:
             add_gradients(parameters, differentiate(losses.values, scale_t, parameters))
 
     @override
@@ -62,7 +65,11 @@ class LossBalancer(Balancer):
     def resolve(self, partition: Partition) -> Tensor:
         self.active_t, self.losses_t = self._tally.means()
         self._tally = Tally(self.num_tasks)
-        sum_gradients([*partition.shared, *partition.private])
+        if self.shards is None:
+            sum_gradients([*partition.shared, *partition.private])
+        else:
+            self.shards.total.give()
+        self.release()
         return self.finish()
 
     @final

@@ -47,7 +47,14 @@ from polytask.training.session import Parts, Session
 
 _MAY_CHANGE = {
     f"training.{name}"
-    for name in ("not_finite", "keep", "checkpoint_minutes", "checkpoint_steps", "trackers")
+    for name in (
+        "shard",
+        "not_finite",
+        "keep",
+        "checkpoint_minutes",
+        "checkpoint_steps",
+        "trackers",
+    )
 }
 """What a resumed training may set anew, because none of the steps it has done depends on it."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
+from torch import Tensor
 
+from polytask.balancing.engine.processes import gathered
 from polytask.core.batch import Batch
 from polytask.core.errors import InterruptedTrainingError
 from polytask.core.tensors import write_tensors
 from polytask.training.log import TrainingLog
-from polytask.training.processes import anywhere, gathered, is_first, total
+from polytask.training.processes import anywhere, is_first, total
 from polytask.training.session import Session
 from polytask.training.signals import StopSignals
 from polytask.training.task_best import keep_task_best
@@ -73,8 +75,10 @@ def _validate(session: Session, log: TrainingLog) -> None:
     session.budget.validations += 1
     before = session.selection.stopped_tasks
     best = session.selection.update(scores) if scores["tasks"] else True
-    if is_first():
-        _keep(session, best=best)
+    if best or session.options.task_best:
+        state = session.model_state()
+        if is_first():
+            _keep(session, state, best=best)
     session.observe_validation(scores)
     log.validation(session.validation_record(scores, best=best))
     stopped = session.selection.stopped_tasks
@@ -84,10 +88,10 @@ def _validate(session: Session, log: TrainingLog) -> None:
     session.budget.pause()
 
 
-def _keep(session: Session, *, best: bool) -> None:
+def _keep(session: Session, state: Mapping[str, Tensor], *, best: bool) -> None:
     """Write the model if it is the best so far, or the best of some tasks."""
     if best:
-        write_tensors(session.run.parameters, session.model.stored.state_dict())
+        write_tensors(session.run.parameters, state)
     if session.options.task_best:
         improved, step = session.selection.improved_tasks, session.budget.step
-        keep_task_best(session.run.task_best, improved, step, session.model.stored.state_dict())
+        keep_task_best(session.run.task_best, improved, step, state)

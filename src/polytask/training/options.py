@@ -66,6 +66,11 @@ class TrainingOptions(OptimiserOptions):
         description="What several processes share out: the rows of every batch evenly, or whole "
         "tasks, so that less is sent.",
     )
+    shard: bool = Field(
+        default=False,
+        description="Divide parameters, optimiser and task gradients among several processes "
+        "with FSDP2; the parameters are put together for each step.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="Numbers of the forward pass; auto: bf16 where the device is fast at it.",

@@ -79,14 +79,6 @@ def on_first(function: Callable[[], A]) -> A:
     return result
 
 
-def gathered(value: A) -> list[A]:
-    """The values of all ranks, on all ranks."""
-    values = [value] * world_size()
-    if len(values) > 1:
-        dist.all_gather_object(values, value)
-    return values
-
-
 def anywhere(*flags: bool) -> list[bool]:
     """Of each flag, whether it is set on any rank."""
     return [count > 0 for count in sum_over_ranks(torch.tensor(flags).int()).tolist()]

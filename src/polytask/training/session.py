@@ -9,22 +9,24 @@ from functools import cached_property
 from typing import Any
 
 from rich.console import Console
+from torch import Tensor
 
 from polytask.balancing import Balancer
-from polytask.balancing.engine.processes import rank, world_size
+from polytask.balancing.engine.processes import gathered, rank, world_size
 from polytask.core.batch import Batch
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
 from polytask.data.pools import Collation
 from polytask.evaluation.predict import Predictor
 from polytask.modeling import MultiTaskModel
+from polytask.training import sharding
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import Checkpoints
 from polytask.training.log import TrainingLog
 from polytask.training.optimiser import build_optimiser
 from polytask.training.options import TrainingOptions
 from polytask.training.precision import Precision, select_device
-from polytask.training.processes import copy_from_first, gathered, is_first, on_first
+from polytask.training.processes import copy_from_first, is_first, on_first
 from polytask.training.randomness import random_state, restore_random_state
 from polytask.training.schedule import Schedule
 from polytask.training.selection import Criterion, Scores, Selection
@@ -67,7 +69,10 @@ class Session:
         self.model = parts.model.to(self.device).train()
         copy_from_first(self.model)
         self.balancer = parts.balancer.to(self.device)
-        self.partition = self.model.partition(parts.probe.to(self.device))
+        if options.shard:
+            sharding.shard(self.model, options, self.device)
+        with sharding.whole(self.model):
+            self.partition = self.model.partition(parts.probe.to(self.device))
         self.optimiser = build_optimiser(self.model, self.balancer, options)
         self.schedule = Schedule(options.schedule, options.warmup)
         self.budget = Budget(options, parts.loader.epoch_draws)
@@ -84,7 +89,8 @@ class Session:
 
     def validate(self) -> Scores:
         """Score the validation rows with the model as it is."""
-        return on_first(lambda: self._validate(self.predictor))
+        with sharding.whole(self.model):
+            return on_first(lambda: self._validate(self.predictor))
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -134,6 +140,11 @@ class Session:
         record = {"step": self.budget.step, "epoch": round(self.budget.epoch, 4)}
         return {**record, "validation": values, "selection": selection, "best": best}
 
+    def model_state(self) -> dict[str, Tensor]:
+        """The parameters and buffers; if sharded, joined on the first rank."""
+        state: dict[str, Tensor] = sharding.joined(self.model.stored.state_dict())
+        return state
+
     def open_log(self, console: Console | None = None) -> TrainingLog:
         """The log of this training, going on after the step that was resumed from."""
         if not is_first():
@@ -158,7 +169,7 @@ class Session:
         if found is None:
             return False
         for name, part in self._stateful.items():
-            part.load_state_dict(found.state[name])
+            part.load_state_dict(sharding.spread(part, found.state[name]))
         self.loader.restore(found.state["loader"])
         if self.guide is not None:
             self.guide.restore(found.state["guide"])
@@ -188,7 +199,7 @@ class Session:
         }
 
     def _modules(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._stateful.items()}
+        return {name: sharding.joined(part.state_dict()) for name, part in self._stateful.items()}
 
     def _counters(self) -> dict[str, Any]:
         return {

@@ -21,6 +21,7 @@ from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
 from polytask.training.penalties import Penalties
+from polytask.training.sharding import clip_gradients
 from polytask.training.shares import Shares
 
 
@@ -82,6 +83,7 @@ class Stepper:
         """
         self.optimiser.zero_grad(set_to_none=True)
         self.balancer.loss_scale = float(self.scaler.scale(torch.ones((), device=self.device)))
+        self.balancer.gather()
         parts = plan(batches, self.balancer, self.partition)
         skipped: set[str] = set()
         losses = self._present(parts, skipped)
@@ -94,8 +96,10 @@ class Stepper:
         if losses:
             weights_T = self._gradients(observed)
             norm = self._update(skipped, absent)
-        if losses and "losses_after" in self.balancer.needs:
+        updated = math.isfinite(norm)  # else fp16 has overflowed, or the step was left out
+        if updated and "losses_after" in self.balancer.needs:
             self._look_again([part for _, part in parts])
+        self.balancer.release()
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
         counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
         rows, tokens, padded = sum_over_ranks(counts.sum(0)).tolist()
@@ -127,6 +131,7 @@ class Stepper:
 
     def _look_again(self, batches: Sequence[Batch]) -> None:
         """Tell the balancer the losses of the same rows after the update."""
+        self.balancer.gather()
         shares = Shares(batches, self.model.trained_tasks, self.device)
         tally = Tally(len(self._names))
         for batch in batches:
@@ -189,7 +194,7 @@ class Stepper:
     def _update(self, skipped: set[str], absent: list[int]) -> float:
         """Clip and descend; return the norm of the gradient."""
         self.scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip or math.inf)
+        norm = clip_gradients(self._parameters, self.clip or math.inf)
         if not self.scaler.is_enabled() and not norm.isfinite():
             if self.not_finite == "stop":
                 raise TrainingError(

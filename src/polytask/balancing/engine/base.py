@@ -52,6 +52,8 @@ class Tally:
             scale_t = losses.scale_t.to(values_t)
             self._sums_2T = self._sums_2T.to(values_t.device)
             self._sums_2T[:, [*losses.tasks]] += torch.stack([values_t * scale_t, scale_t])
+        else:  # a rank without rows, whose methods look at the losses of the others all the same
+            self._sums_2T = self._sums_2T.to(losses.scale_t.device)
         return self
 
     def means(self) -> tuple[Tensor, Tensor]:
@@ -94,14 +96,20 @@ class TaskGradients(ABC):
 
 
 def differentiate(
-    losses: Sequence[Tensor], scale_t: Tensor, parameters: Sequence[Parameter]
+    losses: Sequence[Tensor],
+    scale_t: Tensor,
+    parameters: Sequence[Parameter],
+    *,
+    keep: bool = False,
 ) -> Gradients:
     """The gradient of a weighted sum of losses; None for a parameter that it does not reach.
 
     Hooks that wait for ``.grad`` are not called, those of DistributedDataParallel among them.
+
+    :param keep: Whether the graph is needed again.
     """
     scales = [scale.to(loss) for loss, scale in zip(losses, scale_t, strict=True)]
-    return torch.autograd.grad(losses, parameters, scales, allow_unused=True)
+    return torch.autograd.grad(losses, parameters, scales, retain_graph=keep, allow_unused=True)
 
 
 def add_gradients(parameters: Sequence[Parameter], gradients: Gradients) -> None:

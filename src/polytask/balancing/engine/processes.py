@@ -7,6 +7,7 @@ DistributedDataParallel, so a model may be wrapped in it or not, and adds them u
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from polytask.core.errors import RecipeError
+
+A = TypeVar("A")
 
 
 def world_size() -> int:
@@ -97,6 +100,14 @@ def gather_columns(row_p: Tensor) -> Tensor:
     row_P = row_p.new_empty(ranks * len(row_p))
     dist.all_gather([*row_P.split(len(row_p))], row_p)
     return row_P
+
+
+def gathered(value: A) -> list[A]:
+    """The values of all ranks, on all ranks."""
+    values = [value] * world_size()
+    if len(values) > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def seed_of_all() -> int:
