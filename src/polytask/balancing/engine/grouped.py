@@ -14,7 +14,7 @@ from torch.autograd.graph import get_gradient_edge
 from typing_extensions import override
 
 from polytask.balancing.engine.base import TaskGradients, TaskLosses, add_gradients, inner_products
-from polytask.balancing.engine.layers import LAYERS, Layer, Pass
+from polytask.balancing.engine.layers import Layer, Pass, layer_of
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core import graph
 from polytask.core.partition import Partition
@@ -74,7 +74,7 @@ class Grouped(TaskGradients):
         gramian_tt = torch.zeros(len(tasks), len(tasks))
         while self._passes:
             module, passes = self._passes.popitem()
-            layer = LAYERS[type(module)](module, passes)
+            layer = layer_of(module, passes)
             rows_tp = layer.gradients(tasks)
             gramian_tt = gramian_tt.to(rows_tp.device) + inner_products(rows_tp)
             source = sum(each.given.numel() + each.returned.numel() for each in passes)

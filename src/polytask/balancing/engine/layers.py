@@ -16,6 +16,7 @@ from torch.nn.functional import layer_norm
 from typing_extensions import override
 
 from polytask.balancing.engine.base import add_gradients
+from polytask.balancing.engine.recorder import Kind, kind_of
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,30 @@ class LinearLayer(Layer):
         return gradients
 
 
+class TransposedLayer(Layer):
+    """``Conv1D`` of the transformers library: a linear layer with a weight of inputs by outputs."""
+
+    @override
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        formed = {"bias": lambda: returned.float().sum(0)}
+        formed["weight"] = lambda: given.flatten(0, -2).to(returned.dtype).T @ returned
+        return [formed[name]() for name in self.names]
+
+
+class VectorLayer(Layer):
+    """A norm or a scale, of whatever formula: the module is computed again and differentiated.
+
+    It is computed in the type of its parameters at least, and by itself: hooks are not called.
+    """
+
+    @override
+    @torch.enable_grad()
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        wide = torch.promote_types(given.dtype, self.parameters[0].dtype)
+        output = self.module.forward(given.to(wide))
+        return torch.autograd.grad(output, self.parameters, returned.view_as(output).to(output))
+
+
 class NormLayer(Layer):
     """``nn.LayerNorm``."""
 
@@ -163,8 +188,17 @@ class EmbeddingLayer(Layer):
         return [row_p.view(-1, self._width)]
 
 
-LAYERS: Mapping[type[nn.Module], type[Layer]] = {
-    nn.Linear: LinearLayer,
-    nn.LayerNorm: NormLayer,
-    nn.Embedding: EmbeddingLayer,
+LAYERS: Mapping[Kind, type[Layer]] = {
+    "linear": LinearLayer,
+    "linear_transposed": TransposedLayer,
+    "layer_norm": NormLayer,
+    "embedding": EmbeddingLayer,
+    "vectors": VectorLayer,
 }
+
+
+def layer_of(module: nn.Module, passes: Sequence[Pass]) -> Layer:
+    """What forms the gradients of a module."""
+    kind = kind_of(module)
+    assert kind is not None
+    return LAYERS[kind](module, passes)

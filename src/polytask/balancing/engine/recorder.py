@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,29 @@ from torch.nn import Parameter
 
 from polytask.core import graph
 
-KINDS = (nn.Linear, nn.LayerNorm, nn.Embedding)
+Kind = Literal["linear", "linear_transposed", "layer_norm", "embedding", "vectors"]
+
+_KINDS: dict[str, Kind] = {
+    "torch.nn.modules.linear.Linear": "linear",
+    "transformers.pytorch_utils.Conv1D": "linear_transposed",
+    "torch.nn.modules.normalization.LayerNorm": "layer_norm",
+    "torch.nn.modules.sparse.Embedding": "embedding",
+}
+"""By their names, so that no library has to be loaded in order to look for its classes."""
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """How the gradients of a module's own parameters can be formed; None if that is not known.
+
+    Modules of vectors alone, without state or parts of their own, are norms and scales of one sort
+    or another: there are dozens in the libraries, and all are cheap enough to be computed again.
+    """
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    own = [*module.parameters(recurse=False)]
+    if name in _KINDS or not own:
+        return _KINDS.get(name)
+    inner = [*module.children(), *module.buffers()]
+    return "vectors" if not inner and all(parameter.ndim == 1 for parameter in own) else None
 
 
 @dataclass(frozen=True)
@@ -40,13 +63,13 @@ class Recorder:
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
                 owners.setdefault(id(parameter), []).append(module)
-            if type(module) in KINDS:
+            if kind_of(module):
                 module.register_forward_pre_hook(self._repeat)
                 module.register_forward_hook(self._record)
         self._seen = {
             parameter
             for parameter, modules in owners.items()
-            if len(modules) == 1 and type(modules[0]) in KINDS
+            if len(modules) == 1 and kind_of(modules[0])
         }
 
     def covers(self, parameters: Sequence[Parameter]) -> bool:
@@ -75,6 +98,7 @@ class Recorder:
         return (given.expand(self._batch, *given.shape[1:]),)
 
     def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not is_compiling() and output.requires_grad:
+        usual = len(inputs) == 1 and isinstance(output, Tensor)
+        if usual and not is_compiling() and output.requires_grad:
             call = Call(module, inputs[0].detach(), get_gradient_edge(output))
             self._calls.append(call)
