@@ -18,6 +18,7 @@ from polytask.core.partition import Partition
 Gradients = Sequence[Tensor | None]
 
 _BLOCK = 4096
+_PART = 64 * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,29 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
     :param others_tP: The rows to multiply with; the same ones if they are not given.
     :return: gramian_tt, in fp32 or better.
     """
-    rows_tP = rows_tP.to(torch.promote_types(rows_tP.dtype, torch.float32))
-    others_tP = rows_tP if others_tP is None else others_tP.to(rows_tP)
+    others_tP = rows_tP if others_tP is None else others_tP
+    wide = torch.promote_types(rows_tP.dtype, torch.float32)
     total_tt = torch.zeros(len(rows_tP), len(others_tP), dtype=torch.float64, device=rows_tP.device)
-    whole = rows_tP.shape[1] - rows_tP.shape[1] % _BLOCK
-    if whole:
-        one_Ntb, other_Nbt = (
-            part[:, :whole].unflatten(1, (-1, _BLOCK)).transpose(0, 1)
-            for part in (rows_tP, others_tP)
-        )
-        total_tt += torch.bmm(one_Ntb, other_Nbt.transpose(1, 2)).double().sum(0)
-    total_tt += rows_tP[:, whole:] @ others_tP[:, whole:].T
-    return total_tt.to(rows_tP.dtype)
+    for one_tp, other_tp in zip(_parts(rows_tP), _parts(others_tP), strict=True):
+        whole = one_tp.shape[1] - one_tp.shape[1] % _BLOCK
+        if whole:
+            one_Ntb, other_Ntb = (
+                part_tp[:, :whole].to(wide).unflatten(1, (-1, _BLOCK)).transpose(0, 1)
+                for part_tp in (one_tp, other_tp)
+            )
+            total_tt += torch.bmm(one_Ntb, other_Ntb.transpose(1, 2)).double().sum(0)
+        total_tt += one_tp[:, whole:].to(wide) @ other_tp[:, whole:].to(wide).T
+    return total_tt.to(wide)
+
+
+def weighted_sum(weights_t: Tensor, rows_tP: Tensor) -> Tensor:
+    """The weighted sum of rows, row_P, in fp32 or better."""
+    wide = torch.promote_types(rows_tP.dtype, torch.float32)
+    return torch.cat(
+        [weights_t.to(part_tp.device, wide) @ part_tp.to(wide) for part_tp in _parts(rows_tP)]
+    )
+
+
+def _parts(rows_tP: Tensor) -> Sequence[Tensor]:
+    """A part of the columns at a time, so that only few of them are there in fp32 as well."""
+    return rows_tP.split(_PART, dim=1)

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from typing_extensions import override
 
-from polytask.balancing.engine.base import TaskGradients, TaskLosses, add_gradients, inner_products
+from polytask.balancing.engine.base import (
+    TaskGradients,
+    TaskLosses,
+    add_gradients,
+    inner_products,
+    weighted_sum,
+)
 from polytask.balancing.engine.layers import Layer, Pass, layer_of
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core import graph
@@ -88,7 +94,7 @@ class Grouped(TaskGradients):
     @override
     def weigh(self, weights_t: Tensor, tasks: Sequence[int], partition: Partition) -> None:
         for layer, rows_tp in self._kept:
-            layer.write(weights_t.to(rows_tp) @ rows_tp)
+            layer.write(weighted_sum(weights_t, rows_tp))
         weights = dict(zip(tasks, weights_t, strict=True))
         for layer in self._others:
             layer.write(layer.weighed(weights))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 from typing_extensions import override
 
 from polytask.balancing.engine.base import add_gradients
@@ -80,7 +79,12 @@ class Layer(ABC):
     def empty(self, rows: int) -> Tensor:
         """Room for some rows of gradients."""
         size = sum(parameter.numel() for parameter in self.parameters)
-        return torch.empty(rows, size, device=self.parameters[0].device)
+        return torch.empty(rows, size, device=self.parameters[0].device, dtype=self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """That in which gradients are formed, if they need not be added up."""
+        return self.passes[0].returned.dtype if len(self.passes) == 1 else torch.float32
 
     def write(self, row_p: Tensor) -> None:
         """Add a gradient to ``.grad``."""
@@ -136,22 +140,6 @@ class VectorLayer(Layer):
         return torch.autograd.grad(output, self.parameters, returned.view_as(output).to(output))
 
 
-class NormLayer(Layer):
-    """``nn.LayerNorm``."""
-
-    @override
-    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
-        assert isinstance(self.module, nn.LayerNorm)
-        shape, returned = self.module.normalized_shape, returned.float()
-        gradients = []
-        if "weight" in self.names:
-            normal = layer_norm(given.float(), shape, eps=self.module.eps)
-            gradients.append((returned * normal.flatten(0, -2)).sum(0))
-        if "bias" in self.names:
-            gradients.append(returned.sum(0))
-        return gradients
-
-
 class EmbeddingLayer(Layer):
     """``nn.Embedding``; only rows of the table that were looked up take part."""
 
@@ -165,7 +153,7 @@ class EmbeddingLayer(Layer):
     @override
     def empty(self, rows: int) -> Tensor:
         size = len(self._used_U) * self._width
-        return torch.empty(rows, size, device=self.parameters[0].device)
+        return torch.empty(rows, size, device=self.parameters[0].device, dtype=self._dtype)
 
     @override
     def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
@@ -191,7 +179,6 @@ class EmbeddingLayer(Layer):
 LAYERS: Mapping[Kind, type[Layer]] = {
     "linear": LinearLayer,
     "linear_transposed": TransposedLayer,
-    "layer_norm": NormLayer,
     "embedding": EmbeddingLayer,
     "vectors": VectorLayer,
 }

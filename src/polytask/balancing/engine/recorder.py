@@ -14,12 +14,11 @@ from torch.nn import Parameter
 
 from polytask.core import graph
 
-Kind = Literal["linear", "linear_transposed", "layer_norm", "embedding", "vectors"]
+Kind = Literal["linear", "linear_transposed", "embedding", "vectors"]
 
 _KINDS: dict[str, Kind] = {
     "torch.nn.modules.linear.Linear": "linear",
     "transformers.pytorch_utils.Conv1D": "linear_transposed",
-    "torch.nn.modules.normalization.LayerNorm": "layer_norm",
     "torch.nn.modules.sparse.Embedding": "embedding",
 }
 """By their names, so that no library has to be loaded in order to look for its classes."""
