@@ -39,7 +39,7 @@ from polytask.core.partition import Partition
 
 __all__ = ["GramianBalancer", "JacobianBalancer", "LossBalancer", "balancers"]
 
-Provider = Literal["auto", "exact", "grouped", "streamed", "features", "last_layer"]
+Provider = Literal["auto", "exact", "grouped", "streamed", "adapters", "features", "last_layer"]
 
 
 class GramianBalancer(GradientBalancer):
@@ -48,8 +48,10 @@ class GramianBalancer(GradientBalancer):
     :param gradients: How task gradients are come by. ``grouped`` forms them layer by layer from one
         backward pass, where every row is read by one task; ``exact`` takes a pass per task and
         keeps all of them, ``streamed`` never more than those of one stretch of the network.
-        ``features`` and ``last_layer`` look at a part of them, and are approximations. ``auto`` is
-        ``grouped`` where that has been seen to give what autograd gives, and else ``exact``.
+        ``adapters`` looks at low-rank factors beside frozen matrices, which is all of them where
+        nothing else is trained. ``features`` and ``last_layer`` look at a part of them, and are
+        approximations. ``auto`` is ``grouped`` where that has been seen to give what autograd gives,
+        and else ``exact``.
     :param every: Decide on weights every so many steps, and use them until the next time.
     :param losses: A loss method that weighs the losses before they are differentiated.
     """
@@ -86,8 +88,8 @@ class GramianBalancer(GradientBalancer):
     @override
     @final
     def attach(self, model: nn.Module) -> None:
-        if self._chosen in ("auto", "grouped") and not self.needs:
-            self._recorder = Recorder(model)
+        if self._chosen in ("auto", "grouped", "adapters") and not self.needs:
+            self._recorder = Recorder(model, layers=self._chosen != "adapters")
 
     @override
     @final
@@ -105,6 +107,16 @@ class GramianBalancer(GradientBalancer):
                     "row must be read by one task, every shared parameter belong to one linear, "
                     "embedding or layer-norm module, the model not be compiled, and there be one "
                     "process. Choose 'auto'."
+                ]
+            )
+        low_rank = set() if self._recorder is None else self._recorder.low_rank
+        if self._chosen == "adapters" and low_rank.isdisjoint(map(id, partition.shared)):
+            raise RecipeError(
+                [
+                    "balancing.gradients: 'adapters' was asked for, but there is no trained low-rank "
+                    "matrix beside a frozen one among the parameters that tasks share, or the model "
+                    "is compiled. Freeze the base of the model, or choose 'auto'. In a loop of your "
+                    "own, call attach after freezing."
                 ]
             )
         return PROVIDERS[self._kind].layout

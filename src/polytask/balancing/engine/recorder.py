@@ -12,6 +12,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.compiler import is_compiling
 from torch.nn import Parameter
 
+from polytask.balancing.engine.factors import low_rank
 from polytask.core import graph
 
 Kind = Literal["linear", "linear_transposed", "embedding", "vectors"]
@@ -50,10 +51,12 @@ class Call:
 class Recorder:
     """Sees what goes through the layers of a model while it is trained.
 
-    :param model: Its layers are given hooks.
+    :param layers: Whether its layers are given hooks; else they are not seen at work.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, layers: bool = True) -> None:
+        self.low_rank = low_rank(model)
+        """The ids of its low-rank factors."""
         self._calls: list[Call] = []
         self._batch = 1
         self.trusted = False
@@ -62,7 +65,7 @@ class Recorder:
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
                 owners.setdefault(id(parameter), []).append(module)
-            if kind_of(module):
+            if layers and kind_of(module):
                 module.register_forward_pre_hook(self._repeat)
                 module.register_forward_hook(self._record)
         self._seen = {
