@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import itertools
 import resource
 import statistics
@@ -40,7 +41,7 @@ class Tasks(nn.Module):
 
     def __init__(self, model: str, tasks: int, precision: str) -> None:
         super().__init__()
-        self.half = precision == "bf16"
+        self.autocasts = precision == "bf16"
         transformers.logging.set_verbosity_error()
         if model == "minilm":
             self.encoder = transformers.AutoModel.from_pretrained(
@@ -54,7 +55,7 @@ class Tasks(nn.Module):
 
     def features(self, ids_BL: Tensor) -> Tensor:
         """The mean of what the encoder gives for a row."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocasts):
             output = self.encoder(input_ids=ids_BL, attention_mask=torch.ones_like(ids_BL))
             mean_BD: Tensor = output.last_hidden_state.mean(1)
         return mean_BD
@@ -63,7 +64,7 @@ class Tasks(nn.Module):
         self, mean_BD: Tensor, ids_BL: Tensor, rows: list[Tensor], tasks: range
     ) -> list[Tensor]:
         """The loss of each task on its rows."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocasts):
             return [
                 cross_entropy(self.heads[task](mean_BD[own]).float(), ids_BL[own, 0] % CLASSES)
                 for task, own in zip(tasks, rows, strict=True)
@@ -192,9 +193,7 @@ def with_libmtl(model: Tasks, ids_BL: Tensor, rows: list[Tensor], kind: str) -> 
     utils.load_state_dict_from_url = None
     names = ("torchvision", "torchvision.models")
     sys.modules.update({name: types.ModuleType(name) for name in names}, **{utils.__name__: utils})
-    from LibMTL.weighting import PCGrad
-
-    method: Any = PCGrad()
+    method: Any = importlib.import_module("LibMTL.weighting").PCGrad()
     shared = [*model.encoder.parameters()]
     method.task_num, method.rep_grad, method.device = len(rows), False, torch.device("cpu")
     method.get_share_params = lambda: iter(shared)

@@ -101,10 +101,10 @@ class Scaled(Words):
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm = nn.Sequential(nn.RMSNorm(6), nn.GroupNorm(5, 5), GemmaRMSNorm(6), Scale())
+        self.norms = nn.Sequential(nn.RMSNorm(6), nn.GroupNorm(5, 5), GemmaRMSNorm(6), Scale())
 
     def encode(self, ids_BL: Tensor) -> Tensor:
-        hidden_BLD = self.norm(self.table(ids_BL))
+        hidden_BLD = self.norms(self.table(ids_BL))
         return torch.relu(self.up(self.twice(hidden_BLD))).mean(1)
 
 
@@ -134,6 +134,15 @@ class Mixed(Words):
     def encode(self, ids_BL: Tensor) -> Tensor:
         features_BD = super().encode(ids_BL)
         return features_BD - features_BD.mean(0)
+
+
+class Views(Words):
+    """Layers are given a tensor, and parts of it that begin at the same place."""
+
+    def encode(self, ids_BL: Tensor) -> Tensor:
+        hidden_BLD: Tensor = self.norm(self.table(ids_BL))
+        first_BD, every_BLD = self.twice(hidden_BLD[:, 0]), self.twice(hidden_BLD)
+        return torch.relu(self.up(every_BLD).mean(1) + self.up(first_BD.tanh()))
 
 
 class Unseen(Words):
@@ -175,7 +184,7 @@ def made(kind: type[Words], gradients: str, method: str = "mgda") -> tuple[Words
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("kind", [Words, Bert, Frozen, Llama, Gpt2, Scaled])
+@pytest.mark.parametrize("kind", [Words, Bert, Frozen, Llama, Gpt2, Scaled, Views])
 def test_it_equals_a_pass_per_task(kind: type[Words], precision: torch.dtype) -> None:
     grouped_model, grouped = made(kind, "grouped")
     exact_model, exact = made(kind, "exact")

@@ -31,6 +31,7 @@ from polytask.balancing.engine import (
     agrees,
 )
 from polytask.balancing.engine.base import inner_products
+from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
 from polytask.balancing.engine.processes import sum_over_ranks, world_size
 from polytask.balancing.interface import balancers
 from polytask.balancing.weighing import LossBalancer
@@ -50,8 +51,9 @@ class GramianBalancer(GradientBalancer):
         keeps all of them, ``streamed`` never more than those of one stretch of the network.
         ``adapters`` looks at low-rank factors beside frozen matrices, which is all of them where
         nothing else is trained. ``features`` and ``last_layer`` look at a part of them, and are
-        approximations. ``auto`` is ``grouped`` where that has been seen to give what autograd gives,
-        and else ``exact``.
+        approximations. ``auto`` takes the fewest passes that memory has room for: ``grouped`` where
+        that has been seen to give what autograd gives, else ``exact``, or ``streamed`` where
+        all gradients would take up more than a quarter of the memory.
     :param every: Decide on weights every so many steps, and use them until the next time.
     :param losses: A loss method that weighs the losses before they are differentiated.
     """
@@ -71,7 +73,8 @@ class GramianBalancer(GradientBalancer):
         super().__init__(num_tasks, losses)
         self.every = every
         self._chosen = gradients
-        self._alone = False
+        self._costs: dict[str, Cost] = {"exact": Cost(0, 0)}
+        self._room = 0
         if self.needs and gradients not in ("auto", "exact"):
             raise RecipeError(
                 [
@@ -94,18 +97,19 @@ class GramianBalancer(GradientBalancer):
     @override
     @final
     def prepare(self, partition: Partition, *, rows_alone: bool) -> Layout:
-        self._alone = (
-            rows_alone
-            and self._recorder is not None
-            and self._recorder.covers(partition.shared)
-            and world_size() == 1
+        single = world_size() == 1 and not self.needs
+        seen = self._recorder is not None and self._recorder.covers(partition.shared)
+        self._costs = costs(
+            self.num_tasks, partition.shared, rows_alone=rows_alone, layers_seen=seen and single
         )
-        if self._chosen == "grouped" and not self._alone:
+        if not single:
+            del self._costs["streamed"]
+        if self._chosen == "grouped" and "grouped" not in self._costs:
             raise RecipeError(
                 [
                     "balancing.gradients: 'grouped' was asked for, but it cannot be used here: every "
                     "row must be read by one task, every shared parameter belong to one linear, "
-                    "embedding or layer-norm module, the model not be compiled, and there be one "
+                    "embedding or norm module, the model not be compiled, and there be one "
                     "process. Choose 'auto'."
                 ]
             )
@@ -119,6 +123,7 @@ class GramianBalancer(GradientBalancer):
                     "own, call attach after freezing."
                 ]
             )
+        self._room = memory(partition.shared[0].device) if partition.shared else 0
         return PROVIDERS[self._kind].layout
 
     @property
@@ -126,9 +131,7 @@ class GramianBalancer(GradientBalancer):
     def _kind(self) -> str:
         if int(self.draws) % self.every:
             return "weighted"
-        if self._chosen in ("auto", "grouped"):
-            return "grouped" if self._alone else "exact"
-        return self._chosen
+        return cheapest(self._costs, self._room) if self._chosen == "auto" else self._chosen
 
     @override
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
@@ -145,7 +148,8 @@ class GramianBalancer(GradientBalancer):
                 "independent, or a layer is used in a way that is not seen. Set "
                 "balancing.gradients: exact."
             )
-        self._recorder, self._alone = None, False
+        self._recorder = None
+        del self._costs["grouped"]
 
     @override
     @final
