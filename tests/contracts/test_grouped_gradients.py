@@ -12,6 +12,7 @@ import transformers
 from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers.models.bert.modeling_bert import BertModel
+from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 
 from polytask.balancing import Balancer, balancers
 from polytask.core.errors import RecipeError, TrainingError
@@ -62,6 +63,62 @@ class Bert(Words):
         return hidden_BLD[:, 0]
 
 
+class Decoder(Words):
+    """A causal model of the transformers library, whatever its norms and linear layers are."""
+
+    config: transformers.PretrainedConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = transformers.AutoModel.from_config(self.config, attn_implementation="eager")
+        self.heads = nn.ModuleList(nn.Linear(8, 2) for _ in ROWS)
+
+    def encode(self, ids_BL: Tensor) -> Tensor:
+        hidden_BLD: Tensor = self.decoder(ids_BL, use_cache=False).last_hidden_state
+        return hidden_BLD[:, -1]
+
+
+class Llama(Decoder):
+    """Root-mean-square norms of the library's own."""
+
+    config = transformers.LlamaConfig(
+        vocab_size=11, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=12, max_position_embeddings=9,
+    )  # fmt: skip
+
+
+class Gpt2(Decoder):
+    """``Conv1D`` instead of linear layers, and positions that are looked up once for all rows."""
+
+    config = transformers.GPT2Config(
+        vocab_size=11, n_embd=8, n_layer=2, n_head=2, n_positions=9,
+        bos_token_id=None, eos_token_id=None, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+
+
+class Scaled(Words):
+    """Norms of PyTorch, one whose weight is the distance from one, and a scale of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.Sequential(nn.RMSNorm(6), nn.GroupNorm(5, 5), GemmaRMSNorm(6), Scale())
+
+    def encode(self, ids_BL: Tensor) -> Tensor:
+        hidden_BLD = self.norms(self.table(ids_BL))
+        return torch.relu(self.up(self.twice(hidden_BLD))).mean(1)
+
+
+class Scale(nn.Module):
+    """Neither of this library nor of any other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(6))
+
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        return hidden_BLD * self.scale.exp()
+
+
 class Frozen(Words):
     """The table and a bias are not trained."""
 
@@ -77,6 +134,23 @@ class Mixed(Words):
     def encode(self, ids_BL: Tensor) -> Tensor:
         features_BD = super().encode(ids_BL)
         return features_BD - features_BD.mean(0)
+
+
+class Views(Words):
+    """Layers are given a tensor, and parts of it that begin at the same place."""
+
+    def encode(self, ids_BL: Tensor) -> Tensor:
+        hidden_BLD: Tensor = self.norm(self.table(ids_BL))
+        first_BD, every_BLD = self.twice(hidden_BLD[:, 0]), self.twice(hidden_BLD)
+        return torch.relu(self.up(every_BLD).mean(1) + self.up(first_BD.tanh()))
+
+
+class Unseen(Words):
+    """A layer is called in a way that is not seen."""
+
+    def encode(self, ids_BL: Tensor) -> Tensor:
+        hidden_BLD: Tensor = self.norm(self.table(ids_BL))
+        return torch.relu(self.up(input=self.twice(hidden_BLD))).mean(1)
 
 
 class Normed(Words):
@@ -110,7 +184,7 @@ def made(kind: type[Words], gradients: str, method: str = "mgda") -> tuple[Words
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("kind", [Words, Bert, Frozen])
+@pytest.mark.parametrize("kind", [Words, Bert, Frozen, Llama, Gpt2, Scaled, Views])
 def test_it_equals_a_pass_per_task(kind: type[Words], precision: torch.dtype) -> None:
     grouped_model, grouped = made(kind, "grouped")
     exact_model, exact = made(kind, "exact")
@@ -135,8 +209,8 @@ def test_gradients_that_are_formed_twice_equal_those_that_are_kept(
     assert_close(found, step(exact, exact_model, 1, rows=None), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [Mixed, Normed])
-def test_where_rows_touch_each_other_the_other_way_is_taken(kind: type[Words]) -> None:
+@pytest.mark.parametrize("kind", [Mixed, Normed, Unseen])
+def test_where_it_would_be_wrong_the_other_way_is_taken(kind: type[Words]) -> None:
     model, automatic = made(kind, "auto")
     exact_model, exact = made(kind, "exact")
     for seed in (1, 2):

@@ -31,6 +31,7 @@ from polytask.balancing.engine import (
     agrees,
 )
 from polytask.balancing.engine.base import inner_products
+from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
 from polytask.balancing.engine.processes import sum_over_ranks, world_size
 from polytask.balancing.interface import balancers
 from polytask.balancing.weighing import LossBalancer
@@ -39,7 +40,7 @@ from polytask.core.partition import Partition
 
 __all__ = ["GramianBalancer", "JacobianBalancer", "LossBalancer", "balancers"]
 
-Provider = Literal["auto", "exact", "grouped", "streamed", "features", "last_layer"]
+Provider = Literal["auto", "exact", "grouped", "streamed", "adapters", "features", "last_layer"]
 
 
 class GramianBalancer(GradientBalancer):
@@ -48,8 +49,11 @@ class GramianBalancer(GradientBalancer):
     :param gradients: How task gradients are come by. ``grouped`` forms them layer by layer from one
         backward pass, where every row is read by one task; ``exact`` takes a pass per task and
         keeps all of them, ``streamed`` never more than those of one stretch of the network.
-        ``features`` and ``last_layer`` look at a part of them, and are approximations. ``auto`` is
-        ``grouped`` where that has been seen to give what autograd gives, and else ``exact``.
+        ``adapters`` looks at low-rank factors beside frozen matrices, which is all of them where
+        nothing else is trained. ``features`` and ``last_layer`` look at a part of them, and are
+        approximations. ``auto`` takes the fewest passes that memory has room for: ``grouped`` where
+        that has been seen to give what autograd gives, else ``exact``, or ``streamed`` where
+        all gradients would take up more than a quarter of the memory.
     :param every: Decide on weights every so many steps, and use them until the next time.
     :param losses: A loss method that weighs the losses before they are differentiated.
     """
@@ -69,7 +73,8 @@ class GramianBalancer(GradientBalancer):
         super().__init__(num_tasks, losses)
         self.every = every
         self._chosen = gradients
-        self._alone = False
+        self._costs: dict[str, Cost] = {"exact": Cost(0, 0)}
+        self._room = 0
         if self.needs and gradients not in ("auto", "exact"):
             raise RecipeError(
                 [
@@ -88,27 +93,39 @@ class GramianBalancer(GradientBalancer):
     def attach(self, model: nn.Module) -> None:
         super().attach(model)
         watched = self.shards is None and not self.needs
-        if watched and self._chosen in ("auto", "grouped"):
-            self._recorder = Recorder(model)
+        if watched and self._chosen in ("auto", "grouped", "adapters"):
+            self._recorder = Recorder(model, layers=self._chosen != "adapters")
 
     @override
     @final
     def prepare(self, partition: Partition, *, rows_alone: bool) -> Layout:
-        self._alone = (
-            rows_alone
-            and self._recorder is not None
-            and self._recorder.covers(partition.shared)
-            and world_size() == 1
+        single = world_size() == 1 and not self.needs
+        seen = self._recorder is not None and self._recorder.covers(partition.shared)
+        self._costs = costs(
+            self.num_tasks, partition.shared, rows_alone=rows_alone, layers_seen=seen and single
         )
-        if self._chosen == "grouped" and not self._alone:
+        if not single:
+            del self._costs["streamed"]
+        if self._chosen == "grouped" and "grouped" not in self._costs:
             raise RecipeError(
                 [
                     "balancing.gradients: 'grouped' was asked for, but it cannot be used here: every "
                     "row must be read by one task, every shared parameter belong to one linear, "
-                    "embedding or layer-norm module, the model not be compiled, and there be one "
+                    "embedding or norm module, the model not be compiled, and there be one "
                     "process. Choose 'auto'."
                 ]
             )
+        low_rank = set() if self._recorder is None else self._recorder.low_rank
+        if self._chosen == "adapters" and low_rank.isdisjoint(map(id, partition.shared)):
+            raise RecipeError(
+                [
+                    "balancing.gradients: 'adapters' was asked for, but there is no trained low-rank "
+                    "matrix beside a frozen one among the parameters that tasks share, or the model "
+                    "is compiled. Freeze the base of the model, or choose 'auto'. In a loop of your "
+                    "own, call attach after freezing."
+                ]
+            )
+        self._room = memory(partition.shared[0].device) if partition.shared else 0
         return PROVIDERS[self._kind].layout
 
     @property
@@ -116,9 +133,7 @@ class GramianBalancer(GradientBalancer):
     def _kind(self) -> str:
         if int(self.draws) % self.every:
             return "weighted"
-        if self._chosen in ("auto", "grouped"):
-            return "grouped" if self._alone else "exact"
-        return self._chosen
+        return cheapest(self._costs, self._room) if self._chosen == "auto" else self._chosen
 
     @override
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
@@ -135,7 +150,8 @@ class GramianBalancer(GradientBalancer):
                 "independent, or a layer is used in a way that is not seen. Set "
                 "balancing.gradients: exact."
             )
-        self._recorder, self._alone = None, False
+        self._recorder = None
+        del self._costs["grouped"]
 
     @override
     @final

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -32,6 +34,7 @@ class GradientBalancer(Balancer):
         self._providers: dict[tuple[str, int], TaskGradients] = {}  # they keep their buffers
         self._recorder: Recorder | None = None
         self._used: str | None = None
+        self._seconds, self._steps = 0.0, 0
 
     @property
     @abstractmethod
@@ -43,6 +46,18 @@ class GradientBalancer(Balancer):
     @final
     def provider(self) -> str | None:
         return self._used
+
+    @property
+    @override
+    @final
+    def provider_seconds(self) -> float | None:
+        return self._seconds / self._steps if self._steps else None
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        before = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - before
 
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
         """See whether the way of coming by gradients can be used."""
@@ -67,7 +82,6 @@ class GradientBalancer(Balancer):
             partition = Partition(partition.shared, [])  # heads do not learn from these rows
         else:
             self._tally.add(losses)
-        scale_t = losses.scale_t * self.loss_scale
         self._inspect(losses, partition)
         if losses.sample not in self._samples:
             self._used = self._kind
@@ -75,7 +89,9 @@ class GradientBalancer(Balancer):
             if place not in self._providers:
                 self._providers[place] = self._new_provider()
             self._samples[losses.sample] = self._providers[place]
-        self._samples[losses.sample].add(replace(losses, scale_t=scale_t), partition)
+        scaled = replace(losses, scale_t=losses.scale_t * self.loss_scale)
+        with self._timed():
+            self._samples[losses.sample].add(scaled, partition)
 
     def _new_provider(self) -> TaskGradients:
         if self.shards is None:
@@ -100,7 +116,8 @@ class GradientBalancer(Balancer):
         if self.inner is not None:
             inner_t = self.inner.weigh(self.active_t, self.losses_t)
             self.inner.finish()
-        with self.drawing():
+        self._steps += 1
+        with self.drawing(), self._timed():
             weights_t = self._combine(samples, inner_t, partition)
         if self.shards is None:
             sum_gradients(partition.private)

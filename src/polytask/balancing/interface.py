@@ -83,6 +83,11 @@ class Balancer(nn.Module, ABC):
         """How the task gradients of the last step were come by; None where there were none."""
         return None
 
+    @property
+    def provider_seconds(self) -> float | None:
+        """What a step spent on them on average, its backward passes among it, in seconds."""
+        return None
+
     @abstractmethod
     def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
         """Take in the losses of one batch of a step."""

@@ -57,4 +57,5 @@ def final_facts(session: Session) -> dict[str, Any]:
         "best_selection": session.selection.best if budget.validations else None,
         "stopped_tasks": sorted(session.selection.stopped_tasks),
         "task_gradients": session.balancer.provider,
+        "task_gradients_seconds": session.balancer.provider_seconds,
     }

@@ -1,9 +1,10 @@
 """The gradient engine: task gradients at the price of a plain sum.
 
-``PROVIDERS`` names the ways of coming by them. ``features`` and ``last_layer`` are approximations;
-all others give the same numbers.
+``PROVIDERS`` names the ways of coming by them. ``features`` and ``last_layer`` are approximations,
+``adapters`` is where more than low-rank factors is trained; all others give the same numbers.
 """
 
+from polytask.balancing.engine.adapters import Adapters
 from polytask.balancing.engine.base import Layout, Tally, TaskGradients, TaskLosses
 from polytask.balancing.engine.check import agrees
 from polytask.balancing.engine.exact import Exact
@@ -16,6 +17,7 @@ PROVIDERS: dict[str, type[TaskGradients]] = {
     "exact": Exact,
     "grouped": Grouped,
     "streamed": Streamed,
+    "adapters": Adapters,
     "features": Features,
     "last_layer": LastLayer,
     "weighted": Weighted,

@@ -18,6 +18,8 @@ from polytask.core.partition import Partition
 Gradients = Sequence[Tensor | None]
 
 _BLOCK = 4096
+_PART = 16 * _BLOCK
+"""Columns that are there in fp32 as well at a time, where rows are kept in half precision."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +134,25 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
     :param others_tP: The rows to multiply with; the same ones if they are not given.
     :return: gramian_tt, in fp32 or better.
     """
-    rows_tP = rows_tP.to(torch.promote_types(rows_tP.dtype, torch.float32))
-    others_tP = rows_tP if others_tP is None else others_tP.to(rows_tP)
-    total_tt = torch.zeros(len(rows_tP), len(others_tP), dtype=torch.float64, device=rows_tP.device)
-    whole = rows_tP.shape[1] - rows_tP.shape[1] % _BLOCK
-    if whole:
-        one_Ntb, other_Nbt = (
-            part[:, :whole].unflatten(1, (-1, _BLOCK)).transpose(0, 1)
-            for part in (rows_tP, others_tP)
-        )
-        total_tt += torch.bmm(one_Ntb, other_Nbt.transpose(1, 2)).double().sum(0)
-    total_tt += rows_tP[:, whole:] @ others_tP[:, whole:].T
-    return total_tt.to(rows_tP.dtype)
+    wide = torch.promote_types(rows_tP.dtype, torch.float32)
+    others = None if others_tP is None else len(others_tP)
+    total_tt = rows_tP.new_zeros(len(rows_tP), others or len(rows_tP), dtype=torch.float64)
+    for start in range(0, rows_tP.shape[1], _PART):
+        one_tp = rows_tP[:, start : start + _PART].to(wide)
+        other_tp = one_tp if others_tP is None else others_tP[:, start : start + _PART].to(wide)
+        whole = one_tp.shape[1] - one_tp.shape[1] % _BLOCK
+        if whole:
+            one_Ntb, other_Ntb = (
+                part_tp[:, :whole].unflatten(1, (-1, _BLOCK)).transpose(0, 1)
+                for part_tp in (one_tp, other_tp)
+            )
+            total_tt += torch.bmm(one_Ntb, other_Ntb.transpose(1, 2)).double().sum(0)
+        total_tt += one_tp[:, whole:] @ other_tp[:, whole:].T
+    return total_tt.to(wide)
+
+
+def weighted_sum(weights_t: Tensor, rows_tP: Tensor) -> Tensor:
+    """The weighted sum of rows, row_P, in fp32 or better."""
+    wide = torch.promote_types(rows_tP.dtype, torch.float32)
+    weights_t = weights_t.to(rows_tP.device, wide)
+    return torch.cat([weights_t @ part_tp.to(wide) for part_tp in rows_tP.split(_PART, dim=1)])

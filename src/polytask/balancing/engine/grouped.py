@@ -6,16 +6,22 @@ each layer, what the gradient of every task is formed from; see ``layers``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from typing_extensions import override
 
-from polytask.balancing.engine.base import TaskGradients, TaskLosses, add_gradients, inner_products
-from polytask.balancing.engine.layers import LAYERS, Layer, Pass
-from polytask.balancing.engine.recorder import Recorder
+from polytask.balancing.engine.base import (
+    TaskGradients,
+    TaskLosses,
+    add_gradients,
+    inner_products,
+    weighted_sum,
+)
+from polytask.balancing.engine.layers import Layer, Pass, layer_of
+from polytask.balancing.engine.recorder import Call, Recorder, kind_of
 from polytask.core import graph
 from polytask.core.partition import Partition
 
@@ -63,10 +69,11 @@ class Grouped(TaskGradients):
         )  # fmt: skip
         add_gradients(partition.private, found[len(edges) :])
         rows = dict(zip(losses.tasks, losses.rows, strict=True))
+        narrowed: dict[Hashable, Tensor] = {}
         for call, returned in zip(calls, found, strict=False):
             if returned is not None:
                 self.dtypes.add(returned.dtype)
-                each = Pass(call.given, returned, rows)
+                each = Pass(_as_computed(call, returned, narrowed), returned, rows)
                 self._passes.setdefault(call.module, []).append(each)
 
     @override
@@ -74,7 +81,7 @@ class Grouped(TaskGradients):
         gramian_tt = torch.zeros(len(tasks), len(tasks))
         while self._passes:
             module, passes = self._passes.popitem()
-            layer = LAYERS[type(module)](module, passes)
+            layer = layer_of(module, passes)
             rows_tp = layer.gradients(tasks)
             gramian_tt = gramian_tt.to(rows_tp.device) + inner_products(rows_tp)
             source = sum(each.given.numel() + each.returned.numel() for each in passes)
@@ -88,7 +95,7 @@ class Grouped(TaskGradients):
     @override
     def weigh(self, weights_t: Tensor, tasks: Sequence[int], partition: Partition) -> None:
         for layer, rows_tp in self._kept:
-            layer.write(weights_t.to(rows_tp) @ rows_tp)
+            layer.write(weighted_sum(weights_t, rows_tp))
         weights = dict(zip(tasks, weights_t, strict=True))
         for layer in self._others:
             layer.write(layer.weighed(weights))
@@ -97,3 +104,17 @@ class Grouped(TaskGradients):
     def forget(self) -> None:
         self._passes = {}
         self._kept, self._others = [], []
+
+
+def _as_computed(call: Call, returned: Tensor, narrowed: dict[Hashable, Tensor]) -> Tensor:
+    """What a layer was given, in the type that its product was computed in.
+
+    :param narrowed: What has been converted already: queries, keys and values have one source.
+    """
+    if kind_of(call.module) not in ("linear", "linear_transposed"):
+        return call.given
+    given, dtype = call.given, returned.dtype
+    same = (given.data_ptr(), given.shape, given.stride(), given.dtype, dtype)
+    if same not in narrowed:
+        narrowed[same] = given.to(dtype)
+    return narrowed[same]

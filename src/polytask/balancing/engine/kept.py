@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import Parameter
 from typing_extensions import override
 
 from polytask.balancing.engine.base import (
@@ -29,10 +30,11 @@ from polytask.core.partition import Partition
 
 @dataclass(frozen=True)
 class Kept:
-    """The losses of one batch and their graph."""
+    """The losses of one batch, their graph, and the parameters that tasks share."""
 
     losses: TaskLosses
     masks: graph.Reach
+    shared: Sequence[Parameter]
 
     @property
     def roots(self) -> list[GradientEdge]:
@@ -58,7 +60,8 @@ class KeptGraphs(TaskGradients):
 
     @override
     def add(self, losses: TaskLosses, partition: Partition) -> None:
-        kept = Kept(losses, graph.reach(losses.values, partition.shared))
+        masks = graph.reach(losses.values, partition.shared)
+        kept = Kept(losses, masks, partition.shared)
         private = [*map(get_gradient_edge, partition.private)]
         for task in losses.tasks:
             add_gradients(partition.private, carry(kept.roots, kept.seeds(task), private))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 from typing_extensions import override
 
 from polytask.balancing.engine.base import add_gradients
+from polytask.balancing.engine.recorder import Kind, kind_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,12 @@ class Layer(ABC):
     def empty(self, rows: int) -> Tensor:
         """Room for some rows of gradients."""
         size = sum(parameter.numel() for parameter in self.parameters)
-        return torch.empty(rows, size, device=self.parameters[0].device)
+        return torch.empty(rows, size, device=self.parameters[0].device, dtype=self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """That in which gradients are formed, if they need not be added up."""
+        return self.passes[0].returned.dtype if len(self.passes) == 1 else torch.float32
 
     def write(self, row_p: Tensor) -> None:
         """Add a gradient to ``.grad``."""
@@ -105,26 +110,34 @@ class LinearLayer(Layer):
     def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
         gradients = []
         if "weight" in self.names:
-            gradients.append(returned.T @ given.flatten(0, -2).to(returned.dtype))
+            gradients.append(returned.T @ given.flatten(0, -2))
         if "bias" in self.names:
             gradients.append(returned.float().sum(0))
         return gradients
 
 
-class NormLayer(Layer):
-    """``nn.LayerNorm``."""
+class TransposedLayer(Layer):
+    """``Conv1D`` of the transformers library: a linear layer with a weight of inputs by outputs."""
 
     @override
     def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
-        assert isinstance(self.module, nn.LayerNorm)
-        shape, returned = self.module.normalized_shape, returned.float()
-        gradients = []
-        if "weight" in self.names:
-            normal = layer_norm(given.float(), shape, eps=self.module.eps)
-            gradients.append((returned * normal.flatten(0, -2)).sum(0))
-        if "bias" in self.names:
-            gradients.append(returned.sum(0))
-        return gradients
+        formed = {"bias": lambda: returned.float().sum(0)}
+        formed["weight"] = lambda: given.flatten(0, -2).T @ returned
+        return [formed[name]() for name in self.names]
+
+
+class VectorLayer(Layer):
+    """A norm or a scale, of whatever formula: the module is computed again and differentiated.
+
+    It is computed in the type of its parameters at least, and by itself: hooks are not called.
+    """
+
+    @override
+    @torch.enable_grad()
+    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+        wide = torch.promote_types(given.dtype, self.parameters[0].dtype)
+        output = self.module.forward(given.to(wide))
+        return torch.autograd.grad(output, self.parameters, returned.view_as(output).to(output))
 
 
 class EmbeddingLayer(Layer):
@@ -140,7 +153,7 @@ class EmbeddingLayer(Layer):
     @override
     def empty(self, rows: int) -> Tensor:
         size = len(self._used_U) * self._width
-        return torch.empty(rows, size, device=self.parameters[0].device)
+        return torch.empty(rows, size, device=self.parameters[0].device, dtype=self._dtype)
 
     @override
     def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
@@ -163,8 +176,16 @@ class EmbeddingLayer(Layer):
         return [row_p.view(-1, self._width)]
 
 
-LAYERS: Mapping[type[nn.Module], type[Layer]] = {
-    nn.Linear: LinearLayer,
-    nn.LayerNorm: NormLayer,
-    nn.Embedding: EmbeddingLayer,
+LAYERS: Mapping[Kind, type[Layer]] = {
+    "linear": LinearLayer,
+    "linear_transposed": TransposedLayer,
+    "embedding": EmbeddingLayer,
+    "vectors": VectorLayer,
 }
+
+
+def layer_of(module: nn.Module, passes: Sequence[Pass]) -> Layer:
+    """What forms the gradients of a module."""
+    kind = kind_of(module)
+    assert kind is not None
+    return LAYERS[kind](module, passes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,31 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.compiler import is_compiling
 from torch.nn import Parameter
 
+from polytask.balancing.engine.factors import low_rank
 from polytask.core import graph
 
-KINDS = (nn.Linear, nn.LayerNorm, nn.Embedding)
+Kind = Literal["linear", "linear_transposed", "embedding", "vectors"]
+
+_KINDS: dict[str, Kind] = {
+    "torch.nn.modules.linear.Linear": "linear",
+    "transformers.pytorch_utils.Conv1D": "linear_transposed",
+    "torch.nn.modules.sparse.Embedding": "embedding",
+}
+"""By their names, so that no library has to be loaded in order to look for its classes."""
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """How the gradients of a module's own parameters can be formed; None if that is not known.
+
+    Modules of vectors alone, without state or parts of their own, are norms and scales of one sort
+    or another: there are dozens in the libraries, and all are cheap enough to be computed again.
+    """
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    own = [*module.parameters(recurse=False)]
+    if name in _KINDS or not own:
+        return _KINDS.get(name)
+    inner = [*module.children(), *module.buffers()]
+    return "vectors" if not inner and all(parameter.ndim == 1 for parameter in own) else None
 
 
 @dataclass(frozen=True)
@@ -28,10 +51,12 @@ class Call:
 class Recorder:
     """Sees what goes through the layers of a model while it is trained.
 
-    :param model: Its layers are given hooks.
+    :param layers: Whether its layers are given hooks; else they are not seen at work.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, layers: bool = True) -> None:
+        self.low_rank = low_rank(model)
+        """The ids of its low-rank factors."""
         self._calls: list[Call] = []
         self._batch = 1
         self.trusted = False
@@ -40,14 +65,14 @@ class Recorder:
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
                 owners.setdefault(id(parameter), []).append(module)
-            if type(module) in KINDS:
+            if layers and kind_of(module):
                 module.register_forward_pre_hook(self._repeat)
                 # First of all hooks, as others may change what the layer gave.
                 module.register_forward_hook(self._record, prepend=True)
         self._seen = {
             parameter
             for parameter, modules in owners.items()
-            if len(modules) == 1 and type(modules[0]) in KINDS
+            if len(modules) == 1 and kind_of(modules[0])
         }
 
     def covers(self, parameters: Sequence[Parameter]) -> bool:
@@ -76,6 +101,7 @@ class Recorder:
         return (given.expand(self._batch, *given.shape[1:]),)
 
     def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not is_compiling() and output.requires_grad:
+        usual = len(inputs) == 1 and isinstance(output, Tensor)
+        if usual and not is_compiling() and output.requires_grad:
             call = Call(module, inputs[0].detach(), get_gradient_edge(output))
             self._calls.append(call)

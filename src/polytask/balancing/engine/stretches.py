@@ -19,7 +19,7 @@ from polytask.core import graph
 from polytask.core.errors import RecipeError
 
 
-class _ByParameter(KeptGraphs):
+class ByParameter(KeptGraphs):
     """Adds up inner products parameter by parameter."""
 
     name: ClassVar[str]
@@ -49,7 +49,7 @@ class _ByParameter(KeptGraphs):
         return gramian_tt
 
 
-class Streamed(_ByParameter):
+class Streamed(ByParameter):
     """Walks down the shared part from one bottleneck of its graph to the next.
 
     A bottleneck is an edge that all paths to lower parameters pass, such as the output of a layer.
@@ -76,7 +76,7 @@ class Streamed(_ByParameter):
             frontier, seeds = stretch.bottleneck, [row[len(stretch.leaves) :] for row in found]
 
 
-class LastLayer(_ByParameter):
+class LastLayer(ByParameter):
     """Looks at the gradients of the shared weight matrix next to the heads.
 
     An approximation: Chen et al., "GradNorm", ICML 2018, section 3, choose it to save time.

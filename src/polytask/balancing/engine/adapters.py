@@ -1,0 +1,47 @@
+"""Task gradients of low-rank factors, where a large model is frozen and a little beside it trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from typing_extensions import override
+
+from polytask.balancing.engine.base import Gradients
+from polytask.balancing.engine.kept import Kept, carry
+from polytask.balancing.engine.recorder import Recorder
+from polytask.balancing.engine.stretches import ByParameter
+
+
+class Adapters(ByParameter):
+    """Looks at the gradients of low-rank factors only.
+
+    Exact where nothing else is trained, since what is frozen has no gradient. An approximation
+    where the tasks share other trained parameters as well; these get the weighted sum, too. It
+    costs a backward pass per task that forms no other gradients, and one for the sum.
+    """
+
+    name = "adapters"
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        super().__init__(recorder)
+        self._factors = recorder.low_rank if recorder is not None else set()
+
+    @override
+    def visits(self, kept: Kept) -> Counter[Node]:
+        return Counter(edge.node for edge in self._edges(kept))
+
+    @override
+    def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
+        edges = self._edges(kept)
+        found = [carry(kept.roots, kept.seeds(task), edges) for task in tasks]
+        for edge, gradients in zip(edges, zip(*found, strict=True), strict=True):
+            yield edge.node, gradients
+
+    def _edges(self, kept: Kept) -> list[GradientEdge]:
+        return [
+            get_gradient_edge(parameter)
+            for parameter in kept.shared
+            if id(parameter) in self._factors
+        ]
