@@ -4,7 +4,7 @@ Small trainings of 20 steps with rows spread unevenly over the processes, a task
 and a process without rows in another. Given is the largest difference to one process in any
 parameter, those that a method learns among them. ``sharded`` is a model after
 ``fully_shard``. Bytes are those that a process sends in a step where each of four has the rows of
-one of four tasks, over those of DistributedDataParallel with a plain sum, for a model of 6,700
+one of four tasks, over those of DistributedDataParallel with a plain sum, for a model of 6,600
 parameters of which 94 % are shared; numbers of its own that a method sends weigh less in larger
 models.
 """
