@@ -52,6 +52,12 @@ class TaskRows:
         """The collated inputs of these rows."""
         return {name: self.take(value) for name, value in inputs.items()}
 
+    def features(self, features: Features) -> Features:
+        """The features of these rows."""
+        words_BW = features.words_BW
+        words_VW = None if words_BW is None else self.take(words_BW)
+        return Features(self.take(features.tokens_BLD), self.take(features.mask_BL), words_VW)
+
     def split(self, features: Features) -> dict[str, Features]:
         """Give every task the features of its rows.
 
