@@ -7,7 +7,7 @@ https://aclanthology.org/P17-1001
 Deviations: heads read both features of every token, where the paper has one vector per text; the
 means over the tokens are what the discriminator reads and what the orthogonality is about. Rows of
 these are scaled to length one, and their product is divided by the number of rows, so that the term
-depends on neither width nor batch; every task counts by its rows. Encoders start equal, as they may
+does not grow with width or batch; every task counts by its rows. Encoders start equal, as they may
 be pretrained; the paper starts them at random.
 """
 
@@ -124,7 +124,11 @@ def reverse_gradient(values: Tensor) -> Tensor:
 
 
 def overlap(shared_bD: Tensor, private_bD: Tensor) -> Tensor:
-    """Squared Frobenius norm of S^T H / b, for rows of length one: between 0 and 1."""
+    """Squared Frobenius norm of S^T H / b, for rows of length one: between 0 and 1.
+
+    It is about rows together: 0 where no number of one goes with a number of the other over the
+    rows, and always 1 for a single row.
+    """
     unit_bD, other_bD = functional.normalize(shared_bD), functional.normalize(private_bD)
     # Through b x b products, as ||S^T H||^2 = <S S^T, H H^T>: rows are fewer than dimensions.
     products_bb = (unit_bD @ unit_bD.T) * (other_bD @ other_bD.T)
