@@ -54,7 +54,7 @@ def test_the_distance_of_one_encoder_counts_with_the_weight() -> None:
         moved += 0.1
     # Of three encoders, one is 2/3 of the way from the mean, and two are 1/3.
     expected = 0.5 * moved.numel() * 0.01 * (4 / 9 + 2 / 9)
-    assert_close(float(penalty(tied)), expected, rtol=1e-4, atol=0)
+    assert_close(float(penalty(tied).detach()), expected, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["l2_distance", "trace_norm"])

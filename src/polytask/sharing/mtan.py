@@ -59,7 +59,7 @@ class MultiTaskAttentionNetwork(Architecture):
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
         features, states = self._encode(inputs)
         task_rows = TaskRows.of(rows)
-        masked_VLD: Tensor | None = None
+        masked_VLD = task_rows.take(states[0])
         for mask, state_BLD in zip(self.masks, states, strict=True):
             masked_VLD = mask(task_rows.take(state_BLD), masked_VLD, task_rows)
         return task_rows.split(replace(task_rows.features(features), tokens_BLD=masked_VLD))
@@ -70,7 +70,8 @@ class MultiTaskAttentionNetwork(Architecture):
 
     def _encode(self, inputs: dict[str, Tensor]) -> tuple[Features, list[Tensor]]:
         """The features, and the hidden states of all layers, of which the features are the last."""
-        self._states = states = []
+        states: list[Tensor] = []
+        self._states = states
         features: Features = self.encoder(inputs)
         # Layers that are computed again for their gradients give nothing new.
         self._states = None
@@ -96,13 +97,13 @@ class Mask(nn.Module):
         self.inner = LinearPerTask(tasks, (1 + follows) * width, hidden)
         self.output = LinearPerTask(tasks, hidden, width, zero=True)
 
-    def forward(self, shared_VLD: Tensor, masked_VLD: Tensor | None, rows: TaskRows) -> Tensor:
+    def forward(self, shared_VLD: Tensor, masked_VLD: Tensor, rows: TaskRows) -> Tensor:
         """The shared hidden states times the mask of the task of each row.
 
-        :param masked_VLD: What this gave at the layer below.
+        :param masked_VLD: What this gave at the layer below, if there is one.
         """
         read = [normalised(shared_VLD)]
-        if self.below is not None and masked_VLD is not None:
+        if self.below is not None:
             read.append(torch.relu(self.below(normalised(masked_VLD))))
         inner_VLH = torch.relu(self.inner(torch.cat(read, dim=-1), rows))
         mask_VLD = 2 * torch.sigmoid(self.output(inner_VLH, rows))

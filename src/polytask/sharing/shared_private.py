@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat
@@ -107,20 +107,9 @@ class SharedPrivate(OwnEncoders):
         return functional.cross_entropy(scores_VT, torch.tensor(places, device=scores_VT.device))
 
 
-class _Reversal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return -gradient
-
-
 def reverse_gradient(values: Tensor) -> Tensor:
     """The same values; what comes back through them changes its sign."""
-    reversed_values: Tensor = _Reversal.apply(values)
-    return reversed_values
+    return 2 * values.detach() - values
 
 
 def overlap(shared_bD: Tensor, private_bD: Tensor) -> Tensor:

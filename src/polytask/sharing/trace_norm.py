@@ -65,4 +65,5 @@ def polar_factor(weights_TP: Tensor) -> Tensor:
     # What is less than the rounding of the weights themselves is no difference.
     kept_T = values_T > values_T[-1] * torch.finfo(torch.float32).eps ** 2
     roots_T = torch.where(kept_T, values_T, 1.0).rsqrt() * kept_T
-    return ((vectors_TT * roots_T) @ vectors_TT.T @ exact_TP).to(weights_TP)
+    polar_TP: Tensor = (vectors_TT * roots_T) @ vectors_TT.T @ exact_TP
+    return polar_TP.to(weights_TP)
