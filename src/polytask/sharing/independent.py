@@ -6,33 +6,10 @@ against it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-
-from torch import Tensor, nn
-from typing_extensions import override
-
-from polytask.core.encoder import Encoder
-from polytask.core.features import Features
-from polytask.sharing.base import Architecture, architectures, select_inputs
+from polytask.sharing.base import architectures
+from polytask.sharing.own_encoders import OwnEncoders
 
 
 @architectures.register("independent")
-class Independent(Architecture):
+class Independent(OwnEncoders):
     """Every task has an encoder of its own, all with the same initial values."""
-
-    def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
-        super().__init__(encoder, tasks)
-        self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
-        self.encoders = nn.ModuleDict(self._encoders)
-
-    @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        return {
-            task: self.encoders[task](select_inputs(inputs, rows_b))
-            for task, rows_b in rows.items()
-        }
-
-    @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self._encoders[task]

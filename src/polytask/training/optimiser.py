@@ -65,7 +65,7 @@ def _trainable(model: nn.Module) -> Iterator[tuple[Parameter, bool]]:
 
 
 def _encoder_rates(model: MultiTaskModel, options: OptimiserOptions) -> dict[Parameter, float]:
-    encoders = {model.sharing.encoder_of(task): None for task in model.tasks}
+    encoders = [module for module in model.sharing.modules() if isinstance(module, Encoder)]
     return {
         parameter: options.learning_rate * options.layer_decay**depth
         for encoder in encoders

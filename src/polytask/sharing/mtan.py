@@ -1,0 +1,115 @@
+"""Attention masks of every task on the layers of a shared network.
+
+Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, section 3.2 and
+figure 2: a task's features at a layer are the shared ones times a mask, which a small network makes
+of the shared ones and of the task's own features one layer below. https://arxiv.org/abs/1803.10704
+
+Deviations: masks are twice a sigmoid, so that they start at one. The shared features that a mask is
+made of are those it is applied to; the paper takes them earlier in the same block of convolutions.
+Layer normalisation without parameters, of what the networks read, stands for batch normalisation.
+The highest features are those that the encoder gives, its last norm included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.base import Architecture, architectures
+from polytask.sharing.layers import change_output, hidden_layers
+from polytask.sharing.per_task import LinearPerTask
+from polytask.sharing.rows import TaskRows
+
+
+@architectures.register("mtan")
+class MultiTaskAttentionNetwork(Architecture):
+    """Every task masks the hidden states of each layer of a shared encoder.
+
+    :param hidden: Number of units of the network that makes a mask.
+    """
+
+    cost: ClassVar[str] = (
+        "3 x width x hidden parameters per task and layer, width x width shared ones per layer but "
+        "the first; rows are encoded once, and masked for each task that reads them"
+    )
+
+    def __init__(
+        self, encoder: Encoder, tasks: Sequence[str], /, *, hidden: PositiveInt = 64
+    ) -> None:
+        super().__init__(encoder, tasks)
+        self.encoder = encoder
+        *below, _ = hidden_layers(encoder)
+        self.masks = nn.ModuleList(
+            Mask(self.tasks, encoder.width, hidden, place > 0) for place in range(len(below) + 1)
+        )
+        self._states: list[Tensor] | None = None
+        for layer in below:
+            change_output(layer, self._keep)
+
+    @override
+    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        features, states = self._encode(inputs)
+        task_rows = TaskRows.of(rows)
+        masked_VLD = task_rows.take(states[0])
+        for mask, state_BLD in zip(self.masks, states, strict=True):
+            masked_VLD = mask(task_rows.take(state_BLD), masked_VLD, task_rows)
+        return task_rows.split(replace(task_rows.features(features), tokens_BLD=masked_VLD))
+
+    @override
+    def encoder_of(self, task: str) -> Encoder:
+        return self.encoder
+
+    def _encode(self, inputs: dict[str, Tensor]) -> tuple[Features, list[Tensor]]:
+        """The features, and the hidden states of all layers, of which the features are the last."""
+        states: list[Tensor] = []
+        self._states = states
+        features: Features = self.encoder(inputs)
+        # Layers that are computed again for their gradients give nothing new.
+        self._states = None
+        return features, [*states, features.tokens_BLD]
+
+    def _keep(self, hidden_BLD: Tensor) -> Tensor:
+        if self._states is not None:
+            self._states.append(hidden_BLD)
+        return hidden_BLD
+
+
+class Mask(nn.Module):
+    """The attention of all tasks at one layer.
+
+    :param width: D of the hidden states.
+    :param hidden: Number of units.
+    :param follows: Whether there is a layer below.
+    """
+
+    def __init__(self, tasks: Sequence[str], width: int, hidden: int, follows: bool) -> None:
+        super().__init__()
+        self.below = nn.Linear(width, width) if follows else None
+        self.inner = LinearPerTask(tasks, (1 + follows) * width, hidden)
+        self.output = LinearPerTask(tasks, hidden, width, zero=True)
+
+    def forward(self, shared_VLD: Tensor, masked_VLD: Tensor, rows: TaskRows) -> Tensor:
+        """The shared hidden states times the mask of the task of each row.
+
+        :param masked_VLD: What this gave at the layer below, if there is one.
+        """
+        read = [normalised(shared_VLD)]
+        if self.below is not None:
+            read.append(torch.relu(self.below(normalised(masked_VLD))))
+        inner_VLH = torch.relu(self.inner(torch.cat(read, dim=-1), rows))
+        mask_VLD = 2 * torch.sigmoid(self.output(inner_VLH, rows))
+        return shared_VLD * mask_VLD
+
+
+def normalised(hidden_BLD: Tensor) -> Tensor:
+    """Every token with mean zero and variance one."""
+    return functional.layer_norm(hidden_BLD, hidden_BLD.shape[-1:])

@@ -1,0 +1,70 @@
+"""An encoder for every task, all with the same initial values, and what ties them."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from pydantic import NonNegativeFloat
+from torch import Tensor, nn
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.base import Architecture, select_inputs
+
+
+class OwnEncoders(Architecture, ABC):
+    """Base of architectures in which every task has a copy of the encoder."""
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
+        super().__init__(encoder, tasks)
+        self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
+        self.encoders = nn.ModuleDict(self._encoders)
+
+    @override
+    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        return {
+            task: self.encoders[task](select_inputs(inputs, rows_b))
+            for task, rows_b in rows.items()
+        }
+
+    @override
+    def encoder_of(self, task: str) -> Encoder:
+        return self._encoders[task]
+
+
+class TiedEncoders(OwnEncoders, ABC):
+    """Base of soft sharing: a term of the objective holds the encoders of the tasks together.
+
+    The term does not depend on the rows of a batch, so it moves encoders of absent tasks, too.
+
+    :param weight: Of the term in the objective.
+    """
+
+    def __init__(
+        self, encoder: Encoder, tasks: Sequence[str], /, *, weight: NonNegativeFloat
+    ) -> None:
+        super().__init__(encoder, tasks)
+        self._weight = weight
+
+    @abstractmethod
+    def tie(self, weights_TP: Tensor) -> Tensor:
+        """How far a parameter is from being shared, as a scalar.
+
+        :param weights_TP: Its values in the encoder of each task.
+        """
+
+    @override
+    def penalty(self) -> Tensor | None:
+        ties = [self.tie(weights_TP) for weights_TP in self._trained()]
+        return self._weight * torch.stack(ties).sum() if ties else None
+
+    def _trained(self) -> Iterator[Tensor]:
+        """Each trainable parameter of the encoders, task by task: weights_TP."""
+        encoders = [encoder.parameters() for encoder in self._encoders.values()]
+        for copies in zip(*encoders, strict=True):
+            if copies[0].requires_grad:
+                yield torch.stack([parameter.flatten() for parameter in copies])
