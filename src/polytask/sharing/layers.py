@@ -29,15 +29,19 @@ def change_output(module: nn.Module, change: Change) -> None:
     :param module: One whose output is a tensor of hidden states, or a tuple that begins with one,
         or features.
     """
+    module.register_forward_hook(lambda _module, _inputs, output: with_changed(output, change))
 
-    def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if isinstance(output, Features):
-            return replace(output, tokens_BLD=change(output.tokens_BLD))
-        if isinstance(output, tuple):
-            return change(output[0]), *output[1:]
-        return change(output)
 
-    module.register_forward_hook(changed)
+def with_changed(output: Any, change: Change) -> Any:
+    """What a layer or an encoder gave, with other hidden states.
+
+    :param output: A tensor of hidden states, or a tuple that begins with one, or features.
+    """
+    if isinstance(output, Features):
+        return replace(output, tokens_BLD=change(output.tokens_BLD))
+    if isinstance(output, tuple):
+        return change(output[0]), *output[1:]
+    return change(output)
 
 
 def replace_modules(root: nn.Module, old: Sequence[nn.Module], new: Sequence[nn.Module]) -> None:
