@@ -39,23 +39,16 @@ class Branched(Architecture, ABC):
         super().__init__(encoder, tasks)
         self._pass = Pass()
         self._order = in_line(self.tasks, levels)
-        self._encoders: dict[tuple[str, ...], Encoder] = {self.tasks: encoder}
         self._is_one = len(levels[-1]) == 1
         if self._is_one or encoder.layers:
+            self._encoders: dict[tuple[str, ...], Encoder] = {self.tasks: encoder}
             self.encoder = encoder
         else:
             self._encoders = {group: copy.deepcopy(encoder) for group in levels[-1]}
-            self.encoders = nn.ModuleDict(
-                {group[0]: whole for group, whole in self._encoders.items()}
-            )
+            named = {group[0]: whole for group, whole in self._encoders.items()}
+            self.encoders = nn.ModuleDict(named)
         if not self._is_one:
-            branched = [
-                BranchedLayer(
-                    layer, sorted(groups, key=lambda group: self._order.index(group[0])), self._pass
-                )
-                for layer, groups in zip(encoder.layers, levels, strict=False)
-            ]
-            replace_modules(encoder, encoder.layers, branched)
+            self._branch(encoder, levels)
 
     @override
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
@@ -72,6 +65,13 @@ class Branched(Architecture, ABC):
     @override
     def encoder_of(self, task: str) -> Encoder:
         return next(encoder for group, encoder in self._encoders.items() if task in group)
+
+    def _branch(self, encoder: Encoder, levels: Sequence[Groups]) -> None:
+        branched = []
+        for layer, groups in zip(encoder.layers, levels, strict=False):
+            lined_up = sorted(groups, key=lambda group: self._order.index(group[0]))
+            branched.append(BranchedLayer(layer, lined_up, self._pass))
+        replace_modules(encoder, encoder.layers, branched)
 
     def _encode(
         self, encoder: Encoder, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
@@ -97,11 +97,12 @@ class Pass:
 class BranchedLayer(LayerCopies):
     """A layer that is there once for each group of tasks.
 
-    :param groups: All tasks in groups; a copy has the name of the first task of its group.
+    :param groups: All tasks in groups, in the order of the rows. A copy has the name of the first
+        task of its group.
     """
 
     def __init__(self, layer: nn.Module, groups: Groups, current: Pass) -> None:
-        super().__init__(layer, [group[0] for group in groups])
+        super().__init__(layer, [group[0] for group in groups] if len(groups) > 1 else ["shared"])
         self._groups, self._pass = groups, current
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
