@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,10 @@ DECODERS: dict[str, dict[str, Any]] = {
 WITHOUT_LAYERS = "bytes"
 OPTIONS: dict[str, dict[str, Any]] = {"prompt": {"length": 2}, "deep_prompt": {"length": 2}}
 """Of architectures that cannot be built without any; the encoders here read 16 tokens at most."""
+OPTIONS_OF_TASKS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
+    "tree": lambda tasks: {"branches": {0: [each for each in (tasks[:1], tasks[1:]) if each]}}
+}
+"""Of those whose options name all tasks."""
 
 
 @cache
@@ -54,7 +58,8 @@ def new_architecture(
     kind: str, encoder: str, tasks: Mapping[str, Tensor] = ROWS, seed: int = 0
 ) -> Architecture:
     torch.manual_seed(seed)
-    options = {"kind": kind, **OPTIONS.get(kind, {})}
+    named = OPTIONS_OF_TASKS[kind](list(tasks)) if kind in OPTIONS_OF_TASKS else {}
+    options = {"kind": kind, **OPTIONS.get(kind, {}), **named}
     return architectures.build(options, new_encoder(encoder), list(tasks)).eval()
 
 

@@ -1,4 +1,4 @@
-"""Hard parameter sharing: one encoder for all tasks.
+"""Hard parameter sharing: one encoder for all tasks, or its lower layers.
 
 Caruana, "Multitask Learning: A Knowledge-Based Source of Inductive Bias", ICML 1993; Machine
 Learning 28, 1997, section 2. https://doi.org/10.1023/A:1007379606734
@@ -6,29 +6,46 @@ Learning 28, 1997, section 2. https://doi.org/10.1023/A:1007379606734
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
-from torch import Tensor
-from typing_extensions import override
+from pydantic import NonNegativeInt
 
 from polytask.core.encoder import Encoder
-from polytask.core.features import Features
-from polytask.sharing.base import Architecture, architectures
+from polytask.core.errors import RecipeError
+from polytask.sharing.base import architectures
+from polytask.sharing.branching import Branched
+from polytask.sharing.layers import hidden_layers
 
 
 @architectures.register("hard")
-class Hard(Architecture):
-    """All tasks read the features of one encoder; only heads are private."""
+class Hard(Branched):
+    """All tasks read the features of one encoder; only heads are private, or upper layers too.
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
-        super().__init__(encoder, tasks)
-        self.encoder = encoder
+    Embeddings, and what an encoder has above its layers, are always shared.
 
-    @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        features = self.encoder(inputs)
-        return {task: features.select(rows_b) for task, rows_b in rows.items()}
+    :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
+    :param tasks: Names of the tasks, T of them.
+    :param shared_layers: Share this many layers, and give each task its own of those above; all by
+        default. An encoder without layers counts as one.
+    :raises RecipeError: If the encoder does not have as many.
+    """
 
-    @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self.encoder
+    cost: ClassVar[str] = "nothing; each private layer once per task, for the rows of the task"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        shared_layers: NonNegativeInt | None = None,
+    ) -> None:
+        depth = len(hidden_layers(encoder))
+        shared = depth if shared_layers is None else shared_layers
+        if shared > depth:
+            raise RecipeError(
+                [f"sharing.shared_layers: {shared}, but the encoder has {depth}; give at most that"]
+            )
+        together, apart = [tuple(tasks)], [(task,) for task in tasks]
+        super().__init__(encoder, tasks, [together] * shared + [apart] * (depth - shared))

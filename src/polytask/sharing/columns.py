@@ -1,0 +1,142 @@
+"""Columns: the layers of every task, side by side, that read each other's hidden states."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.base import Architecture
+from polytask.sharing.copies import LayerCopies, side_by_side
+from polytask.sharing.layers import hidden_layers, replace_modules, with_changed
+
+Mix = Callable[[Tensor], Tensor]
+"""Hidden states TBLD of all columns to those that the columns go on with."""
+
+
+class Columns(Architecture, ABC):
+    """Every task has a column of layers; after each layer the columns read from each other.
+
+    All columns encode all rows, also those of absent tasks, which give to the others. What an
+    encoder has outside its layers, such as embeddings, is shared by all columns. An encoder without
+    layers counts as one layer: its columns are copies of the whole.
+
+    :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
+    :param tasks: Names of the tasks, T of them.
+    """
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
+        super().__init__(encoder, tasks)
+        self.depth = len(hidden_layers(encoder))
+        self._present: frozenset[str] = frozenset()
+        self._encoders = dict.fromkeys(tasks, encoder)
+        if encoder.layers:
+            columns = [
+                ColumnLayer(layer, tasks, partial(self.mix, place))
+                for place, layer in enumerate(encoder.layers)
+            ]
+            replace_modules(encoder, encoder.layers, columns)
+            self.encoder = encoder
+        else:
+            self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
+            self.encoders = nn.ModuleDict(self._encoders)
+
+    @abstractmethod
+    def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
+        """What the columns go on with after a layer.
+
+        :param place: Position of the layer.
+        :param hidden_TBLD: What the layer gave in each column.
+        """
+
+    @override
+    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        self._present = frozenset(rows)
+        columns = dict(zip(self.tasks, self._columns(inputs), strict=True))
+        return {task: columns[task].select(rows_b) for task, rows_b in rows.items()}
+
+    @override
+    def encoder_of(self, task: str) -> Encoder:
+        return self._encoders[task]
+
+    def readers(self, place: int, parameters: Mapping[str, Parameter]) -> Tensor:
+        """How all columns read after a layer, T of them stacked.
+
+        After the last layer a column is read by its task alone, so what belongs to absent tasks is
+        not trained.
+
+        :param place: Position of the layer.
+        :param parameters: How each column reads, by task.
+        """
+        is_last = place == self.depth - 1
+        return torch.stack(
+            [
+                parameters[task].detach()
+                if is_last and task not in self._present
+                else parameters[task]
+                for task in self.tasks
+            ]
+        )
+
+    def _columns(self, inputs: dict[str, Tensor]) -> list[Features]:
+        """The features of all rows, in each column."""
+        count = len(self.tasks)
+        if hasattr(self, "encoders"):
+            found = [self._encoders[task](inputs) for task in self.tasks]
+            mixed_TBLD = self.mix(0, torch.stack([each.tokens_BLD for each in found]))
+            return [
+                with_changed(each, lambda _, own_BLD=own_BLD: own_BLD)
+                for each, own_BLD in zip(found, mixed_TBLD, strict=True)
+            ]
+        beside = {name: torch.cat([value] * count) for name, value in inputs.items()}
+        features = self.encoder(beside)
+        words = features.words_BW
+        parts = zip(
+            features.tokens_BLD.chunk(count),
+            features.mask_BL.chunk(count),
+            [None] * count if words is None else words.chunk(count),
+            strict=True,
+        )
+        return [Features(*part) for part in parts]
+
+
+class ColumnLayer(LayerCopies):
+    """A layer of every column; the rows of the first column come first, then of the second.
+
+    :param mix: What is done with what the columns give.
+    """
+
+    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: Mix) -> None:
+        super().__init__(layer, tasks)
+        self._mix = mix
+
+    def forward(self, hidden_XLD: Tensor, *arguments: Any, **named: Any) -> Any:
+        """Each column reads its rows; then columns read from each other."""
+        layers = [*self.copies.values()]
+        count = len(layers)
+        counts = [hidden_XLD.shape[0] // count] * count
+        output = side_by_side(layers, counts, (hidden_XLD, *arguments), named)
+        return with_changed(
+            output, lambda all_XLD: self._mix(all_XLD.unflatten(0, (count, -1))).flatten(0, 1)
+        )
+
+
+def shares(count: int, own: float) -> Tensor:
+    """What each of T columns begins to take from each: most from itself, the same from others. TT.
+
+    :param count: T.
+    :param own: What a column takes from itself; others give the rest to one.
+    """
+    if count == 1:
+        return torch.ones(1, 1)
+    others = (1 - own) / (count - 1)
+    return torch.full((count, count), others) + (own - others) * torch.eye(count)

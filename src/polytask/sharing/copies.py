@@ -1,0 +1,70 @@
+"""Copies of a layer in its place, each for some of the rows that pass."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from typing_extensions import override
+
+
+class LayerCopies(nn.Module, ABC):
+    """Takes the place of a layer. What it does not have itself, the first copy is asked for.
+
+    Encoders read attributes of their layers, such as the kind of attention.
+
+    :param layer: The first copy.
+    :param names: One for each copy.
+    """
+
+    def __init__(self, layer: nn.Module, names: Iterable[str]) -> None:
+        super().__init__()
+        self.copies = nn.ModuleDict(
+            {name: copy.deepcopy(layer) if place else layer for place, name in enumerate(names)}
+        )
+
+    @override
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            copies = cast("nn.ModuleDict", super().__getattr__("copies"))
+            found: Tensor | nn.Module = getattr(next(iter(copies.values())), name)
+            return found
+
+
+def side_by_side(
+    layers: Sequence[nn.Module], counts: Sequence[int], arguments: Any, named: Any
+) -> Any:
+    """Run each layer on its rows; what does not have the rows of all is the same for all.
+
+    :param layers: They give the same kinds of output.
+    :param counts: How many rows each reads; those of the first come first.
+    :param arguments: What all of them together are given.
+    :param named: The same, by name.
+    """
+    given = []
+    for place, layer in enumerate(layers):
+        own, own_named = tree_map(partial(_part, place, counts), (arguments, named))
+        given.append(layer(*own, **own_named))
+    return tree_map(partial(_join, counts), *given)
+
+
+def has_rows(value: Any, count: int) -> bool:
+    """Whether it is a tensor with something for each of the rows."""
+    return isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == count
+
+
+def _part(place: int, counts: Sequence[int], value: Any) -> Any:
+    return value.split(counts)[place] if has_rows(value, sum(counts)) else value
+
+
+def _join(counts: Sequence[int], *values: Any) -> Any:
+    every = all(has_rows(value, count) for value, count in zip(values, counts, strict=True))
+    return torch.cat(values) if every else values[0]

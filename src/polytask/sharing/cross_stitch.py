@@ -1,0 +1,79 @@
+"""Cross-stitch units: every column reads a weighted sum of the columns, channel by channel.
+
+Misra, Shrivastava, Gupta and Hebert, "Cross-stitch Networks for Multi-task Learning", CVPR 2016,
+section 3 and equation 1. https://arxiv.org/abs/1604.03539
+
+Deviations: embeddings, and what an encoder has above its layers, are shared. Columns begin equal,
+not trained on their tasks before. The rate of the units is that of the heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.sharing.base import architectures
+from polytask.sharing.columns import Columns, shares
+
+
+@architectures.register("cross_stitch")
+class CrossStitch(Columns):
+    """A column of layers per task; after each layer, columns read weighted sums of all.
+
+    :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
+    :param tasks: Names of the tasks, T of them.
+    :param own: The weight of a column for itself at the start; the others share the rest to one.
+    """
+
+    cost: ClassVar[str] = (
+        "all layers once per task, each for all rows; tasks x width parameters per task and layer"
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        own: Annotated[float, Field(ge=0, le=1)] = 0.9,
+    ) -> None:
+        super().__init__(encoder, tasks)
+        start_TT = shares(len(tasks), own)
+        self.units = nn.ModuleList(
+            nn.ParameterDict(
+                {
+                    task: nn.Parameter(start_T.unsqueeze(1).repeat(1, encoder.width))
+                    for task, start_T in zip(tasks, start_TT, strict=True)
+                }
+            )
+            for _ in range(self.depth)
+        )
+
+    @override
+    def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
+        units_TTD = self.readers(place, self.units[place]).to(hidden_TBLD.dtype)
+        return stitch(units_TTD, hidden_TBLD)
+
+    @override
+    def observed(self) -> dict[str, float]:
+        """At each layer, what a column takes from each, as a mean over channels."""
+        return {
+            f"unit/{task}/layer_{place + 1}/{giver}": share
+            for place, units in enumerate(self.units)
+            for task in self.tasks
+            for giver, share in zip(self.tasks, units[task].detach().mean(1).tolist(), strict=True)
+        }
+
+
+def stitch(units_TTD: Tensor, hidden_TBLD: Tensor) -> Tensor:
+    """Weighted sums of columns: equation 1.
+
+    :param units_TTD: For each reader, the weight of each giver, by channel.
+    """
+    return torch.einsum("tsd,sbld->tbld", units_TTD, hidden_TBLD)

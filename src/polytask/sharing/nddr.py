@@ -1,0 +1,81 @@
+"""Neural discriminative dimensionality reduction: columns read the features of all, reduced.
+
+Gao, Ma, Zhao, Liu and Yuille, "NDDR-CNN: Layerwise Feature Fusing in Multi-Task CNNs by Neural
+Discriminative Dimensionality Reduction", CVPR 2019, section 3. https://arxiv.org/abs/1801.08297
+
+Deviations: embeddings, and what an encoder has above its layers, are shared. There is no batch
+normalisation and no non-linearity after the reduction, which would disturb a pretrained encoder.
+Columns begin equal. The shortcuts of NDDR-CNN-Shortcut are left out. Weight decay is that of all
+matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.sharing.base import architectures
+from polytask.sharing.columns import Columns, shares
+
+
+@architectures.register("nddr")
+class NDDR(Columns):
+    """A column of layers per task; after each layer, columns read projections of all together.
+
+    :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
+    :param tasks: Names of the tasks, T of them.
+    :param own: How much a column takes from itself at the start; the others share the rest to one.
+    """
+
+    cost: ClassVar[str] = (
+        "all layers once per task, each for all rows; tasks x width x width parameters per task "
+        "and layer"
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        own: Annotated[float, Field(ge=0, le=1)] = 0.9,
+    ) -> None:
+        super().__init__(encoder, tasks)
+        start_TT, channels_DD = shares(len(tasks), own), torch.eye(encoder.width)
+        self.projections = nn.ModuleList(
+            nn.ParameterDict(
+                {
+                    task: nn.Parameter(torch.kron(start_T.unsqueeze(1), channels_DD))
+                    for task, start_T in zip(tasks, start_TT, strict=True)
+                }
+            )
+            for _ in range(self.depth)
+        )
+
+    @override
+    def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
+        return reduce(self.readers(place, self.projections[place]), hidden_TBLD)
+
+    @override
+    def observed(self) -> dict[str, float]:
+        """At each layer, the size of what a column takes from each: the norm over that of one."""
+        return {
+            f"projection/{task}/layer_{place + 1}/{giver}": float(block.norm()) / len(block) ** 0.5
+            for place, projections in enumerate(self.projections)
+            for task in self.tasks
+            for giver, block in zip(
+                self.tasks, projections[task].detach().chunk(len(self.tasks)), strict=True
+            )
+        }
+
+
+def reduce(projections_TXD: Tensor, hidden_TBLD: Tensor) -> Tensor:
+    """Project the channels of all columns, X = T D of them, to D for each column: a 1 x 1 convolution."""
+    all_BLX = hidden_TBLD.movedim(0, 2).flatten(2)
+    return torch.einsum("blx,txd->tbld", all_BLX, projections_TXD.to(all_BLX.dtype))
