@@ -17,7 +17,7 @@ from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder,
 
 SHARED_TWICE = {"x": torch.tensor([0, 2, 3]), "y": torch.tensor([0, 2, 3, 4])}
 """More places than rows."""
-PARTED = {
+PARTED: dict[str, dict[str, Any]] = {
     "hard": {"shared_layers": 1},
     "tree": {"branches": {0: [["z", "x"], ["y"]], 1: [["y"], ["x"], ["z"]]}},
     "tree above": {"branches": {1: [["x", "z"], ["y"]]}},
