@@ -126,16 +126,15 @@ def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
     """
     alphas_XX1 = alphas_TGTG.flatten(2).flatten(0, 1).unsqueeze(-1)
     mixed_XBLC = weighted_sums(alphas_XX1, subspaces(hidden_TBLD).flatten(0, 1))
-    joined_TBLD = mixed_XBLC.unflatten(0, (-1, _SUBSPACES)).movedim(1, -2).flatten(-2)
-    return joined_TBLD[..., : hidden_TBLD.shape[-1]]
+    joined_TBLD: Tensor = mixed_XBLC.unflatten(0, (-1, _SUBSPACES)).movedim(1, -2).flatten(-2)
+    return joined_TBLD.narrow(-1, 0, hidden_TBLD.shape[-1])
 
 
 def sum_of_layers(betas_TK: Tensor, mixed: Sequence[Tensor]) -> Tensor:
     """For each task a weighted sum of the hidden states TBLD of its column, layer by layer."""
     betas_KT111 = betas_TK.T[..., None, None, None].to(mixed[0].dtype)
-    return torch.stack(
-        [beta_T111 * each for beta_T111, each in zip(betas_KT111, mixed, strict=True)]
-    ).sum(0)
+    terms = [beta_T111 * each for beta_T111, each in zip(betas_KT111, mixed, strict=True)]
+    return torch.stack(terms).sum(0)
 
 
 def correlation(hidden_TBLD: Tensor, mask_BL: Tensor) -> Tensor:
