@@ -1,28 +1,22 @@
-"""Private layers, trees and columns: known values."""
+"""Columns: known values."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
-from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.sharing import Architecture, architectures
+from polytask.sharing.columns import shares, weighted_sums
+from polytask.sharing.nddr import reduce
+from polytask.sharing.sluice import correlation, mix_subspaces, sum_of_layers
 from tests.contracts import test_sharing as contract
 from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder, real_tokens
-
-SHARED_TWICE = {"x": torch.tensor([0, 2, 3]), "y": torch.tensor([0, 2, 3, 4])}
-"""More places than rows."""
-PARTED = {
-    "hard": {"shared_layers": 1},
-    "tree": {"branches": {0: [["z", "x"], ["y"]], 1: [["y"], ["x"], ["z"]]}},
-    "tree above": {"branches": {1: [["x", "z"], ["y"]]}},
-}
-WITH_LAYERS = ["bilstm", "transformer", "huggingface", "gpt2", "llama"]
 
 
 def build(kind: str, encoder: str = "transformer", **options: Any) -> Any:
@@ -37,63 +31,14 @@ def same(first: dict[str, Features], second: dict[str, Features]) -> None:
         assert_close(real_tokens(features), real_tokens(second[task]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.fixture(params=WITH_LAYERS)
-def encoder(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=PARTED)
-def parted(request: pytest.FixtureRequest, encoder: str) -> Any:
-    made = build(request.param.split()[0], encoder, **PARTED[request.param])
-    disturb(made)
-    return made
-
-
-def test_private_layers_keep_the_contract(parted: Architecture, encoder: str) -> None:
-    contract.test_every_task_gets_the_features_of_its_rows(parted, encoder)
-    contract.test_a_mixed_batch_equals_separate_batches(parted, encoder)
-    contract.test_row_order_changes_nothing(parted, encoder)
-    contract.test_every_parameter_is_trained_and_every_task_trains_some(parted, encoder)
-    contract.test_private_parameters_get_nothing_from_other_tasks(parted, encoder)
-    contract.test_an_absent_task_leaves_what_is_its_own_alone(parted, encoder)
-
-
-def test_rows_of_several_tasks_give_what_they_give_alone(
-    parted: Architecture, encoder: str
-) -> None:
-    found = parted(everything(encoder), SHARED_TWICE)
-    for task, rows_b in SHARED_TWICE.items():
-        same({task: found[task]}, parted(everything(encoder), {task: rows_b}))
-
-
-def test_private_layers_start_as_the_encoder(encoder: str) -> None:
-    plain = new_encoder(encoder)(everything(encoder))
-    found = build("hard", encoder, shared_layers=1)(everything(encoder), ROWS)
-    same(found, {task: plain.select(rows_b) for task, rows_b in ROWS.items()})
-
-
-def test_rows_of_several_tasks_go_through_shared_layers_once() -> None:
-    """And through private ones once for each task that reads them."""
-    seen: dict[str, int] = {}
-
-    def see(name: str, _module: nn.Module, arguments: Any) -> None:
-        seen[name] = len(arguments[0])
-
-    made = build("hard", shared_layers=1)
-    for place, layer in enumerate(made.encoder.layers):
-        for task, each in layer.copies.items():
-            each.register_forward_pre_hook(
-                lambda module, given, name=f"{place}/{task}": see(name, module, given)
-            )
-    made(everything("transformer"), SHARED_TWICE)
-    assert seen == {"0/shared": 5, "1/x": 3, "1/y": 4}
-
-
-@pytest.mark.parametrize("encoder", ["transformer", "bytes"], indirect=True)
-def test_no_shared_layer_is_a_network_of_layers_for_each_task(encoder: str) -> None:
-    """Embeddings and what is above the layers are shared still."""
-    made = build("hard", encoder, shared_layers=0)
-    disturb(made)
+@pytest.mark.parametrize("encoder", ["bilstm", "transformer", "bytes"])
+@pytest.mark.parametrize("kind", ["cross_stitch", "sluice", "nddr"])
+def test_columns_that_take_from_themselves_alone_are_independent(kind: str, encoder: str) -> None:
+    made = build(kind, encoder, own=1.0)
+    disturb(made.encoder if hasattr(made, "encoder") else made.encoders)
+    units = build(kind, encoder, own=1.0).state_dict()
+    own = {name: value for name, value in units.items() if not name.startswith("encoder")}
+    made.load_state_dict({**made.state_dict(), **own})
     found = made(everything(encoder), ROWS)
     for task, rows_b in ROWS.items():
         alone = new_encoder(encoder)
@@ -112,58 +57,157 @@ def network_of(made: Architecture, task: str) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "bytes"], indirect=True)
-def test_a_tree_of_one_branch_is_hard_sharing(encoder: str) -> None:
-    made, hard = build("tree", encoder, branches={0: [["z", "x", "y"]]}), build("hard", encoder)
+def test_columns_begin_to_take_most_from_themselves() -> None:
+    assert_close(shares(1, 0.9), torch.ones(1, 1))
+    expected = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
+    assert_close(shares(3, 0.8), expected)
+
+
+def test_a_column_reads_a_weighted_sum() -> None:
+    hidden_TBLD = torch.tensor([[1.0, 2.0], [10.0, 20.0]])[:, None, None]
+    by_channel = torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.0, 3.0], [1.0, -1.0]]])
+    expected = torch.tensor([[6.0, 40.0], [10.0, -14.0]])[:, None, None]
+    assert_close(weighted_sums(by_channel, hidden_TBLD), expected)
+    by_column = torch.tensor([[[1.0], [0.5]], [[0.0], [2.0]]])
+    expected = torch.tensor([[6.0, 12.0], [20.0, 40.0]])[:, None, None]
+    assert_close(weighted_sums(by_column, hidden_TBLD), expected)
+
+
+def test_weighted_sums_keep_the_precision_of_hidden_states() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert weighted_sums(torch.ones(2, 2, 1), torch.ones(2, 1, 1, 3)).dtype is torch.float32
+        assert reduce(torch.ones(2, 6, 3), torch.ones(2, 1, 1, 3)).dtype is torch.float32
+
+
+def test_a_reduction_projects_the_channels_of_all_columns() -> None:
+    hidden_TBLD = torch.tensor([[1.0, 2.0], [10.0, 20.0]])[:, None, None]
+    swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    projections = torch.stack([torch.cat([swap, 0 * swap]), torch.cat([swap, 0.1 * swap])])
+    expected = torch.tensor([[2.0, 1.0], [4.0, 2.0]])[:, None, None]
+    assert_close(reduce(projections, hidden_TBLD), expected)
+
+
+def test_subspaces_are_mixed_each_for_itself() -> None:
+    hidden_TBLD = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])[:, None, None]
+    alphas = torch.zeros(2, 2, 2, 2)
+    alphas[0, 0, 0, 0] = 1.0  # the first half of x from itself, and from the second half of y
+    alphas[0, 0, 1, 1] = 0.1
+    alphas[0, 1, 1, 0] = 1.0  # the second half of x from the first half of y
+    alphas[1, 1, 0, 1] = 2.0
+    expected = torch.tensor([[4.0, 2.0, 10.0], [0.0, 0.0, 6.0]])[:, None, None]
+    assert_close(mix_subspaces(alphas, hidden_TBLD), expected)
+
+
+def test_a_task_reads_a_weighted_sum_of_layers() -> None:
+    layers = [torch.full((2, 1, 1, 1), 1.0), torch.full((2, 1, 1, 1), 10.0)]
+    betas_TK = torch.tensor([[0.0, 1.0], [3.0, 0.5]])
+    assert sum_of_layers(betas_TK, layers).flatten().tolist() == [10.0, 8.0]
+
+
+def test_correlation_is_a_mean_over_rows_of_real_tokens() -> None:
+    mask_BL = torch.tensor([[True, True], [True, False]])
+    hidden_BLD = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [9.0, 9.0]]])
+    apart_BLD = torch.tensor([[[1.0, 1.0], [1.0, -1.0]], [[0.0, 5.0], [1.0, 1.0]]])
+    hidden_TBLD = torch.stack([hidden_BLD, apart_BLD])
+    assert correlation(hidden_TBLD, mask_BL).item() == pytest.approx((7**2 + 1) / 2)
+
+
+def same_weights(kind: str, weights_TT: Tensor) -> Any:
+    """Columns of different values that take all channels of each other by the same weights."""
+    made = build(kind)
+    disturb(made.encoder)
+    weights = dict(zip(ROWS, weights_TT, strict=True))
+    with torch.no_grad():
+        for layer in UNITS[kind](made):
+            for task, weights_T in weights.items():
+                layer[task].copy_(SPREAD[kind](weights_T, layer[task]))
+    return made
+
+
+UNITS: dict[str, Any] = {
+    "cross_stitch": lambda made: made.units,
+    "nddr": lambda made: made.projections,
+    "sluice": lambda made: made.alphas,
+}
+SPREAD: dict[str, Any] = {
+    "cross_stitch": lambda weights_T, _: weights_T.unsqueeze(1),
+    "nddr": lambda weights_T, unit_XD: torch.kron(
+        weights_T.unsqueeze(1), torch.eye(unit_XD.shape[1])
+    ),
+    "sluice": lambda weights_T, _: torch.einsum("s,gh->gsh", weights_T, torch.eye(2)),
+}
+
+
+@pytest.mark.parametrize("kind", ["nddr", "sluice"])
+def test_the_same_weight_for_all_channels_is_the_same_in_all(kind: str) -> None:
+    weights_TT = torch.tensor([[0.5, 0.2, 0.3], [-0.1, 0.9, 0.4], [0.6, 0.6, -0.3]])
+    stitched, other = same_weights("cross_stitch", weights_TT), same_weights(kind, weights_TT)
+    inputs = everything("transformer")
+    same(stitched(inputs, ROWS), other(inputs, ROWS))
+    assert not torch.equal(
+        stitched(inputs, dict.fromkeys(ROWS, ROWS["x"]))["x"].tokens_BLD,
+        stitched(inputs, dict.fromkeys(ROWS, ROWS["x"]))["y"].tokens_BLD,
+    )
+
+
+@pytest.mark.parametrize("kind", ["cross_stitch", "sluice", "nddr"])
+def test_columns_of_absent_tasks_give(kind: str) -> None:
+    """And are trained; how they read after the last layer is not."""
+    made = build(kind)
+    contract.losses(made, "transformer", {"x": ROWS["x"]})["x"].backward()
+    layers = made.encoder.layers
+    assert all(p.grad is not None for p in layers[-1].copies["y"].parameters())
+    lower, upper = UNITS[kind](made)
+    assert lower["y"].grad is not None
+    assert upper["y"].grad is None
+    assert upper["x"].grad is not None
+
+
+def test_a_task_can_read_a_lower_layer() -> None:
+    made = build("sluice")
+    with torch.no_grad():
+        made.betas["x"].copy_(torch.tensor([1.0, 0.0]))
+    encoder = new_encoder("transformer")
+    encoder.stack = encoder.stack[:1]
+    inputs = everything("transformer")
+    expected = encoder(inputs).select(ROWS["x"])
+    same({"x": made(inputs, ROWS)["x"]}, {"x": expected})
+
+
+def test_the_subspaces_of_sluices_are_driven_apart_in_training_alone() -> None:
+    made, inputs = build("sluice", orthogonality=0.5), everything("transformer")
+    made(inputs, ROWS)
+    assert made.penalty() is None
+    torch.manual_seed(0)
+    made.train()(inputs, ROWS)
+    term = made.penalty()
+    assert term.item() > 0
+    term.backward()
+    assert made.encoder.layers[0].copies["y"].project.weight.grad.any()
+    assert build("sluice", orthogonality=0.0).train().penalty() is None
+
+
+@pytest.mark.parametrize("kind", ["cross_stitch", "sluice", "nddr"])
+def test_what_columns_take_is_observed(kind: str) -> None:
+    observed = build(kind, own=0.8).observed()
+    own = [value for name, value in observed.items() if OWN[kind](name)]
+    assert own
+    assert own == pytest.approx([0.8] * len(own))
+
+
+OWN: dict[str, Any] = {
+    "cross_stitch": lambda name: name.startswith("unit/x/layer_2") and name.endswith("/x"),
+    "nddr": lambda name: name.startswith("projection/x/layer_2") and name.endswith("/x"),
+    "sluice": lambda name: name.startswith("alpha/x_1/layer_2") and name.endswith("/x_1"),
+}
+
+
+@pytest.mark.parametrize("kind", ["cross_stitch", "sluice", "nddr"])
+def test_a_copy_has_columns_of_its_own(kind: str) -> None:
+    made, inputs = build(kind), everything("transformer")
     disturb(made)
-    hard.load_state_dict(made.state_dict())
-    same(made(everything(encoder), ROWS), hard(everything(encoder), ROWS))
-
-
-def test_a_tree_of_leaves_is_private_layers(encoder: str) -> None:
-    leaves = [["x"], ["y"], ["z"]]
-    made = build("tree", encoder, branches={1: leaves})
-    hard = build("hard", encoder, shared_layers=1)
-    disturb(made)
-    hard.load_state_dict(made.state_dict())
-    same(made(everything(encoder), ROWS), hard(everything(encoder), ROWS))
-
-
-def test_a_branch_is_reached_by_its_tasks() -> None:
-    made = build("tree", **PARTED["tree"])
-    owners = contract.partition(made, "transformer").tasks_of
-    readers = {
-        tuple(name.split(".")[2:5:2]): tasks for name, tasks in owners.items() if "copies" in name
-    }
-    assert readers == {
-        ("0", "z"): ("x", "z"),
-        ("0", "y"): ("y",),
-        ("1", "x"): ("x",),
-        ("1", "y"): ("y",),
-        ("1", "z"): ("z",),
-    }
-
-
-def test_more_layers_than_there_are_cannot_be_shared() -> None:
-    with pytest.raises(RecipeError, match=r"sharing.shared_layers: 3, but the encoder has 2"):
-        build("hard", shared_layers=3)
-
-
-@pytest.mark.parametrize(
-    ("branches", "message"),
-    [
-        ({0: [["x", "y"]]}, "branches.0: task 'z' is in no group"),
-        ({0: [["x", "y"], ["z", "w"]]}, "branches.0: no task is called 'w'. The tasks are x, y, z"),
-        ({0: [["x", "y"], ["z", "y"]]}, "branches.0: task 'y' is there 2 times"),
-        ({2: [["x", "y"], ["z"]]}, "branches.2: the encoder has 2 layers; branch after 1 at most"),
-        (
-            {0: [["x", "y"], ["z"]], 1: [["x"], ["y", "z"]]},
-            "branches.1: y, z are not together before",
-        ),
-    ],
-)
-def test_what_is_no_tree_is_refused(branches: dict[int, list[list[str]]], message: str) -> None:
-    with pytest.raises(RecipeError) as refused:
-        build("tree", branches=branches)
-    [mistake] = refused.value.mistakes
-    assert message in mistake
+    before, twin = made(inputs, ROWS), copy.deepcopy(made)
+    with torch.no_grad():
+        for unit in UNITS[kind](made):
+            unit["x"].zero_()
+    same(twin(inputs, ROWS), before)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 from typing_extensions import override
 
 from polytask.core.encoder import Encoder
@@ -41,7 +41,7 @@ class Columns(Architecture, ABC):
         self._encoders = dict.fromkeys(tasks, encoder)
         if encoder.layers:
             columns = [
-                ColumnLayer(layer, tasks, partial(self.mix, place))
+                ColumnLayer(layer, tasks, functools.partial(self.mix, place))
                 for place, layer in enumerate(encoder.layers)
             ]
             replace_modules(encoder, encoder.layers, columns)
@@ -61,14 +61,14 @@ class Columns(Architecture, ABC):
     @override
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
         self._present = frozenset(rows)
-        columns = dict(zip(self.tasks, self._columns(inputs), strict=True))
+        columns = dict(zip(self.tasks, self.columns(inputs), strict=True))
         return {task: columns[task].select(rows_b) for task, rows_b in rows.items()}
 
     @override
     def encoder_of(self, task: str) -> Encoder:
         return self._encoders[task]
 
-    def readers(self, place: int, parameters: Mapping[str, Parameter]) -> Tensor:
+    def readers(self, place: int, parameters: nn.ParameterDict) -> Tensor:
         """How all columns read after a layer, T of them stacked.
 
         After the last layer a column is read by its task alone, so what belongs to absent tasks is
@@ -87,15 +87,15 @@ class Columns(Architecture, ABC):
             ]
         )
 
-    def _columns(self, inputs: dict[str, Tensor]) -> list[Features]:
+    def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
         """The features of all rows, in each column."""
         count = len(self.tasks)
         if hasattr(self, "encoders"):
             found = [self._encoders[task](inputs) for task in self.tasks]
             mixed_TBLD = self.mix(0, torch.stack([each.tokens_BLD for each in found]))
             return [
-                with_changed(each, lambda _, own_BLD=own_BLD: own_BLD)
-                for each, own_BLD in zip(found, mixed_TBLD, strict=True)
+                replace(each, tokens_BLD=mixed_BLD)
+                for each, mixed_BLD in zip(found, mixed_TBLD, strict=True)
             ]
         beside = {name: torch.cat([value] * count) for name, value in inputs.items()}
         features = self.encoder(beside)
@@ -130,6 +130,15 @@ class ColumnLayer(LayerCopies):
         )
 
 
+def by_task(tasks: Iterable[str], starts: Iterable[Tensor]) -> nn.ParameterDict:
+    """A parameter for each task.
+
+    :param starts: Their values at the start.
+    """
+    pairs = zip(tasks, starts, strict=True)
+    return nn.ParameterDict({task: nn.Parameter(start.clone()) for task, start in pairs})
+
+
 def shares(count: int, own: float) -> Tensor:
     """What each of T columns begins to take from each: most from itself, the same from others. TT.
 
@@ -140,3 +149,15 @@ def shares(count: int, own: float) -> Tensor:
         return torch.ones(1, 1)
     others = (1 - own) / (count - 1)
     return torch.full((count, count), others) + (own - others) * torch.eye(count)
+
+
+def weighted_sums(weights_TSD: Tensor, hidden_SBLD: Tensor) -> Tensor:
+    """For each of T readers a weighted sum of S columns; in their precision, also under autocast.
+
+    :param weights_TSD: For each reader, the weight of each column; D is the width, or one.
+    """
+    weights = weights_TSD.to(hidden_SBLD.dtype).unbind(1)
+    pairs = zip(weights, hidden_SBLD, strict=True)
+    terms = (weight_TD[:, None, None] * hidden_BLD for weight_TD, hidden_BLD in pairs)
+    total: Tensor = functools.reduce(torch.add, terms)
+    return total

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.columns import Columns, shares
+from polytask.sharing.columns import Columns, by_task, shares, weighted_sums
 
 
 @architectures.register("cross_stitch")
@@ -44,36 +43,20 @@ class CrossStitch(Columns):
         own: Annotated[float, Field(ge=0, le=1)] = 0.9,
     ) -> None:
         super().__init__(encoder, tasks)
-        start_TT = shares(len(tasks), own)
-        self.units = nn.ModuleList(
-            nn.ParameterDict(
-                {
-                    task: nn.Parameter(start_T.unsqueeze(1).repeat(1, encoder.width))
-                    for task, start_T in zip(tasks, start_TT, strict=True)
-                }
-            )
-            for _ in range(self.depth)
-        )
+        start_TTD = shares(len(tasks), own).unsqueeze(-1).repeat(1, 1, encoder.width)
+        self._units = [by_task(tasks, start_TTD) for _ in range(self.depth)]
+        self.units = nn.ModuleList(self._units)
 
     @override
     def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
-        units_TTD = self.readers(place, self.units[place]).to(hidden_TBLD.dtype)
-        return stitch(units_TTD, hidden_TBLD)
+        return weighted_sums(self.readers(place, self._units[place]), hidden_TBLD)
 
     @override
     def observed(self) -> dict[str, float]:
         """At each layer, what a column takes from each, as a mean over channels."""
         return {
             f"unit/{task}/layer_{place + 1}/{giver}": share
-            for place, units in enumerate(self.units)
+            for place, units in enumerate(self._units)
             for task in self.tasks
             for giver, share in zip(self.tasks, units[task].detach().mean(1).tolist(), strict=True)
         }
-
-
-def stitch(units_TTD: Tensor, hidden_TBLD: Tensor) -> Tensor:
-    """Weighted sums of columns: equation 1.
-
-    :param units_TTD: For each reader, the weight of each giver, by channel.
-    """
-    return torch.einsum("tsd,sbld->tbld", units_TTD, hidden_TBLD)

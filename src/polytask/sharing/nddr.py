@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.columns import Columns, shares
+from polytask.sharing.columns import Columns, by_task, shares
 
 
 @architectures.register("nddr")
@@ -47,27 +47,23 @@ class NDDR(Columns):
         own: Annotated[float, Field(ge=0, le=1)] = 0.9,
     ) -> None:
         super().__init__(encoder, tasks)
-        start_TT, channels_DD = shares(len(tasks), own), torch.eye(encoder.width)
-        self.projections = nn.ModuleList(
-            nn.ParameterDict(
-                {
-                    task: nn.Parameter(torch.kron(start_T.unsqueeze(1), channels_DD))
-                    for task, start_T in zip(tasks, start_TT, strict=True)
-                }
-            )
-            for _ in range(self.depth)
-        )
+        channels_DD = torch.eye(encoder.width)
+        starts = [
+            torch.kron(start_T.unsqueeze(1), channels_DD) for start_T in shares(len(tasks), own)
+        ]
+        self._projections = [by_task(tasks, starts) for _ in range(self.depth)]
+        self.projections = nn.ModuleList(self._projections)
 
     @override
     def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
-        return reduce(self.readers(place, self.projections[place]), hidden_TBLD)
+        return reduce(self.readers(place, self._projections[place]), hidden_TBLD)
 
     @override
     def observed(self) -> dict[str, float]:
         """At each layer, the size of what a column takes from each: the norm over that of one."""
         return {
             f"projection/{task}/layer_{place + 1}/{giver}": float(block.norm()) / len(block) ** 0.5
-            for place, projections in enumerate(self.projections)
+            for place, projections in enumerate(self._projections)
             for task in self.tasks
             for giver, block in zip(
                 self.tasks, projections[task].detach().chunk(len(self.tasks)), strict=True
@@ -78,4 +74,5 @@ class NDDR(Columns):
 def reduce(projections_TXD: Tensor, hidden_TBLD: Tensor) -> Tensor:
     """Project the channels of all columns, X = T D of them, to D for each column: a 1 x 1 convolution."""
     all_BLX = hidden_TBLD.movedim(0, 2).flatten(2)
-    return torch.einsum("blx,txd->tbld", all_BLX, projections_TXD.to(all_BLX.dtype))
+    reduced_TBLD = torch.einsum("blx,txd->tbld", all_BLX, projections_TXD.to(all_BLX.dtype))
+    return reduced_TBLD.to(hidden_TBLD.dtype)

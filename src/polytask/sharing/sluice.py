@@ -1,0 +1,152 @@
+"""Sluice networks: columns in two subspaces that read each other's, and outputs of all layers.
+
+Ruder, Bingel, Augenstein and Søgaard, "Latent Multi-task Architecture Learning", AAAI 2019, section
+2 and figure 1. https://arxiv.org/abs/1705.08142
+
+Deviations: embeddings, and what an encoder has above its layers, are shared. Columns begin equal;
+subspaces begin apart, and the top reads the last layer alone, so that a pretrained encoder is not
+disturbed. The orthogonality of subspaces is that of what layers give: the squared correlations of
+their channels within a row, as means, so that neither lengths nor widths count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.base import architectures
+from polytask.sharing.columns import Columns, by_task, shares, weighted_sums
+
+_SUBSPACES = 2
+
+
+@architectures.register("sluice")
+class Sluice(Columns):
+    """A column of layers per task, in two subspaces; columns read weighted sums of all subspaces.
+
+    Above, each task reads a weighted sum of the layers.
+
+    :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
+    :param tasks: Names of the tasks, T of them.
+    :param own: The weight of a column for itself at the start; the others share the rest to one.
+    :param orthogonality: Weight of the squared correlations between the subspaces.
+    """
+
+    cost: ClassVar[str] = (
+        "all layers once per task, each for all rows; 4 x tasks + 1 parameters per task and layer"
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        own: Annotated[float, Field(ge=0, le=1)] = 0.9,
+        orthogonality: NonNegativeFloat = 0.01,
+    ) -> None:
+        super().__init__(encoder, tasks)
+        self._orthogonality = orthogonality
+        self._given: list[Tensor] = []
+        self._mixed: list[Tensor] = []
+        self._mask_BL = torch.zeros(0)
+        start_TT, apart_GG = shares(len(tasks), own), torch.eye(_SUBSPACES)
+        starts = torch.einsum("ts,gh->tgsh", start_TT, apart_GG)
+        self._alphas = [by_task(tasks, starts) for _ in range(self.depth)]
+        self.alphas = nn.ModuleList(self._alphas)
+        self.betas = by_task(tasks, [torch.eye(self.depth)[-1]] * len(tasks))
+
+    @override
+    def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
+        if place == 0:
+            self._given, self._mixed = [], []
+        if self.training and self._orthogonality:
+            self._given.append(hidden_TBLD)
+        self._mixed.append(mix_subspaces(self.readers(place, self._alphas[place]), hidden_TBLD))
+        if place < self.depth - 1:
+            return self._mixed[-1]
+        mixed, self._mixed = self._mixed, []
+        return sum_of_layers(self.readers(place, self.betas), mixed)
+
+    @override
+    def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
+        found = super().columns(inputs)
+        if self.training:
+            self._mask_BL = found[0].mask_BL
+        return found
+
+    @override
+    def penalty(self) -> Tensor | None:
+        if not self._given:
+            return None
+        terms = [correlation(hidden_TBLD, self._mask_BL) for hidden_TBLD in self._given]
+        return self._orthogonality * torch.stack(terms).sum()
+
+    @override
+    def observed(self) -> dict[str, float]:
+        """At each layer, what a subspace takes from each; above, what a task takes from the layers."""
+        return {**self._observed_alphas(), **self._observed_betas()}
+
+    def _observed_alphas(self) -> dict[str, float]:
+        return {
+            f"alpha/{task}_{own + 1}/layer_{place + 1}/{giver}_{other + 1}": share
+            for place, alphas in enumerate(self._alphas)
+            for task in self.tasks
+            for own, alpha_TG in enumerate(alphas[task].tolist())
+            for giver, alpha_G in zip(self.tasks, alpha_TG, strict=True)
+            for other, share in enumerate(alpha_G)
+        }
+
+    def _observed_betas(self) -> dict[str, float]:
+        return {
+            f"beta/{task}/layer_{place + 1}": share
+            for task in self.tasks
+            for place, share in enumerate(self.betas[task].tolist())
+        }
+
+
+def subspaces(hidden_TBLD: Tensor) -> Tensor:
+    """The halves of each hidden state: T x 2 x BLC. If the width is odd, the last one ends in a zero."""
+    even_TBLD = functional.pad(hidden_TBLD, (0, hidden_TBLD.shape[-1] % _SUBSPACES))
+    return even_TBLD.unflatten(-1, (_SUBSPACES, -1)).movedim(-2, 1)
+
+
+def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
+    """Every subspace of a column becomes a weighted sum of the subspaces of all.
+
+    :param alphas_TGTG: For each subspace of a reader, the weight of each subspace of a column.
+    """
+    alphas_XX1 = alphas_TGTG.flatten(2).flatten(0, 1).unsqueeze(-1)
+    mixed_XBLC = weighted_sums(alphas_XX1, subspaces(hidden_TBLD).flatten(0, 1))
+    joined_TBLD: Tensor = mixed_XBLC.unflatten(0, (-1, _SUBSPACES)).movedim(1, -2).flatten(-2)
+    return joined_TBLD.narrow(-1, 0, hidden_TBLD.shape[-1])
+
+
+def sum_of_layers(betas_TK: Tensor, mixed: Sequence[Tensor]) -> Tensor:
+    """For each task a weighted sum of the hidden states TBLD of its column, layer by layer."""
+    betas_KT111 = betas_TK.T[..., None, None, None].to(mixed[0].dtype)
+    terms = [beta_T111 * each for beta_T111, each in zip(betas_KT111, mixed, strict=True)]
+    return torch.stack(terms).sum(0)
+
+
+def correlation(hidden_TBLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """How far the two subspaces of what layers give are from orthogonal: one number.
+
+    Summed up over columns, a mean over rows.
+
+    :param mask_BL: True where a token is real.
+    """
+    real_BL1 = mask_BL.unsqueeze(-1).to(hidden_TBLD.dtype)
+    first, second = subspaces(hidden_TBLD * real_BL1).unbind(1)
+    tokens_B11 = real_BL1.sum(1, keepdim=True).clamp(min=1)
+    products_TBCC = first.transpose(-1, -2) @ (second / tokens_B11)
+    sizes_T: Tensor = products_TBCC.square().mean((1, 2, 3))
+    return sizes_T.sum()
