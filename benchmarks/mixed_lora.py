@@ -156,13 +156,13 @@ def with_task_lora() -> TaskLora:
 
 def with_peft(ours: TaskLora) -> nn.Module:
     """The same by PEFT, with the same values."""
-    config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(ADAPTED))
+    config = peft.LoraConfig(r=RANK, lora_alpha=int(ALPHA), target_modules=list(ADAPTED))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = peft.get_peft_model(new_encoder().model, config, adapter_name=TASKS[0])
         for task in TASKS[1:]:
             model.add_adapter(task, config)
-    for name, module in model.base_model.model.named_modules():
+    for name, module in model.get_base_model().named_modules():
         if hasattr(module, "lora_A"):
             term = ours.terms[f"model/{name.replace('.', '/')}"]
             for task in TASKS:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from polytask.balancing import Balancer, balancers
 from polytask.core.batch import Batch, Targets
 from polytask.core.errors import TrainingError
+from polytask.core.features import Features
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import Architecture
 from polytask.sharing.hard import Hard
@@ -280,6 +281,44 @@ def test_the_penalty_of_an_architecture_counts_once_a_step() -> None:
     make_stepper(plain).step(batches)
     difference = values(plain)["sharing.encoder.columns"] - values(model)["sharing.encoder.columns"]
     assert_close(difference, 2 * columns)
+
+
+@pytest.mark.parametrize("balancing", ["equal", "pcgrad", "graddrop"])
+def test_methods_do_not_see_the_penalty(balancing: str) -> None:
+    model, plain = make_model(sharing=Small), make_model()
+    columns = values(model)["sharing.encoder.columns"]
+    for each in (model, plain):
+        torch.manual_seed(0)
+        make_stepper(each, balancing).step([make_batch(ROWS)])
+    difference = values(plain)["sharing.encoder.columns"] - values(model)["sharing.encoder.columns"]
+    assert_close(difference, 2 * columns, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rows_of_a_compiled_model_may_be_penalised() -> None:
+    """Its graph is differentiated for the penalty, and then for the losses."""
+
+    class Bounded(Hard):
+        """Features that have to stay small."""
+
+        @override
+        def forward(
+            self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
+        ) -> dict[str, Features]:
+            found = super().forward(inputs, rows)
+            self.size = torch.stack([each.mean_BD.mean() for each in found.values()]).square().sum()
+            return found
+
+        @override
+        def penalty(self) -> Tensor:
+            return self.size
+
+    model, compiled = make_model(sharing=Bounded), make_model(sharing=Bounded)
+    compiled.sharing.compile(backend="aot_eager")
+    for each in (model, compiled):
+        result = make_stepper(each).step([make_batch(ROWS)])
+        assert result.sharing["penalty"] > 0
+    for name, value in values(model).items():
+        assert_close(values(compiled)[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_penalty_on_what_is_frozen_is_left_out() -> None:

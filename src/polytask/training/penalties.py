@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch._functorch.config as functorch_config
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -19,6 +20,7 @@ class Penalties:
     """
 
     def __init__(self, model: MultiTaskModel) -> None:
+        functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
         self._sharing = model.sharing
         self._parameters = [*model.trainable().values()]
         self._gradients: dict[Parameter, Tensor] = {}
