@@ -167,7 +167,7 @@ def test_a_task_can_read_a_lower_layer() -> None:
     made = build("sluice")
     with torch.no_grad():
         made.betas["x"].copy_(torch.tensor([1.0, 0.0]))
-    encoder = new_encoder("transformer")
+    encoder: Any = new_encoder("transformer")
     encoder.stack = encoder.stack[:1]
     inputs = everything("transformer")
     expected = encoder(inputs).select(ROWS["x"])
