@@ -116,7 +116,8 @@ class Sluice(Columns):
 def subspaces(hidden_TBLD: Tensor) -> Tensor:
     """The halves of each hidden state: T x 2 x BLC. If the width is odd, the last one ends in a zero."""
     even_TBLD = functional.pad(hidden_TBLD, (0, hidden_TBLD.shape[-1] % _SUBSPACES))
-    return even_TBLD.unflatten(-1, (_SUBSPACES, -1)).movedim(-2, 1)
+    halves: Tensor = even_TBLD.unflatten(-1, (_SUBSPACES, -1)).movedim(-2, 1)
+    return halves
 
 
 def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
