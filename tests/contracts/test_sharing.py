@@ -57,10 +57,11 @@ def new_encoder(kind: str) -> Encoder:
 def new_architecture(
     kind: str, encoder: str, tasks: Mapping[str, Tensor] = ROWS, seed: int = 0
 ) -> Architecture:
-    torch.manual_seed(seed)
     named = OPTIONS_OF_TASKS[kind](list(tasks)) if kind in OPTIONS_OF_TASKS else {}
     options = {"kind": kind, **OPTIONS.get(kind, {}), **named}
-    return architectures.build(options, new_encoder(encoder), list(tasks)).eval()
+    base = new_encoder(encoder)
+    torch.manual_seed(seed)
+    return architectures.build(options, base, list(tasks)).eval()
 
 
 @pytest.fixture(params=[*ENCODERS, *DECODERS, WITHOUT_LAYERS])

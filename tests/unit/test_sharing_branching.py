@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
-from polytask.sharing.adashare import distance
+from polytask.sharing.adashare import distances
 from polytask.sharing.choosing import choose
 from polytask.sharing.learned_branching import join, of_parents, part
 from tests.contracts.test_encoders import TINY_BERT
@@ -153,7 +153,9 @@ def test_policies_are_apart_most_at_the_lowest_layers() -> None:
     """Four layers, of which the first is not counted: weights 1/2, 1/4, 0."""
     selected_tN = torch.tensor([[1.0, 0.5, 1.0]])
     selected_TN = torch.tensor([[1.0, 0.5, 1.0], [0.0, 1.0, 0.0]])
-    assert distance(selected_tN, selected_TN, 4).item() == pytest.approx(0.5 * 1 + 0.25 * 0.5)
+    assert distances(selected_tN, selected_TN, 4).sum().item() == pytest.approx(
+        0.5 * 1 + 0.25 * 0.5
+    )
 
 
 def test_the_term_of_a_policy_moves_the_tasks_present_only() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from polytask.core.errors import RecipeError
 from polytask.sharing import Architecture
+from polytask.sharing.copies import side_by_side
 from tests.contracts import test_sharing as contract
 from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder
 from tests.unit.test_sharing_columns import build, network_of, same
@@ -143,3 +144,17 @@ def test_what_is_no_tree_is_refused(branches: dict[int, list[list[str]]], messag
         build("tree", branches=branches)
     [mistake] = refused.value.mistakes
     assert message in mistake
+
+
+def test_what_copies_give_once_is_given_to_each_of_their_rows() -> None:
+    class Bias(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return hidden + self.value, torch.full((1, 1), self.value)
+
+    hidden, bias = side_by_side([Bias(1.0), Bias(2.0)], [2, 1], (torch.zeros(3, 1),), {})
+    assert hidden.flatten().tolist() == [1.0, 1.0, 2.0]
+    assert bias.flatten().tolist() == [1.0, 1.0, 2.0]

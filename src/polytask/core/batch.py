@@ -87,6 +87,12 @@ class Batch:
         return Batch(pick(self.inputs, rows_b), targets, len(rows_b))
 
     @property
+    def labelled(self) -> int:
+        """The number of rows that carry a label."""
+        rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])
+        return len(rows_n.unique())
+
+    @property
     def rows_alone(self) -> bool:
         """Whether no row carries the labels of two tasks."""
         rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])

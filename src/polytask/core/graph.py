@@ -60,13 +60,16 @@ def boundary(losses: Sequence[Tensor], masks: Reach) -> list[GradientEdge]:
     return list({(edge.node, edge.output_nr): edge for edge in crossing}.values())
 
 
-def nearest_matrix(edges: Sequence[GradientEdge]) -> Parameter | None:
-    """The parameter of two or more dimensions that is the fewest nodes away, if there is one."""
+def nearest_matrix(
+    edges: Sequence[GradientEdge], parameters: Sequence[Parameter]
+) -> Parameter | None:
+    """Of some parameters the one of two or more dimensions that is the fewest nodes away, if any."""
+    wanted = {id(parameter) for parameter in parameters if parameter.ndim > 1}
     waiting = deque(edge.node for edge in edges)
     seen = set(waiting)
     while waiting:
         node = waiting.popleft()
-        if _is_leaf(node) and leaf_of(node).ndim > 1:
+        if _is_leaf(node) and id(leaf_of(node)) in wanted:
             return leaf_of(node)
         fresh = [edge.node for edge in _following(node) if edge.node not in seen]
         seen.update(fresh)

@@ -7,7 +7,7 @@ Deviations: the first layer is never skipped, as what it reads may have another 
 learned together with the weights from the first step to the last, on the same rows, with a constant
 temperature, and start close to selecting everything; the paper trains weights alone first, then
 widens the policies layer by layer, and trains the selected network anew. The distance to the
-policies of absent tasks counts, but moves only the tasks present.
+policies of absent tasks counts, but moves only the tasks present, each by its share of the rows.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class AdaShare(Architecture):
             }
         )
         self._temperature, self._sparsity, self._sharing = temperature, sparsity, sharing
-        self._present: tuple[str, ...] = ()
+        self._rows: TaskRows | None = None
 
     @override
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
@@ -83,7 +83,7 @@ class AdaShare(Architecture):
             features = self.encoder(inputs)
             return {task: features.select(rows_b) for task, rows_b in rows.items()}
         task_rows = TaskRows.of(rows)
-        self._present = task_rows.tasks
+        self._rows = task_rows
         odds_tN = torch.stack([self.odds[task] for task in task_rows.tasks])
         self._policy.selected_VN = self._select(odds_tN)[task_rows.place_V]
         return task_rows.split(self.encoder(task_rows.inputs(inputs)))
@@ -94,19 +94,20 @@ class AdaShare(Architecture):
 
     @override
     def penalty(self) -> Tensor | None:
-        if not self._present:
+        if self._rows is None:
             return None
-        odds_tN = torch.stack([self.odds[task] for task in self._present])
+        odds_tN = torch.stack([self.odds[task] for task in self._rows.tasks])
         odds_TN = torch.stack([*self.odds.values()]).detach()
-        sparse = functional.logsigmoid(odds_tN).sum()
-        apart = distance(odds_tN.sigmoid(), odds_TN.sigmoid(), self._depth)
-        return self._sparsity * sparse + self._sharing * apart
+        sparse_t = functional.logsigmoid(odds_tN).sum(1)
+        apart_t = distances(odds_tN.sigmoid(), odds_TN.sigmoid(), self._depth)
+        shares_t = sparse_t.new_tensor(self._rows.counts) / len(self._rows.rows_V.unique())
+        return shares_t @ (self._sparsity * sparse_t + self._sharing * apart_t)
 
     @override
     def observed(self) -> dict[str, float]:
         return {
             f"selected/{task}/layer_{place + 2}": share
-            for task in self._present
+            for task in (self._rows.tasks if self._rows else ())
             for place, share in enumerate(self.odds[task].detach().sigmoid().tolist())
         }
 
@@ -145,12 +146,12 @@ class Skippable(LayerWrapper):
         return with_changed(output, lambda after_VLD: selected_V11 * after_VLD + skipped_VLD)
 
 
-def distance(selected_tN: Tensor, selected_TN: Tensor, depth: int) -> Tensor:
-    """How far t policies are from all T of them, summed up; most at the lowest layers.
+def distances(selected_tN: Tensor, selected_TN: Tensor, depth: int) -> Tensor:
+    """How far each of t policies is from all T of them, summed up: distances_t.
 
     :param selected_tN: Probabilities of selecting each layer but the first.
     :param depth: Number of layers, L: the distance at layer l counts (L - l) / L.
     """
     layer_N = torch.arange(2, depth + 1, device=selected_tN.device)
     apart_tTN = (selected_tN.unsqueeze(1) - selected_TN).abs()
-    return ((1 - layer_N / depth) * apart_tTN).sum()
+    return ((1 - layer_N / depth) * apart_tTN).sum((1, 2))

@@ -66,5 +66,11 @@ def _part(place: int, counts: Sequence[int], value: Any) -> Any:
 
 
 def _join(counts: Sequence[int], *values: Any) -> Any:
-    every = all(has_rows(value, count) for value, count in zip(values, counts, strict=True))
-    return torch.cat(values) if every else values[0]
+    """Side by side again; what a layer gives once for all of its rows, it gives to each of them.
+
+    Copies of T5's first layer give their own attention biases so.
+    """
+    pairs = [*zip(values, counts, strict=True)]
+    if not all(has_rows(value, count) or has_rows(value, 1) for value, count in pairs):
+        return values[0]
+    return torch.cat([value.expand(count, *value.shape[1:]) for value, count in pairs])

@@ -116,8 +116,8 @@ class Sluice(Columns):
 def subspaces(hidden_TBLD: Tensor) -> Tensor:
     """The halves of each hidden state: T x 2 x BLC. If the width is odd, the last one ends in a zero."""
     even_TBLD = functional.pad(hidden_TBLD, (0, hidden_TBLD.shape[-1] % _SUBSPACES))
-    halves_TGBLC: Tensor = even_TBLD.unflatten(-1, (_SUBSPACES, -1)).movedim(-2, 1)
-    return halves_TGBLC
+    halves: Tensor = even_TBLD.unflatten(-1, (_SUBSPACES, -1)).movedim(-2, 1)
+    return halves
 
 
 def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
@@ -127,8 +127,9 @@ def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
     """
     alphas_XX1 = alphas_TGTG.flatten(2).flatten(0, 1).unsqueeze(-1)
     mixed_XBLC = weighted_sums(alphas_XX1, subspaces(hidden_TBLD).flatten(0, 1))
-    joined_TBLD: Tensor = mixed_XBLC.unflatten(0, (-1, _SUBSPACES)).movedim(1, -2).flatten(-2)
-    return joined_TBLD.narrow(-1, 0, hidden_TBLD.shape[-1])
+    joined_TBLD = mixed_XBLC.unflatten(0, (-1, _SUBSPACES)).movedim(1, -2).flatten(-2)
+    own_TBLD: Tensor = joined_TBLD[..., : hidden_TBLD.shape[-1]]
+    return own_TBLD
 
 
 def sum_of_layers(betas_TK: Tensor, mixed: Sequence[Tensor]) -> Tensor:

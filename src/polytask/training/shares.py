@@ -22,7 +22,7 @@ class Shares:
     """
 
     rows: float
-    """The rows of the step, over all ranks."""
+    """The rows of the step that carry a label, over all ranks."""
 
     def __init__(
         self, parts: Sequence[Batch], tasks: Mapping[str, Task], device: torch.device
@@ -30,7 +30,7 @@ class Shares:
         self._tasks, self._names = tasks, list(tasks)
         counts_2T = torch.zeros(2, len(tasks) + 1, dtype=torch.float64)
         for part in parts:
-            counts_2T[0, -1] += part.size
+            counts_2T[0, -1] += part.labelled
             for task in part.targets.keys() & tasks.keys():
                 own = part.targets[task]
                 counted = torch.tensor([len(own.rows_b), tasks[task].count(own.values)])

@@ -112,7 +112,7 @@ class Stepper:
         shares = Shares([part for _, part in parts], self.model.trained_tasks, self.device)
         sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
         for sample, part in parts:
-            self._share = part.size / shares.rows
+            self._share = part.labelled / shares.rows
             sums_3T += self._accumulate(sample, part, shares)
         totals, counted, broken = sum_over_ranks(sums_3T).tolist()
         found = {task: value for task, value in zip(self._names, broken, strict=True) if value}

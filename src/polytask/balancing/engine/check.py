@@ -23,6 +23,8 @@ def agrees(recorder: Recorder, losses: TaskLosses, partition: Partition) -> bool
 
     The graph, and every ``.grad``, are left as they were.
     """
+    if not partition.shared:
+        return True
     trial = Grouped(recorder, trial=True)
     trial.add(losses, Partition(partition.shared, []))
     trial.gramian(losses.tasks)

@@ -61,8 +61,9 @@ class Exact(TaskGradients):
         """The buffer is kept from step to step, with a row for as many tasks as were present."""
         size = sum(parameter.numel() for parameter in shared)
         if size != self._buffer_TP.shape[1]:
-            dtype = torch.promote_types(shared[0].dtype, torch.float32)
-            self._buffer_TP = torch.empty(0, size, device=shared[0].device, dtype=dtype)
+            like = shared[0] if shared else self._buffer_TP
+            dtype = torch.promote_types(like.dtype, torch.float32)
+            self._buffer_TP = torch.empty(0, size, device=like.device, dtype=dtype)
         missing = len(self._tasks) - len(self._buffer_TP)
         if missing > 0:
             rows_tP = self._buffer_TP.new_empty(missing, size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.compiler import is_compiling
 from torch.nn import Parameter
+from torch.utils._pytree import tree_leaves
 
 from polytask.balancing.engine.factors import low_rank
 from polytask.core import graph
@@ -65,6 +66,8 @@ class Recorder:
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
                 owners.setdefault(id(parameter), []).append(module)
+            if layers and any(isinstance(child, nn.Embedding) for child in module.children()):
+                module.register_forward_pre_hook(self._enter, with_kwargs=True)
             if layers and kind_of(module):
                 module.register_forward_pre_hook(self._repeat)
                 # First of all hooks, as others may change what the layer gave.
@@ -92,13 +95,17 @@ class Recorder:
         self._calls = found if keep else []
         return [*found]
 
+    def _enter(self, module: nn.Module, inputs: object, named: object) -> None:
+        """Count the rows of what a module with embeddings is given."""
+        given = [each for each in tree_leaves((inputs, named)) if isinstance(each, Tensor)]
+        self._batch = max((len(each) for each in given if each.ndim > 1), default=1)
+
     def _repeat(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Positions are often looked up once for all rows; here every row looks up its own."""
         if not (isinstance(module, nn.Embedding) and torch.is_grad_enabled()) or is_compiling():
             return None
         [given] = inputs
-        self._batch = max(self._batch, len(given)) if len(given) == 1 else len(given)
-        return (given.expand(self._batch, *given.shape[1:]),)
+        return (given.expand(self._batch, *given.shape[1:]),) if len(given) == 1 else None
 
     def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         usual = len(inputs) == 1 and isinstance(output, Tensor)

@@ -40,8 +40,11 @@ class ByParameter(KeptGraphs):
         waiting: dict[Node, Gradients] = {}
         gramian_tt = torch.zeros(len(tasks), len(tasks))
         for kept in self.kept:
+            shared = set(map(id, kept.shared))
             for leaf, rows in self.rows(kept, tasks):
                 left[leaf] -= 1
+                if id(graph.leaf_of(leaf)) not in shared:
+                    continue  # rows of several tasks in one tensor lead to what is private, too
                 waiting[leaf] = [*map(_plus, waiting.get(leaf, [None] * len(tasks)), rows)]
                 if not left[leaf]:
                     part_tt = products(waiting.pop(leaf))
@@ -99,7 +102,7 @@ class LastLayer(ByParameter):
 
     def _last(self, kept: Kept) -> GradientEdge | None:
         edges = graph.boundary(kept.losses.values, kept.masks)
-        matrix = graph.nearest_matrix(edges)
+        matrix = graph.nearest_matrix(edges, kept.shared)
         if matrix is None:
             return None
         last = get_gradient_edge(matrix)
