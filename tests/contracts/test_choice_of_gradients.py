@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from polytask.balancing import balancers
-from polytask.balancing.engine import Exact
+from polytask.balancing.engine import Exact, Recorder
 from polytask.balancing.engine.cost import Cost, cheapest, costs
 from polytask.core.partition import found_partition
 from tests.contracts.test_grouped_gradients import ROWS, Bert, Mixed, Words, ids, made, step
@@ -17,18 +17,39 @@ SHARED = [nn.Parameter(torch.zeros(3, 5)), nn.Parameter(torch.zeros(10))]
 
 
 def test_costs_are_counted() -> None:
-    alone = costs(4, SHARED, rows_alone=True, layers_seen=True)
-    assert alone == {"grouped": Cost(1, 60), "exact": Cost(1, 100), "streamed": Cost(5, 60)}
-    together = costs(4, SHARED, rows_alone=False, layers_seen=True)
-    assert together == {"exact": Cost(4, 100), "streamed": Cost(5, 60)}
-    unseen = costs(4, SHARED, rows_alone=True, layers_seen=False)
-    assert unseen == {"exact": Cost(1, 100), "streamed": Cost(5, 60)}
-    assert cheapest(costs(4, [], rows_alone=False, layers_seen=True), 0) == "exact"
+    alone = costs(4, SHARED, rows_alone=True, activations=7)
+    exact, streamed = Cost(1, 200, 100), Cost(5, 200, 60)
+    assert alone == {"grouped": Cost(1, 7, 67), "exact": exact, "streamed": streamed}
+    unseen = costs(4, SHARED, rows_alone=True, activations=None)
+    assert unseen == {"exact": exact, "streamed": streamed}
+    together = costs(4, SHARED, rows_alone=False, activations=7)
+    assert together == {"exact": Cost(4, 200, 100), "streamed": streamed}
+    assert cheapest(costs(4, [], rows_alone=False, activations=None), 0) == "exact"
 
 
 @pytest.mark.parametrize(("room", "kind"), [(1600, "exact"), (1599, "streamed"), (0, "streamed")])
 def test_passes_are_saved_where_there_is_room(room: int, kind: str) -> None:
-    assert cheapest(costs(4, SHARED, rows_alone=False, layers_seen=True), room) == kind
+    assert cheapest(costs(4, SHARED, rows_alone=False, activations=None), room) == kind
+
+
+@pytest.mark.parametrize(
+    ("activations", "kind"), [(0, "grouped"), (199, "grouped"), (201, "exact")]
+)
+def test_of_two_that_take_one_pass_the_one_that_moves_less(activations: int, kind: str) -> None:
+    counted = costs(4, SHARED, rows_alone=True, activations=activations)
+    assert cheapest(counted, 2**40) == kind
+
+
+def test_the_numbers_that_go_through_a_model_are_counted() -> None:
+    """A table of width 6, a norm, two linear layers and three heads."""
+    assert Recorder(Words()).width == 6 + 12 + 12 + 11 + len(ROWS) * 7
+
+
+def test_a_step_of_many_rows_is_divided_among_the_tasks() -> None:
+    model, automatic = made(Words, "auto")
+    partition = found_partition(model.losses(ids(1)))
+    layouts = [automatic.prepare(partition, rows_alone=True, tokens=n) for n in (0, 5, 1000)]
+    assert layouts == ["sorted", "sorted", "apart"]
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ class GramianBalancer(GradientBalancer):
         keeps all of them, ``streamed`` never more than those of one stretch of the network.
         ``adapters`` looks at low-rank factors beside frozen matrices, which is all of them where
         nothing else is trained. ``features`` and ``last_layer`` look at a part of them, and are
-        approximations. ``auto`` takes the fewest passes that memory has room for: ``grouped`` where
-        that has been seen to give what autograd gives, else ``exact``, or ``streamed`` where
-        all gradients would take up more than a quarter of the memory.
+        approximations. ``auto`` takes what costs least by a count of backward passes and of numbers
+        moved: ``grouped``, where that has been seen to give what autograd gives, or ``exact``, or
+        ``streamed`` where all gradients would take up more than a quarter of the memory.
     :param every: Decide on weights every so many steps, and use them until the next time.
     :param losses: A loss method that weighs the losses before they are differentiated.
     """
@@ -73,7 +73,7 @@ class GramianBalancer(GradientBalancer):
         super().__init__(num_tasks, losses)
         self.every = every
         self._chosen = gradients
-        self._costs: dict[str, Cost] = {"exact": Cost(0, 0)}
+        self._costs: dict[str, Cost] = {"exact": Cost(1, 0, 0)}
         self._room = 0
         if self.needs and gradients not in ("auto", "exact"):
             raise RecipeError(
@@ -98,11 +98,13 @@ class GramianBalancer(GradientBalancer):
 
     @override
     @final
-    def prepare(self, partition: Partition, *, rows_alone: bool) -> Layout:
+    def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
         single = world_size() == 1 and not self.needs
-        seen = self._recorder is not None and self._recorder.covers(partition.shared)
+        activations = None
+        if single and self._recorder is not None and self._recorder.covers(partition.shared):
+            activations = tokens * self._recorder.width
         self._costs = costs(
-            self.num_tasks, partition.shared, rows_alone=rows_alone, layers_seen=seen and single
+            self.num_tasks, partition.shared, rows_alone=rows_alone, activations=activations
         )
         if not single:
             del self._costs["streamed"]
@@ -200,7 +202,7 @@ class JacobianBalancer(GradientBalancer):
 
     @override
     @final
-    def prepare(self, partition: Partition, *, rows_alone: bool) -> Layout:
+    def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
         return Exact.layout
 
     @property

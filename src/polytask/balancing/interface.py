@@ -71,10 +71,11 @@ class Balancer(nn.Module, ABC):
 
             self.shards = Shards(model)
 
-    def prepare(self, partition: Partition, *, rows_alone: bool) -> Layout:
+    def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
         """Get ready for a step; return how its rows should be laid out.
 
         :param rows_alone: Whether every row of the step is read by one task.
+        :param tokens: Those of the step, padding among them; 0 if its rows cannot be laid out anew.
         """
         return "together"
 

@@ -20,7 +20,11 @@ def plan(
     Rows that one task reads cost one forward and one backward pass, with one task or with many;
     only rows that several tasks read are differentiated several times.
     """
-    layout = balancer.prepare(partition, rows_alone=all(batch.rows_alone for batch in batches))
+    layout = balancer.prepare(
+        partition,
+        rows_alone=all(batch.rows_alone for batch in batches),
+        tokens=sum(batch.padded for batch in batches),
+    )
     samples = [
         (number, sample)
         for batch in batches

@@ -40,6 +40,16 @@ def kind_of(module: nn.Module) -> Kind | None:
     return "vectors" if not inner and all(parameter.ndim == 1 for parameter in own) else None
 
 
+def _width(module: nn.Module) -> int:
+    """The numbers that one token brings to a layer, and takes from it; 0 if it is not trained."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if not trained:
+        return 0
+    if kind_of(module) == "vectors":
+        return 2 * trained[0].numel()
+    return sum(next(module.parameters()).shape[isinstance(module, nn.Embedding) :])
+
+
 @dataclass(frozen=True)
 class Call:
     """One use of a layer in a forward pass: what went in, and the edge of what came out."""
@@ -62,6 +72,8 @@ class Recorder:
         self._batch = 1
         self.trusted = False
         """Whether what is formed from what it sees has been compared with autograd's gradients."""
+        self.width = 0
+        """Numbers that go through trained layers, in and out, for each token of a step."""
         owners: dict[int, list[nn.Module]] = {}
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
@@ -69,6 +81,7 @@ class Recorder:
             if layers and any(isinstance(child, nn.Embedding) for child in module.children()):
                 module.register_forward_pre_hook(self._enter, with_kwargs=True)
             if layers and kind_of(module):
+                self.width += _width(module)
                 module.register_forward_pre_hook(self._repeat)
                 # First of all hooks, as others may change what the layer gave.
                 module.register_forward_hook(self._record, prepend=True)
