@@ -10,6 +10,7 @@ from torch import nn
 
 from polytask.core.errors import RecipeError
 from polytask.sharing import Architecture
+from polytask.sharing.branching import once
 from polytask.sharing.copies import side_by_side
 from tests.contracts import test_sharing as contract
 from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder
@@ -158,3 +159,21 @@ def test_what_copies_give_once_is_given_to_each_of_their_rows() -> None:
     hidden, bias = side_by_side([Bias(1.0), Bias(2.0)], [2, 1], (torch.zeros(3, 1),), {})
     assert hidden.flatten().tolist() == [1.0, 1.0, 2.0]
     assert bias.flatten().tolist() == [1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_table_as_long_as_the_batch_is_whole_for_every_copy(named: bool) -> None:
+    """A matrix of positions, as wide as hidden states; a mask of the rows is another matter."""
+
+    class Positions(nn.Module):
+        def forward(self, hidden: torch.Tensor, table: Any, mask: Any) -> torch.Tensor:
+            assert table.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+            assert mask.shape == (len(hidden), 4)
+            return hidden
+
+    hidden, table, mask = torch.zeros(3, 4, 2), torch.arange(6.0).view(3, 2), torch.ones(3, 4)
+    given: Any = (
+        ((hidden,), {"table": table, "mask": mask}) if named else ((hidden, table, mask), {})
+    )
+    side_by_side([Positions(), Positions()], [2, 1], *given)
+    once(Positions(), torch.tensor([2, 1]), torch.tensor([1, 1, 0]), *given)

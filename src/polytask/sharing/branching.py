@@ -16,7 +16,7 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture
-from polytask.sharing.copies import LayerCopies, has_rows, side_by_side
+from polytask.sharing.copies import LayerCopies, goes_with, has_rows, hidden_of, side_by_side
 from polytask.sharing.layers import replace_modules
 from polytask.sharing.rows import TaskRows
 
@@ -155,9 +155,10 @@ def once(layer: nn.Module, place_B: Tensor, rows_V: Tensor, arguments: Any, name
     :param place_B: For each row of the batch, a place where it is among the V rows given.
     :param rows_V: For each of these, which row of the batch it is.
     """
+    hidden_VLD = hidden_of(arguments, named)
 
     def pick(value: Any) -> Any:
-        return value.index_select(0, place_B) if has_rows(value, rows_V.shape[0]) else value
+        return value.index_select(0, place_B) if goes_with(hidden_VLD, value) else value
 
     def spread(value: Any) -> Any:
         return value.index_select(0, rows_V) if has_rows(value, place_B.shape[0]) else value

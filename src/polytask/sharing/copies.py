@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
 
@@ -49,11 +49,17 @@ def side_by_side(
     :param arguments: What all of them together are given.
     :param named: The same, by name.
     """
+    part = partial(_part, counts, hidden_of(arguments, named))
     given = []
     for place, layer in enumerate(layers):
-        own, own_named = tree_map(partial(_part, place, counts), (arguments, named))
+        own, own_named = tree_map(partial(part, place), (arguments, named))
         given.append(layer(*own, **own_named))
     return tree_map(partial(_join, counts), *given)
+
+
+def hidden_of(arguments: Any, named: Any) -> Tensor:
+    """The hidden states that a layer is given, which come first."""
+    return next(x for x in tree_leaves((arguments, named)) if isinstance(x, Tensor))
 
 
 def has_rows(value: Any, count: int) -> bool:
@@ -61,8 +67,20 @@ def has_rows(value: Any, count: int) -> bool:
     return isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == count
 
 
-def _part(place: int, counts: Sequence[int], value: Any) -> Any:
-    return value.split(counts)[place] if has_rows(value, sum(counts)) else value
+def goes_with(hidden_XLD: Tensor, value: Any) -> bool:
+    """Whether what a layer is given beside hidden states has something for each of their rows.
+
+    Vectors like these, but in fewer dimensions, are one table for all rows, however many there
+    are: DeBERTa hands its layers such a table of relative positions.
+    """
+    if not has_rows(value, hidden_XLD.shape[0]):
+        return False
+    is_of_vectors = value.is_floating_point() and value.shape[-1] == hidden_XLD.shape[-1]
+    return value.ndim >= hidden_XLD.ndim or not is_of_vectors
+
+
+def _part(counts: Sequence[int], hidden_XLD: Tensor, place: int, value: Any) -> Any:
+    return value.split(counts)[place] if goes_with(hidden_XLD, value) else value
 
 
 def _join(counts: Sequence[int], *values: Any) -> Any:

@@ -4,7 +4,8 @@ Misra, Shrivastava, Gupta and Hebert, "Cross-stitch Networks for Multi-task Lear
 section 3 and equation 1. https://arxiv.org/abs/1604.03539
 
 Deviations: embeddings, and what an encoder has above its layers, are shared. Columns begin equal,
-not trained on their tasks before. The rate of the units is that of the heads.
+not trained on their tasks before. The rate of the units is that of the heads, and they decay as
+matrices do.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Ruder, Bingel, Augenstein and Søgaard, "Latent Multi-task Architecture Learning
 Deviations: embeddings, and what an encoder has above its layers, are shared. Columns begin equal;
 subspaces begin apart, and the top reads the last layer alone, so that a pretrained encoder is not
 disturbed. The orthogonality of subspaces is that of what layers give: the squared correlations of
-their channels within a row, as means, so that neither lengths nor widths count.
+their channels within a row, as means, so that neither lengths nor widths count. Weights of
+subspaces decay as matrices do.
 """
 
 from __future__ import annotations
