@@ -15,7 +15,7 @@ from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
 from polytask.sharing.adashare import distances
 from polytask.sharing.choosing import choose
-from polytask.sharing.learned_branching import join, of_parents, part
+from polytask.sharing.learned_branching import of_parents
 from tests.contracts.test_encoders import TINY_BERT
 from tests.contracts.test_sharing import (
     ROWS,
@@ -179,15 +179,6 @@ def test_a_copy_reads_its_parent() -> None:
     hidden_CBLD = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1)
     parents_CC = torch.tensor([[0.0, 0, 1], [1, 0, 0], [1, 0, 0]])
     assert of_parents(parents_CC, hidden_CBLD).flatten().tolist() == [3, 1, 1]
-
-
-def test_what_a_layer_is_given_follows_its_rows() -> None:
-    mask_X11L, positions_1LD, cache_L = torch.arange(6).reshape(6, 1, 1, 1), torch.zeros(1, 6, 2), 7
-    assert torch.equal(part(1, 6, 2, mask_X11L), mask_X11L[3:])
-    assert part(1, 6, 2, positions_1LD) is positions_1LD
-    assert part(1, 6, 2, cache_L) == cache_L
-    assert torch.equal(join(3, mask_X11L[:3], mask_X11L[3:]), mask_X11L)
-    assert join(3, positions_1LD, positions_1LD) is positions_1LD
 
 
 def scattered(layer: Any) -> None:

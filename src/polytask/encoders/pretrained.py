@@ -177,7 +177,8 @@ def longest_input(model: transformers.PreTrainedModel) -> int | None:
             # RoBERTa and its kin count positions from the one after that of padding.
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - offset
-    return getattr(model.config, "max_position_embeddings", None)
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    return limit if limit and limit > 0 else None  # XLNet says -1: any
 
 
 def layer_stack(model: nn.Module) -> Sequence[nn.Module]:

@@ -13,19 +13,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
 from polytask.sharing.choosing import choose
+from polytask.sharing.copies import side_by_side
 from polytask.sharing.experts import mix
 from polytask.sharing.rows import TaskRows
 from polytask.sharing.wrapping import LayerWrapper, wrap_layers
@@ -156,33 +155,9 @@ class Branching(LayerWrapper):
         hidden_CBLD = hidden_XLD.unflatten(0, (len(layers), -1))
         if self._place:
             hidden_CBLD = of_parents(self._tree.parents[self._place - 1], hidden_CBLD)
-        given = []
-        for place, layer in enumerate(layers):
-            pick = partial(part, place, hidden_XLD.shape[0], len(layers))
-            own, own_named = tree_map(pick, (arguments, named))
-            given.append(layer(hidden_CBLD[place], *own, **own_named))
-        return tree_map(partial(join, hidden_CBLD.shape[1]), *given)
-
-
-def part(place: int, rows: int, copies: int, value: Any) -> Any:
-    """What a copy of a layer is given; what does not have the rows of all is the same for all.
-
-    :param place: Which copy.
-    :param rows: Of all copies together.
-    """
-    if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == rows:
-        return value.chunk(copies)[place]
-    return value
-
-
-def join(rows: int, *values: Any) -> Any:
-    """What copies of a layer gave, side by side again.
-
-    :param rows: Of each copy.
-    """
-    first = values[0]
-    has_rows = isinstance(first, Tensor) and first.ndim > 1 and first.shape[0] == rows
-    return torch.cat(values) if has_rows else first
+        rows = hidden_CBLD.shape[1]
+        arguments = (hidden_CBLD.flatten(0, 1), *arguments)
+        return side_by_side(layers, [rows] * len(layers), arguments, named)
 
 
 def of_parents(parents_CC: Tensor, hidden_CBLD: Tensor) -> Tensor:
