@@ -6,7 +6,7 @@ each layer, what the gradient of every task is formed from; see ``layers``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from polytask.balancing.engine.base import (
     weighted_sum,
 )
 from polytask.balancing.engine.layers import Layer, Pass, layer_of
-from polytask.balancing.engine.recorder import Call, Recorder, kind_of
+from polytask.balancing.engine.recorder import Recorder
 from polytask.core import graph
 from polytask.core.partition import Partition
 
@@ -69,11 +69,10 @@ class Grouped(TaskGradients):
         )  # fmt: skip
         add_gradients(partition.private, found[len(edges) :])
         rows = dict(zip(losses.tasks, losses.rows, strict=True))
-        narrowed: dict[Hashable, Tensor] = {}
         for call, returned in zip(calls, found, strict=False):
             if returned is not None:
                 self.dtypes.add(returned.dtype)
-                each = Pass(_as_computed(call, returned, narrowed), returned, rows)
+                each = Pass(call.given, returned, rows)
                 self._passes.setdefault(call.module, []).append(each)
 
     @override
@@ -104,17 +103,3 @@ class Grouped(TaskGradients):
     def forget(self) -> None:
         self._passes = {}
         self._kept, self._others = [], []
-
-
-def _as_computed(call: Call, returned: Tensor, narrowed: dict[Hashable, Tensor]) -> Tensor:
-    """What a layer was given, in the type that its product was computed in.
-
-    :param narrowed: What has been converted already: queries, keys and values have one source.
-    """
-    if kind_of(call.module) not in ("linear", "linear_transposed"):
-        return call.given
-    given, dtype = call.given, returned.dtype
-    same = (given.data_ptr(), given.shape, given.stride(), given.dtype, dtype)
-    if same not in narrowed:
-        narrowed[same] = given.to(dtype)
-    return narrowed[same]

@@ -110,7 +110,7 @@ class LinearLayer(Layer):
     def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
         gradients = []
         if "weight" in self.names:
-            gradients.append(returned.T @ given.flatten(0, -2))
+            gradients.append(returned.T @ given.flatten(0, -2).to(returned.dtype))
         if "bias" in self.names:
             gradients.append(returned.float().sum(0))
         return gradients
@@ -122,7 +122,7 @@ class TransposedLayer(Layer):
     @override
     def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
         formed = {"bias": lambda: returned.float().sum(0)}
-        formed["weight"] = lambda: given.flatten(0, -2).T @ returned
+        formed["weight"] = lambda: given.flatten(0, -2).to(returned.dtype).T @ returned
         return [formed[name]() for name in self.names]
 
 
