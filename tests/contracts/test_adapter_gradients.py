@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from polytask.balancing import Balancer, TaskLosses, balancers
+from polytask.balancing import Balancer, GramianBalancer, TaskLosses, balancers
 from polytask.balancing.engine import PROVIDERS, Recorder, TaskGradients
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition, found_partition
@@ -107,8 +107,9 @@ def test_a_method_weighs_by_them() -> None:
     weights_T = built(model).backward(model.losses(1))
     assert not any(p.requires_grad is False and p.grad is not None for p in model.parameters())
     method = balancers.build("mgda", len(TASKS))
+    assert isinstance(method, GramianBalancer)
     jacobian_TP = jacobian(model, model.factors, [1])
-    expected_T = method.weights(jacobian_TP @ jacobian_TP.T)  # type: ignore[operator]
+    expected_T = method.weights(jacobian_TP @ jacobian_TP.T)
     assert_close(weights_T, expected_T)
 
 

@@ -129,7 +129,7 @@ def test_every_task_gets_the_features_of_its_rows(architecture: Architecture, en
         assert features.tokens_BLD.shape[-1] == architecture.width_of(task)
         assert features.tokens_BLD.shape[:2] == features.mask_BL.shape
         assert features.tokens_BLD.isfinite().all()
-        assert features.mask_BL.sum(1).ge(masks_BL.sum(1)[ROWS[task]]).all()
+        assert features.mask_BL.sum(1).tolist() == masks_BL.sum(1)[ROWS[task]].tolist()
 
 
 def test_a_mixed_batch_equals_separate_batches(architecture: Architecture, encoder: str) -> None:
@@ -138,7 +138,7 @@ def test_a_mixed_batch_equals_separate_batches(architecture: Architecture, encod
         alone = architecture(
             inputs_of(encoder, *rows_b.tolist()), {task: torch.arange(len(rows_b))}
         )
-        assert_close(real_tokens(mixed[task]), real_tokens(alone[task]), rtol=1e-4, atol=1e-5)
+        assert_close(real_tokens(mixed[task]), real_tokens(alone[task]))
 
 
 def test_row_order_changes_nothing(architecture: Architecture, encoder: str) -> None:
@@ -147,7 +147,7 @@ def test_row_order_changes_nothing(architecture: Architecture, encoder: str) -> 
     forward = architecture(everything(encoder), rows)["x"]
     shuffled = architecture(inputs_of(encoder, *order), rows)["x"]
     for place, row in enumerate(order):
-        assert_close(shuffled.mean_BD[place], forward.mean_BD[row], rtol=1e-4, atol=1e-5)
+        assert_close(shuffled.mean_BD[place], forward.mean_BD[row])
 
 
 def test_every_parameter_is_trained_and_every_task_trains_some(
@@ -212,7 +212,7 @@ def test_it_starts_as_the_encoder(kind: str, encoder: str, tasks: list[str]) -> 
     for task, features in built(everything(encoder), rows).items():
         if built.starts_as_encoder:
             expected = real_tokens(plain.select(ROWS[task]))
-            assert_close(real_tokens(features), expected, rtol=1e-4, atol=1e-5)
+            assert_close(real_tokens(features), expected)
 
 
 def test_tasks_differ_after_training_unless_all_is_shared(kind: str, encoder: str) -> None:
@@ -245,4 +245,4 @@ def test_it_can_be_exported(architecture: Architecture, encoder: str) -> None:
     with torch.no_grad():
         program = torch.export.export(model, (inputs,), strict=False)
         for found, expected in zip(program.module()(inputs), model(inputs), strict=True):
-            assert_close(found, expected, rtol=1e-4, atol=1e-5)
+            assert_close(found, expected)

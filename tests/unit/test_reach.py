@@ -10,8 +10,9 @@ from polytask.build.reach import with_tied
 def test_a_tied_parameter_has_all_its_names() -> None:
     model = nn.ModuleDict({"table": nn.Embedding(3, 2), "scorer": nn.Linear(2, 3)})
     assert with_tied(model, {"table.weight"}) == {"table.weight"}
-    scorer = model["scorer"]
+    table, scorer = model["table"], model["scorer"]
+    assert isinstance(table, nn.Embedding)
     assert isinstance(scorer, nn.Linear)
-    scorer.weight = model["table"].weight  # type: ignore[assignment]
+    scorer.weight = table.weight
     assert with_tied(model, {"table.weight"}) == {"table.weight", "scorer.weight"}
     assert with_tied(model, {"scorer.bias", "a.buffer"}) == {"scorer.bias", "a.buffer"}
