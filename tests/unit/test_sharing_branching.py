@@ -129,7 +129,7 @@ def test_a_task_passes_by_what_it_skips() -> None:
     made = build("adashare")
     with torch.no_grad():
         made.odds["x"][:] = -FAR
-    first, second = (wrapper.layer for wrapper in made.encoder.layers)
+    [first], [second] = ([*layer.copies.values()] for layer in made.encoder.layers)
     found = made(everything("transformer"), ROWS)
     short_BLD = by_layers(new_encoder("transformer"), first)
     whole_BLD = by_layers(new_encoder("transformer"), first, second)
@@ -196,7 +196,7 @@ def test_a_task_reads_the_way_down_its_tree(x: int, parents: list[int]) -> None:
         made.branches["x"].copy_(FAR * torch.eye(2)[x])
         made.parents[0].copy_(FAR * torch.eye(2)[parents])
     encoder = made.encoder_of("x")
-    lower, upper = ([layer.layer, *layer.others] for layer in encoder.layers)
+    lower, upper = ([*layer.copies.values()] for layer in encoder.layers)
     found = made(everything("transformer"), ROWS)["x"].tokens_BLD
     observed = made.observed()
     expected_BLD = by_layers(encoder, lower[parents[x]], upper[x])
@@ -209,8 +209,9 @@ def test_copies_that_lead_to_no_task_get_nothing() -> None:
     made = build("learned_branching")
     torch.stack([*losses(made, "transformer", {"x": ROWS["x"]}).values()]).sum().backward()
     for layer in made.encoder_of("x").layers:
-        assert any(parameter.grad.any() for parameter in layer.layer.parameters())
-        assert not any(parameter.grad.any() for parameter in layer.others.parameters())
+        first, other = layer.copies.values()
+        assert any(parameter.grad.any() for parameter in first.parameters())
+        assert not any(parameter.grad.any() for parameter in other.parameters())
 
 
 @pytest.mark.parametrize("kind", KINDS)

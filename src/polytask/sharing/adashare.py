@@ -26,9 +26,9 @@ from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
 from polytask.sharing.choosing import choose
+from polytask.sharing.copies import LayerCopies, replace_layers
 from polytask.sharing.layers import with_changed
 from polytask.sharing.rows import TaskRows
-from polytask.sharing.wrapping import LayerWrapper, wrap_layers
 
 _START = 3.0
 """Initial log-odds: a layer is selected in 95 of 100 passes."""
@@ -65,7 +65,7 @@ class AdaShare(Architecture):
         self._depth = len(encoder.layers)
         self._policy = Policy()
         if self._depth > 1:
-            wrap_layers(encoder, lambda place, layer: Skippable(layer, place, self._policy))
+            replace_layers(encoder, lambda place, layer: Skippable(layer, place, self._policy))
         self.encoder = encoder
         self.odds = nn.ParameterDict(
             {
@@ -125,19 +125,20 @@ class Policy:
     selected_VN: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
-class Skippable(LayerWrapper):
+class Skippable(LayerCopies):
     """A layer that some rows pass unchanged.
 
     :param place: Its position in the encoder.
     """
 
     def __init__(self, layer: nn.Module, place: int, policy: Policy) -> None:
-        super().__init__(layer)
+        super().__init__(layer, ["shared"])
         self._place, self._policy = place, policy
 
     def forward(self, hidden_VLD: Tensor, *arguments: Any, **named: Any) -> Any:
         """What the layer gives to rows that select it, and what it was given to others."""
-        output = self.layer(hidden_VLD, *arguments, **named)
+        [layer] = self.copies.values()
+        output = layer(hidden_VLD, *arguments, **named)
         if self._place == 0:
             return output
         selected_V = self._policy.selected_VN[:, self._place - 1].to(hidden_VLD)

@@ -16,8 +16,14 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture
-from polytask.sharing.copies import LayerCopies, goes_with, has_rows, hidden_of, side_by_side
-from polytask.sharing.layers import replace_modules
+from polytask.sharing.copies import (
+    LayerCopies,
+    goes_with,
+    has_rows,
+    hidden_of,
+    replace_layers,
+    side_by_side,
+)
 from polytask.sharing.rows import TaskRows
 
 Groups = Sequence[tuple[str, ...]]
@@ -67,11 +73,11 @@ class Branched(Architecture, ABC):
         return next(encoder for group, encoder in self._encoders.items() if task in group)
 
     def _branch(self, encoder: Encoder, levels: Sequence[Groups]) -> None:
-        branched = []
-        for layer, groups in zip(encoder.layers, levels, strict=False):
-            lined_up = sorted(groups, key=lambda group: self._order.index(group[0]))
-            branched.append(BranchedLayer(layer, lined_up, self._pass))
-        replace_modules(encoder, encoder.layers, branched)
+        def branched(place: int, layer: nn.Module) -> BranchedLayer:
+            lined_up = sorted(levels[place], key=lambda group: self._order.index(group[0]))
+            return BranchedLayer(layer, lined_up, self._pass)
+
+        replace_layers(encoder, branched)
 
     def _encode(
         self, encoder: Encoder, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]

@@ -16,8 +16,8 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture
-from polytask.sharing.copies import LayerCopies, side_by_side
-from polytask.sharing.layers import hidden_layers, replace_modules, with_changed
+from polytask.sharing.copies import LayerCopies, encode_beside, replace_layers, side_by_side
+from polytask.sharing.layers import hidden_layers, with_changed
 
 Mix = Callable[[Tensor], Tensor]
 """Hidden states TBLD of all columns to those that the columns go on with."""
@@ -39,13 +39,13 @@ class Columns(Architecture, ABC):
         self.depth = len(hidden_layers(encoder))
         self._present: frozenset[str] = frozenset()
         self._encoders = dict.fromkeys(tasks, encoder)
-        if encoder.layers:
-            columns = [
-                ColumnLayer(layer, tasks, functools.partial(self.mix, place))
-                for place, layer in enumerate(encoder.layers)
-            ]
-            replace_modules(encoder, encoder.layers, columns)
+        self._copied = not encoder.layers
+        if not self._copied:
             self.encoder = encoder
+            replace_layers(
+                encoder,
+                lambda place, layer: ColumnLayer(layer, tasks, functools.partial(self.mix, place)),
+            )
         else:
             self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
             self.encoders = nn.ModuleDict(self._encoders)
@@ -89,24 +89,14 @@ class Columns(Architecture, ABC):
 
     def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
         """The features of all rows, in each column."""
-        count = len(self.tasks)
-        if hasattr(self, "encoders"):
+        if self._copied:
             found = [self._encoders[task](inputs) for task in self.tasks]
             mixed_TBLD = self.mix(0, torch.stack([each.tokens_BLD for each in found]))
             return [
                 replace(each, tokens_BLD=mixed_BLD)
                 for each, mixed_BLD in zip(found, mixed_TBLD, strict=True)
             ]
-        beside = {name: torch.cat([value] * count) for name, value in inputs.items()}
-        features = self.encoder(beside)
-        words = features.words_BW
-        parts = zip(
-            features.tokens_BLD.chunk(count),
-            features.mask_BL.chunk(count),
-            [None] * count if words is None else words.chunk(count),
-            strict=True,
-        )
-        return [Features(*part) for part in parts]
+        return encode_beside(self.encoder, inputs, len(self.tasks))
 
 
 class ColumnLayer(LayerCopies):

@@ -1,10 +1,10 @@
-"""Copies of a layer in its place, each for some of the rows that pass."""
+"""Layers in the places of an encoder's own: copies of one, each for some of the rows that pass."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
+from polytask.core.encoder import Encoder
+from polytask.core.features import Features
+from polytask.sharing.layers import replace_modules
+
 
 class LayerCopies(nn.Module, ABC):
     """Takes the place of a layer. What it does not have itself, the first copy is asked for.
 
     Encoders read attributes of their layers, such as the kind of attention.
 
-    :param layer: The first copy.
+    :param layer: The first copy; with one name, the only one.
     :param names: One for each copy.
     """
 
@@ -37,6 +41,33 @@ class LayerCopies(nn.Module, ABC):
             copies = cast("nn.ModuleDict", super().__getattr__("copies"))
             found: Tensor | nn.Module = getattr(next(iter(copies.values())), name)
             return found
+
+
+def replace_layers(encoder: Encoder, make: Callable[[int, nn.Module], LayerCopies]) -> None:
+    """Put copies into the place of every layer.
+
+    All of them, as encoders know their layers by being of one type.
+
+    :param make: From the position of a layer, and the layer.
+    """
+    layers = encoder.layers
+    replace_modules(encoder, layers, [make(place, layer) for place, layer in enumerate(layers)])
+
+
+def encode_beside(encoder: Encoder, inputs: Mapping[str, Tensor], count: int) -> list[Features]:
+    """Let all rows pass several times at once: those of the first pass come first.
+
+    :return: The features of each pass.
+    """
+    features: Features = encoder({name: torch.cat([v] * count) for name, v in inputs.items()})
+    words = features.words_BW
+    parts = zip(
+        features.tokens_BLD.chunk(count),
+        features.mask_BL.chunk(count),
+        [None] * count if words is None else words.chunk(count),
+        strict=True,
+    )
+    return [Features(*part) for part in parts]
 
 
 def side_by_side(

@@ -24,10 +24,9 @@ from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
 from polytask.sharing.choosing import choose
-from polytask.sharing.copies import side_by_side
+from polytask.sharing.copies import LayerCopies, encode_beside, replace_layers, side_by_side
 from polytask.sharing.experts import mix
 from polytask.sharing.rows import TaskRows
-from polytask.sharing.wrapping import LayerWrapper, wrap_layers
 
 _LEANING = 1.0
 """Initial log-odds of the copy that a choice leans to, against each other one."""
@@ -64,7 +63,9 @@ class LearnedBranching(Architecture):
         self._tree = Tree()
         depth = len(encoder.layers)
         if depth:
-            wrap_layers(encoder, lambda place, layer: Branching(layer, place, copies, self._tree))
+            replace_layers(
+                encoder, lambda place, layer: Branching(layer, place, copies, self._tree)
+            )
         whole = [encoder] if depth else [copy.deepcopy(encoder) for _ in range(copies)]
         self._encoders = whole
         self.encoders = nn.ModuleList(whole)
@@ -116,15 +117,7 @@ class LearnedBranching(Architecture):
         """
         if len(self._encoders) > 1:
             return [encoder(inputs) for encoder in self._encoders]
-        count = self._copies
-        beside = {name: torch.cat([value] * count) for name, value in inputs.items()}
-        features = self._encoders[0](beside)
-        words_XW = features.words_BW
-        words = [None] * count if words_XW is None else words_XW.chunk(count)
-        parts = zip(
-            features.tokens_BLD.chunk(count), features.mask_BL.chunk(count), words, strict=True
-        )
-        return [Features(*part) for part in parts]
+        return encode_beside(self._encoders[0], inputs, self._copies)
 
 
 @dataclass
@@ -137,7 +130,7 @@ class Tree:
     parents: list[Tensor] = field(default_factory=list)
 
 
-class Branching(LayerWrapper):
+class Branching(LayerCopies):
     """Copies of a layer side by side: rows of the first copy come first, then of the second.
 
     :param place: Position of the layer in the encoder.
@@ -145,13 +138,12 @@ class Branching(LayerWrapper):
     """
 
     def __init__(self, layer: nn.Module, place: int, copies: int, tree: Tree) -> None:
-        super().__init__(layer)
-        self.others = nn.ModuleList(copy.deepcopy(layer) for _ in range(copies - 1))
+        super().__init__(layer, [f"copy_{number + 1}" for number in range(copies)])
         self._place, self._tree = place, tree
 
     def forward(self, hidden_XLD: Tensor, *arguments: Any, **named: Any) -> Any:
         """Each copy reads the hidden states of its parent."""
-        layers = [self.layer, *self.others]
+        layers = [*self.copies.values()]
         hidden_CBLD = hidden_XLD.unflatten(0, (len(layers), -1))
         if self._place:
             hidden_CBLD = of_parents(self._tree.parents[self._place - 1], hidden_CBLD)
