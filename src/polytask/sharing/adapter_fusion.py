@@ -65,9 +65,8 @@ class AdapterFusion(Tuned):
     @override
     def observed(self) -> dict[str, float]:
         """How much the rows of each task attended to each adapter: the mean over the layers."""
-        seen = [
-            fusion.seen for fusion in self.fusions if isinstance(fusion, Fusion) and fusion.seen
-        ]
+        fusions = (fusion for fusion in self.fusions if isinstance(fusion, Fusion))
+        seen = [shares for fusion in fusions if (shares := fusion.seen)]
         return {
             f"attention/{task}/{other}": sum(each[task][place] for each in seen) / len(seen)
             for task in (seen[0] if seen else ())
