@@ -45,7 +45,7 @@ training:
   batch_tokens: {tokens}
   learning_rate: {rate}
   weight_decay: 0.01
-  warmup: 0.06
+  warmup: 0
   precision: bf16
   checkpoint_minutes: 60
 """
@@ -114,7 +114,7 @@ def with_trainer(
                 per_device_train_batch_size=rows,
                 learning_rate=RATE,
                 weight_decay=0.01,
-                warmup_steps=0.06,
+                warmup_steps=0,
                 max_grad_norm=1.0,
                 bf16=True,
                 use_cpu=True,
