@@ -73,7 +73,7 @@ def varied(recipe: Recipe, part: str, value: str, seed: int, rate: float) -> Rec
 
 def scored(recipe: Recipe, data: Data, folder: Path, shown: Sequence[str]) -> Result:
     """Train, and score the test rows; from the file of an earlier call if there is one."""
-    file = folder.with_suffix(".json")
+    file = folder.parent / f"{folder.name}.json"
     if file.is_file():
         return dict(read_json(file))
     own = data.of(recipe)
