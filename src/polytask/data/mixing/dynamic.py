@@ -50,6 +50,9 @@ class DynamicMixture(Mixture, ABC):
     favours: ClassVar[Literal["fast", "slow"]]
     """Which pools get more: those whose losses fall fast, or those whose losses fall slowly."""
 
+    _losses: dict[str, list[float]]
+    _powers: dict[str, list[float]]
+
     def __init__(self, *, window: PositiveInt = 20, floor: Least = 0.2) -> None:
         self.window, self.floor = window, floor
         self.memory: dict[str, Any] = {}
@@ -133,8 +136,7 @@ class DynamicMixture(Mixture, ABC):
 
     def _clear(self) -> None:
         self._steps = 0
-        self._losses: dict[str, list[float]] = {}
-        self._powers: dict[str, list[float]] = {}
+        self._losses, self._powers = {}, {}
 
 
 def add(sums: dict[str, list[float]], name: str, value: float) -> None:

@@ -61,7 +61,8 @@ def rescaled(gains_P: Floats, history: list[float]) -> Floats:
     low, high = np.quantile(history, _QUANTILES)
     if high - low < EPSILON:
         return np.zeros_like(gains_P)
-    return np.nan_to_num(2 * (gains_P - low) / (high - low) - 1, nan=0.0).clip(-1, 1)
+    rewards_P: Floats = np.nan_to_num(2 * (gains_P - low) / (high - low) - 1, nan=0.0)
+    return rewards_P.clip(-1, 1)
 
 
 def shared(logits_P: Floats, share: float) -> Floats:
@@ -70,7 +71,8 @@ def shared(logits_P: Floats, share: float) -> Floats:
         return np.zeros(1)
     weights_P = softmax(logits_P)
     others_P = (weights_P.sum() - weights_P) / (len(weights_P) - 1)
-    return np.log((1 - share) * weights_P + share * others_P)
+    mixed_P: Floats = np.log((1 - share) * weights_P + share * others_P)
+    return mixed_P
 
 
 @final
