@@ -81,7 +81,7 @@ def _check_model(
     labels = {name: Labels(task) for name, task in tasks.items()}
     try:
         encoder = begin(recipe, tasks, TrainingFields(views, heads, labels)).encoder
-        mixtures.build(recipe.mixing)
+        mixtures.build(recipe.mixing).attend([view.tasks for view in views])
         balancers.build(recipe.balancing, len(recipe.trained))
         with scratch_folder() as scratch:
             for view in views:

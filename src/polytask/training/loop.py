@@ -31,7 +31,7 @@ def train(session: Session, console: Console | None = None) -> None:
             taken = budget.step_share(total(sum(batch.size for batch in batches)))
             rate = session.schedule.apply(session.optimiser, budget.share, taken)
             result = session.stepper.step(batches)
-            record = budget.advance(result, rate)
+            record = {**budget.advance(result, rate), **session.mixing()}
             session.observe(record)
             log.step(record)
             if budget.validation_due:

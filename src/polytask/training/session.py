@@ -113,6 +113,10 @@ class Session:
         stopped = len(self.selection.stopped_tasks) == len(self.model.trained_tasks)
         return self.budget.finished or self.selection.finished or stopped
 
+    def mixing(self) -> dict[str, Any]:
+        """What the record of a step says about a mixture that adapts."""
+        return {"mixing": self.loader.shares()} if self.loader.mixture.adapts else {}
+
     def observe(self, record: Mapping[str, Any]) -> None:
         """Tell the parts that adapt what a step did."""
         self.loader.mixture.observe(record)
