@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from polytask.cli.options import Plugins, open_plugins
+from polytask.core.errors import RecipeError
 
 
 @dataclass
@@ -71,7 +72,5 @@ class Analyse:
 def _sizes(text: str | None) -> tuple[int, ...]:
     parts = [] if text is None else text.split(",")
     if not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise typer.BadParameter(
-            f"found {text!r}, expected numbers of rows, as in 50,100,200", param_hint="--curve"
-        )
+        raise RecipeError([f"--curve: found {text!r}, expected numbers of rows, as in 50,100,200."])
     return tuple(map(int, parts))
