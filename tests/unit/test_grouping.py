@@ -11,15 +11,22 @@ import pytest
 from polytask.analysis.curve import crossing_of
 from polytask.analysis.grouping import (
     MOST_EXACT,
-    Floats,
     Group,
     best_grouping,
     gain_in_group,
     value_of,
 )
 from polytask.analysis.proposal import propose
+from polytask.analysis.uncertainty import Floats
 
-FAMILIES = np.kron(np.eye(2), np.ones((3, 3))) * 2 - 1
+
+def families(count: int, size: int) -> Floats:
+    """Tasks that help those of their family and harm all others."""
+    family = np.arange(count * size) // size
+    return np.where(family[:, None] == family, 1.0, -1.0)
+
+
+FAMILIES = families(2, 3)
 
 
 def gains(tasks: int, seed: int) -> Floats:
@@ -67,14 +74,15 @@ def test_families_are_found() -> None:
 
 
 def test_harmful_tasks_stay_alone_where_the_budget_allows() -> None:
-    found = best_grouping(-np.ones((4, 4)), 4)
+    harmful = families(4, 1)
+    found = best_grouping(harmful, 4)
     assert found.groups == ((0,), (1,), (2,), (3,))
     assert found.value == 0
-    assert best_grouping(-np.ones((4, 4)), 1).groups == ((0, 1, 2, 3),)
+    assert best_grouping(harmful, 1).groups == ((0, 1, 2, 3),)
 
 
 def test_many_tasks_are_grouped_greedily() -> None:
-    blocks = np.kron(np.eye(3), np.ones((5, 5))) * 2 - 1
+    blocks = families(3, 5)
     assert len(blocks) > MOST_EXACT
     found = best_grouping(blocks, 3)
     assert found.groups == (tuple(range(5)), tuple(range(5, 10)), tuple(range(10, 15)))

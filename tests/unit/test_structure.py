@@ -11,13 +11,12 @@ HOSTILE = '"]<script>alert(1)</script>&'
 
 
 def record(tasks: tuple[str, ...] = ("a", HOSTILE), layers: int = 3) -> dict[str, Any]:
-    def layer(name: str, reached: dict[str, int], trained: int = 4) -> dict[str, Any]:
-        own = {"name": name, "parameters": 4, "trained": trained, "reached": reached}
-        return {**own, "tasks": [*reached]}
+    def layer(name: str, *reaching: str) -> dict[str, Any]:
+        return {"name": name, "parameters": 4, "trained": 4, "tasks": [*reaching]}
 
-    shared = [layer(f"encoder.layers.{n}", dict.fromkeys(tasks, 4)) for n in range(layers)]
-    part = layer("encoder.top", {tasks[0]: 4, tasks[1]: 2})
-    heads = [layer(f"heads.{task}", {task: 4}) for task in tasks]
+    shared = [layer(f"encoder.layers.{number}", *tasks) for number in range(layers)]
+    part = layer("encoder.top", tasks[0])
+    heads = [layer(f"heads.{task}", task) for task in tasks]
     return {
         "name": HOSTILE,
         "encoder": "bag",
@@ -48,14 +47,20 @@ def test_hostile_names_stay_text() -> None:
 def test_the_drawing_has_a_cell_for_every_reach() -> None:
     root = ET.fromstring(svg(record()))
     cells = [element for element in root.iter() if element.tag.endswith("rect")]
-    assert len(cells) == 2 + 2 + 1 + 1
-    assert sum(cell.get("fill-opacity") == "0.45" for cell in cells) == 1
+    assert len(cells) == 2 + 1 + 1 + 1
+    assert len({cell.get("fill") for cell in cells}) == 3  # shared, and each of two tasks
 
 
-def test_the_table_shows_whole_and_partial_reach() -> None:
+def test_what_is_not_drawn_is_counted() -> None:
+    many = record()
+    many["layers"] = many["layers"][-2:] * 40
+    assert "and 20 more" in "".join(ET.fromstring(svg(many)).itertext())
+
+
+def test_the_table_shows_who_reaches_what() -> None:
     text = structure_text(record(("a", "b")))
     [top] = [line for line in text.splitlines() if line.startswith("encoder.top")]
-    assert top.split()[-2:] == ["●", "◐"]
+    assert top.split()[-2:] == ["●", "·"]
     [head] = [line for line in text.splitlines() if line.startswith("heads.b")]
     assert head.split()[-2:] == ["·", "●"]
     assert "58.3 % of these are shared" in text

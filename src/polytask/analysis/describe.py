@@ -40,7 +40,7 @@ def description(opened: Opened) -> Record:
 
     :return: ``tasks``; ``parameters``: ``all``, ``trained``, ``shared``; ``layers`` in the order of
         the model, each with ``name``, ``parameters``, those ``trained``, and the ``tasks`` that
-        reach one of these; ``flops`` of a forward pass per example, for ``all`` tasks and each
+        reach these; ``flops`` of a forward pass per example, for ``all`` tasks and each
         alone, with the mean ``tokens`` of an example.
     """
     model, partition = opened.model, opened.partition
@@ -63,20 +63,15 @@ def description(opened: Opened) -> Record:
 
 
 def layers(model: MultiTaskModel, tasks_of: Mapping[str, tuple[str, ...]]) -> list[Record]:
-    """The layers of a model, which tasks reach each, and by how many trained parameters each."""
-    found: dict[str, Record] = {}
+    """The layers of a model; one is there several times where tasks reach different parts of it."""
+    found: dict[tuple[str, tuple[str, ...]], Record] = {}
     layer_of = layers_of(model)
     for name, parameter in model.named_parameters():
-        layer = found.setdefault(
-            layer_of[name],
-            {"name": layer_of[name], "parameters": 0, "trained": 0, "reached": {}, "tasks": []},
-        )
-        layer["parameters"] += parameter.numel()
-        layer["trained"] += parameter.numel() * parameter.requires_grad
-        for task in tasks_of.get(name, ()):
-            layer["reached"][task] = layer["reached"].get(task, 0) + parameter.numel()
-    for layer in found.values():
-        layer["tasks"] = [task for task in model.trained_tasks if task in layer["reached"]]
+        layer, tasks = layer_of[name], tasks_of.get(name, ())
+        new = {"name": layer, "parameters": 0, "trained": 0, "tasks": list(tasks)}
+        part = found.setdefault((layer, tasks), new)
+        part["parameters"] += parameter.numel()
+        part["trained"] += parameter.numel() * parameter.requires_grad
     return [*found.values()]
 
 

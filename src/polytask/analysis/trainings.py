@@ -99,9 +99,8 @@ class Trainer:
         scores = {name: _main(recipe, each["tasks"]) for name, each in found.items()}
         shutil.rmtree(folder)
         seed = recipe.training.seed
-        result = {"tasks": [*recipe.tasks], "seed": seed, "scores": scores}
-        result["scores"].setdefault("validation", scores["held out"])
-        return result
+        scores.setdefault("validation", scores["held out"])
+        return {"tasks": [*recipe.tasks], "seed": seed, "scores": scores}
 
 
 def _main(recipe: Recipe, scores: Mapping[str, Mapping[str, Any]]) -> Scores:

@@ -73,7 +73,7 @@ def _after(observer: Observer, batches: Sequence[Batch], step_P: Tensor) -> Tens
     pieces = step_P.split([parameter.numel() for parameter in shared])
     with torch.no_grad():
         for parameter, piece in zip(shared, pieces, strict=True):
-            parameter += piece.view_as(parameter).to(parameter)
+            parameter.add_(piece.view_as(parameter).to(parameter))
         losses_T = observer.losses(batches)
         for parameter, before in zip(shared, kept, strict=True):
             parameter.copy_(before)

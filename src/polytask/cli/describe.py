@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +44,7 @@ def describe(
 
     open_plugins(plugins)
     found = api.describe(target if target.is_dir() else api.load_recipe(target, overrides or ()))
-    written = {
+    written: dict[Form, Callable[[Mapping[str, Any]], str]] = {
         Form.table: structure_text,
         Form.mermaid: mermaid,
         Form.svg: svg,

@@ -12,7 +12,7 @@ Record = Mapping[str, Any]
 _COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#9c755f", "#edc948")
 _ROW, _CELL, _NAMES, _TOP = 26, 26, 300, 150
 _MOST = 60
-"""Layers drawn; more are put together by their tasks and the part of the model."""
+"""The most blocks of layers that are drawn."""
 
 
 def structure_text(record: Record) -> str:
@@ -24,7 +24,7 @@ def structure_text(record: Record) -> str:
             layer["name"],
             f"{layer['parameters']:,}",
             f"{layer['trained']:,}",
-            *(_reach(layer, task) for task in tasks),
+            *("●" if task in layer["tasks"] else "·" for task in tasks),
         ]
         for layer in record["layers"]
     ]
@@ -33,20 +33,13 @@ def structure_text(record: Record) -> str:
     return grid.text() + "\n".join(
         [
             "",
-            f"● reaches all trained parameters of the layer, ◐ some of them. "
+            "● the task trains these parameters. A layer has a row for each set of tasks. "
             f"{parameters['trained']:,} of {parameters['all']:,} parameters are trained; "
             f"{100 * share:.1f} % of these are shared.",
             _cost(record),
             "",
         ]
     )
-
-
-def _reach(layer: Record, task: str) -> str:
-    reached = layer["reached"].get(task, 0)
-    if not reached:
-        return "·"
-    return "●" if reached == layer["trained"] else "◐"
 
 
 def _cost(record: Record) -> str:
@@ -66,19 +59,17 @@ def _number(value: float) -> str:
 
 
 def blocks(record: Record) -> list[dict[str, Any]]:
-    """Neighbouring layers that the same tasks reach in the same way, as one; tasks in full."""
+    """Neighbouring layers that the same tasks reach, as one."""
     found: list[dict[str, Any]] = []
     for layer in record["layers"]:
-        reach = {task: _reach(layer, task) for task in layer["tasks"]}
-        part = layer["name"].split(".")[0]
-        same = found and (found[-1]["reach"], found[-1]["part"]) == (reach, part)
-        if same:
+        tasks, part = layer["tasks"], layer["name"].split(".")[0]
+        if found and (found[-1]["tasks"], found[-1]["part"]) == (tasks, part):
             found[-1]["last"] = layer["name"]
             found[-1]["parameters"] += layer["parameters"]
         else:
             name, own = layer["name"], layer["parameters"]
             found.append(
-                {"part": part, "name": name, "last": name, "reach": reach, "parameters": own}
+                {"part": part, "name": name, "last": name, "tasks": tasks, "parameters": own}
             )
     return found
 
@@ -92,9 +83,8 @@ def mermaid(record: Record) -> str:
         text = f"{_title(block)}<br/>{block['parameters']:,} parameters"
         lines.append(f'  b{number}["{_quoted(text)}"]')
         for place, task in enumerate(record["tasks"]):
-            if task in block["reach"]:
-                arrow = "---" if block["reach"][task] == "●" else "-.-"
-                lines.append(f"  t{place} {arrow} b{number}")
+            if task in block["tasks"]:
+                lines.append(f"  t{place} --- b{number}")
     return "\n".join(lines) + "\n"
 
 
@@ -110,9 +100,10 @@ def _title(block: Record) -> str:
 
 def svg(record: Record) -> str:
     """A matrix of blocks of layers and tasks: who reaches what. Colours suit light and dark pages."""
-    tasks, drawn = record["tasks"], blocks(record)[:_MOST]
+    tasks, everything = record["tasks"], blocks(record)
+    drawn = everything[:_MOST]
     width = _NAMES + 90 + _CELL * len(tasks) + 20
-    height = _TOP + _ROW * len(drawn) + 10
+    height = _TOP + _ROW * (len(drawn) + (len(drawn) < len(everything))) + 10
     label = f"What the tasks of {record['name']} share"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -121,9 +112,14 @@ def svg(record: Record) -> str:
         f"<title>{escape(label)}</title>",
         *(_column(place, task) for place, task in enumerate(tasks)),
         *(_line(number, block, tasks) for number, block in enumerate(drawn)),
+        *_left_out(len(everything) - len(drawn), height),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _left_out(count: int, height: int) -> list[str]:
+    return [f'<text x="8" y="{height - 15}">and {count} more</text>'] if count else []
 
 
 def _column(place: int, task: str) -> str:
@@ -137,7 +133,7 @@ def _column(place: int, task: str) -> str:
 def _line(number: int, block: Record, tasks: Sequence[str]) -> str:
     y = _TOP + _ROW * number
     cells = [
-        _cell(place, y, task, block) for place, task in enumerate(tasks) if task in block["reach"]
+        _cell(place, y, task, block) for place, task in enumerate(tasks) if task in block["tasks"]
     ]
     title = escape(_title(block))
     return (
@@ -149,13 +145,12 @@ def _line(number: int, block: Record, tasks: Sequence[str]) -> str:
 
 def _cell(place: int, y: int, task: str, block: Record) -> str:
     x = _NAMES + 90 + _CELL * place
-    alone = len(block["reach"]) == 1
+    alone = len(block["tasks"]) == 1
     colour = _COLOURS[place % len(_COLOURS)] if alone else "#6b7a99"
-    opacity = "1" if block["reach"][task] == "●" else "0.45"
-    told = "alone" if alone else f"shared by {len(block['reach'])} tasks"
+    told = "alone" if alone else f"shared by {len(block['tasks'])} tasks"
     return (
         f'<rect x="{x + 2}" y="{y + 2}" width="{_CELL - 4}" height="{_ROW - 4}" rx="3" '
-        f'fill="{colour}" fill-opacity="{opacity}"><title>{escape(task)}: {told}</title></rect>'
+        f'fill="{colour}"><title>{escape(task)}: {told}</title></rect>'
     )
 
 
