@@ -76,7 +76,7 @@ def transference_text(record: Record) -> str:
     """The preferred matrix: a row per task and a column per helper."""
     name = record["preferred"]
     matrix, tasks = record["methods"][name], record["tasks"]
-    scale = 100 if name == "pairwise" else 1000
+    scale = _scale(name)
     rows = []
     for task, means, errors in zip(tasks, matrix["mean"], matrix["error"], strict=True):
         cells = [
@@ -88,6 +88,11 @@ def transference_text(record: Record) -> str:
     return Grid(title, ["task \\ helper", *tasks], rows).text()
 
 
+def _scale(method: str) -> float:
+    """What the numbers of a method are shown in: percent, or thousandths."""
+    return 100.0 if method == "pairwise" else 1000.0
+
+
 def groups_text(record: Record) -> str:
     """The proposed groups, what they are predicted to be worth, and whether that held."""
     proposed = record["proposed"]
@@ -96,19 +101,25 @@ def groups_text(record: Record) -> str:
         lines.append(f"  {', '.join(group)}    {path}")
     pasted = ", ".join(f"[{', '.join(group)}]" for group in proposed["groups"])
     lines.append(f"For a comparison, compare.groups: [{pasted}]")
-    steps = [f"{each['models']}: {each['value']:+.4g}" for each in record["by_models"]]
-    lines.append(f"Predicted gain, summed over tasks, by number of models: {', '.join(steps)}")
+    scale = _scale(record["from"])
+    steps = [f"{each['models']}: {scale * each['value']:+.2f}" for each in record["by_models"]]
+    lines.append(
+        f"Predicted gain as above, summed over tasks, by number of models: {', '.join(steps)}"
+    )
     text = "\n".join(lines) + "\n"
-    return text + (verified_text(record["verified"]) if "verified" in record else "")
+    return text + (verified_text(record["verified"], scale) if "verified" in record else "")
 
 
-def verified_text(record: Record) -> str:
-    """What training the groups has shown."""
+def verified_text(record: Record, scale: float) -> str:
+    """What training the groups has shown.
+
+    :param scale: What predictions are multiplied by to be shown, as they are in their matrix.
+    """
     means = record["gains"]
     rows = [
         [
             task,
-            f"{own['predicted']:+.4g}",
+            f"{scale * own['predicted']:+.2f}",
             *(_scaled(own[way], None, 100) for way in ("grouped", "joint")),
         ]
         for task, own in record["tasks"].items()
