@@ -145,6 +145,48 @@ def compare(
     return record
 
 
+def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any) -> dict[str, Any]:
+    """Find out which tasks of a run help or hurt which, and which should share a model.
+
+    Writes ``analysis/`` into the run.
+
+    :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
+        ``runs/NAME-analysis`` is written.
+    :param wanted: ``steps``, ``models``, ``overlapping``, ``pairwise``, ``verify``, ``seeds``,
+        ``curve``; see ``polytask.analysis.analyse.Wanted``.
+    :return: The records that were written, by name, and their ``folder``.
+    :raises PolytaskError: If there are not two tasks, or the run or its data are not whole.
+    """
+    from rich.console import Console
+
+    from polytask.analysis import analyse as analysis
+    from polytask.core.run_folder import RunFolder
+
+    shown, asked = console or Console(stderr=True), analysis.Wanted(**wanted)
+    if isinstance(target, str | Path) and Path(target).is_dir():
+        run = RunFolder.open(Path(target))
+        return {**analysis.analyse(run, asked, shown), "folder": str(run.analysis)}
+    recipe = _recipe(target)
+    folder = RUNS / f"{recipe.name}-analysis"
+    with _advice("Go on with the same command."):
+        found = analysis.analyse_recipe(recipe, folder, asked, shown)
+    return {**found, "folder": str(folder)}
+
+
+def describe(target: RecipeLike) -> dict[str, Any]:
+    """What the tasks of a recipe or of a run share: layers, parameters, FLOPs per example.
+
+    :param target: A recipe, or the folder of a run.
+    :raises PolytaskError: If the recipe, the run or its data does not fit.
+    """
+    from polytask.analysis import describe as facts
+    from polytask.core.run_folder import RunFolder
+
+    if isinstance(target, str | Path) and Path(target).is_dir():
+        return facts.describe_run(RunFolder.open(Path(target)))
+    return facts.describe_recipe(_recipe(target))
+
+
 def check(recipe: RecipeLike) -> Findings:
     """Look for mistakes in the data of a recipe: files, columns, labels.
 

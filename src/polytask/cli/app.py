@@ -9,8 +9,10 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
+from polytask.cli.analyse import Analyse
 from polytask.cli.check import check
 from polytask.cli.compare import compare
+from polytask.cli.describe import describe
 from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
 from polytask.cli.predict import predict
@@ -113,6 +115,14 @@ _add(
 )
 _add(remove, "remove runs/tweets irony", "remove runs/tweets irony --run runs/smaller")
 _add(compare, "compare recipe.yaml", "compare recipe.yaml --strategies linear,joint --seeds 3")
+_add(
+    Analyse,
+    "analyse runs/tweets",
+    "analyse runs/tweets --models 2 --verify --seeds 3",
+    "analyse recipe.yaml --curve 50,100,200,400",
+    name="analyse",
+)
+_add(describe, "describe recipe.yaml", "describe runs/tweets --format mermaid")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
 _add(list_parts, "list", "list balancers", name="list")
 _add(schema, "schema > recipe.schema.json")
