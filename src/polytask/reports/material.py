@@ -25,12 +25,14 @@ _SEED = re.compile(r"seed-(\d+)$")
 class Trained:
     """One training: that of a run folder, or one of those below a comparison.
 
-    :param strategy: Its strategy; the name of the recipe for a training by itself.
+    :param strategy: Its strategy; empty for a training by itself.
+    :param known: Its curves, where they are known already; else they are read.
     """
 
     strategy: str
     seed: int
     run: RunFolder
+    known: Curves | None = None
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -40,7 +42,7 @@ class Trained:
     @cached_property
     def curves(self) -> Curves:
         """Its losses, weights and validations."""
-        return Curves.of(self.run.records())
+        return self.known or Curves.of(self.run.records())
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -18,16 +18,26 @@ class Answer:
     """One labelled row.
 
     :param place: Where the row comes from.
-    :param text: Its inputs, joined.
+    :param fields: Its inputs, as JSON has them.
     :param reference: The label, as JSON has it.
     :param probabilities: By label, empty where the task has none.
     """
 
     place: str
-    text: str
+    fields: Sequence[Any]
     reference: Any
     prediction: Any
     probabilities: dict[str, float]
+
+    @property
+    def text(self) -> str:
+        """Its inputs, joined."""
+        return "  ‖  ".join(map(_text, self.fields))
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the label is a number, of which none is just right or wrong."""
+        return isinstance(self.reference, int | float) and not isinstance(self.reference, bool)
 
     @property
     def wrong(self) -> bool:
@@ -42,7 +52,8 @@ class Answer:
     @property
     def badness(self) -> float:
         """How bad the mistake is: the loss of the label where there are probabilities, else the
-        distance of numbers, else the share of tags that are wrong."""
+        distance of numbers, else the share of tags that are wrong.
+        """
         likely = self.probabilities.get(str(self.reference))
         if likely is not None:
             return -math.log(max(_LEAST, likely))
@@ -80,7 +91,7 @@ def confusion(answers: Sequence[Answer], most: int) -> tuple[list[str], Counter[
 def _answer(record: dict[str, Any]) -> Answer:
     return Answer(
         place=str(record.get("place", "")),
-        text="  ‖  ".join(map(_text, record.get("input", ()))),
+        fields=record.get("input", ()),
         reference=record["reference"],
         prediction=record.get("prediction"),
         probabilities=record.get("probabilities", {}),

@@ -37,9 +37,7 @@ def _place(index: int, count: int) -> tuple[float, float]:
     return _WIDTH / 2 + _RADIUS * math.cos(angle), _HEIGHT / 2 + _RADIUS * math.sin(angle)
 
 
-def _arrow(
-    start: tuple[float, float], end: tuple[float, float], share: float
-) -> Iterator[Markup]:
+def _arrow(start: tuple[float, float], end: tuple[float, float], share: float) -> Iterator[Markup]:
     """A curve that ends before the node, so that both directions of a pair are seen."""
     (x1, y1), (x2, y2) = start, end
     length = math.hypot(x2 - x1, y2 - y1) or 1.0
@@ -76,9 +74,7 @@ def _node(name: str, place: tuple[float, float]) -> Iterator[Markup]:
     side = "middle" if abs(x - _WIDTH / 2) < 20 else "start" if x > _WIDTH / 2 else "end"
     out = {"middle": 0.0, "start": _NODE + 6, "end": -_NODE - 6}[side]
     up = 0.0 if side != "middle" else (-_NODE - 10 if y < _HEIGHT / 2 else _NODE + 12)
-    yield label(
-        clipped(name, _LETTERS), x + out, y + up + 4, class_="name", text_anchor=side
-    )
+    yield label(clipped(name, _LETTERS), x + out, y + up + 4, class_="name", text_anchor=side)
 
 
 def _pair(place: tuple[float, float]) -> str:

@@ -78,7 +78,7 @@ def _scales(lines: Sequence[Line], low: float | None) -> tuple[Scale, Scale]:
 
 
 def _axes(x: Scale, y: Scale) -> Iterator[Markup]:
-    for value in y.ticks(4):
+    for value in y.ticks(6):
         yield element("line", x1=x.start, x2=x.end, y1=y(value), y2=y(value), class_="grid")
         yield label(tick_text(value), x.start - 6, y(value) + 3.5, class_="tick", text_anchor="end")
     for value in x.ticks(5):

@@ -33,7 +33,9 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(name, written, inner)
 
 
-def chart(size: tuple[float, float], title: Text, *children: Markup, **attributes: object) -> Markup:
+def chart(
+    size: tuple[float, float], title: Text, *children: Markup, **attributes: object
+) -> Markup:
     """A whole drawing that scales with its column.
 
     :param size: Width and height in user units; one is about one CSS pixel.

@@ -53,6 +53,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     filtered: bool = False
 
+    @property
+    def texts(self) -> set[int]:
+        """The columns that hold no numbers."""
+        columns = enumerate(zip(*self.rows, strict=True))
+        return {index for index, cells in columns if all(cell.order is None for cell in cells)}
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -52,7 +52,10 @@ def _summary(record: Record) -> Table:
         phrase("column.seconds"),
     ]
     columns: list[list[Cell]] = [
-        *(_estimates(record, lambda one, f=name: family_estimate(record, one, f)) for name in families),
+        *(
+            _estimates(record, lambda one, f=name: family_estimate(record, one, f))
+            for name in families
+        ),
         _estimates(record, lambda one: main_estimate(record, one)),
         [_gain(record, one) for one in record["strategies"]],
         [_worst(record, one) for one in record["strategies"]],
@@ -61,8 +64,7 @@ def _summary(record: Record) -> Table:
         [_cost(cost(record, one, "seconds"), formats.seconds) for one in record["strategies"]],
     ]
     rows = [
-        [Cell(name), *cells]
-        for name, *cells in zip(record["strategies"], *columns, strict=True)
+        [Cell(name), *cells] for name, *cells in zip(record["strategies"], *columns, strict=True)
     ]
     return Table("strategies", head, rows, filtered=len(rows) > 3)
 

@@ -31,7 +31,8 @@ def confusions(material: Material) -> Section | None:
 
 def chosen(material: Material) -> list[str]:
     """The strategies whose answers are looked at: the first that were trained, single and joint
-    unless the recipe says otherwise."""
+    unless the recipe says otherwise.
+    """
     trained = {one.strategy for one in material.trained}
     return [name for name in material.strategies if name in trained][:_STRATEGIES]
 
@@ -52,7 +53,9 @@ def _cells(labels: Sequence[str], counts: Counter[tuple[str, str]]) -> dict[Any,
         for column, other in enumerate(labels):
             count = counts[label, other]
             share = count / total if total else 0.0
-            tip = phrase("confusion.tip", label=label, other=other, count=count, share=f"{share:.1%}")
+            tip = phrase(
+                "confusion.tip", label=label, other=other, count=count, share=f"{share:.1%}"
+            )
             kind = sequential(share) if row == column else _wrong(share)
             cells[row, column] = (str(count) if count else "·", kind, tip)
     return cells

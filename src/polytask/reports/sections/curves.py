@@ -24,7 +24,9 @@ def learning(material: Material) -> Section | None:
         if metric is not None:
             caption = f"{task} · {metric}"
             lines = list(_lines(material, lambda c, t=task, m=metric: _scored(c, t, m)))
-            charts.append(Figure(caption, line_chart(phrase("learning.title", name=caption), lines)))
+            charts.append(
+                Figure(caption, line_chart(phrase("learning.title", name=caption), lines))
+            )
     return _section("learning", charts, material)
 
 
@@ -84,5 +86,3 @@ def _lost(curves: Curves, task: str, most: int) -> Points:
 def _allowed(material: Material) -> int:
     curves = sum(len(one.curves.losses) for one in material.trained)
     return max(_FEWEST, min(_MOST, _POINTS // max(1, curves)))
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polytask.reports import formats
@@ -16,15 +16,16 @@ _BASELINE = "single"
 
 
 def differences(material: Material) -> Section | None:
-    """One chart per strategy, all with the same axis for the same kind of metric."""
+    """A chart per strategy and unit."""
     record = material.record
     if record is None or _BASELINE not in record["strategies"]:
         return None
-    shares = {task: formats.is_share(e["select"]) for task, e in standing(record).items()}
-    figures: list[Figure] = []
-    for kind in (True, False):
-        tasks = [task for task, share in shares.items() if share == kind]
-        figures += _figures(record, tasks)
+    figures = [
+        figure
+        for strategy in record["strategies"]
+        if strategy != _BASELINE
+        for figure in _figures(record, strategy)
+    ]
     if not figures:
         return None
     tested = bool(record.get("statistics"))
@@ -33,22 +34,18 @@ def differences(material: Material) -> Section | None:
     return Section("differences", body)
 
 
-def _figures(record: Record, tasks: Sequence[str]) -> list[Figure]:
-    bars = {
-        strategy: [bar for task in tasks if (bar := _bar(record, strategy, task))]
-        for strategy in record["strategies"]
-        if strategy != _BASELINE
-    }
-    everything = [bar for own in bars.values() for bar in own]
-    limits = limits_of(everything, zero=True)
-    return [
-        Figure(
-            phrase("differences.figure", strategy=strategy),
-            bar_chart(phrase("differences.title", strategy=strategy), own, limits=limits),
-        )
-        for strategy, own in bars.items()
-        if own
-    ]
+def _figures(record: Record, strategy: str) -> Iterator[Figure]:
+    """Shares together, in percentage points; other metrics each by themselves."""
+    units: dict[str, list[Bar]] = {}
+    for task, entry in standing(record).items():
+        if (bar := _bar(record, strategy, task)) is not None:
+            metric = entry["select"]
+            units.setdefault("" if formats.is_share(metric) else metric, []).append(bar)
+    title = phrase("differences.title", strategy=strategy)
+    for unit, bars in units.items():
+        key = "differences.figure" if unit else "differences.points"
+        drawn = bar_chart(title, bars, limits=limits_of(bars, zero=True))
+        yield Figure(phrase(key, strategy=strategy, unit=unit), drawn)
 
 
 def _bar(record: Record, strategy: str, task: str) -> Bar | None:

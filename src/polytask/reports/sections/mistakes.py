@@ -32,11 +32,11 @@ class Mistake:
 class TaskMistakes:
     """The worst rows of a task.
 
-    :param wrong: How many of the ``rows`` are wrong.
+    :param wrong: How many of the ``rows`` are wrong; None for numbers, which are never just right.
     """
 
     task: str
-    wrong: int
+    wrong: int | None
     rows: int
     shown: list[Mistake]
 
@@ -54,18 +54,33 @@ def mistakes(material: Material) -> Section | None:
 
 
 def _of(task: str, answers: list[Answer]) -> TaskMistakes:
-    wrong = sum(answer.wrong for answer in answers)
+    numeric = any(answer.numeric for answer in answers)
+    wrong = None if numeric else sum(answer.wrong for answer in answers)
     return TaskMistakes(task, wrong, len(answers), [_shown(one) for one in worst(answers, _ROWS)])
 
 
 def _shown(answer: Answer) -> Mistake:
     confidence = answer.confidence
+    reference, prediction = _labels(answer)
     return Mistake(
         place=answer.place,
         text=formats.clipped(answer.text, _TEXT),
-        reference=formats.clipped(_label(answer.reference), _LABEL),
-        prediction=formats.clipped(_label(answer.prediction), _LABEL),
+        reference=formats.clipped(reference, _LABEL),
+        prediction=formats.clipped(prediction, _LABEL),
         confidence="" if confidence is None else f"{confidence:.0%}",
+    )
+
+
+def _labels(answer: Answer) -> tuple[str, str]:
+    """Label and prediction; of a row of words, only where they differ."""
+    words = answer.fields[0] if len(answer.fields) == 1 else None
+    both = (answer.reference, answer.prediction)
+    if not all(isinstance(x, list) for x in (words, *both)) or len({*map(len, (words, *both))}) > 1:
+        return _label(both[0]), _label(both[1])
+    differing = [(w, r, p) for w, r, p in zip(words, *both, strict=True) if r != p]
+    return (
+        ", ".join(f"{word} {_label(tag)}" for word, tag, _ in differing),
+        ", ".join(f"{word} {_label(tag)}" for word, _, tag in differing),
     )
 
 

@@ -44,5 +44,7 @@ def _charts(name: str, one: Trained) -> list[Figure]:
 
 
 def _figure(caption: Text, tracks: Mapping[str, Track]) -> Figure:
-    lines = [Line(name, track.points(), style) for style, (name, track) in enumerate(tracks.items())]
+    lines = [
+        Line(name, track.points(), style) for style, (name, track) in enumerate(tracks.items())
+    ]
     return Figure(caption, line_chart(caption, lines))
