@@ -56,14 +56,12 @@ class Curves:
 
     :param losses: By task.
     :param weights: What the balancer gave each task.
-    :param conflict: What was said about task gradients that disagree, by name.
     :param validation: By task and metric: every validation, in full.
     :param steps: Steps and tokens so far, and the last pace in tokens per second.
     """
 
     losses: dict[str, Track] = field(default_factory=dict)
     weights: dict[str, Track] = field(default_factory=dict)
-    conflict: dict[str, Track] = field(default_factory=dict)
     validation: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     pace: Track = field(default_factory=Track)
     rate: Track = field(default_factory=Track)
@@ -96,13 +94,8 @@ class Curves:
 
     def _stepped(self, record: Mapping[str, Any]) -> None:
         epoch = record["epoch"]
-        named = {
-            "losses": self.losses,
-            "weights": self.weights,
-            "conflict": self.conflict,
-        }
-        for key, tracks in named.items():
-            for name, value in _numbers(record.get(key)):
+        for key, tracks in (("losses", self.losses), ("weights", self.weights)):
+            for name, value in record.get(key, {}).items():
                 tracks.setdefault(name, Track()).add(epoch, value)
         self.pace.add(epoch, record.get("tokens_per_second"))
         self.rate.add(epoch, record.get("learning_rate"))
@@ -117,13 +110,3 @@ class Curves:
             for metric, value in metrics.items():
                 if value is not None:
                     own.setdefault(metric, []).append((record["epoch"], value))
-
-
-def _numbers(value: Any) -> Iterator[tuple[str, float | None]]:
-    """The numbers of a mapping, or a number by itself."""
-    if isinstance(value, Mapping):
-        for name, number in value.items():
-            if number is None or isinstance(number, int | float):
-                yield str(name), number
-    elif isinstance(value, int | float):
-        yield "", value

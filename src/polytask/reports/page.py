@@ -21,6 +21,7 @@ from polytask.reports.sections.curves import learning, losses
 from polytask.reports.sections.describe import describe
 from polytask.reports.sections.differences import differences
 from polytask.reports.sections.groups import groups
+from polytask.reports.sections.interference import interference
 from polytask.reports.sections.mistakes import mistakes
 from polytask.reports.sections.notes import notes
 from polytask.reports.sections.scores import scores
@@ -40,6 +41,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     learning,
     losses,
     weights,
+    interference,
     transfer,
     groups,
     describe,

@@ -23,12 +23,13 @@ from polytask.reports.material import Material, Trained
 from polytask.reports.page import shell
 from polytask.reports.sections.base import Section, filled, resource
 from polytask.reports.sections.curves import learning, losses
+from polytask.reports.sections.interference import interference
 from polytask.reports.sections.pace import pace
 from polytask.reports.sections.weights import weights
 from polytask.reports.wording import Text, phrase
 
 _HOST = "127.0.0.1"
-_SECTIONS = (losses, learning, weights, pace)
+_SECTIONS = (losses, learning, weights, interference, pace)
 _SAFE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """What ``--language`` takes, and the name of each language in itself."""
@@ -54,11 +54,6 @@ def phrase(key: str, **values: object) -> Phrase:
 def in_language(text: Text, language: str) -> str:
     """A text in one language, as it is."""
     return text if isinstance(text, str) else text.texts[language]
-
-
-def html(text: Text) -> Markup:
-    """A text as HTML, escaped."""
-    return escape(text)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Curves over the training."""
+"""Curves over a training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polytask.reports.charts.svg import (
     series_class,
     tick_text,
 )
-from polytask.reports.wording import Text
+from polytask.reports.wording import LANGUAGES, Phrase, Text, in_language, phrase
 
 Points = Sequence[tuple[float, float]]
 _WIDTH, _HEIGHT = 340.0, 190.0
@@ -38,13 +38,14 @@ class Line:
     style: int
 
 
-def line_chart(title: Text, lines: Sequence[Line], *, low: float | None = None) -> Markup:
-    """Curves over a common axis of epochs.
+def line_chart(title: Text, lines: Sequence[Line], *, along: Phrase | None = None) -> Markup:
+    """Curves over a common axis.
 
-    :param low: Where the vertical axis begins; by default a little below the lowest value.
+    :param along: What the axis is; epochs by default.
     """
     there = [line for line in lines if line.points]
-    x, y = _scales(there, low)
+    x, y = _scales(there)
+    axis = along or phrase("axis.epoch")
     drawn = [
         path(
             [(x(a), y(b)) for a, b in line.points],
@@ -63,17 +64,18 @@ def line_chart(title: Text, lines: Sequence[Line], *, low: float | None = None) 
         cross,
         data_lines=_data(there, x, y),
         tabindex="0",
+        **{f"data_along_{name}": in_language(axis, name) for name in LANGUAGES},
     )
 
 
-def _scales(lines: Sequence[Line], low: float | None) -> tuple[Scale, Scale]:
+def _scales(lines: Sequence[Line]) -> tuple[Scale, Scale]:
     xs = [a for line in lines for a, _ in line.points] or [0.0]
     ys = [b for line in lines for _, b in line.points] or [0.0]
     bottom, top = padded(ys)
     first, last = min(0.0, *xs), max(xs)
     return (
         Scale(first, last if last > first else first + 1, _LEFT, _WIDTH - _RIGHT),
-        Scale(bottom if low is None else low, top, _HEIGHT - _BOTTOM, _TOP),
+        Scale(bottom, top, _HEIGHT - _BOTTOM, _TOP),
     )
 
 

@@ -16,8 +16,10 @@ _COLUMNS = {
     "trained_parameters": formats.amount,
     "tokens": formats.amount,
     "seconds": formats.seconds,
-    "peak_memory": formats.amount,
     "flops": formats.amount,
+    "peak_memory_mb": formats.amount,
+    "inference_parameters": formats.amount,
+    "inference_flops_per_row": formats.amount,
 }
 
 

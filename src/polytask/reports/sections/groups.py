@@ -1,4 +1,4 @@
-"""Which tasks were proposed to share a model."""
+"""Which tasks were proposed to share a model, and whether that held."""
 
 from __future__ import annotations
 
@@ -7,26 +7,42 @@ from typing import Any
 
 from polytask.reports import formats
 from polytask.reports.material import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Cell, Section, Table, filled
+from polytask.reports.wording import phrase
 
 
 def groups(material: Material) -> Section | None:
-    """The proposed grouping, and its recipes."""
-    found = material.analysis("groups")
-    if not found:
-        return None
-    proposed = found.get("groups") or found.get("best") or ()
-    if isinstance(proposed, Mapping):
-        proposed = list(proposed.values())
-    sets = [_members(group) for group in proposed]
+    """The proposed groups, their recipes, and what training them has shown."""
+    found = material.analysis("groups") or {}
+    proposed = found.get("proposed") or {}
+    sets = [[str(task) for task in group] for group in proposed.get("groups", ())]
     if not sets:
         return None
-    value = found.get("score")
-    shown = formats.short(value) if isinstance(value, int | float) else ""
-    recipes = [str(recipe) for recipe in found.get("recipes", ())]
-    return Section("groups", filled("groups.html", groups=sets, score=shown, recipes=recipes))
+    body = filled(
+        "groups.html",
+        groups=sets,
+        recipes=[str(recipe) for recipe in found.get("recipes", ())],
+        table=_table(proposed.get("gains", {}), found.get("verified") or {}),
+        held=(found.get("verified") or {}).get("held"),
+    )
+    return Section("groups", body)
 
 
-def _members(group: Any) -> list[str]:
-    """The tasks of a group, given as they are or as the tasks of a mapping."""
-    return [str(task) for task in (group["tasks"] if isinstance(group, Mapping) else group)]
+def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> Table:
+    """What each task was predicted to gain in its group, and gained where that was trained."""
+    trained = verified.get("tasks", {})
+    names = ["grouped", "joint"] if trained else []
+    head = [phrase(f"column.{name}") for name in ("task", "predicted", *names)]
+    rows = [
+        [Cell(task), _cell(value), *(_cell(trained.get(task, {}).get(name)) for name in names)]
+        for task, value in gains.items()
+    ]
+    return Table("groups", head, rows)
+
+
+def _cell(value: float | None) -> Cell:
+    if value is None:
+        return Cell(formats.NOTHING, -1e9)
+    sign = "+" if value > 0 else ""
+    tone = "good" if value > 0 else "bad" if value < 0 else ""
+    return Cell(sign + formats.short(value).replace("-", "−"), value, tone=tone)

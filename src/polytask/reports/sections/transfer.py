@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from polytask.reports import formats
@@ -13,48 +13,58 @@ from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import Phrase, phrase
 
 Pairs = dict[tuple[int, int], float]
+Matrix = Sequence[Sequence[float | None]]
 _SHOWN = 0.15
 """Arrows that are weaker than this share of the strongest are left out of the graph."""
 
 
 def transfer(material: Material) -> Section | None:
-    """The matrix, and the graph of its larger entries."""
-    found = material.analysis("transference")
-    if not found or not isinstance(found.get("matrix"), Sequence):
-        return None
+    """The matrix, and the graph of its larger entries, by the method that groups are made from."""
+    found = material.analysis("transference") or {}
+    method = str(found.get("preferred", ""))
+    measured = found.get("methods", {}).get(method)
     names = [str(name) for name in found.get("tasks", ())]
-    pairs = _pairs(found["matrix"], len(names))
-    if not pairs:
+    pairs = _pairs(measured["mean"]) if measured else {}
+    if not pairs or not measured:
         return None
     title = phrase("transfer.matrix")
+    cells = _cells(measured.get("error"), names, pairs)
     figures = [
-        Figure(title, matrix_chart(title, names, names, _cells(found, names, pairs))),
+        Figure(title, matrix_chart(title, names, names, cells)),
         Figure(phrase("transfer.graph"), _graph(names, pairs)),
     ]
-    body = filled("transfer.html", figures=figures, method=str(found.get("method", "")))
+    meaning = str(measured.get("meaning", ""))
+    body = filled("transfer.html", figures=figures, method=method, meaning=meaning)
     return Section("transfer", body)
 
 
-def _pairs(matrix: Sequence[Sequence[float | None]], count: int) -> Pairs:
-    """Entries by source (row) and target (column), without the diagonal."""
+def _pairs(mean: Matrix) -> Pairs:
+    """Entries by helper and helped, without the diagonal; files have a row per task helped."""
     return {
-        (source, target): float(value)
-        for source, row in enumerate(matrix[:count])
-        for target, value in enumerate(row[:count])
-        if source != target and value is not None
+        (helper, helped): float(value)
+        for helped, row in enumerate(mean)
+        for helper, value in enumerate(row)
+        if helper != helped and value is not None
     }
 
 
-def _cells(found: Mapping[str, Any], names: Sequence[str], pairs: Pairs) -> dict[Any, Any]:
+def _cells(error: Matrix | None, names: Sequence[str], pairs: Pairs) -> dict[Any, Any]:
     largest = max(map(abs, pairs.values()))
     return {
-        (source, target): (
-            formats.short(round(value, 3)).replace("-", "−"),
+        (helper, helped): (
+            _brief(value),
             diverging(value, largest),
-            _tip(names, source, target, value).joined(_uncertainty(found, source, target)),
+            _tip(names, helper, helped, value).joined(
+                _uncertainty(error[helped][helper] if error else None)
+            ),
         )
-        for (source, target), value in pairs.items()
+        for (helper, helped), value in pairs.items()
     }
+
+
+def _brief(value: float) -> str:
+    """So short that it has room in a cell."""
+    return f"{value:+.2g}".replace("-", "−")
 
 
 def _graph(names: Sequence[str], pairs: Pairs) -> Any:
@@ -73,13 +83,6 @@ def _tip(names: Sequence[str], source: int, target: int, value: float) -> Phrase
     return phrase(key, source=names[source], target=names[target], value=shown)
 
 
-def _uncertainty(found: Mapping[str, Any], source: int, target: int) -> str:
-    """The interval or the standard error of an entry, if there is one."""
-    if "low" in found and "high" in found:
-        low, high = (found[key][source][target] for key in ("low", "high"))
-        if low is not None and high is not None:
-            return f" [{formats.short(low)}, {formats.short(high)}]"
-    for key in ("error", "standard_error"):
-        if key in found and found[key][source][target] is not None:
-            return f" ± {formats.short(found[key][source][target])}"
-    return ""
+def _uncertainty(error: float | None) -> str:
+    """The standard error of an entry, if it is known."""
+    return "" if error is None else f" ± {formats.short(error)}"

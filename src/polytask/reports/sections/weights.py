@@ -1,20 +1,19 @@
-"""What the balancer did: weights of the tasks, and how their gradients disagree."""
+"""What the balancing method gave each task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.curves import Track
 from polytask.reports.material import Material, Trained
 from polytask.reports.sections.base import Figure, Section, filled
-from polytask.reports.wording import Text, phrase
+from polytask.reports.wording import phrase
 
 
 def weights(material: Material) -> Section | None:
     """A chart per strategy that trains several tasks in one model, of its first seed."""
     firsts = _firsts(material)
-    charts = [chart for name, one in firsts.items() for chart in _charts(name, one)]
+    charts = [_figure(name, one) for name, one in firsts.items()]
     if not charts:
         return None
     names = [(name, index) for index, name in enumerate(_names(firsts))]
@@ -34,17 +33,9 @@ def _names(firsts: Mapping[str, Trained]) -> list[str]:
     return list(dict.fromkeys(task for one in firsts.values() for task in one.curves.weights))
 
 
-def _charts(name: str, one: Trained) -> list[Figure]:
+def _figure(name: str, one: Trained) -> Figure:
     balancer = one.recipe.get("balancing", {}).get("kind", "")
-    caption = " · ".join(filter(None, (name, balancer)))
-    found = [_figure(phrase("weights.figure", name=caption), one.curves.weights)]
-    if one.curves.conflict:
-        found.append(_figure(phrase("conflict.figure", name=caption), one.curves.conflict))
-    return found
-
-
-def _figure(caption: Text, tracks: Mapping[str, Track]) -> Figure:
-    lines = [
-        Line(name, track.points(), style) for style, (name, track) in enumerate(tracks.items())
-    ]
+    caption = phrase("weights.figure", name=" · ".join(filter(None, (name, balancer))))
+    tracks = one.curves.weights.items()
+    lines = [Line(task, track.points(), style) for style, (task, track) in enumerate(tracks)]
     return Figure(caption, line_chart(caption, lines))

@@ -115,7 +115,7 @@
       return [near[1], `${own ? own + "  " : ""}${short(near[1])}`];
     });
     lines.sort((a, b) => b[0] - a[0]);
-    const title = document.getElementById("words").getAttribute(`data-axis-epoch-${root.lang}`);
+    const title = chart.getAttribute(`data-along-${root.lang}`);
     show([`${title} ${short(epoch)}`, ...lines.slice(0, 14).map((line) => line[1])].join("\n"), x, y);
   }
 
