@@ -20,6 +20,8 @@ Looks = dict[Pair, list[tuple[float, float]]]
 """By pair of tasks: steps, and the cosine of the gradients at each."""
 
 _SHOWN = 8
+_FULL = 0.3
+"""A mean cosine of this size has the strongest colour, unless others are larger."""
 _WHOLE = "all"
 _SEEN = "interference.jsonl"
 
@@ -49,11 +51,12 @@ def _name(pair: Pair) -> str:
 
 def _cells(names: Sequence[str], means: Mapping[Pair, float]) -> dict[Any, Any]:
     """Both halves of the symmetric matrix."""
+    largest = max(_FULL, *map(abs, means.values()))
     cells = {}
     for pair, value in means.items():
         shown = f"{value:+.2f}".replace("-", "−")
         row, column = (names.index(task) for task in pair)
-        found = shown, diverging(value, 1.0), f"{_name(pair)}: {shown}"
+        found = shown, diverging(value, largest), f"{_name(pair)}: {shown}"
         cells[row, column] = cells[column, row] = found
     return cells
 

@@ -27,14 +27,16 @@ def transfer(material: Material) -> Section | None:
     pairs = _pairs(measured["mean"]) if measured else {}
     if not pairs or not measured:
         return None
+    thousands = _thousands(pairs)
+    unit = phrase(f"transfer.unit.{thousands}")
     title = phrase("transfer.matrix")
-    cells = _cells(measured.get("error"), names, pairs)
+    cells = _cells(measured.get("error"), names, pairs, 1000**thousands)
     figures = [
         Figure(title, matrix_chart(title, names, names, cells)),
         Figure(phrase("transfer.graph"), _graph(names, pairs)),
     ]
     meaning = str(measured.get("meaning", ""))
-    body = filled("transfer.html", figures=figures, method=method, meaning=meaning)
+    body = filled("transfer.html", figures=figures, method=method, meaning=meaning, unit=unit)
     return Section("transfer", body)
 
 
@@ -48,11 +50,13 @@ def _pairs(mean: Matrix) -> Pairs:
     }
 
 
-def _cells(error: Matrix | None, names: Sequence[str], pairs: Pairs) -> dict[Any, Any]:
+def _cells(
+    error: Matrix | None, names: Sequence[str], pairs: Pairs, factor: float
+) -> dict[Any, Any]:
     largest = max(map(abs, pairs.values()))
     return {
         (helper, helped): (
-            _brief(value),
+            f"{factor * value:+.2f}".replace("-", "−"),
             diverging(value, largest),
             _tip(names, helper, helped, value).joined(
                 _uncertainty(error[helped][helper] if error else None)
@@ -62,9 +66,10 @@ def _cells(error: Matrix | None, names: Sequence[str], pairs: Pairs) -> dict[Any
     }
 
 
-def _brief(value: float) -> str:
-    """So short that it has room in a cell."""
-    return f"{value:+.2g}".replace("-", "−")
+def _thousands(pairs: Pairs) -> int:
+    """How often values are multiplied by a thousand, so that they have room in a cell."""
+    largest = max(map(abs, pairs.values()))
+    return 0 if largest >= 0.1 or not largest else 1 if largest >= 1e-4 else 2
 
 
 def _graph(names: Sequence[str], pairs: Pairs) -> Any:
