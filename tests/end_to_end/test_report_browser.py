@@ -206,6 +206,6 @@ def test_the_live_page_follows_a_training(browser: Browser, tmp_path: Path) -> N
                 file.write(json.dumps(step_record(TASKS, step, 9)) + "\n")
             page.locator(".cards dd", has_text=f"{100 * step / 9:.0f}%").wait_for()
         assert page.locator('[data-state="running"]').count() == 1
-        for section in ("weights", "pace"):
+        for section in ("losses", "weights", "pace"):
             assert page.locator(f"#{section} svg.chart").count() >= 1
         assert page.locator("main img").count() == 0

@@ -101,7 +101,8 @@ class Material:
         if self.record is not None:
             return {name: entry["kind"] for name, entry in self.record["tasks"].items()}
         sections = self.trained[0].recipe.get("tasks", {})
-        return {name: section.get("kind", "") for name, section in sections.items()}
+        kinds = {name: section.get("kind", "") for name, section in sections.items()}
+        return kinds or dict.fromkeys(self.trained[0].curves.losses, "")
 
     def of(self, strategy: str) -> list[Trained]:
         """The trainings of a strategy, by seed."""
