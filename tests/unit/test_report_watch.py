@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytest
 from polytask.core.errors import RunError
 from polytask.core.files import write_json, write_text
 from polytask.core.run_folder import RunFolder
-from polytask.reports import watch
 from polytask.reports.watch import Feed, open_server, serve
 from tests.report_folders import HOSTILE_NAME, step_record, write_run
 
@@ -148,7 +148,7 @@ def test_it_says_where_and_ends_with_an_interrupt(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.ThreadingHTTPServer, "serve_forever", interrupted)
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", interrupted)
     said: list[str] = []
     serve(tmp_path, 0, ready=said.append)
     assert said[0].startswith("http://127.0.0.1:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from polytask.reports import formats
 from polytask.reports.material import Material
@@ -21,7 +22,7 @@ from polytask.reports.summary import (
     task_estimate,
     worst_task,
 )
-from polytask.reports.wording import phrase
+from polytask.reports.wording import Text, phrase
 
 _BASELINE = "single"
 
@@ -41,7 +42,7 @@ def _summary(record: Record) -> Table:
         for name in FAMILIES
         if any(family_estimate(record, one, name) for one in record["strategies"])
     ]
-    head = [
+    head: list[Text] = [
         phrase("column.strategy"),
         *(phrase(f"column.{name}") for name in families),
         phrase("column.mean"),
@@ -52,10 +53,7 @@ def _summary(record: Record) -> Table:
         phrase("column.seconds"),
     ]
     columns: list[list[Cell]] = [
-        *(
-            _estimates(record, lambda one, f=name: family_estimate(record, one, f))
-            for name in families
-        ),
+        *(_estimates(record, partial(_family, record, name)) for name in families),
         _estimates(record, lambda one: main_estimate(record, one)),
         [_gain(record, one) for one in record["strategies"]],
         [_worst(record, one) for one in record["strategies"]],
@@ -67,6 +65,10 @@ def _summary(record: Record) -> Table:
         [Cell(name), *cells] for name, *cells in zip(record["strategies"], *columns, strict=True)
     ]
     return Table("strategies", head, rows, filtered=len(rows) > 3)
+
+
+def _family(record: Record, family: str, strategy: str) -> Estimate | None:
+    return family_estimate(record, strategy, family)
 
 
 def _estimates(record: Record, estimate: Callable[[str], Estimate | None]) -> list[Cell]:
@@ -113,7 +115,7 @@ def _cost(value: float | None, show: Callable[[float | None], str]) -> Cell:
 
 
 def _by_task(record: Record) -> Table:
-    head = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
+    head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
     rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
     return Table("tasks", head, rows, filtered=len(rows) > 3)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from polytask.reports import formats
@@ -65,7 +65,7 @@ def _mean(record: Record, strategy: str, name: str) -> float | None:
 
 
 def _facts(facts: dict[str, Any]) -> Iterator[list[Cell]]:
-    shown = {
+    shown: dict[str, Callable[[Any], str]] = {
         "parameters": formats.amount,
         "trained_parameters": formats.amount,
         "shared_parameters": formats.amount,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from polytask.reports import formats
 from polytask.reports.charts.lines import Line, Points, line_chart
@@ -23,7 +24,7 @@ def learning(material: Material) -> Section | None:
         metric = _first_metric(material, task)
         if metric is not None:
             caption = f"{task} · {metric}"
-            lines = list(_lines(material, lambda c, t=task, m=metric: _scored(c, t, m)))
+            lines = list(_lines(material, partial(_scored, task, metric)))
             charts.append(
                 Figure(caption, line_chart(phrase("learning.title", name=caption), lines))
             )
@@ -35,7 +36,7 @@ def losses(material: Material) -> Section | None:
     most = _allowed(material)
     charts = []
     for task in material.tasks:
-        lines = list(_lines(material, lambda c, t=task: _lost(c, t, most)))
+        lines = list(_lines(material, partial(_lost, task, most)))
         if lines:
             charts.append(Figure(task, line_chart(phrase("losses.title", name=task), lines)))
     return _section("losses", charts, material)
@@ -73,12 +74,12 @@ def _first_metric(material: Material, task: str) -> str | None:
     return next((next(iter(metrics)) for metrics in found if metrics), None)
 
 
-def _scored(curves: Curves, task: str, metric: str) -> Points:
+def _scored(task: str, metric: str, curves: Curves) -> Points:
     factor = formats.scale_of(metric)
     return [(x, factor * y) for x, y in curves.validation.get(task, {}).get(metric, ())]
 
 
-def _lost(curves: Curves, task: str, most: int) -> Points:
+def _lost(task: str, most: int, curves: Curves) -> Points:
     track = curves.losses.get(task)
     return [] if track is None else track.points(most)
 

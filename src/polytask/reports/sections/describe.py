@@ -8,7 +8,7 @@ from typing import Any
 from polytask.reports import formats
 from polytask.reports.material import Material
 from polytask.reports.sections.base import Cell, Section, Table, filled
-from polytask.reports.wording import phrase
+from polytask.reports.wording import Text, phrase
 
 _MOST = 60
 
@@ -20,7 +20,7 @@ def describe(material: Material) -> Section | None:
         return None
     tasks = [str(task) for task in found.get("tasks", ())]
     rows = [_row(block, tasks) for block in _blocks(found["layers"])[:_MOST]]
-    head = [phrase("column.layer"), phrase("column.parameters"), *tasks]
+    head: list[Text] = [phrase("column.layer"), phrase("column.parameters"), *tasks]
     return Section("describe", filled("describe.html", table=Table("layers", head, rows)))
 
 

@@ -73,11 +73,11 @@ def _shown(answer: Answer) -> Mistake:
 
 def _labels(answer: Answer) -> tuple[str, str]:
     """Label and prediction; of a row of words, only where they differ."""
-    words = answer.fields[0] if len(answer.fields) == 1 else None
-    both = (answer.reference, answer.prediction)
-    if not all(isinstance(x, list) for x in (words, *both)) or len({*map(len, (words, *both))}) > 1:
-        return _label(both[0]), _label(both[1])
-    differing = [(w, r, p) for w, r, p in zip(words, *both, strict=True) if r != p]
+    columns = [*answer.fields, answer.reference, answer.prediction]
+    in_words = len(columns) == 3 and all(isinstance(column, list) for column in columns)
+    if not in_words or len(set(map(len, columns))) > 1:
+        return _label(answer.reference), _label(answer.prediction)
+    differing = [row for row in zip(*columns, strict=True) if row[1] != row[2]]
     return (
         ", ".join(f"{word} {_label(tag)}" for word, tag, _ in differing),
         ", ".join(f"{word} {_label(tag)}" for word, _, tag in differing),
