@@ -75,7 +75,7 @@ def _rows(title: Text, bars: Sequence[Bar], limits: tuple[float, float], draw: _
 
 def _axis(x: Scale, height: float) -> Iterator[Markup]:
     bottom = height - _BOTTOM + 2
-    for value in x.ticks(5):
+    for value in x.ticks(6):
         kind = "zero" if abs(value) < 1e-12 else "grid"
         yield element("line", x1=x(value), x2=x(value), y1=_TOP, y2=bottom, class_=kind)
         yield label(tick_text(value), x(value), height - 7, class_="tick", text_anchor="middle")

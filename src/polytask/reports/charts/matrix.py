@@ -28,7 +28,7 @@ def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells
         _cell(left + _CELL * column, top + _CELL * row, *found)
         for (row, column), found in cells.items()
     ]
-    style = f"min-width:{round(0.75 * wide)}px;max-width:{round(1.15 * wide)}px"
+    style = f"min-width:{round(0.85 * wide)}px;max-width:{round(1.15 * wide)}px"
     return chart(size, title, *_names(rows, columns, left, top), *body, style=style)
 
 

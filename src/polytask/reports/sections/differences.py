@@ -61,7 +61,7 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     value = factor * mean if tested is None else factor * tested.get("difference", mean)
     interval = None if tested is None else _interval(tested, factor)
     dots = [factor * pair for pair in pairs] if len(pairs) > 1 else []
-    shown = formats.difference(metric, sign * mean).replace("-", "−")
+    shown = formats.difference(metric, value / formats.scale_of(metric)).replace("-", "−")
     tip = _tip(f"{task} · {metric}", shown, tested, interval)
     return Bar(task, value, shown, tip, interval, dots, _tone(value, interval))
 
