@@ -58,7 +58,8 @@ def _section(key: str, charts: list[Figure], material: Material) -> Section | No
 
 
 def _lines(material: Material, points: Callable[[Curves], Points]) -> Iterator[Line]:
-    for style, strategy in enumerate(material.strategies):
+    first = 1 if material.record is None else 0  # grey is for what others are compared with
+    for style, strategy in enumerate(material.strategies, start=first):
         for one in material.of(strategy):
             if found := points(one.curves):
                 yield Line(_name(strategy, one.seed, material), found, style)
