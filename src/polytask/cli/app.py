@@ -17,8 +17,10 @@ from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
 from polytask.cli.predict import predict
 from polytask.cli.remove import remove
+from polytask.cli.report import report
 from polytask.cli.schema import schema
 from polytask.cli.train import train
+from polytask.cli.watch import watch
 from polytask.core.errors import PolytaskError, RecipeError
 
 _DEBUG = "POLYTASK_DEBUG"
@@ -123,6 +125,8 @@ _add(
     name="analyse",
 )
 _add(describe, "describe recipe.yaml", "describe runs/tweets --format mermaid")
+_add(report, "report runs/tweets", "report runs/tweets-compare --language zh")
+_add(watch, "watch runs/tweets", "watch runs/tweets --port 0")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
 _add(list_parts, "list", "list balancers", name="list")
 _add(schema, "schema > recipe.schema.json")
