@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_long_sentences_take_no_time() -> None:
     assert time.perf_counter() - start < 1
 
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"head": [2, 0, 2], "deprel": ["det", "root", "punct"]},
     {"head": ["0", "1"], "deprel": ["root", "punct"]},
 ]

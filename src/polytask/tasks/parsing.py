@@ -184,7 +184,7 @@ class Parsing(Task):
         return prediction + [[root, self._filler]] * (len(reference) - len(prediction))
 
     @override
-    def columns(self, prediction: list[Arc]) -> dict[str, list[Any]]:
+    def columns(self, prediction: list[Arc]) -> dict[str, Sequence[Any]]:
         heads, relations = ([arc[part] for arc in prediction] for part in range(2))
         return {self.target_column: heads, self.relation_column: relations}
 
