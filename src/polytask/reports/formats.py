@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 
-SHARES = ("accuracy", "precision", "recall", "f1", "mean_f1", "auc", "exact_match")
+SHARES = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "mean_f1",
+    "auc",
+    "exact_match",
+    "las",
+    "uas",
+    "ufeats",
+    "lemmas",
+)
 """Metrics whose names begin or end like this are shares, and shown in percent."""
 
 NOTHING = "–"
