@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,20 +180,30 @@ CONTRAST = """() => {
 }"""
 
 
+def heed_interrupts() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that is started there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def watching(folder: Path) -> Iterator[str]:
     """The command itself, on a free port; ended as Ctrl-C ends it."""
     command = [sys.executable, "-m", "polytask", "watch", str(folder), "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=heed_interrupts,
+    ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[0]
         finally:
-            process.send_signal(2)
-            _, error = process.communicate(timeout=20)
+            process.send_signal(signal.SIGINT)
+            try:
+                _, error = process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     assert (process.returncode, error) == (0, "")
 
 
