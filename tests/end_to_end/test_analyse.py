@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
+from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, write_rows
 
 pytestmark = pytest.mark.slow
 THREE = (
@@ -167,6 +167,14 @@ TRANSFORMER = THREE.replace(
     "{kind: bag, dimension: 8, hidden: [8]}",
     "{kind: transformer, width: 8, layers: 2, heads: 2}",
 )
+CHAIN = """\
+name: chain
+data:
+  rows: {kind: jsonl, path: rows.jsonl, split: {validation: 0.25}}
+encoder: {kind: transformer, width: 8, layers: 1, heads: 2}
+tasks:
+  tags: {kind: tagging, from: rows, input: words, target: tags, crf: true}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +221,13 @@ def test_a_run_is_described(folder: Path, form: str) -> None:
     assert "mood" in result.stdout
     if form == "svg":
         assert ET.fromstring(result.stdout).tag.endswith("svg")
+
+
+def test_heads_that_return_parameters_of_their_own_are_described(tmp_path: Path) -> None:
+    rows = [{"words": ["a", "b"], "tags": ["O", f"B-{'xy'[n % 2]}"]} for n in range(8)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(CHAIN, encoding="utf-8")
+    result = polytask("describe", recipe, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["flops"]["alone"]["tags"] > 0

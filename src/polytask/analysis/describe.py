@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.build.opened import Opened, open_new, open_trained
@@ -98,6 +97,7 @@ def _per_row(model: MultiTaskModel, batch: Batch) -> float:
     counter = FlopCounterMode(display=False)
     device = next(model.parameters()).device
     rows = {task: own.rows_b for task, own in batch.targets.items()}
-    with torch.no_grad(), unchanged(model, device), counter:
+    # With gradients: the counter cannot follow parameters that a head returns without them.
+    with unchanged(model, device), counter:
         model(batch.inputs, rows)
     return float(counter.get_total_flops() / max(1, batch.size))
