@@ -87,7 +87,10 @@ class Comparison:
         kept = {name: section for name, section in self.recipe.tasks.items() if name in tasks}
         pooled = {n: p for n, p in self.recipe.pooled.items() if set(p.tasks) <= kept.keys()}
         training = self.recipe.training.model_copy(update={"select": "average"})
-        update = {"tasks": kept, "pooled": pooled, "training": training}
+        options = self.recipe.compare.model_copy(
+            update={"groups": ()}
+        )  # of tasks that are not here
+        update = {"tasks": kept, "pooled": pooled, "training": training, "compare": options}
         return self.recipe.model_copy(update=update)
 
     def rows(self, task: str) -> int:

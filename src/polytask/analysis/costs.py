@@ -112,7 +112,7 @@ def _training(model: MultiTaskModel, batch: Batch, tasks: Sequence[str]) -> int:
         if isinstance(total, Tensor) and total.requires_grad:
             total.backward()
     model.zero_grad(set_to_none=True)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _answering(

@@ -107,8 +107,8 @@ class Parzen(Search):
 
     def _draw(self, dimension: Dimension) -> float:
         if dimension.whole:
-            low, high = math.ceil(dimension.low), math.floor(dimension.high)
-            return int(self._trial.suggest_int(dimension.name, low, high, log=True))
+            whole = math.ceil(dimension.low), math.floor(dimension.high)
+            return int(self._trial.suggest_int(dimension.name, *whole, log=True))
         low, high = dimension.low, dimension.high
         return float(self._trial.suggest_float(dimension.name, low, high, log=True))
 

@@ -14,17 +14,17 @@ _SHORTHANDS = (
     Shorthand(
         "strategies",
         "compare.strategies=[{}]",
-        str,
+        str | None,
         "A,B,C",
         "Instead of those of the recipe: majority, linear, linear_pooled, linear_shared_private, "
         "single, single_all, joint, sum, static, lora, grouped, merge_average, "
         "merge_task_arithmetic, merge_ties, merge_dare.",
     ),
-    Shorthand("seeds", "compare.seeds={}", int, "N", "Instead of the number in the recipe."),
+    Shorthand("seeds", "compare.seeds={}", int | None, "N", "Instead of the number in the recipe."),
     Shorthand(
         "trials",
         "compare.trials={}",
-        int,
+        int | None,
         "N",
         "Settings tried for every model, the best on validation rows taken; 0: none are tuned.",
     ),

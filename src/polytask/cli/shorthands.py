@@ -19,19 +19,20 @@ class Shorthand:
 
     :param name: Without dashes.
     :param change: What it sets, with ``{}`` for the value.
-    :param type: Of the value.
+    :param type: Of the value, or of none: ``int | None``.
     """
 
     name: str
     change: str
-    type: type
+    type: object
     metavar: str
     help: str
 
     def parameter(self) -> inspect.Parameter:
         """As Typer reads it."""
         option = typer.Option(metavar=self.metavar, help=self.help)
-        annotation = Annotated[self.type | None, option]
+        annotated: Any = Annotated
+        annotation = annotated[self.type, option]
         return inspect.Parameter(self.name, _KIND, default=None, annotation=annotation)
 
 

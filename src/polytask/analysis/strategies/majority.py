@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from typing_extensions import override
@@ -18,7 +18,8 @@ from polytask.analysis.linear_strategies import labelled
 from polytask.analysis.strategies.base import Answered, Strategy, strategies
 from polytask.build.data import TRAIN
 from polytask.build.labels import Labels
-from polytask.evaluation.score import Floats, Outcome
+from polytask.evaluation.bootstrap import Floats
+from polytask.evaluation.score import Outcome
 
 
 class Constant(NamedTuple):
@@ -29,6 +30,10 @@ class Constant(NamedTuple):
 
     prediction: Any
     shares_C: Floats | None = None
+
+
+Answer: TypeAlias = Callable[[Any, Sequence[str]], Constant]
+"""References and labels of a task to the constant."""
 
 
 @strategies.register("majority")
@@ -52,7 +57,8 @@ def _outcome(comparison: Comparison, name: str) -> Outcome:
     task, data = comparison.tasks[name], comparison.data
     learned = labelled(name, data, comparison.labels[name], TRAIN).references
     references = labelled(name, data, Labels(task), comparison.held_out).references
-    constant = CONSTANTS.get(task.form, most_frequent)(learned, task.labels)
+    answer: Answer = CONSTANTS.get(task.form, most_frequent)
+    constant = answer(learned, task.labels)
     return Outcome(
         references,
         [task.complete(constant.prediction, reference) for reference in references],
@@ -91,7 +97,7 @@ def no_tags(references: Sequence[Sequence[str]], labels: Sequence[str]) -> Const
     return Constant([])
 
 
-CONSTANTS: Mapping[str, Callable[[Any, Sequence[str]], Constant]] = {
+CONSTANTS: Mapping[str, Answer] = {
     "label": label,
     "labels": label_set,
     "number": mean,
