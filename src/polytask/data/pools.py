@@ -85,6 +85,11 @@ class Pool:
         fetched: list[dict[str, Any]] = self.rows.with_format("arrow")[rows_b].to_pylist()
         return fetched
 
+    def labelled(self) -> dict[str, list[bool]]:
+        """For each task, which rows have a target of it."""
+        table = self.rows.with_format("arrow")[:]
+        return {task: table.column(_TARGET + task).is_valid().to_pylist() for task in self.tasks}
+
 
 def make_pool(
     name: str, table: Table, preparation: Preparation, folder: Path, *, labelled: bool = True

@@ -117,6 +117,15 @@ class CompareOptions(BaseModel):
     seeds: PositiveInt = Field(
         default=5, description="Paired repetitions; counted on from training.seed."
     )
+    trials: NonNegativeInt = Field(
+        default=0,
+        description="Settings tried for every model: learning rate, options of the balancing "
+        "method, static weights. The best on validation rows, with the first seed, is taken for "
+        "all seeds. 0: as the recipe says.",
+    )
+    groups: tuple[Texts, ...] = Field(
+        default=(), description="For strategy grouped: the tasks of each model."
+    )
 
 
 class Recipe(BaseModel):
