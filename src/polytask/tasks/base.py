@@ -15,6 +15,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
+from polytask.core.texts import Reading
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
@@ -46,6 +47,12 @@ class Task(ABC):
 
     form: ClassVar[str] = ""
     """The form of its references, which decides what metrics can measure it; empty: any."""
+
+    reading: ClassVar[Reading] = "joined"
+    """Which texts of a row it wants encoded; its head finds them in the order of the row."""
+
+    quotes: ClassVar[bool] = False
+    """Whether it predicts parts of the last input column, and needs the places of tokens."""
 
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
@@ -97,6 +104,13 @@ class Task(ABC):
     @abstractmethod
     def decode(self, scores: Any) -> list[Any]:
         """The best prediction for each of b rows, in the form of a reference."""
+
+    def answer(self, prediction: Any, fields: Fields) -> Any:
+        """What was decoded, in the form of a reference, where that takes the text of the row.
+
+        :param fields: The input fields of the row. Called for tasks that ``quotes``.
+        """
+        return prediction
 
     def probabilities(self, scores: Any) -> list[Floats] | None:
         """Probabilities of the labels of each row, C or (W, C), where the task has them."""

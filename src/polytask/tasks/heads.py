@@ -85,6 +85,17 @@ def no_words(task: str) -> RecipeError:
     )
 
 
+def no_places(task: str) -> RecipeError:
+    """The error for a task about parts of a text on rows whose tokens have no places."""
+    return RecipeError(
+        [
+            f"tasks.{task}: predicts parts of the last input column, but the encoder does not say "
+            "where in it tokens are. Choose an encoder of subwords (transformer, huggingface), and "
+            "an input column of texts, not of lists of words."
+        ]
+    )
+
+
 class MeanPool(nn.Module):
     """The mean of the real tokens."""
 
