@@ -33,8 +33,8 @@ class SentenceHead(Head):
         self, width: int, outputs: int, pool: Pool, dropout: float, hidden: int | None
     ) -> None:
         super().__init__()
-        self.pool = _POOLS[pool](width)
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.pool = pool_of(pool, width)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
     def forward(self, features: Features) -> Tensor:
@@ -60,7 +60,7 @@ class WordHead(Head):
     ) -> None:
         super().__init__()
         self.task = task
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
     def forward(self, features: Features) -> dict[str, Tensor]:
@@ -150,7 +150,12 @@ _POOLS: dict[Pool, type[MeanPool] | type[FirstPool] | type[AttentionPool]] = {
 }
 
 
-def _scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
+def pool_of(pool: Pool, width: int) -> nn.Module:
+    """Features to one vector per row."""
+    return _POOLS[pool](width)
+
+
+def scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
     """Dropout and a linear layer, with a hidden layer between them if asked for."""
     if hidden is None:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))

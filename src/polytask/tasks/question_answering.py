@@ -158,7 +158,7 @@ class SpanAnswer(Task):
     @override
     def decode(self, scores: dict[str, Tensor]) -> list[list[dict[str, int]]]:
         """Places of answers, which ``answer`` turns into text."""
-        rows = zip(_possible(scores).cpu(), scores[PLACES].cpu(), strict=True)
+        rows = zip(_possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
         return [self._best(edges_PL2, places_PL2) for edges_PL2, places_PL2 in rows]
 
     @override
