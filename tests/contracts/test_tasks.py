@@ -21,7 +21,7 @@ from polytask.tasks import Head, Task, tasks
 WIDTH = 6
 SIZE = 4
 """Words, texts or choices of a row whose label does not say how many."""
-TEXT = "abcdefg"
+TEXT = "ab c de"
 IGNORED = -100
 
 
@@ -43,6 +43,8 @@ class Example:
     def labels_of(self, row: int) -> int:
         """Number of labels of a row, in units of equal weight in the loss."""
         label = self.rows[row]["label"]
+        if self.kind == "keyphrases":
+            return 2 * SIZE - 1  # all tokens but the first are of the text
         return len(label) if self.kind in ("tagging", "extraction") else 1
 
     def with_options(self, **options: Any) -> Example:
@@ -83,6 +85,11 @@ def perfect_edges(task: Task, values: Tensor) -> dict[str, Tensor]:
     edges_bP2L = 30.0 * functional.one_hot(values, 2 * SIZE)
     places_bPL2 = places(len(values), 2 * SIZE).unsqueeze(1)
     return {"edges_bPL2": edges_bP2L.transpose(2, 3), "places_bPL2": places_bPL2}
+
+
+def perfect_phrases(task: Task, values: Tensor) -> dict[str, Tensor]:
+    tags_bPLC = 30.0 * functional.one_hot(values.clamp(min=0), 3)
+    return {"tags_bPLC": tags_bPLC, "places_bPL2": places(len(values), 2 * SIZE).unsqueeze(1)}
 
 
 def perfect_vectors(task: Task, values: Tensor) -> dict[str, Tensor]:
@@ -136,7 +143,12 @@ TAGGING = Example(
     {"label": ["B-z"]},
 )
 SPAN = Example(
-    "span", rows(said(("cd", 2)), said(), said(("abcdefg", 0)), said(("g", 6))), perfect_edges
+    "span", rows(said(("b c", 1)), said(), said((TEXT, 0)), said(("e", 6))), perfect_edges
+)
+PHRASES = Example(
+    "keyphrases",
+    [{"text": TEXT, "label": label} for label in (["ab c", "de"], ["c"], [], ["ab", "c de"])],
+    perfect_phrases,
 )
 CHOICE = Example("multiple_choice", rows(0, "2", 3), perfect_choice)
 RANKING = Example("ranking", rows([0, 1, 0], [1, 0.5, 2, 0], [1, 0]), perfect_order)
@@ -151,7 +163,7 @@ PARTNERS = Example(
     "embedding", rows(1, 1, 1), perfect_vectors, options={"target": "label"}, coupled=True
 )
 PLAIN = [
-    CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, SPAN, CHOICE, RANKING, EXTRACTION, EMBEDDING,
+    CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, SPAN, PHRASES, CHOICE, RANKING, EXTRACTION, EMBEDDING,
 ]  # fmt: skip
 EXAMPLES = [
     *PLAIN,
@@ -196,6 +208,7 @@ def size_of(row: Row) -> int:
     """Number of words of a row."""
     label = row["label"]
     counted = isinstance(label, list) and label and not isinstance(label[0], dict)
+    counted = counted and row.get("text") != TEXT
     return len(label) if counted else SIZE
 
 
