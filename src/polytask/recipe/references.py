@@ -98,7 +98,9 @@ def _moved(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     kinds = {name: _part(tasks, task) for name, task in sections.items()}
     quoting = [name for name, kind in kinds.items() if kind is not None and kind.quotes]
     for index, _ in enumerate(_items(values.get("text")) if quoting else ()):
-        text = f"moves characters, but {', '.join(quoting)} finds answers by their place. Remove it."
+        text = (
+            f"moves characters, but {', '.join(quoting)} finds answers by their place. Remove it."
+        )
         yield Mistake(("text", index), text)
 
 
