@@ -222,7 +222,7 @@ def prepared(row: Row) -> dict[str, Any]:
 
 def inputs_of(task: Task, row: Row) -> dict[str, Any]:
     inputs = prepared(row)
-    return inputs if task.reading != "joined" else {**inputs, "texts": None}
+    return inputs if task.read_as != "joined" else {**inputs, "texts": None}
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
@@ -241,8 +241,8 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
         tokens_BLD[place, : 2 * size] = torch.randn(2 * size, WIDTH, generator=generator)
         mask_BL[place, : 2 * size] = True
         words_BW[place, :size] = torch.tensor(words(size)["words"])
-    reading = tasks.part(example.kind).reading
-    texts = 1 if reading == "joined" else width
+    read_as = tasks.part(example.kind).read_as
+    texts = 1 if read_as == "joined" else width
     places_BL2 = places(len(sizes), 2 * width).masked_fill(~mask_BL.unsqueeze(-1), -1)
     tokens_BLD.requires_grad_()  # as the features of an encoder
     return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2)

@@ -43,15 +43,15 @@ def reader(max_length: int, stride: int) -> Subwords:
 
 
 @pytest.mark.parametrize(
-    ("reading", "expected"),
+    ("read_as", "expected"),
     [
         ("joined", [("q", ["a", "b"])]),
         ("apart", [("q",), (["a", "b"],)]),
         ("each", [("q", "a"), ("q", "b")]),
     ],
 )
-def test_which_texts_of_a_row_are_encoded(reading: Any, expected: list[Fields]) -> None:
-    assert texts_of_row(("q", ["a", "b"]), reading) == expected
+def test_which_texts_of_a_row_are_encoded(read_as: Any, expected: list[Fields]) -> None:
+    assert texts_of_row(("q", ["a", "b"]), read_as) == expected
 
 
 @pytest.mark.parametrize("items", ["a text", [], ["a", 1], None])

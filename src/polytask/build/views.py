@@ -8,7 +8,7 @@ from typing import Any
 
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
-from polytask.core.texts import Reading, texts_of_row
+from polytask.core.texts import ReadAs, texts_of_row
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
@@ -23,7 +23,7 @@ class View:
     :param source: Name of the source.
     :param columns: Input columns, in the order the encoder gets them.
     :param tasks: Names of the tasks.
-    :param reading: Which texts of a row are encoded.
+    :param read_as: Which texts of a row are encoded.
     :param located: Whether a task asks for the places of tokens in the last column.
     """
 
@@ -31,7 +31,7 @@ class View:
     columns: tuple[str, ...]
     tasks: tuple[str, ...]
     steps: tuple[TextStep, ...] = field(repr=False)
-    reading: Reading = "joined"
+    read_as: ReadAs = "joined"
     located: bool = False
 
     @property
@@ -48,7 +48,7 @@ class View:
 
         :raises DataError: If the columns are not what is expected of them.
         """
-        return texts_of_row(self.fields(row), self.reading, located=self.located)
+        return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
         """Refuse a table that lacks an input column.
@@ -87,13 +87,13 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
-    readers: dict[tuple[str, tuple[str, ...], Reading], list[str]] = {}
+    readers: dict[tuple[str, tuple[str, ...], ReadAs], list[str]] = {}
     kinds = {name: tasks.part(task.part.kind) for name, task in recipe.tasks.items()}
     for name, task in recipe.tasks.items():
         for source in sources[name]:
-            readers.setdefault((source, task.columns, kinds[name].reading), []).append(name)
+            readers.setdefault((source, task.columns, kinds[name].read_as), []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps, reading, any(kinds[n].quotes for n in names))
-        for (source, columns, reading), names in readers.items()
+        View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
+        for (source, columns, read_as), names in readers.items()
     ]

@@ -19,7 +19,7 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
 
-Reading: TypeAlias = Literal["joined", "apart", "each"]
+ReadAs: TypeAlias = Literal["joined", "apart", "each"]
 """Which texts of a row are encoded: all columns as one, every column, the last one's items."""
 
 TEXTS, CUT, STARTS, ENDS = "texts", "cut", "starts", "ends"
@@ -31,18 +31,18 @@ class Located(str):
     __slots__ = ()
 
 
-def texts_of_row(fields: Fields, reading: Reading, *, located: bool = False) -> list[Fields]:
+def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> list[Fields]:
     """The texts of a row that are encoded.
 
-    :param reading: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
+    :param read_as: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
         the columns together with each item of the last one, which is a list of texts.
     :param located: Ask for the places of tokens in the last column.
     :raises DataError: If there is no list of texts where one is expected.
     """
-    if reading == "joined":
+    if read_as == "joined":
         last = Located(fields[-1]) if located and isinstance(fields[-1], str) else fields[-1]
         return [(*fields[:-1], last)]
-    if reading == "apart":
+    if read_as == "apart":
         return [(field,) for field in fields]
     *front, items = fields
     if not isinstance(items, list) or not items or not all(isinstance(one, str) for one in items):

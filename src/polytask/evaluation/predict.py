@@ -87,7 +87,7 @@ class Predictor:
     def _answered(self, name: str, found: Predictions, pool: Pool) -> Predictions:
         """What was decoded, as people read it."""
         task = self.model.tasks[name]
-        if not task.quotes:
+        if not task.rewrites:
             return found
         answers = map(task.answer, found.labels, pool.fields())
         return Predictions([*answers], found.probabilities)

@@ -15,7 +15,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
-from polytask.core.texts import Reading
+from polytask.core.texts import ReadAs
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
@@ -48,11 +48,14 @@ class Task(ABC):
     form: ClassVar[str] = ""
     """The form of its references, which decides what metrics can measure it; empty: any."""
 
-    reading: ClassVar[Reading] = "joined"
+    read_as: ClassVar[ReadAs] = "joined"
     """Which texts of a row it wants encoded; its head finds them in the order of the row."""
 
     quotes: ClassVar[bool] = False
-    """Whether it predicts parts of the last input column, and needs the places of tokens."""
+    """Whether it needs the places of tokens in the last input column."""
+
+    rewrites: ClassVar[bool] = False
+    """Whether what it decodes is read with the words of the row (see ``answer``)."""
 
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
@@ -108,7 +111,7 @@ class Task(ABC):
     def answer(self, prediction: Any, fields: Fields) -> Any:
         """What was decoded, in the form of a reference, where that takes the text of the row.
 
-        :param fields: The input fields of the row. Called for tasks that ``quotes``.
+        :param fields: The input fields of the row. Called for tasks that ``rewrites``.
         """
         return prediction
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.core.texts import Reading, texts_in
+from polytask.core.texts import ReadAs, texts_in
 from polytask.tasks.base import Head, Task, tasks
 from polytask.tasks.heads import Pool, pool_of
 
@@ -52,7 +52,7 @@ class VectorTask(Task, ABC):
     """
 
     form = "vectors"
-    reading: ClassVar[Reading] = "apart"
+    read_as: ClassVar[ReadAs] = "apart"
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class Keyphrases(Task):
     """
 
     form = "phrases"
-    quotes = True
+    quotes = rewrites = True
 
     def __init__(
         self,

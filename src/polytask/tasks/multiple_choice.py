@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
-from polytask.core.texts import Reading, texts_in
+from polytask.core.texts import ReadAs, texts_in
 from polytask.tasks.base import tasks
 from polytask.tasks.items import TextsHead, kept_scores
 from polytask.tasks.labels import Label, label_text, unknown_label
@@ -33,7 +33,7 @@ class MultipleChoice(SentenceTask):
     """
 
     form = "label"
-    reading: ClassVar[Reading] = "each"
+    read_as: ClassVar[ReadAs] = "each"
 
     def __init__(self, name: str, /, *, names: list[Label] | None = None, **options: Any) -> None:
         super().__init__(name, **options)

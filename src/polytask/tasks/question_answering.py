@@ -71,7 +71,7 @@ class SpanAnswer(Task):
     """
 
     form = "answers"
-    quotes = True
+    quotes = rewrites = True
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
-from polytask.core.texts import Reading, texts_in
+from polytask.core.texts import ReadAs, texts_in
 from polytask.tasks.base import tasks
 from polytask.tasks.items import (
     TextsHead,
@@ -43,7 +43,7 @@ class Ranking(SentenceTask):
     """
 
     form = "ranking"
-    reading: ClassVar[Reading] = "each"
+    read_as: ClassVar[ReadAs] = "each"
 
     def __init__(
         self, name: str, /, *, loss: Literal["softmax", "pairwise"] = "softmax", **options: Any
