@@ -106,7 +106,7 @@ def ideal(form: str, references: list[Any]) -> list[Any]:
     anchors, others = np.split(np.eye(2 * len(references)), 2)
     near = 0.5 + np.array(references)[:, None] / 10
     partners = near * anchors + np.sqrt(1 - near**2) * others
-    return np.stack([anchors, partners], axis=1).tolist()
+    return [*np.stack([anchors, partners], axis=1).tolist()]
 
 
 def build(kind: str, form: str) -> Metric:

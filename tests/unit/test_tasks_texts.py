@@ -232,6 +232,7 @@ def test_phrases_are_found_as_whole_words_whatever_their_spaces() -> None:
         "label": ["neural networks", "net", "x"],
     }
     found = task.reference(row)
+    assert found is not None
     assert [phrase["places"] for phrase in found] == [[[0, 17], [35, 50]], [[30, 33]], []]
 
 

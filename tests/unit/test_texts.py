@@ -164,7 +164,7 @@ def small_model() -> tuple[MultiTaskModel, Batch]:
     torch.manual_seed(0)
     options = {"kind": "transformer", "layers": 1, "width": 8, "heads": 2, "feed_forward": 8}
     encoder = encoders.build({**options, "vocabulary": 300, "dropout": 0.0}, ())
-    texts = [
+    texts: list[list[Fields]] = [
         [("q", "a b"), ("q", "c"), ("q", "d")],
         [("e f g",)],
         [("q", "h"), ("q", "i")],

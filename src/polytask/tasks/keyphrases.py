@@ -131,7 +131,8 @@ class Keyphrases(Task):
         most = max(map(len, targets))
         none: list[int] = []
         texts = [own for target in targets for own in [*target, *[none] * (most - len(target))]]
-        return pad(texts, _IGNORED).unflatten(0, (-1, most))
+        tags_bPL: Tensor = pad(texts, _IGNORED).unflatten(0, (-1, most))
+        return tags_bPL
 
     @override
     def head(self, width: int) -> PhrasesHead:

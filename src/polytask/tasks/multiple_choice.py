@@ -87,7 +87,7 @@ class MultipleChoice(SentenceTask):
         return torch.tensor(targets, dtype=torch.long)
 
     @override
-    def head(self, width: int) -> TextsHead:  # type: ignore[override]
+    def head(self, width: int) -> TextsHead:
         return TextsHead(width, self.pool, self.dropout, self.hidden)
 
     @override

@@ -185,7 +185,9 @@ class SpanAnswer(Task):
     def _answers(self, value: Any) -> list[dict[str, Any]]:
         """The answers of a row that there are."""
         try:
-            answers = [{"text": str(one["text"]), "start": int(one["start"])} for one in value]
+            answers: list[dict[str, Any]] = [
+                {"text": str(one["text"]), "start": int(one["start"])} for one in value
+            ]
         except (TypeError, KeyError, ValueError):
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: expected a list of answers with "

@@ -88,7 +88,7 @@ class Ranking(SentenceTask):
         return collate_numbers(targets)
 
     @override
-    def head(self, width: int) -> TextsHead:  # type: ignore[override]
+    def head(self, width: int) -> TextsHead:
         return TextsHead(width, self.pool, self.dropout, self.hidden)
 
     @override
