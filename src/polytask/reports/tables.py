@@ -26,7 +26,7 @@ from polytask.reports.summary import (
 
 _NOTHING = "–"
 _WIDTH = 1000  # no table is cut; it is as wide as it needs to be
-_SHARES = ("accuracy", "precision", "recall", "f1", "mean_f1", "auc", "exact_match")
+_SHARES = ("accuracy", "precision", "recall", "f1", "mean_f1", "auc", "exact_match", "em")
 
 
 @dataclass(frozen=True)
