@@ -56,7 +56,8 @@ class Features:
     @property
     def there_BP(self) -> Tensor:
         """Which texts a row has."""
-        return self.mask_BL.unflatten(1, (self.texts, -1)).any(-1)
+        there_BP: Tensor = self.mask_BL.unflatten(1, (self.texts, -1)).any(-1)
+        return there_BP
 
     @property
     def mean_BD(self) -> Tensor:
