@@ -52,6 +52,15 @@ phrases = st.lists(
 )
 answers = st.lists(said.filter(lambda answer: answer["text"]), max_size=2)
 
+
+@st.composite
+def tree_pair(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[Any]]]:
+    size = draw(st.integers(1, 4))
+    arc = st.tuples(st.integers(0, size), st.sampled_from(["det", "nsubj", "nsubj:pass"])).map(list)
+    row = st.lists(arc, min_size=size, max_size=size)
+    return draw(row), draw(row)
+
+
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "label": st.tuples(label, label),
     "labels": st.tuples(label_list, label_list),
@@ -61,6 +70,8 @@ PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "phrases": st.tuples(phrases, phrases),
     "ranking": item_pair(),
     "vectors": vector_pair(),
+    "words": tag_pair(),
+    "tree": tree_pair(),
 }
 
 
@@ -179,6 +190,8 @@ PERFECT: dict[str, list[Any]] = {
     "phrases": [[{"text": "neural nets"}, {"text": "bus"}], [{"text": "query"}]],
     "ranking": [[0.0, 1.0, 0.5], [1.0], [0.0, 0.0]],
     "vectors": [1.0, 2.0, 4.0],
+    "words": [["cat", "sit"], ["_"]],
+    "tree": [[[2, "det"], [0, "root"]], [[0, "root"]]],
 }
 
 

@@ -45,7 +45,11 @@ class Example:
         label = self.rows[row]["label"]
         if self.kind == "keyphrases":
             return 2 * SIZE - 1  # all tokens but the first are of the text
-        return len(label) if self.kind in ("tagging", "extraction") else 1
+        return len(label) if self.per_word or self.kind == "extraction" else 1
+
+    @property
+    def per_word(self) -> bool:
+        return tasks.part(self.kind).form in ("tags", "words", "tree")
 
     def with_options(self, **options: Any) -> Example:
         return replace(self, options={**self.options, **options})
@@ -118,6 +122,23 @@ def opposite(scores: Any) -> Any:
     return {name: -part if part.is_floating_point() else part for name, part in scores.items()}
 
 
+def perfect_chain(task: Task, values: Tensor) -> dict[str, Tensor]:
+    states = len(task.labels) + 1
+    return {**perfect_tags(task, values), "moves_bSS": torch.zeros(len(values), states, states)}
+
+
+def perfect_tree(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    heads_bW, relations_bW = values["heads_bW"], values["relations_bW"]
+    arcs_bWH = 30.0 * functional.one_hot(heads_bW.clamp(min=0), heads_bW.shape[1] + 1)
+    relations_bWR = 30.0 * functional.one_hot(relations_bW.clamp(min=0), len(task.labels))
+    relations_bWHR = relations_bWR.unsqueeze(2).expand(-1, -1, heads_bW.shape[1] + 1, -1)
+    return {
+        "arcs_bWH": arcs_bWH,
+        "relations_bWHR": relations_bWHR,
+        "kept_bW": heads_bW != IGNORED,
+    }
+
+
 def rows(*labels: Any) -> list[Row]:
     return [{"text": "t", "label": label} for label in labels]
 
@@ -162,9 +183,34 @@ EMBEDDING = Example(
 PARTNERS = Example(
     "embedding", rows(1, 1, 1), perfect_vectors, options={"target": "label"}, coupled=True
 )
-PLAIN = [
-    CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, SPAN, PHRASES, CHOICE, RANKING, EXTRACTION, EMBEDDING,
-]  # fmt: skip
+CRF = replace(TAGGING, perfect=perfect_chain, options={"crf": True})
+FEATS = Example(
+    "feats",
+    rows(["A=1|B=2", "_", "B=1"], ["A=1"], ["B=2", "_"]),
+    perfect_tags,
+    {"label": ["C=1"]},
+)
+LEMMA = Example(
+    "lemma",
+    [
+        {"tokens": ["Cats", "sat"], "label": ["cat", "sit"]},
+        {"tokens": ["Ann", "was", "Ann's"], "label": ["Ann", "be", "Ann"]},
+    ],
+    perfect_tags,
+    {"tokens": ["a"], "label": ["never"]},
+)
+PARSING = Example(
+    "parsing",
+    [
+        {"label": [2, 0, 2], "deprel": ["det", "root", "punct"]},
+        {"label": [0], "deprel": ["root"]},
+        {"label": [2, 4, 2, 0], "deprel": ["det", "nsubj:pass", "punct", "root"]},
+    ],
+    perfect_tree,
+)
+WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
+TEXTS = [SPAN, PHRASES, CHOICE, RANKING, EXTRACTION, EMBEDDING]
+PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
 EXAMPLES = [
     *PLAIN,
     CLASSIFICATION.with_options(pool="attention"),
@@ -182,6 +228,9 @@ EXAMPLES = [
     PARTNERS.with_options(size=5),
     TAGGING.with_options(hidden=5),
     TAGGING.with_options(scheme="none"),
+    CRF.with_options(scheme="none", hidden=5),
+    FEATS.with_options(hidden=5),
+    PARSING.with_options(hidden=5, relation_hidden=4, dropout=0.0),
     Example(
         "tagging",
         rows(["B-x", "M-x", "E-x", "O", "S-y"], ["S-y", "B-x", "E-x"]),
@@ -194,9 +243,8 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def fitted(example: Example) -> tuple[Task, list[Any]]:
     task = tasks.build({"kind": example.kind, **example.options}, "t")
-    references = [task.reference(row) for row in example.rows]
-    task.fit(references)
-    return task, references
+    task.fit([task.lesson(row) for row in example.rows])
+    return task, [task.reference(row) for row in example.rows]
 
 
 def words(size: int) -> dict[str, list[int]]:
@@ -226,7 +274,7 @@ def inputs_of(task: Task, row: Row) -> dict[str, Any]:
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
-    return [task.encode(task.reference(row), inputs_of(task, row)) for row in example.rows]
+    return [task.encode(task.lesson(row), inputs_of(task, row)) for row in example.rows]
 
 
 def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Features:
@@ -259,7 +307,8 @@ def loss_of(
 def perfect_predictions(task: Task, example: Example) -> list[Any]:
     values = task.collate(targets_of(task, example))
     decoded = task.decode(example.perfect(task, values))
-    return [task.answer(one, ("q", TEXT)) for one in decoded]
+    fields = [(row["tokens"],) if "tokens" in row else ("q", TEXT) for row in example.rows]
+    return [task.answer(*pair) for pair in zip(decoded, fields, strict=True)]
 
 
 def new_head(task: Task) -> Head:
@@ -317,6 +366,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
 def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
     task, _ = fitted(example)
     assert task.reference({"label": missing}) is None
+    assert task.lesson({"label": missing}) is None
 
 
 @pytest.mark.parametrize(
@@ -327,9 +377,9 @@ def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
 def test_a_label_never_seen_in_training_has_no_target(example: Example) -> None:
     task, _ = fitted(example)
     assert example.unseen is not None
-    reference = task.reference(example.unseen)
-    assert reference is not None
-    assert task.encode(reference, words(1)) is None
+    lesson = task.lesson(example.unseen)
+    assert lesson is not None
+    assert task.encode(lesson, words(1)) is None
 
 
 @every_example
@@ -445,7 +495,7 @@ def test_official_files_have_a_line_per_answer(example: Example) -> None:
     task, references = fitted(example)
     fields = [(["w"] * size_of(row),) for row in example.rows]
     lines = task.scorer_lines(references, perfect_predictions(task, example), fields)
-    if example.kind == "tagging":
+    if example.per_word:
         assert lines.count("") == len(references)
         assert len(lines) == len(references) + sum(map(len, references))
     else:

@@ -74,6 +74,13 @@ class Task(ABC):
         :raises DataError: If the column is absent or its value is of the wrong kind.
         """
 
+    def lesson(self, row: Row) -> Any | None:
+        """What ``fit`` and ``encode`` get of a row: its reference, unless a task learns another form.
+
+        :raises DataError: As ``reference`` does.
+        """
+        return self.reference(row)
+
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:
         """Learn the label set and such from the references of the training rows (None left out)."""
@@ -122,6 +129,10 @@ class Task(ABC):
     def complete(self, prediction: Any, reference: Any) -> Any:
         """A prediction of the size of its reference, where the encoder cut off part of the row."""
         return prediction
+
+    def columns(self, prediction: Any) -> dict[str, Sequence[Any]]:
+        """A prediction about words as the columns of a treebank that it fills."""
+        return {self.target_column: prediction}
 
     @property
     def labels(self) -> Sequence[str]:
