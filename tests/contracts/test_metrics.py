@@ -61,6 +61,15 @@ def tree_pair(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[Any]]]:
     return draw(row), draw(row)
 
 
+relation = st.fixed_dictionaries(
+    {
+        "head": st.sampled_from([[0, 1], [2, 4]]),
+        "tail": st.sampled_from([[1, 2], [4, 5]]),
+        "type": st.sampled_from(["Live_In", "Kill"]),
+    }
+)
+relations = st.lists(relation, max_size=3)
+
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "label": st.tuples(label, label),
     "labels": st.tuples(label_list, label_list),
@@ -72,6 +81,7 @@ PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "vectors": vector_pair(),
     "words": tag_pair(),
     "tree": tree_pair(),
+    "relations": st.tuples(relations, relations),
 }
 
 
@@ -191,6 +201,7 @@ PERFECT: dict[str, list[Any]] = {
     "ranking": [[0.0, 1.0, 0.5], [1.0], [0.0, 0.0]],
     "vectors": [1.0, 2.0, 4.0],
     "words": [["cat", "sit"], ["_"]],
+    "relations": [[{"head": [0, 1], "tail": [2, 4], "type": "Kill"}], []],
     "tree": [[[2, "det"], [0, "root"]], [[0, "root"]]],
 }
 

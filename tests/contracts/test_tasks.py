@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polytask.core.batch import Row
+from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.tasks import Head, Task, tasks
+from polytask.tasks.spans import marked_spans
 
 WIDTH = 6
 SIZE = 4
@@ -45,6 +46,9 @@ class Example:
         label = self.rows[row]["label"]
         if self.kind == "keyphrases":
             return 2 * SIZE - 1  # all tokens but the first are of the text
+        if self.kind == "relations":
+            spans = len(spans_of(self.rows[row]))
+            return spans * (spans - 1) if self.options.get("pairs") != "first" else 1
         return len(label) if self.per_word or self.kind == "extraction" else 1
 
     @property
@@ -114,6 +118,11 @@ def places(size: int, length: int) -> Tensor:
     )
 
 
+def perfect_pairs(task: Task, values: Tensor) -> dict[str, Tensor]:
+    pairs_bMMC = 30.0 * functional.one_hot(values.clamp(min=0), len(task.labels) + 1)
+    return {"pairs_bMMC": pairs_bMMC, "kept_bMM": values != IGNORED}
+
+
 def opposite(scores: Any) -> Any:
     if not isinstance(scores, dict):
         return -scores
@@ -145,6 +154,10 @@ def rows(*labels: Any) -> list[Row]:
 
 def said(*answers: tuple[str, int]) -> list[dict[str, Any]]:
     return [{"text": text, "start": start} for text, start in answers]
+
+
+def related(head: object, tail: object, kind: str) -> dict[str, Any]:
+    return {"head": head, "tail": tail, "type": kind}
 
 
 CLASSIFICATION = Example(
@@ -208,8 +221,22 @@ PARSING = Example(
     ],
     perfect_tree,
 )
+RELATIONS = Example(
+    "relations",
+    [
+        {"tags": ["B-a", "I-a", "O", "B-b"], "label": [related(1, 3, "x"), related(3, 1, "y")]},
+        {"tags": [[0, 1], [1, 3], [3, 4]], "label": [related([3, 4], [1, 3], "x")]},
+        {"tags": ["B-a", "O", "B-a", "O"], "label": []},
+    ],
+    perfect_pairs,
+)
+RELATION = replace(
+    RELATIONS,
+    rows=[{"tags": [[2, 4], [0, 1]], "label": label} for label in ("x", "no", "y", 1)],
+    options={"pairs": "first", "negative": "no"},
+)
 WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
-TEXTS = [SPAN, PHRASES, CHOICE, RANKING, EXTRACTION, EMBEDDING]
+TEXTS = [SPAN, PHRASES, RELATIONS, CHOICE, RANKING, EXTRACTION, EMBEDDING]
 PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
 EXAMPLES = [
     *PLAIN,
@@ -226,6 +253,7 @@ EXAMPLES = [
     EMBEDDING.with_options(size=5, pool="attention"),
     replace(PARTNERS, coupled=False).with_options(loss="triplet", pool="first"),
     PARTNERS.with_options(size=5),
+    RELATION.with_options(hidden=5),
     TAGGING.with_options(hidden=5),
     TAGGING.with_options(scheme="none"),
     CRF.with_options(scheme="none", hidden=5),
@@ -260,12 +288,24 @@ def size_of(row: Row) -> int:
     return len(label) if counted else SIZE
 
 
+def spans_of(row: Row) -> list[list[int]]:
+    return marked_spans(row["tags"]) if "tags" in row else [[0, 1]]
+
+
+def fields_of(row: Row) -> Fields:
+    """The input columns of a row."""
+    if "tags" in row:
+        return (["w"] * SIZE, spans_of(row))
+    return (row["tokens"],) if "tokens" in row else ("q", TEXT)
+
+
 def prepared(row: Row) -> dict[str, Any]:
     """A row with words, texts and places of tokens, for tasks of all kinds."""
     starts_L, ends_L = places(1, 2 * SIZE)[0].T.tolist()
     size = size_of(row)
     text = {"starts": starts_L, "ends": ends_L}
-    return {**words(size), **text, "texts": [{**words(size), **text}] * size}
+    texts = [{**words(size), **text}] * size
+    return {**words(size), **text, "spans": spans_of(row), "texts": texts}
 
 
 def inputs_of(task: Task, row: Row) -> dict[str, Any]:
@@ -292,8 +332,12 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
     read_as = tasks.part(example.kind).read_as
     texts = 1 if read_as == "joined" else width
     places_BL2 = places(len(sizes), 2 * width).masked_fill(~mask_BL.unsqueeze(-1), -1)
+    spans = [spans_of(example.rows[row]) for row in chosen]
+    spans_BM2 = torch.full((len(sizes), max(map(len, spans)) + padding, 2), -1)
+    for place, own in enumerate(spans):
+        spans_BM2[place, : len(own)] = torch.tensor(own)
     tokens_BLD.requires_grad_()  # as the features of an encoder
-    return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2)
+    return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2, spans_BM2)
 
 
 def loss_of(
@@ -307,8 +351,8 @@ def loss_of(
 def perfect_predictions(task: Task, example: Example) -> list[Any]:
     values = task.collate(targets_of(task, example))
     decoded = task.decode(example.perfect(task, values))
-    fields = [(row["tokens"],) if "tokens" in row else ("q", TEXT) for row in example.rows]
-    return [task.answer(*pair) for pair in zip(decoded, fields, strict=True)]
+    pairs = zip(decoded, map(fields_of, example.rows), strict=True)
+    return [task.answer(*pair) for pair in pairs]
 
 
 def new_head(task: Task) -> Head:
@@ -460,9 +504,15 @@ class Raw(nn.Module):
         self.texts = texts
 
     def forward(
-        self, tokens_BLD: Tensor, mask_BL: Tensor, words_BW: Tensor, places_BL2: Tensor
+        self,
+        tokens_BLD: Tensor,
+        mask_BL: Tensor,
+        words_BW: Tensor,
+        places_BL2: Tensor,
+        spans_BM2: Tensor,
     ) -> Any:
-        return self.head(Features(tokens_BLD, mask_BL, words_BW, self.texts, places_BL2))
+        parts = (tokens_BLD, mask_BL, words_BW, self.texts, places_BL2, spans_BM2)
+        return self.head(Features(*parts))
 
 
 @pytest.mark.parametrize(
@@ -473,9 +523,10 @@ def test_the_head_exports(example: Example) -> None:
     features = features_of(example, all_rows(example))
     model = Raw(new_head(task), features.texts).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
-    tensors = (features.tokens_BLD, features.mask_BL, features.words_BW, features.places_BL2)
-    exported = torch.export.export(model, tensors, dynamic_shapes=[{0: batch}] * 4)
-    first = [tensor[:2] for tensor in tensors if tensor is not None]
+    marks = (features.words_BW, features.places_BL2, features.spans_BM2)
+    tensors = (features.tokens_BLD, features.mask_BL, *(one for one in marks if one is not None))
+    exported = torch.export.export(model, tensors, dynamic_shapes=[{0: batch}] * 5)
+    first = [tensor[:2] for tensor in tensors]
     torch.testing.assert_close(exported.module()(*first), model(*first))
 
 

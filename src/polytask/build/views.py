@@ -14,6 +14,7 @@ from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
 from polytask.tasks import tasks
+from polytask.tasks.spans import marked_spans
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class View:
         return f"{self.source}[{', '.join(self.columns)}]"
 
     def fields(self, row: Row) -> Fields:
-        """The input columns of a row, text steps applied."""
-        return tuple(self._stepped(row[column]) for column in self.columns)
+        """The input columns of a row, text steps applied; marked spans as lists of their ends.
+
+        :raises DataError: If the last column is to mark spans and does not.
+        """
+        fields = tuple(self._stepped(row[column]) for column in self.columns)
+        return (*fields[:-1], marked_spans(fields[-1])) if self.read_as == "marked" else fields
 
     def texts(self, row: Row) -> list[Fields]:
         """The texts of a row that are encoded.

@@ -22,6 +22,8 @@ class Features:
     :param texts: Number of texts of a row, P: its tokens are P stretches of L / P, one of each.
     :param places_BL2: Where in its text a token starts and ends, in characters, -1 for tokens of
         other columns and special ones. None unless it was asked for.
+    :param spans_BM2: The first word of each marked span and that after the last, -1 where there is
+        no such span. None unless spans are marked.
     """
 
     tokens_BLD: Tensor
@@ -29,6 +31,7 @@ class Features:
     words_BW: Tensor | None = None
     texts: int = 1
     places_BL2: Tensor | None = None
+    spans_BM2: Tensor | None = None
 
     def select(self, rows_b: Tensor) -> Features:
         """The features of some rows; those of all rows are not copied.
@@ -43,6 +46,7 @@ class Features:
             None if self.words_BW is None else self.words_BW[rows_b],
             self.texts,
             None if self.places_BL2 is None else self.places_BL2[rows_b],
+            None if self.spans_BM2 is None else self.spans_BM2[rows_b],
         )
 
     @property

@@ -3,11 +3,12 @@
 A prepared row is one text, or ``texts``: a list of them. Collated, the tensors of rows with several
 have one more dimension, B × P, and ``texts`` counts those that are there. An encoder and an
 architecture see a batch of single texts; a head sees the tokens of a row's texts one after the other.
+Marked ``spans`` of a text go past the encoder to the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -17,12 +18,14 @@ from torch import Tensor
 from polytask.core.batch import Fields, Inputs
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.core.padding import lengths_to_mask
+from polytask.core.padding import lengths_to_mask, pad
 
-ReadAs: TypeAlias = Literal["joined", "apart", "each"]
-"""Which texts of a row are encoded: all columns as one, every column, the last one's items."""
+ReadAs: TypeAlias = Literal["joined", "apart", "each", "marked"]
+"""Which texts of a row are encoded: all columns as one, every column, the last one's items, or the
+first column, of whose words the last one names spans.
+"""
 
-TEXTS, CUT, STARTS, ENDS = "texts", "cut", "starts", "ends"
+TEXTS, CUT, STARTS, ENDS, SPANS = "texts", "cut", "starts", "ends", "spans"
 
 
 class Located(str):
@@ -31,19 +34,33 @@ class Located(str):
     __slots__ = ()
 
 
+class Marked(list[str]):
+    """Words, and the spans of them that a head is to know.
+
+    :param spans_M2: The first word of each span, and that after the last.
+    """
+
+    def __init__(self, words: Iterable[str], spans_M2: list[list[int]]) -> None:
+        super().__init__(words)
+        self.spans_M2 = spans_M2
+
+
 def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> list[Fields]:
     """The texts of a row that are encoded.
 
     :param read_as: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
-        the columns together with each item of the last one, which is a list of texts.
+        the columns together with each item of the last one, which is a list of texts;
+        ``marked``: the words of the first column, of which the second lists spans.
     :param located: Ask for the places of tokens in the last column.
-    :raises DataError: If there is no list of texts where one is expected.
+    :raises DataError: If there is no list of texts, words or spans where one is expected.
     """
     if read_as == "joined":
         last = Located(fields[-1]) if located and isinstance(fields[-1], str) else fields[-1]
         return [(*fields[:-1], last)]
     if read_as == "apart":
         return [(field,) for field in fields]
+    if read_as == "marked":
+        return [(_marked(fields),)]
     *front, items = fields
     if not isinstance(items, list) or not items or not all(isinstance(one, str) for one in items):
         raise DataError(f"the last input column: expected a list of texts, found {items!r}")
@@ -55,7 +72,7 @@ def prepare_texts(
 ) -> list[Inputs]:
     """Prepare rows of one or more texts; of several in a row, a long one is cut, not windowed."""
     prepared = iter(prepare([fields for texts in rows for fields in texts]))
-    return [_as_row([next(prepared) for _ in texts]) for texts in rows]
+    return [_with_spans(_as_row([next(prepared) for _ in texts]), texts) for texts in rows]
 
 
 def texts_in(inputs: Inputs) -> list[Inputs]:
@@ -74,7 +91,10 @@ def collate_texts(
 ) -> dict[str, Tensor]:
     """Stack B prepared rows; with several texts in one of them, tensors are B × P."""
     texts = [texts_in(row) for row in rows]
-    tensors = collate([text for own in texts for text in own])
+    singles = [text for own in texts for text in own]
+    tensors = collate(singles)
+    if any(text.get(SPANS) is not None for text in singles):
+        tensors[SPANS] = _padded_spans([text.get(SPANS) or [] for text in singles])
     counts_B = torch.tensor([len(own) for own in texts])
     if len(counts_B) == int(counts_B.sum()):
         return tensors
@@ -96,8 +116,10 @@ class Unfolded:
     there_BP: Tensor | None = None
 
     def fold(self, features: Features, rows_b: Tensor, task: str) -> Features:
-        """The features of a task's texts as those of its rows, with the places of tokens."""
+        """The features of a task's texts as those of its rows, with places of tokens and spans."""
         features = self._with_places(features, self.rows[task])
+        if SPANS in self.inputs:
+            features = replace(features, spans_BM2=self.inputs[SPANS][self.rows[task]])
         if self.there_BP is None:
             return features
         there_bP = self.there_BP[rows_b]
@@ -111,6 +133,9 @@ class Unfolded:
             places_BL2=None
             if features.places_BL2 is None
             else _spread(features.places_BL2, there_bP, -1).flatten(1, 2),
+            spans_BM2=None  # a row with spans has one text
+            if features.spans_BM2 is None
+            else _spread(features.spans_BM2, there_bP, -1)[:, 0],
         )
 
     def _with_places(self, features: Features, rows_n: Tensor) -> Features:
@@ -149,6 +174,30 @@ def _as_row(texts: list[Inputs]) -> Inputs:
         return texts[0]
     first = [texts_in(text)[0] for text in texts]
     return {TEXTS: first, CUT: max(text.get(CUT) or 0 for text in texts)}
+
+
+def _marked(fields: Fields) -> Marked:
+    """The words of a row, and spans of them."""
+    if len(fields) != 2 or not isinstance(fields[0], list):
+        raise DataError(
+            f"expected two input columns, a list of words and spans of them, found {list(fields)!r}"
+        )
+    words, spans = fields
+    for start, stop in spans:
+        if not 0 <= start < stop <= len(words):
+            raise DataError(f"found span [{start}, {stop}], but there are {len(words)} words")
+    return Marked(words, spans)
+
+
+def _with_spans(inputs: Inputs, texts: Sequence[Fields]) -> Inputs:
+    words = texts[0][-1]
+    return {**inputs, SPANS: words.spans_M2} if isinstance(words, Marked) else inputs
+
+
+def _padded_spans(spans: Sequence[list[list[int]]]) -> Tensor:
+    """The spans of N texts, spans_NM2; -1 where there is none."""
+    edges = [[edge for span in own for edge in span] or [-1, -1] for own in spans]
+    return pad(edges, -1).unflatten(1, (-1, 2))
 
 
 def _there(inputs: Mapping[str, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.tasks.base import Head, Task, tasks
-from polytask.tasks.heads import scorer
+from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
 from polytask.tasks.sentence import Share
 
@@ -164,19 +164,10 @@ class Extraction(Task):
 
 def sentence_means(features: Features, first_BW: Tensor) -> Tensor:
     """The mean of the tokens from the first one of each sentence to that of the next, means_BWD."""
-    tokens_BLD = features.tokens_BLD.float().masked_fill(~features.mask_BL.unsqueeze(-1), 0)
-    sums_BLD = functional.pad(tokens_BLD.cumsum(1), (0, 0, 1, 0))
     lengths_B1 = features.mask_BL.sum(1, keepdim=True)
     next_BW = functional.pad(first_BW[:, 1:], (0, 1), value=-1)
     next_BW = torch.where(next_BW < 0, lengths_B1, next_BW)
-    starts_BW = first_BW.clamp(min=0)
-    width = tokens_BLD.shape[-1]
-    ends_BWD, starts_BWD = (
-        sums_BLD.gather(1, at_BW.unsqueeze(-1).expand(-1, -1, width))
-        for at_BW in (next_BW, starts_BW)
-    )
-    counts_BW1 = (next_BW - starts_BW).clamp(min=1).unsqueeze(-1)
-    return ((ends_BWD - starts_BWD) / counts_BW1).to(features.tokens_BLD.dtype)
+    return stretch_means(features, first_BW.clamp(min=0), next_BW)
 
 
 def no_sentences(task: str) -> RecipeError:

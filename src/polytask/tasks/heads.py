@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.errors import RecipeError
@@ -102,6 +103,23 @@ def word_vectors(features: Features, task: str) -> tuple[Tensor, Tensor]:
     index_bWD = index_bW1.expand(-1, -1, features.tokens_BLD.shape[-1])
     # Not take_along_dim: its export is fixed to one number of rows.
     return features.tokens_BLD.gather(1, index_bWD), features.words_BW >= 0
+
+
+def stretch_means(features: Features, starts_BS: Tensor, stops_BS: Tensor) -> Tensor:
+    """The mean of the tokens of S stretches of each row, means_BSD; 0 of an empty one.
+
+    :param starts_BS: The first token of each stretch.
+    :param stops_BS: The token after its last.
+    """
+    tokens_BLD = features.tokens_BLD.float().masked_fill(~features.mask_BL.unsqueeze(-1), 0)
+    sums_BLD = functional.pad(tokens_BLD.cumsum(1), (0, 0, 1, 0))
+    stops_BS = stops_BS.maximum(starts_BS)
+    starts_BSD, stops_BSD = (
+        sums_BLD.gather(1, at_BS.unsqueeze(-1).expand(-1, -1, sums_BLD.shape[-1]))
+        for at_BS in (starts_BS, stops_BS)
+    )
+    counts_BS1 = (stops_BS - starts_BS).clamp(min=1).unsqueeze(-1)
+    return ((stops_BSD - starts_BSD) / counts_BS1).to(features.tokens_BLD.dtype)
 
 
 def no_words(task: str) -> RecipeError:
