@@ -76,7 +76,17 @@ def first_rows(file: Path) -> list[dict[str, object]]:
     """Three rows to predict, without their labels where that is easily done."""
     with gzip.open(file, "rt", encoding="utf-8") as text:
         rows = [json.loads(line) for line in islice(text, 3)]
-    inputs = ("text", "text_a", "text_b", "tokens", "tags", "question", "context", "sentences")
+    inputs = (
+        "text",
+        "text_a",
+        "text_b",
+        "tokens",
+        "tags",
+        "question",
+        "context",
+        "title",
+        "sentences",
+    )
     return [{name: row[name] for name in inputs if name in row} for row in rows]
 
 

@@ -291,6 +291,9 @@ def test_a_sentence_is_the_mean_of_its_tokens() -> None:
     [
         ({"kind": "multiple_choice"}, {"label": "B"}, "expected the number of a choice"),
         ({"kind": "multiple_choice", "names": ["A"]}, {"label": "B"}, "no label 'B'"),
+        ({"kind": "multiple_choice"}, {"label": [1, 1, 0]}, "expected one 1 among 0s"),
+        ({"kind": "multiple_choice"}, {"label": [0.5, 1]}, "expected one 1 among 0s"),
+        ({"kind": "multiple_choice", "names": ["A"]}, {"label": [1, 0]}, "more than 1 choices"),
         ({"kind": "ranking"}, {"label": [-1, 2]}, "a number of 0 or more"),
         ({"kind": "ranking"}, {"label": "1 2"}, "a number of 0 or more"),
         ({"kind": "extraction"}, {"label": [0, 2]}, "expected numbers from 0 to 1"),
@@ -326,6 +329,12 @@ def test_pairs_below_the_number_of_partners_are_left_out() -> None:
     task.fit([0.0, 5.0])
     pair: dict[str, Any] = {"texts": [{}, {}]}
     assert [task.encode(number, pair) for number in (3.9, 4.0)] == [None, 1.0]
+
+
+@pytest.mark.parametrize(("names", "label"), [(None, "1"), (["A", "B", "C"], "B")])
+def test_a_choice_may_be_marked_in_a_list(names: list[Any] | None, label: str) -> None:
+    task = tasks.build({"kind": "multiple_choice", "names": names}, "t")
+    assert task.reference({"label": [0, 1, 0]}) == label
 
 
 def test_scores_of_padding_do_not_count() -> None:

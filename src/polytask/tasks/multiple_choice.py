@@ -24,7 +24,8 @@ from polytask.tasks.sentence import SentenceTask
 class MultipleChoice(SentenceTask):
     """One of the choices that the last input column lists, which may differ in number.
 
-    The other columns are encoded with every choice, one pass each, and a softmax is over the
+    The target column holds the number of the right choice, or a list with 1 for it and 0 for all
+    others. The other columns are encoded with every choice, one pass each, and a softmax is over the
     choices of a row (Radford et al., "Improving Language Understanding by Generative Pre-Training",
     2018, section 3.3). Rows with a single choice have nothing to learn from.
 
@@ -54,6 +55,8 @@ class MultipleChoice(SentenceTask):
         value = self._column(row)
         if value is None or value == "":
             return None
+        if isinstance(value, list):
+            return self._marked(value)
         label = label_text(value)
         if self.names and label not in self.names:
             raise DataError(f"task {self.name}: {unknown_label(label, self.names)}")
@@ -63,6 +66,17 @@ class MultipleChoice(SentenceTask):
                 f"from 0, found {value!r}. If the column names them otherwise, list names."
             )
         return label
+
+    def _marked(self, value: list[Any]) -> str:
+        """The choice that a list of 0 and 1 marks."""
+        right = [place for place, one in enumerate(value) if one == 1]
+        names = self.names or [str(place) for place in range(len(value))]
+        if len(right) != 1 or any(one not in (0, 1) for one in value) or len(value) > len(names):
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: expected one 1 among 0s, for no "
+                f"more than {len(names)} choices, found {value!r}"
+            )
+        return names[right[0]]
 
     @override
     def fit(self, references: Iterable[str]) -> None:
