@@ -197,7 +197,8 @@ def _with_spans(inputs: Inputs, texts: Sequence[Fields]) -> Inputs:
 def _padded_spans(spans: Sequence[list[list[int]]]) -> Tensor:
     """The spans of N texts, spans_NM2; -1 where there is none."""
     edges = [[edge for span in own for edge in span] or [-1, -1] for own in spans]
-    return pad(edges, -1).unflatten(1, (-1, 2))
+    spans_NM2: Tensor = pad(edges, -1).unflatten(1, (-1, 2))
+    return spans_NM2
 
 
 def _there(inputs: Mapping[str, Tensor]) -> Tensor:
