@@ -147,10 +147,13 @@ def _unreadable(task: Task, table: Table) -> Iterator[str]:
 
 
 def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
-    """One message for every label of a held-out table that no training row has."""
+    """One message for every label of a held-out table that no training row has.
+
+    None for tasks without a label set.
+    """
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
-    for row in each_row(table):
+    for row in each_row(table) if task.labels else ():
         reference = task.lesson(row)
         for label in reference if isinstance(reference, list) else [reference]:
             if isinstance(label, str) and label not in task.labels:

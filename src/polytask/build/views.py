@@ -8,10 +8,13 @@ from typing import Any
 
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
+from polytask.core.texts import ReadAs, texts_of_row
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
+from polytask.tasks import tasks
+from polytask.tasks.spans import marked_spans
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,16 @@ class View:
     :param source: Name of the source.
     :param columns: Input columns, in the order the encoder gets them.
     :param tasks: Names of the tasks.
+    :param read_as: Which texts of a row are encoded.
+    :param located: Whether a task asks for the places of tokens in the last column.
     """
 
     source: str
     columns: tuple[str, ...]
     tasks: tuple[str, ...]
     steps: tuple[TextStep, ...] = field(repr=False)
+    read_as: ReadAs = "joined"
+    located: bool = False
 
     @property
     def name(self) -> str:
@@ -34,8 +41,19 @@ class View:
         return f"{self.source}[{', '.join(self.columns)}]"
 
     def fields(self, row: Row) -> Fields:
-        """The input columns of a row, text steps applied."""
-        return tuple(self._stepped(row[column]) for column in self.columns)
+        """The input columns of a row, text steps applied; marked spans as lists of their ends.
+
+        :raises DataError: If the last column is to mark spans and does not.
+        """
+        fields = tuple(self._stepped(row[column]) for column in self.columns)
+        return (*fields[:-1], marked_spans(fields[-1])) if self.read_as == "marked" else fields
+
+    def texts(self, row: Row) -> list[Fields]:
+        """The texts of a row that are encoded.
+
+        :raises DataError: If the columns are not what is expected of them.
+        """
+        return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
         """Refuse a table that lacks an input column.
@@ -59,7 +77,9 @@ class View:
 
 
 def views_of(recipe: Recipe) -> list[View]:
-    """The views of a recipe; tasks that read the same columns of a source share one."""
+    """The views of a recipe; tasks that read the same columns of a source alike
+    share one.
+    """
     return _views(recipe, {name: task.sources for name, task in recipe.tasks.items()})
 
 
@@ -72,11 +92,13 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
-    readers: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    readers: dict[tuple[str, tuple[str, ...], ReadAs], list[str]] = {}
+    kinds = {name: tasks.part(task.part.kind) for name, task in recipe.tasks.items()}
     for name, task in recipe.tasks.items():
         for source in sources[name]:
-            readers.setdefault((source, task.columns), []).append(name)
+            readers.setdefault((source, task.columns, kinds[name].read_as), []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps) for (source, columns), names in readers.items()
+        View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
+        for (source, columns, read_as), names in readers.items()
     ]

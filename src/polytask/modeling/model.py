@@ -11,7 +11,9 @@ from torch.nn import Parameter
 
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
+from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
+from polytask.core.texts import unfold
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, Task
@@ -64,8 +66,16 @@ class MultiTaskModel(nn.Module):
         :param inputs: Collated inputs of B rows.
         :param rows: For each task wanted, the rows it reads, ascending.
         """
-        features = self.sharing(inputs, rows)
+        features = self.features(inputs, rows)
         return {task: self.heads[self.tasks[task].head_key](features[task]) for task in rows}
+
+    def features(
+        self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
+    ) -> dict[str, Features]:
+        """What the head of every task reads; see ``forward``."""
+        single = unfold(inputs, rows)
+        found = self.sharing(single.inputs, single.rows)
+        return {task: single.fold(found[task], own, task) for task, own in rows.items()}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""

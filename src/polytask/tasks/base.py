@@ -15,6 +15,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
+from polytask.core.texts import ReadAs
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
@@ -46,6 +47,12 @@ class Task(ABC):
 
     form: ClassVar[str] = ""
     """The form of its references, which decides what metrics can measure it; empty: any."""
+
+    read_as: ClassVar[ReadAs] = "joined"
+    """Which texts of a row it wants encoded; its head finds them in the order of the row."""
+
+    quotes: ClassVar[bool] = False
+    """Whether it needs the places of tokens in the last input column."""
 
     rewrites: ClassVar[bool] = False
     """Whether what it decodes is read with the words of the row (see ``answer``)."""

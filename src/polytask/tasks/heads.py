@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.errors import RecipeError
@@ -36,8 +37,8 @@ class SentenceHead(Head):
         self, width: int, outputs: int, pool: Pool, dropout: float, hidden: int | None
     ) -> None:
         super().__init__()
-        self.pool = _POOLS[pool](width)
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.pool = pool_of(pool, width)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
     def forward(self, features: Features) -> Tensor:
@@ -63,7 +64,7 @@ class WordHead(Head):
     ) -> None:
         super().__init__()
         self.task = task
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
     def forward(self, features: Features) -> dict[str, Tensor]:
@@ -104,6 +105,23 @@ def word_vectors(features: Features, task: str) -> tuple[Tensor, Tensor]:
     return features.tokens_BLD.gather(1, index_bWD), features.words_BW >= 0
 
 
+def stretch_means(features: Features, starts_BS: Tensor, stops_BS: Tensor) -> Tensor:
+    """The mean of the tokens of S stretches of each row, means_BSD; 0 of an empty one.
+
+    :param starts_BS: The first token of each stretch.
+    :param stops_BS: The token after its last.
+    """
+    tokens_BLD = features.tokens_BLD.float().masked_fill(~features.mask_BL.unsqueeze(-1), 0)
+    sums_BLD = functional.pad(tokens_BLD.cumsum(1), (0, 0, 1, 0))
+    stops_BS = stops_BS.maximum(starts_BS)
+    starts_BSD, stops_BSD = (
+        sums_BLD.gather(1, at_BS.unsqueeze(-1).expand(-1, -1, sums_BLD.shape[-1]))
+        for at_BS in (starts_BS, stops_BS)
+    )
+    counts_BS1 = (stops_BS - starts_BS).clamp(min=1).unsqueeze(-1)
+    return ((stops_BSD - starts_BSD) / counts_BS1).to(features.tokens_BLD.dtype)
+
+
 def no_words(task: str) -> RecipeError:
     """The error for a task about words on rows without words."""
     return RecipeError(
@@ -111,6 +129,17 @@ def no_words(task: str) -> RecipeError:
             f"tasks.{task}: labels words, but the encoder gives one vector per text, or the text is "
             "not split into words. Choose an encoder that keeps words (cnn, bilstm, transformer, "
             "huggingface) and an input column of lists of words, or a text step that splits it."
+        ]
+    )
+
+
+def no_places(task: str) -> RecipeError:
+    """The error for a task about parts of a text on rows whose tokens have no places."""
+    return RecipeError(
+        [
+            f"tasks.{task}: predicts parts of the last input column, but the encoder does not say "
+            "where in it tokens are. Choose an encoder of subwords (transformer, huggingface), and "
+            "an input column of texts, not of lists of words."
         ]
     )
 
@@ -169,7 +198,12 @@ _POOLS: dict[Pool, type[MeanPool] | type[FirstPool] | type[AttentionPool]] = {
 }
 
 
-def _scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
+def pool_of(pool: Pool, width: int) -> nn.Module:
+    """Features to one vector per row."""
+    return _POOLS[pool](width)
+
+
+def scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
     """Dropout and a linear layer, with a hidden layer between them if asked for."""
     if hidden is None:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from polytask.core.errors import DataError
 
@@ -49,6 +49,22 @@ def read_spans(tags: Iterable[str]) -> list[Span]:
             spans[-1] = spans[-1]._replace(stop=position + 1)
         last_role, last_label = role, label
     return spans
+
+
+def marked_spans(value: Any) -> list[list[int]]:
+    """The first word of each span and that after the last, of tags or of a list of such pairs.
+
+    :raises DataError: If the value is neither.
+    """
+    try:
+        if all(isinstance(one, str) for one in value):
+            return [[start, stop] for _, start, stop in read_spans(value)]
+        return [[int(start), int(stop)] for start, stop in value]
+    except (TypeError, ValueError):
+        raise DataError(
+            "expected spans as a tag for every word, or as a list of their first word and that "
+            f"after the last, found {value!r}"
+        ) from None
 
 
 def write_spans(spans: Iterable[Span], length: int, prefixes: str) -> list[str]:

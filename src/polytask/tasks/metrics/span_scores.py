@@ -7,8 +7,8 @@ https://aclanthology.org/W00-0726
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, final
 
@@ -20,15 +20,17 @@ from polytask.tasks.metrics.counting import Average, Counts, Rate
 from polytask.tasks.spans import read_spans
 
 
-class _SpanScore(Metric, ABC):
-    """A rate of spans, over all of them, averaged over their labels, or of one label.
+class ItemScore(Metric, ABC):
+    """A rate of labelled items, over all of them, averaged over their labels, or of one label.
 
-    :param average: ``micro`` counts all spans together, ``macro`` is the mean over the labels
+    :param average: ``micro`` counts all of them together, ``macro`` is the mean over the labels
         among references or predictions, ``weighted`` is a mean by number of references.
-    :param label: The one label of spans to measure, instead of an average.
+    :param label: The one label to measure, instead of an average.
     """
 
-    forms = ("tags",)
+    what: ClassVar[str]
+    """What an item is, for the name of the metric."""
+
     rate: ClassVar[Rate]
 
     def __init__(
@@ -41,21 +43,34 @@ class _SpanScore(Metric, ABC):
     @property
     @override
     def name(self) -> str:
-        name = f"span_{self.rate}"
+        name = f"{self.what}_{self.rate}"
         if self.label is not None:
             return f"{name}_{self.label}"
         return name if self.average == "micro" else f"{self.average}_{name}"
+
+    @abstractmethod
+    def items(self, row: Any) -> Iterable[Any]:
+        """The items of a row, each with its ``label``."""
 
     @override
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
     ) -> Counts:
-        rows = [map(read_spans, column) for column in (references, predictions)]
+        rows = [map(self.items, column) for column in (references, predictions)]
         return counting.count_items(rows[0], rows[1], attrgetter("label"))
 
     @override
     def value(self, evidence: Counts, weights_N: Floats) -> float:
         return counting.score(self.rate, evidence.total(weights_N), self.average, self.label)
+
+
+class _SpanScore(ItemScore, ABC):
+    forms = ("tags",)
+    what = "span"
+
+    @override
+    def items(self, row: Any) -> Iterable[Any]:
+        return read_spans(row)
 
 
 @final

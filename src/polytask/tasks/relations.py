@@ -1,0 +1,241 @@
+"""How marked spans of a text are related."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
+from typing import Any, ClassVar, Literal, TypeAlias, final
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.errors import DataError
+from polytask.core.texts import SPANS, ReadAs
+from polytask.tasks.base import Task, tasks
+from polytask.tasks.heads import no_words
+from polytask.tasks.labels import Label, did_you_mean, label_order, label_text
+from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
+from polytask.tasks.sentence import Share
+from polytask.tasks.spans import marked_spans
+from polytask.tasks.words import IGNORED
+
+Relation: TypeAlias = dict[str, Any]
+"""``head`` and ``tail``, each the first word of a span and that after the last, and ``type``."""
+
+_NONE = 0
+"""The class of pairs that are not related."""
+
+
+@final
+@tasks.register("relations")
+class Relations(Task):
+    """How marked spans of a text are related: a label, or none, of every ordered pair of them.
+
+    There are two input columns, the words and the spans: a tag for every word, as of ``tagging``, or
+    a list of spans, each as its first word and that after the last. The target column lists
+    relations, each with ``head`` and ``tail`` (a span, or any word of one) and ``type``. If a pair
+    has several, the first one is trained on. Pairs are classified by softmax and cross-entropy; those
+    of which the encoder cut off a span take no part in the loss and are predicted not to be related.
+
+    :param spans: Column of the spans: the last input column.
+    :param pairs: ``all``, or ``first``: the target column holds the label of the first two spans, of
+        which alone a relation is predicted.
+    :param negative: The label of pairs that are not related, for ``first``.
+    :param dropout: Share of the features, and of the hidden layer, that the head drops in training.
+    :param hidden: Width of the hidden layer of the head.
+    """
+
+    form = "relations"
+    read_as: ClassVar[ReadAs] = "marked"
+    quotes = rewrites = True
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        spans: str = "tags",
+        pairs: Literal["all", "first"] = "all",
+        negative: Label | None = None,
+        dropout: Share = 0.1,
+        hidden: PositiveInt = 150,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.spans_column, self.pairs = spans, pairs
+        self.negative = None if negative is None else label_text(negative)
+        self.dropout, self.hidden = dropout, hidden
+        self._index: dict[str, int] = {}
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        macro = {"kind": "relation_f1", "average": "macro"}
+        return ("relation_f1", macro, "relation_precision", "relation_recall")
+
+    @property
+    @override
+    def labels(self) -> Sequence[str]:
+        return tuple(self._index)
+
+    @override
+    def reference(self, row: Row) -> list[Relation] | None:
+        value = self._column(row)
+        if value is None or value == "":
+            return None
+        spans = self._spans(row)
+        if self.pairs == "first":
+            return self._first(label_text(value), spans)
+        try:
+            found = [(one["head"], one["tail"], label_text(one["type"])) for one in value]
+        except (TypeError, KeyError):
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: expected a list of relations with "
+                f"head, tail and type, found {value!r}. If it holds one label, set pairs: first."
+            ) from None
+        return _ordered(
+            {"head": self._span(head, spans), "tail": self._span(tail, spans), "type": label}
+            for head, tail, label in found
+        )
+
+    @override
+    def fit(self, references: Iterable[list[Relation]]) -> None:
+        found = Counter(one["type"] for reference in references for one in reference)
+        if not found:
+            raise DataError(
+                f"task {self.name}: no training row has relations in column {self.target_column!r}"
+            )
+        self._index = {name: place for place, name in enumerate(sorted(found, key=label_order))}
+
+    @override
+    def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | None:
+        """The class of every pair, _NONE or one more than that of the label."""
+        spans = inputs.get(SPANS)
+        if inputs.get("words") is None or spans is None:
+            raise no_words(self.name)
+        known: dict[tuple[int, int], int] = {}
+        for one in reference:
+            pair = spans.index(one["head"]), spans.index(one["tail"])
+            known.setdefault(pair, self._index.get(one["type"], IGNORED - 1) + 1)
+        target = [[IGNORED] * len(spans) for _ in spans]
+        for head, tail in self._asked(len(spans)):
+            target[head][tail] = known.get((head, tail), _NONE)
+        return target if any(one != IGNORED for own in target for one in own) else None
+
+    @override
+    def collate(self, targets: Sequence[list[list[int]]]) -> Tensor:
+        most = max(map(len, targets))
+        values_bMM = torch.full((len(targets), most, most), IGNORED)
+        for row, target in enumerate(targets):
+            values_bMM[row, : len(target), : len(target)] = torch.tensor(target)
+        return values_bMM
+
+    @override
+    def head(self, width: int) -> PairsHead:
+        return PairsHead(self.name, width, len(self._index) + 1, self.dropout, self.hidden)
+
+    @property
+    @override
+    def head_shape(self) -> dict[str, Any]:
+        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
+
+    @override
+    def count(self, values: Tensor) -> int:
+        return int((values != IGNORED).sum())
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+        most = values.shape[1]  # the spans of these rows; scores are as wide as the batch
+        targets_bMM = values.masked_fill(~scores[KEPT_PAIRS][:, :most, :most], IGNORED)
+        sums = functional.cross_entropy(
+            scores[PAIRS][:, :most, :most].float().flatten(0, 2),
+            targets_bMM.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        return sums / (targets_bMM != IGNORED).sum().clamp(min=1)
+
+    @override
+    def decode(self, scores: dict[str, Tensor]) -> list[list[Relation]]:
+        """Relations of spans by their numbers, which ``answer`` turns into words."""
+        best_bMM = scores[PAIRS].argmax(-1).masked_fill(~scores[KEPT_PAIRS], _NONE)
+        return [
+            [
+                {"head": head, "tail": tail, "type": self.labels[best_MM[head][tail] - 1]}
+                for head, tail in self._asked(len(best_MM))
+                if best_MM[head][tail] != _NONE
+            ]
+            for best_MM in best_bMM.tolist()
+        ]
+
+    @override
+    def answer(self, prediction: list[Relation], fields: Fields) -> list[Relation]:
+        spans = fields[-1]
+        return _ordered(
+            {**one, "head": spans[one["head"]], "tail": spans[one["tail"]]} for one in prediction
+        )
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {"labels": list(self._index)}
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._index = {name: place for place, name in enumerate(state["labels"])}
+
+    @override
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """The relations of a text, ``head type tail`` with the words of the spans, tab-separated."""
+        return [
+            "\t".join(
+                f"{_quoted(words, one['head'])} {one['type']} {_quoted(words, one['tail'])}"
+                for one in own
+            )
+            for own, (words, *_) in zip(predictions, fields, strict=True)
+        ]
+
+    def _asked(self, spans: int) -> Iterable[tuple[int, int]]:
+        """The pairs that may be related."""
+        if self.pairs == "first":
+            return [(0, 1)] if spans > 1 else []
+        return permutations(range(spans), 2)
+
+    def _spans(self, row: Row) -> list[list[int]]:
+        if self.spans_column not in row:
+            hint = did_you_mean(self.spans_column, [name for name in row if name[:1] != "_"])
+            raise DataError(
+                f"task {self.name}: no column {self.spans_column!r} of spans.{hint} Name the last "
+                "input column: spans: NAME."
+            )
+        return marked_spans(row[self.spans_column])
+
+    def _span(self, value: Any, spans: Sequence[list[int]]) -> list[int]:
+        """The span that a relation means by its ends, or by a word of it."""
+        for start, stop in spans:
+            if value == [start, stop] or (isinstance(value, int) and start <= value < stop):
+                return [start, stop]
+        raise DataError(
+            f"task {self.name}: column {self.target_column!r}: {value!r} is neither a span nor a "
+            f"word of one. Spans: {spans}"
+        )
+
+    def _first(self, label: str, spans: Sequence[list[int]]) -> list[Relation]:
+        if len(spans) < 2:
+            raise DataError(f"task {self.name}: expected two spans, found {spans!r}")
+        negative = label == self.negative
+        return [] if negative else [{"head": spans[0], "tail": spans[1], "type": label}]
+
+
+def _ordered(relations: Iterable[Relation]) -> list[Relation]:
+    return sorted(relations, key=lambda one: (one["head"], one["tail"], one["type"]))
+
+
+def _quoted(words: Sequence[str], span: Sequence[int]) -> str:
+    return " ".join(words[span[0] : span[1]])

@@ -1,0 +1,33 @@
+"""Which labels of held-out rows are told to be unseen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polytask.build.checking import unseen_labels
+from polytask.data.sources import sources
+from polytask.tasks import tasks
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "held_out", "unseen"),
+    [
+        ("classification", ["a", "b"], ["b", "c", "c"], ["'c' occurs in test (rows: 2)"]),
+        ("multilabel", [["a"], ["b"]], [["b", "c"], []], ["'c' occurs in test (rows: 1)"]),
+        ("multiple_choice", [0, 1], [2, 3], []),
+        ("multiple_choice", [[1, 0]], [[0, 0, 1]], []),
+        ("regression", [0.5], [1.5], []),
+    ],
+)
+def test_labels_of_no_training_row(
+    kind: str, train: list[Any], held_out: list[Any], unseen: list[str]
+) -> None:
+    task = tasks.build(kind, "t")
+    task.fit([task.lesson({"label": label}) for label in train])
+    rows = [{"label": label} for label in held_out]
+    table = sources.build({"kind": "rows", "rows": rows}, ()).load()["all"]
+    messages = [*unseen_labels(task, table, "test")]
+    assert len(messages) == len(unseen)
+    assert all(said in message for said, message in zip(unseen, messages, strict=True))
