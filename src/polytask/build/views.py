@@ -12,6 +12,7 @@ from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
+from polytask.tasks import tasks
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
-    readers: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    readers: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     for name, task in recipe.tasks.items():
+        own = name if tasks.part(task.part.kind).own_rows else ""
         for source in sources[name]:
-            readers.setdefault((source, task.columns), []).append(name)
+            readers.setdefault((source, task.columns, own), []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps) for (source, columns), names in readers.items()
+        View(source, columns, tuple(names), steps) for (source, columns, _), names in readers.items()
     ]

@@ -30,7 +30,7 @@ from polytask.core.features import Features
 from polytask.core.files import write_text
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share
-from polytask.encoders.subwords import LAST, PADDING, Subwords, texts_of, train
+from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
 from polytask.encoders.tokens import collate_tokens, mask_of
 
 _TOKENIZER = "tokenizer.json"
@@ -79,6 +79,11 @@ class SubwordEncoder(Encoder):
     def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
         return collate_tokens(rows, PADDING)
 
+    @property
+    @override
+    def special(self) -> Sequence[int]:
+        return (PADDING, FIRST, LAST)
+
     @override
     def save(self, folder: Path) -> None:
         write_text(folder / _TOKENIZER, self.subwords.tokenizer.to_str())
@@ -103,6 +108,8 @@ class Transformer(SubwordEncoder):
     :param heads: Attention heads of a layer; an even part of the width each.
     :param feed_forward: Inner width of the feed-forward layers.
     :param dropout: Share of the numbers dropped in training.
+    :param causal: Let every token attend to itself and those before it alone, as language models
+        that read from left to right do.
     """
 
     positions_LD: Tensor
@@ -117,9 +124,11 @@ class Transformer(SubwordEncoder):
         heads: PositiveInt = 4,
         feed_forward: PositiveInt = 1024,
         dropout: Share = 0.1,
+        causal: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
+        self._causal = causal
         if width % (2 * heads):
             raise RecipeError(
                 [f"encoder.width: {width} is no multiple of {2 * heads}, twice the heads"]
@@ -149,8 +158,11 @@ class Transformer(SubwordEncoder):
         vectors_BLD = self.table(ids_BL) + self.segment(segments_BL)
         hidden_BLD = vectors_BLD * math.sqrt(self.width) + self.positions_LD[: ids_BL.shape[1]]
         hidden_BLD = self.dropout(hidden_BLD)
+        seen_B1LL = mask_BL[:, None, None, :]
+        if self._causal:
+            seen_B1LL = seen_B1LL & earlier(mask_BL.shape[1], mask_BL.device)
         for layer in self.stack:
-            hidden_BLD = layer(hidden_BLD, mask_BL[:, None, None, :])
+            hidden_BLD = layer(hidden_BLD, seen_B1LL)
         return Features(self.norm(hidden_BLD), mask_BL, inputs.get("words"))
 
     @property
@@ -194,24 +206,32 @@ class TransformerLayer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
-        """Hidden states to hidden states; masked tokens are attended to by none."""
-        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, mask_B11L)
+    def forward(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
+        """Hidden states to hidden states.
+
+        :param seen_B1LL: Which tokens each may attend to; one row for all of them will do.
+        """
+        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, seen_B1LL)
         added_BLD: Tensor = self.dropout(self.feed_forward(hidden_BLD))
         return hidden_BLD + added_BLD
 
-    def _attend(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
+    def _attend(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
         projected_BLX = self.project(self.attention_norm(hidden_BLD))
         query, key, value = (
             part_BLD.unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for part_BLD in projected_BLX.chunk(3, dim=-1)
         )
         attended_BHLK = functional.scaled_dot_product_attention(
-            query, key, value, mask_B11L, dropout_p=self._dropout if self.training else 0.0
+            query, key, value, seen_B1LL, dropout_p=self._dropout if self.training else 0.0
         )
         attended_BLD = attended_BHLK.transpose(1, 2).flatten(2)
         added_BLD: Tensor = self.dropout(self.attention_output(attended_BLD))
         return added_BLD
+
+
+def earlier(length: int, device: torch.device) -> Tensor:
+    """For each of L tokens, itself and those before it: (L, L)."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def sinusoids(length: int, width: int) -> Tensor:

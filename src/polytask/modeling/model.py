@@ -11,10 +11,12 @@ from torch.nn import Parameter
 
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
+from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.tasks import Head, Task
+from polytask.sharing.base import select_inputs
+from polytask.tasks import Head, Reading, Task
 
 
 class MultiTaskModel(nn.Module):
@@ -58,22 +60,57 @@ class MultiTaskModel(nn.Module):
         head.bind(self.sharing.encoder_of(task.name))
         return head
 
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Any]:
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        rows: Mapping[str, Tensor],
+        values: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Scores of every task for its rows.
 
         :param inputs: Collated inputs of B rows.
         :param rows: For each task wanted, the rows it reads, ascending.
+        :param values: Their targets, in training.
         """
-        features = self.sharing(inputs, rows)
-        return {task: self.heads[self.tasks[task].head_key](features[task]) for task in rows}
+        read = inputs
+        for task, rows_b in rows.items():
+            read = self._head(task).disguise(read, rows_b)
+        features = self.sharing(read, rows)
+        return {
+            task: self._head(task)(features[task], *self._reading(task, inputs, rows_b, values))
+            for task, rows_b in rows.items()
+        }
+
+    def _head(self, task: str) -> Head:
+        head = self.heads[self.tasks[task].head_key]
+        assert isinstance(head, Head)
+        return head
+
+    def _reading(
+        self,
+        task: str,
+        inputs: dict[str, Tensor],
+        rows_b: Tensor,
+        values: Mapping[str, Any] | None,
+    ) -> tuple[Reading, ...]:
+        """What the head of a task reads beside features; most read nothing."""
+        if not self._head(task).reads_rows:
+            return ()
+
+        def encode(own: dict[str, Tensor]) -> Features:
+            rows_b = torch.arange(len(own["ids"]), device=own["ids"].device)
+            features: Features = self.sharing(own, {task: rows_b})[task]
+            return features
+
+        own = select_inputs(inputs, rows_b)
+        return (Reading(task, own, None if values is None else values[task], encode),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
-        scores = self(batch.inputs, rows)
-        return {
-            task: self.tasks[task].loss(scores[task], batch.targets[task].values) for task in rows
-        }
+        values = {task: batch.targets[task].values for task in rows}
+        scores = self(batch.inputs, rows, values)
+        return {task: self.tasks[task].loss(scores[task], values[task]) for task in rows}
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head
+from polytask.tasks.base import Head, Reading
 
 Pool: TypeAlias = Literal["mean", "first", "attention"]
 """How the tokens of a row become one vector."""
@@ -37,7 +37,7 @@ class SentenceHead(Head):
         self.scorer = _scorer(width, outputs, dropout, hidden)
 
     @override
-    def forward(self, features: Features) -> Tensor:
+    def forward(self, features: Features, *reading: Reading) -> Tensor:
         scores_bC: Tensor = self.scorer(self.pool(features))
         return scores_bC
 
@@ -63,7 +63,7 @@ class WordHead(Head):
         self.scorer = _scorer(width, outputs, dropout, hidden)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         if features.words_BW is None:
             raise no_words(self.task)
         kept_bW = features.words_BW >= 0
