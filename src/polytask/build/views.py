@@ -80,5 +80,6 @@ def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
             readers.setdefault((source, task.columns, own), []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps) for (source, columns, _), names in readers.items()
+        View(source, columns, tuple(names), steps)
+        for (source, columns, _), names in readers.items()
     ]

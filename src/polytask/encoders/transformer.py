@@ -43,6 +43,8 @@ class SubwordEncoder(Encoder):
     :param search: Folders in which relative paths are looked up; there are none here.
     :param vocabulary: Learn at most this many subwords, the 256 bytes included.
     :param max_length: Longest text in subwords; of a pair, both together.
+    :param causal: Let every token attend to itself and those before it alone, as language models
+        that read from left to right do.
     """
 
     subwords: Subwords
@@ -54,8 +56,10 @@ class SubwordEncoder(Encoder):
         *,
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
         max_length: Annotated[int, Field(ge=8)] = 256,
+        causal: bool = False,
     ) -> None:
         super().__init__()
+        self._causal = causal
         self._vocabulary = vocabulary
         self.max_length = max_length
 
@@ -108,8 +112,6 @@ class Transformer(SubwordEncoder):
     :param heads: Attention heads of a layer; an even part of the width each.
     :param feed_forward: Inner width of the feed-forward layers.
     :param dropout: Share of the numbers dropped in training.
-    :param causal: Let every token attend to itself and those before it alone, as language models
-        that read from left to right do.
     """
 
     positions_LD: Tensor
@@ -124,11 +126,9 @@ class Transformer(SubwordEncoder):
         heads: PositiveInt = 4,
         feed_forward: PositiveInt = 1024,
         dropout: Share = 0.1,
-        causal: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
-        self._causal = causal
         if width % (2 * heads):
             raise RecipeError(
                 [f"encoder.width: {width} is no multiple of {2 * heads}, twice the heads"]
