@@ -33,6 +33,15 @@ costs = st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=1, max_size=4)
 LEAST = {"perplexity": 1.0}
 """The best value of metrics of which lower is better, where that is not 0."""
 
+
+@st.composite
+def tree_pair(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[Any]]]:
+    size = draw(st.integers(1, 4))
+    arc = st.tuples(st.integers(0, size), st.sampled_from(["det", "nsubj", "nsubj:pass"])).map(list)
+    row = st.lists(arc, min_size=size, max_size=size)
+    return draw(row), draw(row)
+
+
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "text": st.tuples(words, words),
     "surprisals": st.tuples(st.just([0.0]), costs),
@@ -40,6 +49,8 @@ PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "labels": st.tuples(label_list, label_list),
     "number": st.tuples(number, number),
     "tags": tag_pair(),
+    "words": tag_pair(),
+    "tree": tree_pair(),
 }
 
 
@@ -145,6 +156,8 @@ PERFECT: dict[str, list[Any]] = {
     "labels": [["no"], ["yes", "1"], []],
     "number": [1.0, 2.0, 4.0],
     "tags": [["B-x", "I-x", "O"], ["B-y"]],
+    "words": [["cat", "sit"], ["_"]],
+    "tree": [[[2, "det"], [0, "root"]], [[0, "root"]]],
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,32 +16,61 @@ from torch.nn import functional
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.tasks import Head, Task, tasks
+from polytask.encoders import encoders
+from polytask.encoders.transformer import Transformer
+from polytask.tasks import Head, Reading, Task, tasks
+from polytask.tasks.generation import GenerationHead
+from polytask.tasks.language_head import LanguageHead
 
 WIDTH = 6
 IGNORED = -100
+LEAST = {"perplexity": 1}
+"""The best value of metrics of which lower is better, where that is not 0."""
+
+
+def negated(scores: Any) -> Any:
+    """Scores that are as wrong as they can be."""
+    if not isinstance(scores, dict):
+        return -scores
+    return {name: s if s.dtype == torch.bool else -s for name, s in scores.items()}
 
 
 @dataclass(frozen=True)
 class Example:
-    """Rows of a task, and how scores that know the answer look."""
+    """Rows of a task, and how scores that know the answer look.
+
+    :param worst: Scores that know it to scores that are as wrong as can be.
+    :param decoded: What scores that know it are decoded to, where that is not the reference.
+    """
 
     kind: str
     rows: Sequence[Row]
     perfect: Callable[[Task, Any], Any]
     unseen: Row | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    worst: Callable[[Any], Any] = negated
+    decoded: Sequence[Any] | None = None
 
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{name}={value}" for name, value in self.options.items())])
 
-    def labels_of(self, row: int) -> int:
+    def labels_of(self, task: Task, row: int) -> int:
         """Number of labels of a row, in units of equal weight in the loss."""
         label = self.rows[row]["label"]
-        return len(label) if self.kind == "tagging" else 1
+        if self.per_token:
+            return task.count(task.collate([targets_of(task, self)[row]]))
+        return len(label) if self.per_word else 1
+
+    @property
+    def per_word(self) -> bool:
+        return tasks.part(self.kind).form in ("tags", "words", "tree")
+
+    @property
+    def per_token(self) -> bool:
+        return tasks.part(self.kind).form in ("text", "surprisals")
 
     def with_options(self, **options: Any) -> Example:
-        return Example(self.kind, self.rows, self.perfect, self.unseen, options)
+        return replace(self, options=options)
 
 
 def perfect_label(task: Task, values: Tensor) -> Tensor:
@@ -59,6 +88,36 @@ def perfect_number(task: Task, values: Tensor) -> Tensor:
 def perfect_tags(task: Task, values: Tensor) -> dict[str, Tensor]:
     tags_bWC = 30.0 * functional.one_hot(values.clamp(min=0), len(task.labels))
     return {"tags_bWC": tags_bWC, "kept_bW": values != IGNORED}
+
+
+def perfect_chain(task: Task, values: Tensor) -> dict[str, Tensor]:
+    states = len(task.labels) + 1
+    return {**perfect_tags(task, values), "moves_bSS": torch.zeros(len(values), states, states)}
+
+
+def perfect_tree(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    heads_bW, relations_bW = values["heads_bW"], values["relations_bW"]
+    arcs_bWH = 30.0 * functional.one_hot(heads_bW.clamp(min=0), heads_bW.shape[1] + 1)
+    relations_bWR = 30.0 * functional.one_hot(relations_bW.clamp(min=0), len(task.labels))
+    relations_bWHR = relations_bWR.unsqueeze(2).expand(-1, -1, heads_bW.shape[1] + 1, -1)
+    return {
+        "arcs_bWH": arcs_bWH,
+        "relations_bWHR": relations_bWHR,
+        "kept_bW": heads_bW != IGNORED,
+    }
+
+
+def perfect_text(task: Task, values: Tensor) -> dict[str, Tensor]:
+    return {"logits_bTV": 30.0 * functional.one_hot(values, task.head_shape["subwords"])}
+
+
+def perfect_costs(task: Task, values: Tensor) -> dict[str, Tensor]:
+    kept_bK = torch.arange(int(values.max())) < values.unsqueeze(1)
+    return {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
+
+
+def dear(scores: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {**scores, "nats_bK": torch.ones_like(scores["nats_bK"])}
 
 
 def rows(*labels: Any) -> list[Row]:
@@ -81,9 +140,57 @@ TAGGING = Example(
     perfect_tags,
     {"label": ["B-z"]},
 )
-PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING]
+CRF = replace(TAGGING, perfect=perfect_chain, options={"crf": True})
+FEATS = Example(
+    "feats",
+    rows(["A=1|B=2", "_", "B=1"], ["A=1"], ["B=2", "_"]),
+    perfect_tags,
+    {"label": ["C=1"]},
+)
+LEMMA = Example(
+    "lemma",
+    [
+        {"tokens": ["Cats", "sat"], "label": ["cat", "sit"]},
+        {"tokens": ["Ann", "was", "Ann's"], "label": ["Ann", "be", "Ann"]},
+    ],
+    perfect_tags,
+    {"tokens": ["a"], "label": ["never"]},
+)
+PARSING = Example(
+    "parsing",
+    [
+        {"label": [2, 0, 2], "deprel": ["det", "root", "punct"]},
+        {"label": [0], "deprel": ["root"]},
+        {"label": [2, 4, 2, 0], "deprel": ["det", "nsubj:pass", "punct", "root"]},
+    ],
+    perfect_tree,
+)
+GENERATION = Example(
+    "generation",
+    rows("ein Hund", ["eine Katze", "Katze"], "你好, zwei Hunde"),
+    perfect_text,
+    decoded=["ein Hund", "eine Katze", "你好, zwei Hunde"],
+    options={"vocabulary": 300, "layers": 1, "width": 8, "heads": 2, "longest": 24, "dropout": 0.0},
+)
+CAUSAL = Example(
+    "language_model",
+    rows(["a", "b", "c"], "a text", ["a", "b"]),
+    perfect_costs,
+    options={"target": "label"},
+    worst=dear,
+    decoded=[[0.0] * 5, [0.0] * 3, [0.0] * 3],
+)
+MASKED = replace(
+    CAUSAL,
+    options={"target": "label", "objective": "masked", "share": 0.3},
+    decoded=[[0.0] * 2, [0.0], [0.0]],
+)
+READERS = [GENERATION, CAUSAL, MASKED]
+PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, CRF, FEATS, LEMMA, PARSING]
 EXAMPLES = [
     *PLAIN,
+    *READERS,
+    replace(GENERATION, options={**GENERATION.options, "beam": 2, "label_smoothing": 0.0}),
     CLASSIFICATION.with_options(pool="attention"),
     CLASSIFICATION.with_options(pool="first", hidden=5),
     CLASSIFICATION.with_options(class_weights="balanced", label_smoothing=0.1),
@@ -93,6 +200,9 @@ EXAMPLES = [
     REGRESSION.with_options(loss="huber", pool="attention"),
     TAGGING.with_options(hidden=5),
     TAGGING.with_options(scheme="none"),
+    CRF.with_options(crf=True, scheme="none", hidden=5),
+    FEATS.with_options(hidden=5),
+    PARSING.with_options(hidden=5, relation_hidden=4, dropout=0.0),
     Example(
         "tagging",
         rows(["B-x", "M-x", "E-x", "O", "S-y"], ["S-y", "B-x", "E-x"]),
@@ -105,14 +215,13 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def fitted(example: Example) -> tuple[Task, list[Any]]:
     task = tasks.build({"kind": example.kind, **example.options}, "t")
-    references = [task.reference(row) for row in example.rows]
-    task.fit(references)
-    return task, references
+    task.fit([task.lesson(row) for row in example.rows])
+    return task, [task.reference(row) for row in example.rows]
 
 
 def words(size: int) -> dict[str, list[int]]:
     """A prepared row of that many words, two tokens each."""
-    return {"words": list(range(0, 2 * size, 2))}
+    return {"words": list(range(0, 2 * size, 2)), "ids": list(range(10, 10 + 2 * size))}
 
 
 def size_of(row: Row) -> int:
@@ -121,7 +230,7 @@ def size_of(row: Row) -> int:
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
-    return [task.encode(task.reference(row), words(size_of(row))) for row in example.rows]
+    return [task.encode(task.lesson(row), words(size_of(row))) for row in example.rows]
 
 
 def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Features:
@@ -139,17 +248,38 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
     return Features(tokens_BLD, mask_BL, words_BW)
 
 
+def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
+    """What a head reads beside features: every row is the ids 10, 11, ..."""
+
+    def encode(inputs: dict[str, Tensor]) -> Features:
+        return features
+
+    assert features.words_BW is not None
+    lengths_b = (features.words_BW >= 0).sum(1) * 2
+    ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
+    return Reading(task.name, {"ids": ids_bL, "lengths": lengths_b}, values, encode)
+
+
+def scores_of(task: Task, head: Head, features: Features, values: Any | None = None) -> Any:
+    return head(features, *[reading_of(task, features, values)] * head.reads_rows)
+
+
 def loss_of(
     task: Task, head: Head, example: Example, chosen: Sequence[int], padding: int = 0
 ) -> Tensor:
     targets = targets_of(task, example)
     values = task.collate([targets[row] for row in chosen])
-    return task.loss(head(features_of(example, chosen, padding)), values)
+    return task.loss(scores_of(task, head, features_of(example, chosen, padding), values), values)
 
 
 def new_head(task: Task) -> Head:
     torch.manual_seed(0)
-    return task.head(WIDTH)
+    head = task.head(WIDTH)
+    sizes = {"layers": 1, "width": WIDTH, "heads": 1, "causal": True}
+    encoder = cast(Transformer, encoders.build({"kind": "transformer", **sizes}, ()))
+    encoder.build(300)
+    head.bind(encoder)
+    return head
 
 
 def all_rows(example: Example) -> list[int]:
@@ -165,10 +295,14 @@ def test_perfect_scores_decode_to_the_references(example: Example) -> None:
     task, references = fitted(example)
     values = task.collate(targets_of(task, example))
     decoded = task.decode(example.perfect(task, values))
+    decoded = [
+        task.answer(one, (row.get("tokens"),)) if task.rewrites else one
+        for one, row in zip(decoded, example.rows, strict=True)
+    ]
     if example.kind == "regression":
         assert decoded == pytest.approx(references, rel=1e-5)
     else:
-        assert decoded == references
+        assert decoded == (references if example.decoded is None else example.decoded)
 
 
 @every_example
@@ -176,11 +310,7 @@ def test_perfect_scores_cost_less_than_their_opposite(example: Example) -> None:
     task, _ = fitted(example)
     values = task.collate(targets_of(task, example))
     perfect = example.perfect(task, values)
-    if isinstance(perfect, dict):
-        opposite: Any = {**perfect, "tags_bWC": -perfect["tags_bWC"]}
-    else:
-        opposite = -perfect
-    assert task.loss(perfect, values) < task.loss(opposite, values)
+    assert task.loss(perfect, values) < task.loss(example.worst(perfect), values)
 
 
 @every_example
@@ -188,7 +318,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
     task, _ = fitted(example)
     head = new_head(task).eval()
     alone = [loss_of(task, head, example, [row]).item() for row in all_rows(example)]
-    counts = [example.labels_of(row) for row in all_rows(example)]
+    counts = [example.labels_of(task, row) for row in all_rows(example)]
     mean = sum(loss * count for loss, count in zip(alone, counts, strict=True)) / sum(counts)
     assert loss_of(task, head, example, all_rows(example)).item() == pytest.approx(mean, rel=1e-5)
     padded = loss_of(task, head, example, all_rows(example), padding=3)
@@ -200,6 +330,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
 def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
     task, _ = fitted(example)
     assert task.reference({"label": missing}) is None
+    assert task.lesson({"label": missing}) is None
 
 
 @pytest.mark.parametrize(
@@ -210,9 +341,9 @@ def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
 def test_a_label_never_seen_in_training_has_no_target(example: Example) -> None:
     task, _ = fitted(example)
     assert example.unseen is not None
-    reference = task.reference(example.unseen)
-    assert reference is not None
-    assert task.encode(reference, words(1)) is None
+    lesson = task.lesson(example.unseen)
+    assert lesson is not None
+    assert task.encode(lesson, words(1)) is None
 
 
 @every_example
@@ -224,7 +355,7 @@ def test_an_absent_column_is_named_with_the_nearest_one(example: Example) -> Non
 
 @every_example
 def test_training_rows_without_any_label_are_refused(example: Example) -> None:
-    task = tasks.build(example.kind, "t")
+    task = tasks.build({"kind": example.kind, "target": "label"}, "t")
     with pytest.raises(DataError, match=r"task t: no training row has .* 'label'"):
         task.fit([])
 
@@ -242,7 +373,7 @@ def test_the_state_survives_json(example: Example) -> None:
     head = new_head(task).eval()
     loss = loss_of(again, head, example, all_rows(example))
     assert torch.equal(loss, loss_of(task, head, example, all_rows(example)))
-    scores = head(features_of(example, all_rows(example)))
+    scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert again.decode(scores) == task.decode(scores)
     assert len(task.decode(scores)) == len(references)
 
@@ -263,7 +394,8 @@ def test_a_row_without_tokens_leaves_the_head_finite(example: Example) -> None:
     features = features_of(example, all_rows(example))
     features.mask_BL[0] = False
     head = new_head(task)
-    loss = task.loss(head(features), task.collate(targets_of(task, example)))
+    values = task.collate(targets_of(task, example))
+    loss = task.loss(scores_of(task, head, features, values), values)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
@@ -276,7 +408,7 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
     exact = loss_of(task, head, example, all_rows(example))
     with torch.autocast("cpu", torch.bfloat16):
         rounded = loss_of(task, head, example, all_rows(example))
-        scores = head(features_of(example, all_rows(example)))
+        scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.05)
     assert len(task.decode(scores)) == len(example.rows)
@@ -285,18 +417,23 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
 
 
 class Raw(nn.Module):
-    """A head as a module of tensors, as exporters want it."""
+    """A head as a module of tensors, as exporters want it; those that write, token by token."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, tokens_BLD: Tensor, mask_BL: Tensor, words_BW: Tensor) -> Any:
-        return self.head(Features(tokens_BLD, mask_BL, words_BW))
+        features = Features(tokens_BLD, mask_BL, words_BW)
+        if isinstance(self.head, GenerationHead):
+            return self.head.decoder(words_BW.clamp(min=0), features)
+        if isinstance(self.head, LanguageHead):
+            return self.head.logits(tokens_BLD)
+        return self.head(features)
 
 
 @pytest.mark.parametrize(
-    "example", [*PLAIN, CLASSIFICATION.with_options(pool="attention")], ids=str
+    "example", [*PLAIN, *READERS, CLASSIFICATION.with_options(pool="attention")], ids=str
 )
 def test_the_head_exports(example: Example) -> None:
     task, _ = fitted(example)
@@ -315,16 +452,17 @@ def test_the_default_metrics_measure_it(example: Example) -> None:
     built = task.build_metrics()
     assert len({metric.name for metric in built}) == len(built) > 0
     for metric in built:
-        best = metric(references, references)
-        assert best == pytest.approx(1 if metric.higher_is_better else 0)
+        best = metric(references, example.decoded or references)
+        lowest = LEAST.get(metric.name, 0)
+        assert best == pytest.approx(1 if metric.higher_is_better else lowest)
 
 
-@pytest.mark.parametrize("example", PLAIN, ids=str)
+@pytest.mark.parametrize("example", [*PLAIN, *READERS], ids=str)
 def test_official_files_have_a_line_per_answer(example: Example) -> None:
     task, references = fitted(example)
     fields = [(["w"] * size_of(row),) for row in example.rows]
-    lines = task.scorer_lines(references, references, fields)
-    if example.kind == "tagging":
+    lines = task.scorer_lines(references, example.decoded or references, fields)
+    if example.per_word:
         assert lines.count("") == len(references)
         assert len(lines) == len(references) + sum(map(len, references))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from polytask.analysis.linear import STRATEGIES, CountedTasks, count_tasks, fit_predict
@@ -58,8 +58,8 @@ def linear_result(
     found = fit_predict(strategy, counted)
     outcomes = {}
     for name, task in tasks.items():
-        references = _labelled(name, data, Labels(task), held_out(data)).references
-        outcomes[name] = Outcome(references, *found.answers[name])
+        rows = _labelled(name, data, Labels(task), held_out(data))
+        outcomes[name] = Outcome(rows.references, *found.answers[name], rows=rows.places)
     scores = score(outcomes, metrics_of(recipe, tasks), pooled, recipe.evaluation)
     return {
         "parameters": found.parameters,
@@ -75,6 +75,7 @@ def _labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows
     """The rows of one split that have a label of a task, in the order in which they are scored."""
     fields: list[Fields] = []
     references: list[Any] = []
+    places: list[Hashable] = []
     for view in data.views:
         table = data.tables[view.source].get(split)
         if name not in view.tasks or table is None:
@@ -84,7 +85,8 @@ def _labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows
             if reference is not None:
                 fields.append(view.fields(row))
                 references.append(reference)
-    return LabelledRows(fields, references)
+                places.append((view.source, index))
+    return LabelledRows(fields, references, places)
 
 
 def _signed(metric: Metric) -> Any:

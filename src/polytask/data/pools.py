@@ -68,12 +68,14 @@ class Pool:
     :param rows: One prepared row each: inputs, length, and a target per task or None.
     :param tasks: The tasks that label rows of this pool.
     :param lengths_N: Number of tokens of each row.
+    :param fields: The input fields of every row, for tasks that answer with parts of them.
     """
 
     name: str
     rows: Dataset
     tasks: tuple[str, ...]
     lengths_N: Ints
+    fields: Callable[[], Iterator[Fields]] = lambda: iter(())
 
     def __len__(self) -> int:
         return len(self.lengths_N)

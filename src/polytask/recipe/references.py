@@ -16,6 +16,8 @@ from polytask.recipe.mistakes import Keys, Mistake, unknown
 from polytask.tasks import metrics, tasks
 
 Plain = Mapping[str, Any]
+_PER_WORD = ("tags", "words", "tree")
+"""Forms of references that have an entry for every word."""
 
 
 def fill_references(values: Any) -> Any:
@@ -85,7 +87,7 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
 
 def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Text steps that drop words which a task labels one by one."""
-    tagging = [name for name, task in sections.items() if _form(task) == "tags"]
+    tagging = [name for name, task in sections.items() if _form(task) in _PER_WORD]
     for index, chosen in enumerate(_items(values.get("text"))):
         step = _part(text_steps, chosen)
         if tagging and step is not None and not step.keeps_words:

@@ -76,6 +76,12 @@ class PooledSection(BaseModel):
     model_config = _CONFIG
     tasks: Texts = Field(description="Names of the tasks whose predictions are joined.")
     metric: MetricPart = Field(description="What is measured over all of them.")
+    by_row: bool = Field(
+        default=False,
+        description="Join what the tasks predict for the same row into one prediction, instead of "
+        "taking one task's rows after the other's; with the metric exact_match, the share of rows "
+        "on which all tasks are right.",
+    )
 
 
 class StartOptions(BaseModel):

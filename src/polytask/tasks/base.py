@@ -80,6 +80,9 @@ class Task(ABC):
     fits_together: ClassVar[bool] = False
     """Whether tasks that share a head learn one state from the references of them all."""
 
+    rewrites: ClassVar[bool] = False
+    """Whether what it decodes is read with the words of the row (see ``answer``)."""
+
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
         self.target_column = target
@@ -99,6 +102,13 @@ class Task(ABC):
 
     def join(self, names: Sequence[str]) -> None:
         """Be told, before ``fit``, which tasks ``fits_together`` brings together."""
+
+    def lesson(self, row: Row) -> Any | None:
+        """What ``fit`` and ``encode`` get of a row: its reference, unless a task learns another form.
+
+        :raises DataError: As ``reference`` does.
+        """
+        return self.reference(row)
 
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:
@@ -134,6 +144,13 @@ class Task(ABC):
     def decode(self, scores: Any) -> list[Any]:
         """The best prediction for each of b rows, in the form of a reference."""
 
+    def answer(self, prediction: Any, fields: Fields) -> Any:
+        """What was decoded, in the form of a reference, where that takes the text of the row.
+
+        :param fields: The input fields of the row. Called for tasks that ``rewrites``.
+        """
+        return prediction
+
     def probabilities(self, scores: Any) -> list[Floats] | None:
         """Probabilities of the labels of each row, C or (W, C), where the task has them."""
         return None
@@ -141,6 +158,10 @@ class Task(ABC):
     def complete(self, prediction: Any, reference: Any) -> Any:
         """A prediction of the size of its reference, where the encoder cut off part of the row."""
         return prediction
+
+    def columns(self, prediction: Any) -> dict[str, Sequence[Any]]:
+        """A prediction about words as the columns of a treebank that it fills."""
+        return {self.target_column: prediction}
 
     @property
     def labels(self) -> Sequence[str]:

@@ -169,7 +169,8 @@ class DecoderLayer(nn.Module):
         return added_bTD
 
     def _split(self, part_bTD: Tensor) -> Tensor:
-        return part_bTD.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        split_bHTK: Tensor = part_bTD.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        return split_bHTK
 
 
 def _sinusoids(length: int, width: int) -> Tensor:

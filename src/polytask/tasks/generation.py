@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, final
 
 import torch
@@ -51,7 +52,7 @@ class DecoderTask(Task, ABC):
     ) -> None:
         super().__init__(name, **options)
         self._layers, self._width = layers, width
-        self._sizes = (heads, feed_forward, dropout)
+        self._heads, self._feed_forward, self._dropout = heads, feed_forward, dropout
 
 
 class SearchTask(DecoderTask, ABC):
@@ -77,6 +78,29 @@ class SearchTask(DecoderTask, ABC):
         super().__init__(name, **options)
         self._longest = longest
         self._search = Search(longest, END, PADDING, beam, length_penalty, temperature)
+
+    def sizes(self, features: int) -> DecoderSizes:
+        """Those of the decoder.
+
+        :param features: Their width, for decoders that have none of their own.
+        :raises RecipeError: If the heads cannot divide the width.
+        """
+        width = self._width or features
+        if width % (2 * self._heads):
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}.width: {width} is no multiple of {2 * self._heads}, twice "
+                    "the heads"
+                ]
+            )
+        return DecoderSizes(
+            layers=self._layers,
+            width=width,
+            heads=self._heads,
+            feed_forward=self._feed_forward,
+            dropout=self._dropout,
+            longest=self._longest,
+        )
 
 
 @final
@@ -155,20 +179,14 @@ class Generation(SearchTask):
 
     @override
     def head(self, width: int) -> GenerationHead:
-        heads, *others = self._sizes
-        own = self._width or width
-        if own % (2 * heads):
-            raise RecipeError(
-                [f"tasks.{self.name}.width: {own} is no multiple of {2 * heads}, twice the heads"]
-            )
-        sizes = DecoderSizes(self._layers, own, heads, *others, self._longest)
-        return GenerationHead(Decoder(width, len(self._tokens), sizes), self._tokens, self._search)
+        decoder = Decoder(width, len(self._tokens), self.sizes(width))
+        return GenerationHead(decoder, self._tokens, self._search)
 
     @property
     @override
     def head_shape(self) -> dict[str, Any]:
-        sizes = [self._layers, self._width, *self._sizes, self._longest]
-        return {**super().head_shape, "sizes": sizes, "subwords": len(self._tokens)}
+        sizes = asdict(self.sizes(self._width or 0))
+        return {**super().head_shape, **sizes, "subwords": len(self._tokens)}
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:

@@ -139,7 +139,8 @@ class _Beams:
         self._chosen_bkT = torch.cat([before_bkt, token_bk.unsqueeze(-1)], dim=-1)
         self.last_n = token_bk.flatten()
         first_b1 = torch.arange(len(parent_bk), device=parent_bk.device).unsqueeze(1) * self._k
-        return (first_b1 + parent_bk).flatten()
+        parent_n: Tensor = (first_b1 + parent_bk).flatten()
+        return parent_n
 
     def _keep_ended(
         self, score_bc: Tensor, parent_bc: Tensor, ends_bc: Tensor, length: int
