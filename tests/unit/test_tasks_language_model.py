@@ -13,6 +13,7 @@ from torch.nn import functional
 from polytask.core.batch import DRAWS, Batch, Targets
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
+from polytask.core.texts import collate_texts, prepare_texts
 from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
@@ -170,6 +171,31 @@ def test_a_masked_model_beside_another_task_learns_both() -> None:
         total.backward()  # type: ignore[union-attr]
         optimiser.step()
     assert total.item() < 0.3 * first  # type: ignore[union-attr]
+
+
+def test_rows_of_several_texts_in_the_batch_change_nothing() -> None:
+    encoder = transformer()
+    ranking = tasks.build("ranking", "rank")
+    ranking.fit([[1.0, 0.0]])
+    made = {"lm": language_model(objective="masked"), "rank": ranking}
+    model = model_of(encoder, made).eval()
+    rows: list[list[tuple[str]]] = [[("a dog",)], [("the end",), (TEXTS[2],)], [(TEXTS[0],)]]
+    inputs = collate_texts(prepare_texts(rows, encoder.prepare), encoder.collate)
+    inputs[DRAWS] = torch.full((3,), 7)
+    rows_b = torch.tensor([0, 2])
+    scores = model(inputs, {"lm": rows_b, "rank": torch.tensor([1])})
+    alone = encoder.collate(encoder.prepare([("a dog",), (TEXTS[0],)]))
+    alone[DRAWS] = torch.full((2,), 7)
+    expected = made["lm"].decode(model(alone, {"lm": torch.tensor([0, 1])})["lm"])
+    for costs, own in zip(made["lm"].decode(scores["lm"]), expected, strict=True):
+        assert costs == pytest.approx(own, rel=1e-5)
+
+
+def test_windows_of_long_texts_are_refused() -> None:
+    encoder = transformer(max_length=8, stride=2)
+    (row,) = prepare_texts([[(" ".join(TEXTS),)]], encoder.prepare)
+    with pytest.raises(RecipeError, match=r"tasks\.lm: predicts every token once.*stride to 0"):
+        language_model().encode("", row)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class TrainingFields:
             for index, row in enumerate(each_row(table)):
                 if any(allowed is None or index in allowed[view.source] for allowed in labels):
                     self._last = table, row
-                    yield view.fields(row)
+                    yield from view.texts(row)
         self._last = None
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
+from polytask.core.texts import ReadAs, texts_of_row
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
@@ -22,12 +23,16 @@ class View:
     :param source: Name of the source.
     :param columns: Input columns, in the order the encoder gets them.
     :param tasks: Names of the tasks.
+    :param read_as: Which texts of a row are encoded.
+    :param located: Whether a task asks for the places of tokens in the last column.
     """
 
     source: str
     columns: tuple[str, ...]
     tasks: tuple[str, ...]
     steps: tuple[TextStep, ...] = field(repr=False)
+    read_as: ReadAs = "joined"
+    located: bool = False
 
     @property
     def name(self) -> str:
@@ -37,6 +42,13 @@ class View:
     def fields(self, row: Row) -> Fields:
         """The input columns of a row, text steps applied."""
         return tuple(self._stepped(row[column]) for column in self.columns)
+
+    def texts(self, row: Row) -> list[Fields]:
+        """The texts of a row that are encoded.
+
+        :raises DataError: If the columns are not what is expected of them.
+        """
+        return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
         """Refuse a table that lacks an input column.
@@ -60,7 +72,9 @@ class View:
 
 
 def views_of(recipe: Recipe) -> list[View]:
-    """The views of a recipe; tasks that read the same columns of a source share one."""
+    """The views of a recipe; tasks that read the same columns of a source alike
+    share one.
+    """
     return _views(recipe, {name: task.sources for name, task in recipe.tasks.items()})
 
 
@@ -73,13 +87,15 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
-    readers: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+    readers: dict[tuple[str, tuple[str, ...], str, ReadAs], list[str]] = {}
+    kinds = {name: tasks.part(task.part.kind) for name, task in recipe.tasks.items()}
     for name, task in recipe.tasks.items():
-        own = name if tasks.part(task.part.kind).own_rows else ""
+        own = name if kinds[name].own_rows else ""
         for source in sources[name]:
-            readers.setdefault((source, task.columns, own), []).append(name)
+            key = (source, task.columns, own, kinds[name].read_as)
+            readers.setdefault(key, []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps)
-        for (source, columns, _), names in readers.items()
+        View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
+        for (source, columns, _, read_as), names in readers.items()
     ]

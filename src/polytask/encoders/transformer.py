@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,6 +45,8 @@ class SubwordEncoder(Encoder):
     :param max_length: Longest text in subwords; of a pair, both together.
     :param causal: Let every token attend to itself and those before it alone, as language models
         that read from left to right do.
+    :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
+        share this many subwords; 0: cut it. Each window is encoded by itself.
     """
 
     subwords: Subwords
@@ -57,11 +59,13 @@ class SubwordEncoder(Encoder):
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
         max_length: Annotated[int, Field(ge=8)] = 256,
         causal: bool = False,
+        stride: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self._causal = causal
         self._vocabulary = vocabulary
         self.max_length = max_length
+        self._stride = stride
 
     @abstractmethod
     def build(self, vocabulary: int) -> None:
@@ -98,7 +102,7 @@ class SubwordEncoder(Encoder):
         self._use(Tokenizer.from_str(text))
 
     def _use(self, tokenizer: Tokenizer) -> None:
-        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST)
+        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST, stride=self._stride)
         self.build(tokenizer.get_vocab_size())
 
 

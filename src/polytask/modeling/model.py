@@ -13,6 +13,7 @@ from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
+from polytask.core.texts import Unfolded, unfold
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.sharing.base import select_inputs
@@ -72,14 +73,25 @@ class MultiTaskModel(nn.Module):
         :param rows: For each task wanted, the rows it reads, ascending.
         :param values: Their targets, in training.
         """
-        read = inputs
-        for task, rows_b in rows.items():
-            read = self._head(task).disguise(read, rows_b)
-        features = self.sharing(read, rows)
+        single = unfold(inputs, rows)
+        features = self._features(single, rows)
         return {
-            task: self._head(task)(features[task], *self._reading(task, inputs, rows_b, values))
-            for task, rows_b in rows.items()
+            task: self._head(task)(features[task], *self._reading(task, single, values))
+            for task in rows
         }
+
+    def features(
+        self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
+    ) -> dict[str, Features]:
+        """What the head of every task reads; see ``forward``."""
+        return self._features(unfold(inputs, rows), rows)
+
+    def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        read = single.inputs
+        for task, texts_n in single.rows.items():
+            read = self._head(task).disguise(read, texts_n)
+        found = self.sharing(read, single.rows)
+        return {task: single.fold(found[task], own, task) for task, own in rows.items()}
 
     def _head(self, task: str) -> Head:
         head = self.heads[self.tasks[task].head_key]
@@ -87,11 +99,7 @@ class MultiTaskModel(nn.Module):
         return head
 
     def _reading(
-        self,
-        task: str,
-        inputs: dict[str, Tensor],
-        rows_b: Tensor,
-        values: Mapping[str, Any] | None,
+        self, task: str, single: Unfolded, values: Mapping[str, Any] | None
     ) -> tuple[Reading, ...]:
         """What the head of a task reads beside features; most read nothing."""
         if not self._head(task).reads_rows:
@@ -102,7 +110,7 @@ class MultiTaskModel(nn.Module):
             features: Features = self.sharing(own, {task: rows_b})[task]
             return features
 
-        own = select_inputs(inputs, rows_b)
+        own = select_inputs(single.inputs, single.rows[task])
         return (Reading(task, own, None if values is None else values[task], encode),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
+from polytask.core.texts import ReadAs
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
@@ -27,7 +28,7 @@ class Reading:
     """What some heads read beside the features of b rows.
 
     :param task: Name of the task that asks, as several may share a head.
-    :param inputs: The collated inputs of the rows, as they were before ``Head.disguise``.
+    :param inputs: The collated inputs of their texts, as they were before ``Head.disguise``.
     :param values: Their collated targets in training; None in prediction.
     :param encode: Inputs of b rows to features, as the task reads them.
     """
@@ -49,7 +50,7 @@ class Head(nn.Module, ABC):
         """Return scores: a tensor with b rows, or a dict of such tensors."""
 
     def disguise(self, inputs: dict[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
-        """The inputs of a batch as the encoder shall read them, with some rows changed.
+        """The inputs of a batch of single texts as the encoder shall read them, some changed.
 
         A task that changes them sets ``Task.own_rows``, so that no other task reads these rows.
         """
@@ -79,6 +80,12 @@ class Task(ABC):
 
     fits_together: ClassVar[bool] = False
     """Whether tasks that share a head learn one state from the references of them all."""
+
+    read_as: ClassVar[ReadAs] = "joined"
+    """Which texts of a row it wants encoded; its head finds them in the order of the row."""
+
+    quotes: ClassVar[bool] = False
+    """Whether it needs the places of tokens in the last input column."""
 
     rewrites: ClassVar[bool] = False
     """Whether what it decodes is read with the words of the row (see ``answer``)."""

@@ -36,8 +36,8 @@ class SentenceHead(Head):
         self, width: int, outputs: int, pool: Pool, dropout: float, hidden: int | None
     ) -> None:
         super().__init__()
-        self.pool = _POOLS[pool](width)
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.pool = pool_of(pool, width)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
     def forward(self, features: Features, *reading: Reading) -> Tensor:
@@ -63,7 +63,7 @@ class WordHead(Head):
     ) -> None:
         super().__init__()
         self.task = task
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
@@ -111,6 +111,17 @@ def no_words(task: str) -> RecipeError:
             f"tasks.{task}: labels words, but the encoder gives one vector per text, or the text is "
             "not split into words. Choose an encoder that keeps words (cnn, bilstm, transformer, "
             "huggingface) and an input column of lists of words, or a text step that splits it."
+        ]
+    )
+
+
+def no_places(task: str) -> RecipeError:
+    """The error for a task about parts of a text on rows whose tokens have no places."""
+    return RecipeError(
+        [
+            f"tasks.{task}: predicts parts of the last input column, but the encoder does not say "
+            "where in it tokens are. Choose an encoder of subwords (transformer, huggingface), and "
+            "an input column of texts, not of lists of words."
         ]
     )
 
@@ -169,7 +180,12 @@ _POOLS: dict[Pool, type[MeanPool] | type[FirstPool] | type[AttentionPool]] = {
 }
 
 
-def _scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
+def pool_of(pool: Pool, width: int) -> nn.Module:
+    """Features to one vector per row."""
+    return _POOLS[pool](width)
+
+
+def scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
     """Dropout and a linear layer, with a hidden layer between them if asked for."""
     if hidden is None:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))

@@ -80,6 +80,7 @@ class LanguageHead(Head, ABC):
         predicted_bL, read_bL = self.choose(rows.inputs)
         predicted_bK, kept_bK = places_of(predicted_bL)
         read_bK, _ = places_of(read_bL)
+        # In a batch with rows of several texts, those of this task have one, which comes first.
         read_bKD = features.tokens_BLD.take_along_dim(read_bK.unsqueeze(-1), dim=1)
         targets_bK = ids_bL.gather(1, predicted_bK)
         return {NATS: self.nats(read_bKD[kept_bK], targets_bK[kept_bK], kept_bK), KEPT: kept_bK}
@@ -103,7 +104,7 @@ class LanguageHead(Head, ABC):
         return real_bL & ~torch.isin(ids_bL, self.special_C)
 
     def _check_places(self, features: Features, ids_bL: Tensor) -> None:
-        if features.tokens_BLD.shape[:2] != ids_bL.shape:
+        if features.mask_BL.shape != (len(ids_bL), features.texts * ids_bL.shape[1]):
             raise RecipeError(
                 [
                     f"tasks.{self.task}: predicts tokens, but the features are not one per token: "

@@ -11,7 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.batch import Inputs, Row
-from polytask.core.errors import DataError
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.texts import texts_in
 from polytask.tasks.base import Task, tasks
 from polytask.tasks.language_head import KEPT, NATS, CausalHead, LanguageHead, MaskedHead
 from polytask.tasks.masking import hidden_count
@@ -70,6 +71,13 @@ class LanguageModel(Task):
 
     @override
     def encode(self, reference: Any, inputs: Inputs) -> int | None:
+        if len(texts_in(inputs)) > 1:
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}: predicts every token once, but long texts are read in "
+                    "windows that overlap. Set encoder.stride to 0."
+                ]
+            )
         tokens = len(inputs["ids"])
         if self._objective == "masked":
             return int(hidden_count(torch.tensor(tokens), self._share))

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.errors import DataError, RecipeError
-from polytask.tasks.base import Task
+from polytask.tasks.base import Head, Task
 from polytask.tasks.heads import Pool, SentenceHead
 from polytask.tasks.labels import Label, given_weights, label_order, label_text, unknown_label
 
@@ -48,7 +48,7 @@ class SentenceTask(Task, ABC):
         """Number of scores per row."""
 
     @override
-    def head(self, width: int) -> SentenceHead:
+    def head(self, width: int) -> Head:
         return SentenceHead(width, self.outputs, self.pool, self.dropout, self.hidden)
 
     @property
