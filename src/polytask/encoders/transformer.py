@@ -43,8 +43,6 @@ class SubwordEncoder(Encoder):
     :param search: Folders in which relative paths are looked up; there are none here.
     :param vocabulary: Learn at most this many subwords, the 256 bytes included.
     :param max_length: Longest text in subwords; of a pair, both together.
-    :param causal: Let every token attend to itself and those before it alone, as language models
-        that read from left to right do.
     :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
         share this many subwords; 0: cut it. Each window is encoded by itself.
     """
@@ -58,11 +56,9 @@ class SubwordEncoder(Encoder):
         *,
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
         max_length: Annotated[int, Field(ge=8)] = 256,
-        causal: bool = False,
         stride: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        self._causal = causal
         self._vocabulary = vocabulary
         self.max_length = max_length
         self._stride = stride
@@ -106,8 +102,27 @@ class SubwordEncoder(Encoder):
         self.build(tokenizer.get_vocab_size())
 
 
+class AttentionEncoder(SubwordEncoder):
+    """Base of encoders whose tokens attend to each other.
+
+    :param causal: Let every token attend to itself and those before it alone, as language models
+        that read from left to right do.
+    """
+
+    def __init__(
+        self, search: tuple[Path, ...] = (), /, *, causal: bool = False, **options: Any
+    ) -> None:
+        super().__init__(search, **options)
+        self._causal = causal
+
+    def seen(self, mask_BL: Tensor) -> Tensor:
+        """Which tokens each may attend to, one row of them for all where that will do."""
+        seen_B1LL = mask_BL[:, None, None, :]
+        return seen_B1LL & earlier(mask_BL.shape[1], mask_BL.device) if self._causal else seen_B1LL
+
+
 @encoders.register("transformer")
-class Transformer(SubwordEncoder):
+class Transformer(AttentionEncoder):
     """Self-attention over subwords, trained from scratch with a vocabulary of its own.
 
     :param search: Folders in which relative paths are looked up; there are none here.
@@ -162,9 +177,7 @@ class Transformer(SubwordEncoder):
         vectors_BLD = self.table(ids_BL) + self.segment(segments_BL)
         hidden_BLD = vectors_BLD * math.sqrt(self.width) + self.positions_LD[: ids_BL.shape[1]]
         hidden_BLD = self.dropout(hidden_BLD)
-        seen_B1LL = mask_BL[:, None, None, :]
-        if self._causal:
-            seen_B1LL = seen_B1LL & earlier(mask_BL.shape[1], mask_BL.device)
+        seen_B1LL = self.seen(mask_BL)
         for layer in self.stack:
             hidden_BLD = layer(hidden_BLD, seen_B1LL)
         return Features(self.norm(hidden_BLD), mask_BL, inputs.get("words"))
