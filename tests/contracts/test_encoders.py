@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "vocabulary": 400,
         "max_length": LIMIT,
     },
+    "neural_n_gram": {"dimension": 8, "width": 10, "vocabulary": 400, "max_length": LIMIT},
     "huggingface": {"config": TINY_BERT, "vocabulary": 400, "max_length": LIMIT},
 }
 WORDLESS = {"bag", "tfidf"}

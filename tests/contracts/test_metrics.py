@@ -28,6 +28,12 @@ def tag_pair(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return draw(row), draw(row)
 
 
+words = st.lists(st.sampled_from(["ab", "cd", "efg"]), min_size=1, max_size=5).map(" ".join)
+costs = st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=1, max_size=4)
+LEAST = {"perplexity": 1.0}
+"""The best value of metrics of which lower is better, where that is not 0."""
+
+
 @st.composite
 def item_pair(draw: st.DrawFn) -> tuple[list[float], list[float]]:
     size = draw(st.integers(1, 5))
@@ -71,6 +77,8 @@ relation = st.fixed_dictionaries(
 relations = st.lists(relation, max_size=3)
 
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
+    "text": st.tuples(words, words),
+    "surprisals": st.tuples(st.just([0.0]), costs),
     "label": st.tuples(label, label),
     "labels": st.tuples(label_list, label_list),
     "number": st.tuples(number, number),
@@ -192,6 +200,8 @@ def test_nothing_is_better_than_the_references(kind: str, form: str, data: st.Da
 
 
 PERFECT: dict[str, list[Any]] = {
+    "text": ["one whole sentence of words", "another one that is right"],
+    "surprisals": [[0.0, 0.0], [0.0]],
     "label": ["no", "yes", "1", "1"],
     "labels": [["no"], ["yes", "1"], []],
     "number": [1.0, 2.0, 4.0],
@@ -212,5 +222,5 @@ def test_perfect_predictions_score_one_or_no_error(kind: str, form: str) -> None
     sure = []
     if metric.needs_probabilities:
         sure = [np.array([float(name in one) for name in LABELS]) for one in references]
-    best = 1 if metric.higher_is_better else 0
+    best = 1 if metric.higher_is_better else LEAST.get(kind, 0)
     assert metric(references, ideal(form, references), sure) == pytest.approx(best)

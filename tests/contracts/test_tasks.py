@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,7 +16,11 @@ from torch.nn import functional
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.tasks import Head, Task, tasks
+from polytask.encoders import encoders
+from polytask.encoders.transformer import Transformer
+from polytask.tasks import Head, Reading, Task, tasks
+from polytask.tasks.generation import GenerationHead
+from polytask.tasks.language_head import LanguageHead
 from polytask.tasks.spans import marked_spans
 
 WIDTH = 6
@@ -24,11 +28,16 @@ SIZE = 4
 """Words, texts or choices of a row whose label does not say how many."""
 TEXT = "ab c de"
 IGNORED = -100
+LEAST = {"perplexity": 1}
+"""The best value of metrics of which lower is better, where that is not 0."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Rows of a task, and how scores that know the answer look."""
+    """Rows of a task, and how scores that know the answer look.
+
+    :param decoded: What scores that know it are decoded to, where that is not the reference.
+    """
 
     kind: str
     rows: Sequence[Row]
@@ -37,13 +46,16 @@ class Example:
     options: Mapping[str, Any] = field(default_factory=dict)
     coupled: bool = False
     """Whether the rows of a batch are compared with each other, so that one alone has no loss."""
+    decoded: Sequence[Any] | None = None
 
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{name}={value}" for name, value in self.options.items())])
 
-    def labels_of(self, row: int) -> int:
+    def labels_of(self, task: Task, row: int) -> int:
         """Number of labels of a row, in units of equal weight in the loss."""
         label = self.rows[row]["label"]
+        if self.per_token:
+            return task.count(task.collate([targets_of(task, self)[row]]))
         if self.kind == "keyphrases":
             return 2 * SIZE - 1  # all tokens but the first are of the text
         if self.kind == "relations":
@@ -54,6 +66,10 @@ class Example:
     @property
     def per_word(self) -> bool:
         return tasks.part(self.kind).form in ("tags", "words", "tree")
+
+    @property
+    def per_token(self) -> bool:
+        return tasks.part(self.kind).form in ("text", "surprisals")
 
     def with_options(self, **options: Any) -> Example:
         return replace(self, options={**self.options, **options})
@@ -124,10 +140,13 @@ def perfect_pairs(task: Task, values: Tensor) -> dict[str, Tensor]:
 
 
 def opposite(scores: Any) -> Any:
+    """Scores that are as wrong as they can be."""
     if not isinstance(scores, dict):
         return -scores
     if "vectors_bPD" in scores:
         return {**scores, "vectors_bPD": scores["vectors_bPD"].flip(1)}
+    if "nats_bK" in scores:
+        return {**scores, "nats_bK": torch.ones_like(scores["nats_bK"])}
     return {name: -part if part.is_floating_point() else part for name, part in scores.items()}
 
 
@@ -146,6 +165,15 @@ def perfect_tree(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
         "relations_bWHR": relations_bWHR,
         "kept_bW": heads_bW != IGNORED,
     }
+
+
+def perfect_text(task: Task, values: Tensor) -> dict[str, Tensor]:
+    return {"logits_bTV": 30.0 * functional.one_hot(values, task.head_shape["subwords"])}
+
+
+def perfect_costs(task: Task, values: Tensor) -> dict[str, Tensor]:
+    kept_bK = torch.arange(int(values.max())) < values.unsqueeze(1)
+    return {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
 
 
 def rows(*labels: Any) -> list[Row]:
@@ -235,11 +263,33 @@ RELATION = replace(
     rows=[{"tags": [[2, 4], [0, 1]], "label": label} for label in ("x", "no", "y", 1)],
     options={"pairs": "first", "negative": "no"},
 )
+GENERATION = Example(
+    "generation",
+    rows("ein Hund", ["eine Katze", "Katze"], "你好, zwei Hunde"),
+    perfect_text,
+    decoded=["ein Hund", "eine Katze", "你好, zwei Hunde"],
+    options={"vocabulary": 300, "layers": 1, "width": 8, "heads": 2, "longest": 24, "dropout": 0.0},
+)
+CAUSAL = Example(
+    "language_model",
+    rows(["a", "b", "c"], "a text", ["a", "b"]),
+    perfect_costs,
+    options={"target": "label"},
+    decoded=[[0.0] * 5, [0.0] * 7, [0.0] * 3],
+)
+MASKED = replace(
+    CAUSAL,
+    options={"target": "label", "objective": "masked", "share": 0.3},
+    decoded=[[0.0] * 2, [0.0] * 2, [0.0]],
+)
+READERS = [GENERATION, CAUSAL, MASKED]
 WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
 TEXTS = [SPAN, PHRASES, RELATIONS, CHOICE, RANKING, EXTRACTION, EMBEDDING]
 PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
 EXAMPLES = [
     *PLAIN,
+    *READERS,
+    replace(GENERATION, options={**GENERATION.options, "beam": 2, "label_smoothing": 0.0}),
     CLASSIFICATION.with_options(pool="attention"),
     CLASSIFICATION.with_options(pool="first", hidden=5),
     CLASSIFICATION.with_options(class_weights="balanced", label_smoothing=0.1),
@@ -277,7 +327,7 @@ def fitted(example: Example) -> tuple[Task, list[Any]]:
 
 def words(size: int) -> dict[str, list[int]]:
     """A prepared row of that many words, two tokens each."""
-    return {"words": list(range(0, 2 * size, 2))}
+    return {"words": list(range(0, 2 * size, 2)), "ids": list(range(10, 10 + 2 * size))}
 
 
 def size_of(row: Row) -> int:
@@ -340,12 +390,28 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
     return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2, spans_BM2)
 
 
+def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
+    """What a head reads beside features: every row is the ids 10, 11, ..."""
+
+    def encode(inputs: dict[str, Tensor]) -> Features:
+        return features
+
+    assert features.words_BW is not None
+    lengths_b = (features.words_BW >= 0).sum(1) * 2
+    ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
+    return Reading(task.name, {"ids": ids_bL, "lengths": lengths_b}, values, encode)
+
+
+def scores_of(task: Task, head: Head, features: Features, values: Any | None = None) -> Any:
+    return head(features, *[reading_of(task, features, values)] * head.reads_rows)
+
+
 def loss_of(
     task: Task, head: Head, example: Example, chosen: Sequence[int], padding: int = 0
 ) -> Tensor:
     targets = targets_of(task, example)
     values = task.collate([targets[row] for row in chosen])
-    return task.loss(head(features_of(example, chosen, padding)), values)
+    return task.loss(scores_of(task, head, features_of(example, chosen, padding), values), values)
 
 
 def perfect_predictions(task: Task, example: Example) -> list[Any]:
@@ -357,7 +423,12 @@ def perfect_predictions(task: Task, example: Example) -> list[Any]:
 
 def new_head(task: Task) -> Head:
     torch.manual_seed(0)
-    return task.head(WIDTH)
+    head = task.head(WIDTH)
+    sizes = {"layers": 1, "width": WIDTH, "heads": 1, "causal": True}
+    encoder = cast(Transformer, encoders.build({"kind": "transformer", **sizes}, ()))
+    encoder.build(300)
+    head.bind(encoder)
+    return head
 
 
 def all_rows(example: Example) -> list[int]:
@@ -378,9 +449,10 @@ def test_perfect_scores_decode_to_the_references(example: Example) -> None:
         cosines = [sum(a * b for a, b in zip(*own[:2], strict=True)) for own in decoded]
         assert cosines == pytest.approx(references, abs=1e-5)
     elif isinstance(decoded[0], list) and isinstance(decoded[0][0], float):
-        assert [pytest.approx(own, abs=1e-6) for own in references] == decoded
+        expected = example.decoded or references
+        assert [pytest.approx(own, abs=1e-6) for own in expected] == decoded
     else:
-        assert decoded == references
+        assert decoded == (example.decoded or references)
 
 
 @every_example
@@ -396,7 +468,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
     task, _ = fitted(example)
     head = new_head(task).eval()
     alone = [loss_of(task, head, example, [row]).item() for row in all_rows(example)]
-    counts = [example.labels_of(row) for row in all_rows(example)]
+    counts = [example.labels_of(task, row) for row in all_rows(example)]
     mean = sum(loss * count for loss, count in zip(alone, counts, strict=True)) / sum(counts)
     if example.coupled:
         mean = loss_of(task, head, example, all_rows(example)[::-1]).item()
@@ -453,7 +525,7 @@ def test_the_state_survives_json(example: Example) -> None:
     head = new_head(task).eval()
     loss = loss_of(again, head, example, all_rows(example))
     assert torch.equal(loss, loss_of(task, head, example, all_rows(example)))
-    scores = head(features_of(example, all_rows(example)))
+    scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert again.decode(scores) == task.decode(scores)
     assert len(task.decode(scores)) == len(references)
 
@@ -474,7 +546,8 @@ def test_a_row_without_tokens_leaves_the_head_finite(example: Example) -> None:
     features = features_of(example, all_rows(example))
     features.mask_BL[0] = False
     head = new_head(task)
-    loss = task.loss(head(features), task.collate(targets_of(task, example)))
+    values = task.collate(targets_of(task, example))
+    loss = task.loss(scores_of(task, head, features, values), values)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
@@ -487,7 +560,7 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
     exact = loss_of(task, head, example, all_rows(example))
     with torch.autocast("cpu", torch.bfloat16):
         rounded = loss_of(task, head, example, all_rows(example))
-        scores = head(features_of(example, all_rows(example)))
+        scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.05)
     assert len(task.decode(scores)) == len(example.rows)
@@ -496,7 +569,7 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
 
 
 class Raw(nn.Module):
-    """A head as a module of tensors, as exporters want it."""
+    """A head as a module of tensors, as exporters want it; those that write, token by token."""
 
     def __init__(self, head: Head, texts: int) -> None:
         super().__init__()
@@ -512,11 +585,16 @@ class Raw(nn.Module):
         spans_BM2: Tensor,
     ) -> Any:
         parts = (tokens_BLD, mask_BL, words_BW, self.texts, places_BL2, spans_BM2)
-        return self.head(Features(*parts))
+        features = Features(*parts)
+        if isinstance(self.head, GenerationHead):
+            return self.head.decoder(words_BW.clamp(min=0), features)
+        if isinstance(self.head, LanguageHead):
+            return self.head.logits(tokens_BLD)
+        return self.head(features)
 
 
 @pytest.mark.parametrize(
-    "example", [*PLAIN, CLASSIFICATION.with_options(pool="attention")], ids=str
+    "example", [*PLAIN, *READERS, CLASSIFICATION.with_options(pool="attention")], ids=str
 )
 def test_the_head_exports(example: Example) -> None:
     task, _ = fitted(example)
@@ -533,15 +611,17 @@ def test_the_head_exports(example: Example) -> None:
 @every_example
 def test_the_default_metrics_measure_it(example: Example) -> None:
     task, references = fitted(example)
-    perfect = perfect_predictions(task, example) if task.form == "vectors" else references
+    made = task.form == "vectors" or example.decoded is not None
+    perfect = perfect_predictions(task, example) if made else references
     built = task.build_metrics()
     assert len({metric.name for metric in built}) == len(built) > 0
     for metric in built:
         best = metric(references, perfect)
-        assert best == pytest.approx(1 if metric.higher_is_better else 0)
+        lowest = LEAST.get(metric.name, 0)
+        assert best == pytest.approx(1 if metric.higher_is_better else lowest)
 
 
-@pytest.mark.parametrize("example", PLAIN, ids=str)
+@pytest.mark.parametrize("example", [*PLAIN, *READERS], ids=str)
 def test_official_files_have_a_line_per_answer(example: Example) -> None:
     task, references = fitted(example)
     fields = [(["w"] * size_of(row),) for row in example.rows]

@@ -92,13 +92,15 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
-    readers: dict[tuple[str, tuple[str, ...], ReadAs], list[str]] = {}
+    readers: dict[tuple[str, tuple[str, ...], str, ReadAs], list[str]] = {}
     kinds = {name: tasks.part(task.part.kind) for name, task in recipe.tasks.items()}
     for name, task in recipe.tasks.items():
+        own = name if kinds[name].own_rows else ""
         for source in sources[name]:
-            readers.setdefault((source, task.columns, kinds[name].read_as), []).append(name)
+            key = (source, task.columns, own, kinds[name].read_as)
+            readers.setdefault(key, []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
         View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
-        for (source, columns, read_as), names in readers.items()
+        for (source, columns, _, read_as), names in readers.items()
     ]

@@ -150,13 +150,18 @@ class Unfolded:
 def unfold(inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Unfolded:
     """A batch as single texts.
 
-    :param inputs: Collated inputs of B rows.
+    :param inputs: Collated inputs of B rows; what is one number per row is that of all its texts.
     :param rows: For each task, the rows it reads, ascending.
     """
     if TEXTS not in inputs:
         return Unfolded(dict(inputs), dict(rows))
     there_BP = _there(inputs)
-    singles = {name: value[there_BP] for name, value in inputs.items() if name != TEXTS}
+    rows_N = there_BP.nonzero()[:, 0]
+    singles = {
+        name: value[there_BP] if value.dim() > 1 else value[rows_N]
+        for name, value in inputs.items()
+        if name != TEXTS
+    }
     return Unfolded(singles, {task: texts_at(inputs, own) for task, own in rows.items()}, there_BP)
 
 
@@ -203,7 +208,7 @@ def _padded_spans(spans: Sequence[list[list[int]]]) -> Tensor:
 
 def _there(inputs: Mapping[str, Tensor]) -> Tensor:
     """Which of P texts each row has."""
-    most = next(value.shape[1] for name, value in inputs.items() if name != TEXTS)
+    most = next(value.shape[1] for value in inputs.values() if value.dim() > 1)
     return lengths_to_mask(inputs[TEXTS], most)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from polytask.core.batch import Batch, Fields, Inputs, Row, Targets
+from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.errors import DataError
 from polytask.data.tables import Table, spool
 
@@ -113,9 +113,13 @@ def make_pool(
     return Pool(name, dataset, tuple(preparation.targets), lengths_N)
 
 
-def collate(rows: Sequence[Mapping[str, Any]], collation: Collation) -> Batch:
-    """Stack prepared rows of any pools into one batch."""
+def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:
+    """Stack prepared rows of any pools into one batch.
+
+    :param draw: Becomes the input ``DRAWS``, for what is drawn anew each time; 0 outside training.
+    """
     inputs = collation.inputs([_inputs(row) for row in rows])
+    inputs[DRAWS] = torch.full((len(rows),), draw)
     targets = {}
     for task, collate_targets in collation.targets.items():
         found = [

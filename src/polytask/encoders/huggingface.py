@@ -218,6 +218,17 @@ class HuggingFace(TransformersEncoder):
         table = self.model.get_input_embeddings()
         return table if isinstance(table, nn.Embedding) else None
 
+    @property
+    @override
+    def blank(self) -> int:
+        mask = self.tokenizer.mask_token_id
+        return self._padding if mask is None else mask
+
+    @property
+    @override
+    def special(self) -> Sequence[int]:
+        return (self._padding, *self.tokenizer.all_special_ids)
+
     def _new_subwords(self) -> Subwords:
         limit = longest_input(self.model)
         if limit is not None and self._max_length > limit:

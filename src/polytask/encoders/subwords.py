@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Tokenizer, processors
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.byte_pairs import train_byte_pairs
 from polytask.core.errors import DataError
 from polytask.core.texts import ENDS, STARTS, TEXTS, Located
 from polytask.encoders.text import segmented_field, text_of
@@ -118,24 +119,8 @@ class Subwords:
 
 
 def train(texts: Iterable[str], size: int) -> Tokenizer:
-    """Train byte-level byte pair encoding, which leaves no text without a token.
-
-    Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL
-    2016. https://arxiv.org/abs/1508.07909
-
-    :param size: How many subwords to learn at most, the 256 bytes included.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        min_frequency=2,
-        show_progress=False,
-        special_tokens=list(SPECIAL.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    """Learn subwords; see ``train_byte_pairs``. Marks the start and end of each text."""
+    tokenizer = train_byte_pairs(texts, size, list(SPECIAL.values()))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

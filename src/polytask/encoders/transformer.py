@@ -30,7 +30,7 @@ from polytask.core.features import Features
 from polytask.core.files import write_text
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share
-from polytask.encoders.subwords import LAST, PADDING, Subwords, texts_of, train
+from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
 from polytask.encoders.tokens import collate_tokens, mask_of
 
 _TOKENIZER = "tokenizer.json"
@@ -83,6 +83,11 @@ class SubwordEncoder(Encoder):
     def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
         return collate_tokens(rows, PADDING)
 
+    @property
+    @override
+    def special(self) -> Sequence[int]:
+        return (PADDING, FIRST, LAST)
+
     @override
     def save(self, folder: Path) -> None:
         write_text(folder / _TOKENIZER, self.subwords.tokenizer.to_str())
@@ -97,8 +102,27 @@ class SubwordEncoder(Encoder):
         self.build(tokenizer.get_vocab_size())
 
 
+class AttentionEncoder(SubwordEncoder):
+    """Base of encoders whose tokens attend to each other.
+
+    :param causal: Let every token attend to itself and those before it alone, as language models
+        that read from left to right do.
+    """
+
+    def __init__(
+        self, search: tuple[Path, ...] = (), /, *, causal: bool = False, **options: Any
+    ) -> None:
+        super().__init__(search, **options)
+        self._causal = causal
+
+    def seen(self, mask_BL: Tensor) -> Tensor:
+        """Which tokens each may attend to, one row of them for all where that will do."""
+        seen_B1LL = mask_BL[:, None, None, :]
+        return seen_B1LL & earlier(mask_BL.shape[1], mask_BL.device) if self._causal else seen_B1LL
+
+
 @encoders.register("transformer")
-class Transformer(SubwordEncoder):
+class Transformer(AttentionEncoder):
     """Self-attention over subwords, trained from scratch with a vocabulary of its own.
 
     :param search: Folders in which relative paths are looked up; there are none here.
@@ -153,8 +177,9 @@ class Transformer(SubwordEncoder):
         vectors_BLD = self.table(ids_BL) + self.segment(segments_BL)
         hidden_BLD = vectors_BLD * math.sqrt(self.width) + self.positions_LD[: ids_BL.shape[1]]
         hidden_BLD = self.dropout(hidden_BLD)
+        seen_B1LL = self.seen(mask_BL)
         for layer in self.stack:
-            hidden_BLD = layer(hidden_BLD, mask_BL[:, None, None, :])
+            hidden_BLD = layer(hidden_BLD, seen_B1LL)
         return Features(self.norm(hidden_BLD), mask_BL, inputs.get("words"))
 
     @property
@@ -198,24 +223,32 @@ class TransformerLayer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
-        """Hidden states to hidden states; masked tokens are attended to by none."""
-        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, mask_B11L)
+    def forward(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
+        """Hidden states to hidden states.
+
+        :param seen_B1LL: Which tokens each may attend to; one row for all of them will do.
+        """
+        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, seen_B1LL)
         added_BLD: Tensor = self.dropout(self.feed_forward(hidden_BLD))
         return hidden_BLD + added_BLD
 
-    def _attend(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
+    def _attend(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
         projected_BLX = self.project(self.attention_norm(hidden_BLD))
         query, key, value = (
             part_BLD.unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for part_BLD in projected_BLX.chunk(3, dim=-1)
         )
         attended_BHLK = functional.scaled_dot_product_attention(
-            query, key, value, mask_B11L, dropout_p=self._dropout if self.training else 0.0
+            query, key, value, seen_B1LL, dropout_p=self._dropout if self.training else 0.0
         )
         attended_BLD = attended_BHLK.transpose(1, 2).flatten(2)
         added_BLD: Tensor = self.dropout(self.attention_output(attended_BLD))
         return added_BLD
+
+
+def earlier(length: int, device: torch.device) -> Tensor:
+    """For each of L tokens, itself and those before it: (L, L)."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def sinusoids(length: int, width: int) -> Tensor:

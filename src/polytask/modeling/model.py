@@ -13,10 +13,11 @@ from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
-from polytask.core.texts import unfold
+from polytask.core.texts import Unfolded, unfold
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.tasks import Head, Task
+from polytask.sharing.base import select_inputs
+from polytask.tasks import Head, Reading, Task
 
 
 class MultiTaskModel(nn.Module):
@@ -60,30 +61,64 @@ class MultiTaskModel(nn.Module):
         head.bind(self.sharing.encoder_of(task.name))
         return head
 
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Any]:
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        rows: Mapping[str, Tensor],
+        values: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Scores of every task for its rows.
 
         :param inputs: Collated inputs of B rows.
         :param rows: For each task wanted, the rows it reads, ascending.
+        :param values: Their targets, in training.
         """
-        features = self.features(inputs, rows)
-        return {task: self.heads[self.tasks[task].head_key](features[task]) for task in rows}
+        single = unfold(inputs, rows)
+        features = self._features(single, rows)
+        return {
+            task: self._head(task)(features[task], *self._reading(task, single, values))
+            for task in rows
+        }
 
     def features(
         self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
     ) -> dict[str, Features]:
         """What the head of every task reads; see ``forward``."""
-        single = unfold(inputs, rows)
-        found = self.sharing(single.inputs, single.rows)
+        return self._features(unfold(inputs, rows), rows)
+
+    def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        read = single.inputs
+        for task, texts_n in single.rows.items():
+            read = self._head(task).disguise(read, texts_n)
+        found = self.sharing(read, single.rows)
         return {task: single.fold(found[task], own, task) for task, own in rows.items()}
+
+    def _head(self, task: str) -> Head:
+        head = self.heads[self.tasks[task].head_key]
+        assert isinstance(head, Head)
+        return head
+
+    def _reading(
+        self, task: str, single: Unfolded, values: Mapping[str, Any] | None
+    ) -> tuple[Reading, ...]:
+        """What the head of a task reads beside features; most read nothing."""
+        if not self._head(task).reads_rows:
+            return ()
+
+        def encode(own: dict[str, Tensor]) -> Features:
+            rows_b = torch.arange(len(own["ids"]), device=own["ids"].device)
+            features: Features = self.sharing(own, {task: rows_b})[task]
+            return features
+
+        own = select_inputs(single.inputs, single.rows[task])
+        return (Reading(task, own, None if values is None else values[task], encode),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
-        scores = self(batch.inputs, rows)
-        return {
-            task: self.tasks[task].loss(scores[task], batch.targets[task].values) for task in rows
-        }
+        values = {task: batch.targets[task].values for task in rows}
+        scores = self(batch.inputs, rows, values)
+        return {task: self.tasks[task].loss(scores[task], values[task]) for task in rows}
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""

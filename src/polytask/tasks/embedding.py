@@ -16,7 +16,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import Head, Task, tasks
+from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import Pool, pool_of
 
 VECTORS, THERE = "vectors_bPD", "there_bP"
@@ -37,7 +37,7 @@ class EmbeddingHead(Head):
         self.project = nn.Identity() if size is None else nn.Linear(width, size)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         vectors_QD = self.project(self.pool(features.apart)).float()
         vectors_bPD = functional.normalize(vectors_QD, dim=-1).unflatten(0, (-1, features.texts))
         return {VECTORS: vectors_bPD, THERE: features.there_BP}

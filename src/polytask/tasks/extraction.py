@@ -14,7 +14,7 @@ from typing_extensions import override
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Task, tasks
+from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
 from polytask.tasks.sentence import Share
@@ -35,7 +35,7 @@ class SentencesHead(Head):
         self.scorer = scorer(width, 1, dropout, hidden)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         if features.words_BW is None:
             raise no_sentences(self.task)
         scores_bW1 = self.scorer(sentence_means(features, features.words_BW))

@@ -16,7 +16,7 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
-from polytask.tasks.base import Head, Task, tasks
+from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places, scorer
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.sentence import Share
@@ -46,7 +46,7 @@ class PhrasesHead(Head):
         self.scorer: nn.Module = scorer(width, _INSIDE + 1, dropout, hidden)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         if features.places_BL2 is None:
             raise no_places(self.task)
         tags_bLC, shape = self.scorer(features.tokens_BLD), (features.texts, -1)

@@ -15,7 +15,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.texts import ENDS, STARTS, texts_in
-from polytask.tasks.base import Head, Task, tasks
+from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.sentence import Share
 
@@ -41,7 +41,7 @@ class SpanHead(Head):
         self.scorer = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 2))
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         if features.places_BL2 is None:
             raise no_places(self.task)
         edges_bL2, shape = self.scorer(features.tokens_BLD), (features.texts, -1)

@@ -1,0 +1,71 @@
+"""The first neural language model, as an encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.features import Features
+from polytask.encoders.base import encoders
+from polytask.encoders.lexical import Share
+from polytask.encoders.subwords import PADDING
+from polytask.encoders.tokens import mask_of
+from polytask.encoders.transformer import SubwordEncoder
+
+
+@encoders.register("neural_n_gram")
+class NeuralNGram(SubwordEncoder):
+    """A feed-forward network over each subword and the few before it, trained from scratch.
+
+    Bengio et al., "A Neural Probabilistic Language Model", JMLR 2003, equation 1, without direct
+    connections from input to output. https://www.jmlr.org/papers/v3/bengio03a.html
+
+    Deviations: subwords for words; dropout; a causal language model reads and scores subwords by
+    the same vectors, between which and the hidden layer there is a linear one.
+
+    :param search: Folders in which relative paths are looked up; there are none here.
+    :param context: How many subwords are seen at each place, n - 1 of an n-gram.
+    :param dimension: Width of the vector of a subword.
+    :param width: Width of the hidden layer.
+    :param dropout: Share of the numbers dropped in training.
+    """
+
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        context: PositiveInt = 4,
+        dimension: PositiveInt = 64,
+        width: PositiveInt = 256,
+        dropout: Share = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(search, **options)
+        self.width = width
+        self._context, self._dimension, self._dropout = context, dimension, dropout
+
+    @override
+    def build(self, vocabulary: int) -> None:
+        self.table = nn.Embedding(vocabulary, self._dimension, padding_idx=PADDING)
+        nn.init.normal_(self.table.weight, std=self._dimension**-0.5)
+        self.dropout = nn.Dropout(self._dropout)
+        self.hidden = nn.Linear(self._context * self._dimension, self.width)
+
+    @override
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        vectors_BLD = self.dropout(self.table(inputs["ids"]))
+        padded_BND = functional.pad(vectors_BLD, (0, 0, self._context - 1, 0))
+        windows_BLX = padded_BND.unfold(1, self._context, 1).flatten(2)
+        hidden_BLD = self.dropout(self.hidden(windows_BLX).tanh())
+        return Features(hidden_BLD, mask_of(inputs), inputs.get("words"))
+
+    @property
+    @override
+    def embedding(self) -> nn.Embedding:
+        return self.table
