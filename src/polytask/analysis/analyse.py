@@ -153,7 +153,11 @@ def _with_trainings(
             samples = {"pairwise": pairwise(trainer, tasks), **samples}
         if samples:
             found["transference"] = transference(samples, tasks)
-            found["groups"] = _groups(recipe, data, folder, wanted, found["transference"])
+            method = found["transference"]["preferred"]
+            found["groups"] = {
+                "from": method,
+                **_groups(recipe, data, folder, wanted, samples[method]),
+            }
         if wanted.verify and samples:
             proposed = found["groups"]["proposed"]
             count = trainings_to_verify(len(tasks), len(proposed["groups"]), len(seeds))
@@ -188,14 +192,14 @@ def preferred(samples: dict[str, list[Floats]]) -> str:
     return "training" if len(samples.get("training", ())) >= _ENOUGH else "lookahead"
 
 
-def _groups(recipe: Recipe, data: Data, folder: Path, wanted: Wanted, known: Record) -> Record:
-    tasks = known["tasks"]
-    gains_TT = np.array(known["methods"][known["preferred"]]["mean"], dtype=float)
+def _groups(
+    recipe: Recipe, data: Data, folder: Path, wanted: Wanted, samples: Sequence[Floats]
+) -> Record:
+    tasks = [*recipe.tasks]
     models = None if wanted.models is None else min(wanted.models, len(tasks))
-    found = propose(gains_TT, tasks, models, overlapping=wanted.overlapping)
+    found = propose(samples, tasks, models, overlapping=wanted.overlapping)
     written = write_recipes(recipe, found["proposed"]["groups"], folder, data)
-    paths = [path.relative_to(folder).as_posix() for path in written]
-    return {**found, "from": known["preferred"], "recipes": paths}
+    return {**found, "recipes": [path.relative_to(folder).as_posix() for path in written]}
 
 
 @contextmanager
