@@ -171,14 +171,11 @@ def write_analysis(folder: Path, tasks: Sequence[str] = ("mood", "topic")) -> Pa
             }
         },
         "describe": {
+            "name": "made",
             "tasks": tasks,
             "layers": [
-                {
-                    "name": "encoder.0",
-                    "parameters": 9,
-                    "trained": 9,
-                    "reached": dict.fromkeys(tasks, 9),
-                }
+                {"name": "encoder.0", "parameters": 9, "trained": 9, "tasks": list(tasks)},
+                {"name": "heads.0", "parameters": 3, "trained": 3, "tasks": list(tasks)[:1]},
             ],
         },
     }
