@@ -35,13 +35,20 @@ def percentile_intervals(
     :return: Lower and upper end of each; resamples in which a statistic is undefined are left out,
         and both ends are nan if none is left, as with no resamples at all.
     """
-    values_RS = np.array(
+    values_RS = replicate(statistics, rows, resamples=resamples, seed=seed)
+    return [_interval(values_R, confidence) for values_R in values_RS.T]
+
+
+def replicate(
+    statistics: Sequence[Statistic], rows: int, *, resamples: int, seed: int = 0
+) -> Floats:
+    """The values of several statistics in the same resamples: values_RS, nan where undefined."""
+    return np.array(
         [
             [statistic(weights_N) for statistic in statistics]
             for weights_N in resample_weights(rows, resamples, seed)
         ]
     ).reshape(resamples, len(statistics))
-    return [_interval(values_R, confidence) for values_R in values_RS.T]
 
 
 def resample_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
