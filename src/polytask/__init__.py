@@ -9,15 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polytask.api import check, compare, evaluate, load_recipe, predict, train
+    from polytask.api import (
+        analyse,
+        check,
+        compare,
+        describe,
+        evaluate,
+        load_recipe,
+        predict,
+        train,
+    )
     from polytask.core.errors import PolytaskError
     from polytask.recipe import Recipe
 
 __all__ = [
     "PolytaskError",
     "Recipe",
+    "analyse",
     "check",
     "compare",
+    "describe",
     "evaluate",
     "load_recipe",
     "predict",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -44,6 +44,8 @@ def train(
 ) -> RunFolder:
     """Train a recipe into a run folder, and score the best model on what is held out.
 
+    Ends with ``report.html`` in the folder.
+
     :param run: The folder; ``runs/NAME`` by default.
     :param resume: Go on with the training that the folder holds, if it holds one.
     :param console: Where progress goes; standard error by default.
@@ -51,6 +53,7 @@ def train(
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     from polytask.build import evaluation, training
+    from polytask.reports.page import write_page
     from polytask.training.processes import on_first, process_group
 
     loaded = _recipe(recipe)
@@ -64,6 +67,7 @@ def train(
         with _advice("Go on with the same command and --resume."):
             trained = training.train(loaded, folder, resume=resume, console=console)
         on_first(lambda: score(trained))
+        on_first(lambda: write_page(trained.path))
     return trained
 
 
@@ -120,7 +124,7 @@ def compare(
 ) -> dict[str, Any]:
     """Compare the strategies that a recipe names, over paired seeds.
 
-    Writes ``comparison.json`` and ``comparison.md``.
+    Writes ``comparison.json``, ``comparison.md`` and ``report.html``.
 
     :param run: The folder; ``runs/NAME-compare`` by default. One that exists is gone on with.
     :param console: Where progress goes; standard error by default.
@@ -133,6 +137,7 @@ def compare(
     from polytask.analysis import compare as analysis
     from polytask.core.errors import RunError
     from polytask.core.files import write_text
+    from polytask.reports.page import write_page
     from polytask.reports.tables import comparison_markdown
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -142,7 +147,82 @@ def compare(
     with _advice("Go on with the same command."):
         record = analysis.compare(loaded, folder, console or Console(stderr=True))
     write_text(folder / "comparison.md", comparison_markdown(record))
+    write_page(folder)
     return record
+
+
+def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any) -> dict[str, Any]:
+    """Find out which tasks of a run help or hurt which, and which should share a model.
+
+    Writes ``analysis/`` into the run.
+
+    :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
+        ``runs/NAME-analysis`` is written.
+    :param wanted: ``steps``, ``models``, ``overlapping``, ``pairwise``, ``verify``, ``seeds``,
+        ``curve``; see ``polytask.analysis.analyse.Wanted``.
+    :return: The records that were written, by name, and their ``folder``.
+    :raises PolytaskError: If there are not two tasks, or the run or its data are not whole.
+    """
+    from rich.console import Console
+
+    from polytask.analysis import analyse as analysis
+    from polytask.core.run_folder import RunFolder
+
+    shown, asked = console or Console(stderr=True), analysis.Wanted(**wanted)
+    if isinstance(target, str | Path) and Path(target).is_dir():
+        run = RunFolder.open(Path(target))
+        return {**analysis.analyse(run, asked, shown), "folder": str(run.analysis)}
+    recipe = _recipe(target)
+    folder = RUNS / f"{recipe.name}-analysis"
+    with _advice("Go on with the same command."):
+        found = analysis.analyse_recipe(recipe, folder, asked, shown)
+    return {**found, "folder": str(folder)}
+
+
+def describe(target: RecipeLike) -> dict[str, Any]:
+    """What the tasks of a recipe or of a run share: layers, parameters, FLOPs per example.
+
+    :param target: A recipe, or the folder of a run.
+    :raises PolytaskError: If the recipe, the run or its data does not fit.
+    """
+    from polytask.analysis import describe as facts
+    from polytask.core.run_folder import RunFolder
+
+    if isinstance(target, str | Path) and Path(target).is_dir():
+        return facts.describe_run(RunFolder.open(Path(target)))
+    return facts.describe_recipe(_recipe(target))
+
+
+def report(folder: PathLike, out: PathLike | None = None, *, language: str = "en") -> Path:
+    """Write the page of a run or of a comparison: one HTML file that needs nothing else.
+
+    :param out: The file; ``report.html`` in the folder by default.
+    :param language: What it opens in, ``en`` or ``zh``; it holds both, with a switch.
+    :return: The file.
+    :raises RunError: If the folder holds neither, or there is no such language.
+    """
+    from polytask.reports.page import write_page
+
+    return write_page(Path(folder), None if out is None else Path(out), language)
+
+
+def watch(
+    run: PathLike,
+    port: int = 8765,
+    *,
+    language: str = "en",
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Show a training while it runs, on a page of this machine, until Ctrl-C.
+
+    :param run: Its folder, which may not be there yet.
+    :param port: 0 for any that is free.
+    :param ready: Told the address of the page.
+    :raises RunError: If the folder holds something else, or the port is taken.
+    """
+    from polytask.reports.watch import serve
+
+    serve(Path(run), port, language, ready)
 
 
 def check(recipe: RecipeLike) -> Findings:

@@ -28,11 +28,21 @@ def tag_pair(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return draw(row), draw(row)
 
 
+@st.composite
+def tree_pair(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[Any]]]:
+    size = draw(st.integers(1, 4))
+    arc = st.tuples(st.integers(0, size), st.sampled_from(["det", "nsubj", "nsubj:pass"])).map(list)
+    row = st.lists(arc, min_size=size, max_size=size)
+    return draw(row), draw(row)
+
+
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "label": st.tuples(label, label),
     "labels": st.tuples(label_list, label_list),
     "number": st.tuples(number, number),
     "tags": tag_pair(),
+    "words": tag_pair(),
+    "tree": tree_pair(),
 }
 
 
@@ -136,6 +146,8 @@ PERFECT: dict[str, list[Any]] = {
     "labels": [["no"], ["yes", "1"], []],
     "number": [1.0, 2.0, 4.0],
     "tags": [["B-x", "I-x", "O"], ["B-y"]],
+    "words": [["cat", "sit"], ["_"]],
+    "tree": [[[2, "det"], [0, "root"]], [[0, "root"]]],
 }
 
 

@@ -1,7 +1,9 @@
 """What every mixture must do, alone and through the sampler."""
 
 import contextlib
+import json
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from polytask.core.errors import RecipeError
-from polytask.data.mixing import mixtures
+from polytask.data.mixing import Mixture, mixtures
+from polytask.data.mixing.dynamic import DynamicMixture
 from polytask.data.sampler import BatchSize, Rows, Sampler
 
 SIZES = (500, 60, 220)
@@ -174,3 +177,112 @@ def test_what_changes_follows_the_progress_of_the_training() -> None:
     expected_P = np.array(SIZES, dtype=float) ** 0.2
     for pool, share in enumerate(expected_P / expected_P.sum()):
         assert later[pool] == pytest.approx(share * sum(SIZES), abs=2)
+
+
+DYNAMIC = [kind for kind in mixtures.kinds() if mixtures.part(kind).adapts]
+POOLS = (("fast",), ("slow", "slower"), ("between",))
+FALL = {"fast": 0.8, "slow": 0.99, "slower": 0.98, "between": 0.95}
+"""What is left of the loss of a task after a round."""
+
+
+def learner(kind: str) -> DynamicMixture:
+    mixture = mixtures.build({"kind": kind, "window": 3})
+    assert isinstance(mixture, DynamicMixture)
+    mixture.attend(POOLS)
+    return mixture
+
+
+def teach(mixture: Mixture, steps: range, pools: Sequence[int] = (0, 1, 2)) -> None:
+    """Tell of one pool after the other; where losses fall fast, gradients are large."""
+    for step in steps:
+        for pool in pools:
+            losses = {task: 2.0 * FALL[task] ** (step / 3) for task in POOLS[pool]}
+            steepest = -min(FALL[task] - 1 for task in POOLS[pool])
+            mixture.observe({"losses": losses, "gradient_norm": steepest})
+
+
+def shares(mixture: Mixture) -> list[float]:
+    weights_P = mixture.weights(np.array(SIZES, dtype=float), 0.5)
+    return [float(share) for share in weights_P / weights_P.sum()]
+
+
+dynamic = pytest.mark.parametrize("kind", DYNAMIC)
+
+
+@dynamic
+def test_what_adapts_begins_evenly(kind: str) -> None:
+    assert shares(learner(kind)) == pytest.approx([1 / 3] * 3)
+
+
+@dynamic
+def test_pools_get_more_or_less_as_their_losses_fall(kind: str) -> None:
+    mixture = learner(kind)
+    teach(mixture, range(40))
+    fast, slow, _ = shares(mixture)
+    more, less = (fast, slow) if mixture.favours == "fast" else (slow, fast)
+    assert more > less + 0.05
+
+
+@dynamic
+def test_what_adapts_starves_no_pool(kind: str) -> None:
+    mixture = learner(kind)
+    for step in range(60):
+        teach(mixture, range(step, step + 1))
+        assert sum(shares(mixture)) == pytest.approx(1)
+        assert min(shares(mixture)) >= mixture.floor / 3 - 1e-9
+
+
+@dynamic
+def test_a_pool_that_is_never_seen_disturbs_nothing(kind: str) -> None:
+    mixture = learner(kind)
+    teach(mixture, range(40), pools=(0, 2))
+    assert np.isfinite(shares(mixture)).all()
+    assert min(shares(mixture)) >= mixture.floor / 3 - 1e-9
+
+
+@dynamic
+@pytest.mark.parametrize("steps", [0, 2, 13])
+def test_a_restored_mixture_goes_on_as_if_nothing_had_happened(kind: str, steps: int) -> None:
+    whole, restored = learner(kind), learner(kind)
+    teach(whole, range(steps))
+    teach(restored, range(3))
+    state = json.dumps(whole.state(), allow_nan=False)
+    restored.restore(json.loads(state))
+    assert json.dumps(restored.state()) == state
+    for step in range(steps, steps + 20):
+        teach(whole, range(step, step + 1))
+        teach(restored, range(step, step + 1))
+        assert shares(restored) == shares(whole)
+
+
+@dynamic
+def test_a_state_does_not_change_afterwards(kind: str) -> None:
+    mixture = learner(kind)
+    teach(mixture, range(5))
+    state = mixture.state()
+    before = json.dumps(state)
+    teach(mixture, range(5, 12))
+    assert json.dumps(state) == before
+
+
+@dynamic
+def test_steps_without_numbers_are_passed_over(kind: str) -> None:
+    mixture = learner(kind)
+    for _ in range(10):
+        mixture.observe({"losses": {}, "gradient_norm": float("nan")})
+    assert shares(mixture) == pytest.approx([1 / 3] * 3, abs=0.02)
+    assert json.dumps(mixture.state(), allow_nan=False)
+
+
+@dynamic
+def test_the_sampler_draws_what_was_learned(kind: str) -> None:
+    mixture = learner(kind)
+    generator = np.random.default_rng(0)
+    lengths = [generator.integers(3, 30, number) for number in SIZES]
+    sampler = Sampler(lengths, mixture, SIZE, 0)
+    teach(mixture, range(40))
+    draw_epoch(sampler)  # some windows; the first one was shared out before
+    drawn = Counter(pool for pool, _ in chain.from_iterable(as_tuples(draw_epoch(sampler))))
+    assert [drawn[pool] / sum(SIZES) for pool in range(3)] == pytest.approx(
+        shares(mixture), abs=0.02
+    )

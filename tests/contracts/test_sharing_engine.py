@@ -57,7 +57,7 @@ def batch(labels: str) -> Batch:
     return Batch(everything(ENCODER), targets, 5)
 
 
-def update(model: MultiTaskModel, balancer: Balancer, labels: str) -> dict[str, Tensor]:
+def update(model: MultiTaskModel, balancer: Balancer, labelled: Batch) -> dict[str, Tensor]:
     """What one step of plain descent takes off each parameter."""
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     partition = model.partition(batch("all labels on the same rows"))
@@ -67,7 +67,7 @@ def update(model: MultiTaskModel, balancer: Balancer, labels: str) -> dict[str, 
         model, balancer, partition, torch.optim.SGD(trained, lr=1.0), contextlib.nullcontext,
         torch.amp.GradScaler("cpu", enabled=False), torch.device("cpu"), 0.0, "stop",
     )  # fmt: skip
-    stepper.step([batch(labels)])
+    stepper.step([labelled])
     return {name: before[name] - value for name, value in model.named_parameters()}
 
 
@@ -85,15 +85,15 @@ def test_providers_agree(kind: str) -> None:
     """What tasks own takes no part in the inner products, although the graph leads there."""
     exact, streamed = (Seen(len(NAMES), gradients=way) for way in ("exact", "streamed"))
     for balancer in (exact, streamed):
-        update(new_model(kind), balancer, "labels missing")
+        update(new_model(kind), balancer, batch("labels missing"))
     assert_close(streamed.seen_TT, exact.seen_TT, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("kind", architectures.kinds())
 def test_task_gradients_add_up_to_the_plain_gradient(kind: str, labels: str) -> None:
-    plain = update(new_model(kind), balancers.build("equal", len(NAMES)), labels)
-    found = update(new_model(kind), Ones(len(NAMES)), labels)
+    plain = update(new_model(kind), balancers.build("equal", len(NAMES)), batch(labels))
+    found = update(new_model(kind), Ones(len(NAMES)), batch(labels))
     assert any(step.any() for step in plain.values())
     for name, step in plain.items():
         assert_close(found[name], step, rtol=1e-3, atol=1e-5, msg=name)

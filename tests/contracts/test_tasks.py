@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -38,10 +38,14 @@ class Example:
     def labels_of(self, row: int) -> int:
         """Number of labels of a row, in units of equal weight in the loss."""
         label = self.rows[row]["label"]
-        return len(label) if self.kind == "tagging" else 1
+        return len(label) if self.per_word else 1
+
+    @property
+    def per_word(self) -> bool:
+        return tasks.part(self.kind).form in ("tags", "words", "tree")
 
     def with_options(self, **options: Any) -> Example:
-        return Example(self.kind, self.rows, self.perfect, self.unseen, options)
+        return replace(self, options=options)
 
 
 def perfect_label(task: Task, values: Tensor) -> Tensor:
@@ -59,6 +63,23 @@ def perfect_number(task: Task, values: Tensor) -> Tensor:
 def perfect_tags(task: Task, values: Tensor) -> dict[str, Tensor]:
     tags_bWC = 30.0 * functional.one_hot(values.clamp(min=0), len(task.labels))
     return {"tags_bWC": tags_bWC, "kept_bW": values != IGNORED}
+
+
+def perfect_chain(task: Task, values: Tensor) -> dict[str, Tensor]:
+    states = len(task.labels) + 1
+    return {**perfect_tags(task, values), "moves_bSS": torch.zeros(len(values), states, states)}
+
+
+def perfect_tree(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    heads_bW, relations_bW = values["heads_bW"], values["relations_bW"]
+    arcs_bWH = 30.0 * functional.one_hot(heads_bW.clamp(min=0), heads_bW.shape[1] + 1)
+    relations_bWR = 30.0 * functional.one_hot(relations_bW.clamp(min=0), len(task.labels))
+    relations_bWHR = relations_bWR.unsqueeze(2).expand(-1, -1, heads_bW.shape[1] + 1, -1)
+    return {
+        "arcs_bWH": arcs_bWH,
+        "relations_bWHR": relations_bWHR,
+        "kept_bW": heads_bW != IGNORED,
+    }
 
 
 def rows(*labels: Any) -> list[Row]:
@@ -81,7 +102,32 @@ TAGGING = Example(
     perfect_tags,
     {"label": ["B-z"]},
 )
-PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING]
+CRF = replace(TAGGING, perfect=perfect_chain, options={"crf": True})
+FEATS = Example(
+    "feats",
+    rows(["A=1|B=2", "_", "B=1"], ["A=1"], ["B=2", "_"]),
+    perfect_tags,
+    {"label": ["C=1"]},
+)
+LEMMA = Example(
+    "lemma",
+    [
+        {"tokens": ["Cats", "sat"], "label": ["cat", "sit"]},
+        {"tokens": ["Ann", "was", "Ann's"], "label": ["Ann", "be", "Ann"]},
+    ],
+    perfect_tags,
+    {"tokens": ["a"], "label": ["never"]},
+)
+PARSING = Example(
+    "parsing",
+    [
+        {"label": [2, 0, 2], "deprel": ["det", "root", "punct"]},
+        {"label": [0], "deprel": ["root"]},
+        {"label": [2, 4, 2, 0], "deprel": ["det", "nsubj:pass", "punct", "root"]},
+    ],
+    perfect_tree,
+)
+PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, CRF, FEATS, LEMMA, PARSING]
 EXAMPLES = [
     *PLAIN,
     CLASSIFICATION.with_options(pool="attention"),
@@ -93,6 +139,9 @@ EXAMPLES = [
     REGRESSION.with_options(loss="huber", pool="attention"),
     TAGGING.with_options(hidden=5),
     TAGGING.with_options(scheme="none"),
+    CRF.with_options(crf=True, scheme="none", hidden=5),
+    FEATS.with_options(hidden=5),
+    PARSING.with_options(hidden=5, relation_hidden=4, dropout=0.0),
     Example(
         "tagging",
         rows(["B-x", "M-x", "E-x", "O", "S-y"], ["S-y", "B-x", "E-x"]),
@@ -105,9 +154,8 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def fitted(example: Example) -> tuple[Task, list[Any]]:
     task = tasks.build({"kind": example.kind, **example.options}, "t")
-    references = [task.reference(row) for row in example.rows]
-    task.fit(references)
-    return task, references
+    task.fit([task.lesson(row) for row in example.rows])
+    return task, [task.reference(row) for row in example.rows]
 
 
 def words(size: int) -> dict[str, list[int]]:
@@ -121,7 +169,7 @@ def size_of(row: Row) -> int:
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
-    return [task.encode(task.reference(row), words(size_of(row))) for row in example.rows]
+    return [task.encode(task.lesson(row), words(size_of(row))) for row in example.rows]
 
 
 def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Features:
@@ -165,6 +213,10 @@ def test_perfect_scores_decode_to_the_references(example: Example) -> None:
     task, references = fitted(example)
     values = task.collate(targets_of(task, example))
     decoded = task.decode(example.perfect(task, values))
+    decoded = [
+        task.answer(one, (row.get("tokens"),)) if task.rewrites else one
+        for one, row in zip(decoded, example.rows, strict=True)
+    ]
     if example.kind == "regression":
         assert decoded == pytest.approx(references, rel=1e-5)
     else:
@@ -177,7 +229,10 @@ def test_perfect_scores_cost_less_than_their_opposite(example: Example) -> None:
     values = task.collate(targets_of(task, example))
     perfect = example.perfect(task, values)
     if isinstance(perfect, dict):
-        opposite: Any = {**perfect, "tags_bWC": -perfect["tags_bWC"]}
+        opposite: Any = {
+            name: scores if scores.dtype == torch.bool else -scores
+            for name, scores in perfect.items()
+        }
     else:
         opposite = -perfect
     assert task.loss(perfect, values) < task.loss(opposite, values)
@@ -200,6 +255,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
 def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
     task, _ = fitted(example)
     assert task.reference({"label": missing}) is None
+    assert task.lesson({"label": missing}) is None
 
 
 @pytest.mark.parametrize(
@@ -210,9 +266,9 @@ def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
 def test_a_label_never_seen_in_training_has_no_target(example: Example) -> None:
     task, _ = fitted(example)
     assert example.unseen is not None
-    reference = task.reference(example.unseen)
-    assert reference is not None
-    assert task.encode(reference, words(1)) is None
+    lesson = task.lesson(example.unseen)
+    assert lesson is not None
+    assert task.encode(lesson, words(1)) is None
 
 
 @every_example
@@ -324,7 +380,7 @@ def test_official_files_have_a_line_per_answer(example: Example) -> None:
     task, references = fitted(example)
     fields = [(["w"] * size_of(row),) for row in example.rows]
     lines = task.scorer_lines(references, references, fields)
-    if example.kind == "tagging":
+    if example.per_word:
         assert lines.count("") == len(references)
         assert len(lines) == len(references) + sum(map(len, references))
     else:

@@ -19,7 +19,7 @@ STRATEGIES = ("joint", "single")
 LONG = (
     RECIPE.replace("epochs: 2", "epochs: 12, evaluate_every: 6") + "evaluation: {bootstrap: 50}\n"
 )
-TIMES = {"seconds", "tokens_per_second"}
+TIMES = {"seconds", "tokens_per_second", "peak_memory_mb"}
 
 
 def arguments(recipe: Path, folder: Path, seeds: int = 1) -> list[str]:

@@ -37,9 +37,9 @@ CUT = ["encoder.max_length=16", "encoder.freeze_layers=5"]
 """Short rows, and only the last layer of a pretrained encoder is trained."""
 
 
-def sample(text: TextIO, count: int, conllu: bool) -> Iterator[str]:
+def sample(text: TextIO, count: int, sentences: bool) -> Iterator[str]:
     """Some rows of a file, as they are."""
-    rows = _sentences(text) if conllu else text
+    rows = _sentences(text) if sentences else text
     yield from islice(rows, 0, count * STRIDE, STRIDE)
 
 
@@ -67,7 +67,7 @@ def shrink(recipe: Recipe, root: Path) -> list[Path]:
                     gzip.open(DATA / options[split], "rt", encoding="utf-8") as text,
                     gzip.open(target, "wt", encoding="utf-8") as copy,
                 ):
-                    copy.writelines(sample(text, count, section.part.kind == "conllu"))
+                    copy.writelines(sample(text, count, section.part.kind.startswith("conll")))
                 tests += [target] if split == "test" else []
     return tests
 
@@ -113,7 +113,7 @@ def test_recipe(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert entry["rows"] > 0, task
         predictions = (run / "predictions" / "test" / f"{task}.jsonl").read_text("utf-8")
         assert predictions.count("\n") >= entry["rows"]
-    rows = files[0] if files and ".conllu" in files[0].suffixes else None
+    rows = files[0] if files and files[0].suffixes[0].startswith(".conll") else None
     found = [*islice(api.predict(run, rows or _new_rows(files)), 3)]
     assert len(found) == 3
     assert all(set(record) == set(recipe.tasks) for record in found)

@@ -21,6 +21,7 @@ from polytask.core.errors import InterruptedTrainingError, RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import FORMAT, RunFolder
 from polytask.recipe import load
+from polytask.reports import page
 
 RECIPE = """\
 data: {reviews: {kind: jsonl, path: reviews.jsonl}}
@@ -82,6 +83,8 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
     scored = Recorder({})
     monkeypatch.setattr(evaluation, "evaluate", scored)
     monkeypatch.setattr(evaluation, "has_held_out", lambda run: True)
+    written = Recorder()
+    monkeypatch.setattr(page, "write_page", written)
     assert api.train(recipe, resume=True).path == Path("somewhere")
     api.train(load(recipe), "here")
     assert [given for given, _ in train.calls] == [
@@ -90,6 +93,7 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
     ]
     assert [named["resume"] for _, named in train.calls] == [True, False]
     assert len(scored.calls) == 2
+    assert written.calls == 2 * [((Path("somewhere"),), {})]
 
 
 @pytest.mark.parametrize(

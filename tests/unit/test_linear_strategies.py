@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from polytask.analysis.linear_strategies import LINEAR, count_rows, linear_result
+from polytask.analysis.linear import STRATEGIES
+from polytask.analysis.linear_strategies import count_rows, linear_answers
 from polytask.build.data import TRAIN, load_data
 from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
-from polytask.build.scoring import poolings_of
+from polytask.build.scoring import metrics_of, poolings_of
+from polytask.evaluation.score import score
 from polytask.recipe import load
 
 ROWS = [{"text": "good film", "label": "yes"}, {"text": "bad film", "label": "no"}]
@@ -39,7 +41,15 @@ def results(folder: Path, splits: Mapping[str, Sequence[Any]]) -> dict[str, dict
     data, tasks = load_data(recipe), new_tasks(recipe)
     counted = count_rows(recipe, data, tasks, fit_tasks(recipe, tasks, data.split(TRAIN)))
     pooled = poolings_of(recipe, tasks)
-    return {name: linear_result(name, counted, recipe, data, tasks, pooled) for name in LINEAR}
+    found = {}
+    for name in STRATEGIES:
+        result, outcomes = linear_answers(name, counted, data, tasks)
+        scores = score(outcomes, metrics_of(recipe, tasks), pooled, recipe.evaluation)
+        found[name] = {
+            "parameters": result.parameters,
+            "scores": {**scores["tasks"], **scores["pooled"]},
+        }
+    return found
 
 
 def accuracy(result: Mapping[str, Any]) -> float:

@@ -129,3 +129,16 @@ def test_resamples_in_which_a_score_is_undefined_are_left_out() -> None:
 def test_options_are_checked(options: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         EvaluationOptions.model_validate(options)
+
+
+def test_tasks_are_right_together_on_a_row() -> None:
+    outcomes = {
+        "intent": Outcome(["play", "book", "play"], ["play", "book", "book"], rows=[0, 1, 2]),
+        "slots": Outcome([["O"], ["O"], ["B-x"], ["O"]], [["O"], ["B-x"], ["B-x"], ["O"]], rows=[0, 1, 2, 7]),
+    }  # fmt: skip
+    metric = metrics.build("exact_match", ())
+    pooled = {"sentence": Pooling(["intent", "slots"], metric, by_row=True)}
+    found = score(outcomes, {"intent": [metric], "slots": [metric]}, pooled, NONE)
+    assert found["pooled"]["sentence"]["rows"] == 3
+    assert found["pooled"]["sentence"]["exact_match"]["value"] == pytest.approx(1 / 3)
+    assert found["average"] == pytest.approx(1 / 3)

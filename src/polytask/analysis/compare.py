@@ -1,77 +1,60 @@
 """Ways of training the same tasks, compared on the same rows, seeds and budget.
 
 Every result is written when it is known, so a comparison that was stopped goes on where it was.
+The folder of a comparison::
+
+    recipe.yaml     splits/     comparison.json     comparison.md
+    results/STRATEGY-SEED.json              one result, see ``compare``
+    results/STRATEGY-SEED.outcomes.json     its answers row by row, see ``write_outcomes``
+    STRATEGY/seed-SEED/[MODEL/]             the runs
+    trials/STRATEGY/[MODEL/]                what was tried to find settings
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from polytask.analysis.linear import CountedTasks
-from polytask.analysis.linear_strategies import LINEAR, count_rows, linear_result
-from polytask.build.data import TRAIN, Data, load_data
-from polytask.build.evaluation import Evaluated, evaluate, held_out
-from polytask.build.labels import Labels, fit_tasks
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.costs import COSTS
+from polytask.analysis.distributions import label_facts
+from polytask.analysis.outcomes import write_outcomes
+from polytask.analysis.strategies import Answered, strategies
+from polytask.build.data import TRAIN, load_data
+from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
-from polytask.build.scoring import metrics_of, poolings_of
-from polytask.build.training import train
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
-from polytask.evaluation.score import Outcome, Pooling, score_pooled
+from polytask.evaluation.score import score_outcome, score_pooled
 from polytask.recipe import CompareOptions, Recipe, dump
 from polytask.recipe.mistakes import hint
-from polytask.tasks import Metric, Task
-from polytask.training.options import TrainingOptions
+from polytask.tasks import Metric
 
 FORMAT = 1
 Result = dict[str, Any]
-_SUMMED = ("parameters", "trained_parameters", "seconds", "tokens")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What every strategy works with.
-
-    :param recipe: The experiment; its training section is the budget of every strategy.
-    :param data: Rows, split and freed of leaks once for all strategies.
-    :param tasks: Tasks fitted on the training rows, for their metrics.
-    :param labels: What each of them may learn from.
-    :param folder: Where runs and results are kept.
-    """
-
-    recipe: Recipe
-    data: Data
-    tasks: Mapping[str, Task]
-    labels: Mapping[str, Labels]
-    folder: Path
-    console: Console
-
-    @cached_property
-    def counted(self) -> CountedTasks:
-        """The terms of all rows, for the linear strategies."""
-        return count_rows(self.recipe, self.data, self.tasks, self.labels)
-
-    @cached_property
-    def pooled(self) -> dict[str, Pooling]:
-        """The poolings of which all tasks have rows that results are reported on."""
-        there = set(self.data.split(held_out(self.data)))
-        sections = self.recipe.tasks
-        scored = [name for name in self.tasks if there & set(sections[name].sources)]
-        return poolings_of(self.recipe, {name: self.tasks[name] for name in scored})
 
 
 def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dict[str, Any]:
     """Run every strategy with every seed, as far as that has not been done; write the record.
 
+    Keys of the record:
+
+    * ``format``, ``name``, ``split`` (that scores are of), ``strategies``, ``seeds``, ``trials``.
+    * ``tasks``: of each ``kind``, ``labels`` (in the order of probabilities), ``metrics``, ``select``
+      (the metric that stands for it), ``higher_is_better``; ``pooled``: the same of poolings.
+    * ``results``: of each ``strategy``, ``seed``, the costs named by ``COSTS``, ``scores`` (entries
+      of ``evaluation.score`` by task and pooling); and, where there are such, ``tuning`` (by model:
+      ``trials``, ``settings``, ``validation``, ``seconds``, ``tokens``), ``coefficient`` and
+      ``validation`` (merging), ``strengths`` (linear), ``groups``. Strategies that do not depend on
+      chance have a result for the first seed only.
+    * ``leaks``, ``drop_leaks``, ``data`` (rows and hashes by source and split), ``labels`` (see
+      ``label_facts``).
+
     :return: The content of ``comparison.json``.
-    :raises RecipeError: If there is no such strategy.
+    :raises RecipeError: If there is no such strategy, or the recipe does not fit one.
     :raises RunError: If the folder holds something else.
     """
     mistakes = unknown_strategies(recipe)
@@ -88,112 +71,65 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     comparison = Comparison(recipe, data, tasks, labels, folder, console or Console(stderr=True))
     seeds = [recipe.training.seed + offset for offset in range(recipe.compare.seeds)]
     results = [
-        _result(comparison, strategy, seed)
+        _result(comparison, name, seed)
         for seed in seeds
-        for strategy in recipe.compare.strategies
-        if strategy not in LINEAR or seed == seeds[0]  # those do not depend on the seed
+        for name in recipe.compare.strategies
+        if strategies.part(name).seeded or seed == seeds[0]
     ]
     record = _record(comparison, seeds, results)
     write_json(folder / "comparison.json", record)
     return record
 
 
-def _joint(comparison: Comparison, seed: int) -> Result:
-    """All tasks in one model, as the recipe says."""
-    place = Path("joint") / f"seed-{seed}"
-    sums, (scores, _) = _trained(comparison, comparison.recipe, seed, place)
-    return {**sums, "scores": {**scores["tasks"], **scores["pooled"]}}
-
-
-def _single(comparison: Comparison, seed: int) -> Result:
-    """A model of its own for every task; together they see the rows that the joint one sees."""
-    parts = [
-        _trained(comparison, _alone(comparison, task), seed, Path("single") / f"seed-{seed}" / task)
-        for task in comparison.recipe.tasks
-    ]
-    sums = {name: sum(part[name] for part, _ in parts) for name in _SUMMED}
-    scores: dict[str, Any] = {}
-    outcomes: dict[str, Outcome] = {}
-    for _, evaluated in parts:
-        scores |= evaluated.scores["tasks"]
-        outcomes |= evaluated.outcomes
-    pooled = score_pooled(outcomes, comparison.pooled, comparison.recipe.evaluation)
-    return {**sums, "scores": {**scores, **pooled}}
-
-
-def _trained(
-    comparison: Comparison, recipe: Recipe, seed: int, place: Path
-) -> tuple[dict[str, Any], Evaluated]:
-    """What one model has cost, and how good it is; its checkpoints are not kept."""
-    training = recipe.training.model_copy(update={"seed": seed})
-    seeded = recipe.model_copy(update={"training": training})
-    folder = comparison.folder / place
-    comparison.console.print(f"{place}", style="bold")
-    run = train(
-        seeded, folder, resume=True, data=comparison.data.of(seeded), console=comparison.console
-    )
-    split = held_out(comparison.data)
-    evaluated = evaluate(run, split, data=comparison.data.of(seeded))
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    facts = read_json(run.facts)
-    return {name: facts[name] for name in _SUMMED}, evaluated
-
-
-def _linear(strategy: str, comparison: Comparison, seed: int) -> Result:
-    """A linear model over words."""
-    comparison.console.print(strategy, style="bold")
-    with comparison.console.status("fitting linear models"):
-        return linear_result(
-            strategy,
-            comparison.counted,
-            comparison.recipe,
-            comparison.data,
-            comparison.tasks,
-            comparison.pooled,
-        )
-
-
-def _alone(comparison: Comparison, task: str) -> Recipe:
-    """The recipe of one task alone, with its part of a budget that is given in steps."""
-    recipe = comparison.recipe
-    training = recipe.training
-    if training.steps is not None:
-        share = _rows(comparison, task) / sum(_rows(comparison, name) for name in recipe.tasks)
-        training = training.model_copy(update={"steps": max(1, round(share * training.steps))})
-    section = {task: recipe.tasks[task]}
-    update = {"tasks": section, "pooled": {}, "training": _selecting_average(training)}
-    return recipe.model_copy(update=update)
-
-
-def _selecting_average(training: TrainingOptions) -> TrainingOptions:
-    """A single task selects by its own metric, whichever task the recipe names."""
-    return training.model_copy(update={"select": "average"})
-
-
-def _rows(comparison: Comparison, task: str) -> int:
-    tables = comparison.data.split(TRAIN)
-    rows = sum(len(tables[source]) for source in comparison.recipe.tasks[task].sources)
-    return min(rows, comparison.recipe.tasks[task].limit or rows)
-
-
-def _result(comparison: Comparison, strategy: str, seed: int) -> Result:
-    """The result of one strategy and seed, from its file if it has been computed before."""
-    path = comparison.folder / "results" / f"{strategy}-{seed}.json"
-    if path.is_file():
-        return dict(read_json(path))
-    result = {"strategy": strategy, "seed": seed, **STRATEGIES[strategy](comparison, seed)}
-    write_json(path, result)
-    return result
-
-
 def unknown_strategies(recipe: Recipe) -> list[str]:
     """What is wrong with the strategies that a recipe names."""
-    return [
-        f"compare.strategies: no strategy called {name!r}.{hint(name, STRATEGIES)} "
-        f"Known: {', '.join(STRATEGIES)}."
+    known = strategies.kinds()
+    unknown = [
+        f"compare.strategies: no strategy called {name!r}.{hint(name, known)} "
+        f"Known: {', '.join(known)}."
         for name in recipe.compare.strategies
-        if name not in STRATEGIES
+        if name not in known
     ]
+    there = [name for name in recipe.compare.strategies if name in known]
+    return [*unknown, *(m for name in there for m in strategies.build(name, name).mistakes(recipe))]
+
+
+def _result(comparison: Comparison, name: str, seed: int) -> Result:
+    """The result of one strategy and seed, from its file if it has been computed before.
+
+    :raises RunError: If the file is of other settings of the strategy.
+    """
+    strategy = strategies.build(name, name)
+    settings = strategy.settings(comparison.recipe)
+    path = comparison.folder / "results" / f"{name}-{seed}.json"
+    outcomes = path.with_suffix(".outcomes.json")
+    if path.is_file() and outcomes.is_file():
+        result = dict(read_json(path))
+        found = {key: result.get(key) for key in settings}
+        if found != settings:
+            raise RunError(
+                f"{path}: is a result of {found}, but the recipe says {settings}. "
+                "Choose another folder with --run."
+            )
+        return result
+    answered = strategy.answer(comparison, seed)
+    write_outcomes(outcomes, answered.outcomes)
+    costs = {cost: answered.costs[cost] for cost in COSTS}
+    scores = _scores(comparison, answered)
+    result = {"strategy": name, "seed": seed, **settings, **costs, **answered.notes}
+    write_json(path, {**result, "scores": scores})
+    return {**result, "scores": scores}
+
+
+def _scores(comparison: Comparison, answered: Answered) -> dict[str, Any]:
+    """Scores of tasks and of poolings."""
+    options, outcomes = comparison.recipe.evaluation, answered.outcomes
+    tasks = {
+        name: answered.entries.get(name)
+        or score_outcome(outcome, comparison.metrics[name], options)
+        for name, outcome in outcomes.items()
+    }
+    return {**tasks, **score_pooled(outcomes, comparison.pooled, options)}
 
 
 def _begun(folder: Path, recipe: Recipe) -> bool:
@@ -216,18 +152,23 @@ def _begun(folder: Path, recipe: Recipe) -> bool:
 
 
 def _kept(recipe: Recipe) -> str:
-    """What may not change; strategies and seeds may be added."""
-    return dump(recipe.model_copy(update={"compare": CompareOptions()}))
+    """What may not change; strategies, with what they need, and seeds may be added."""
+    options = CompareOptions(trials=recipe.compare.trials)
+    return dump(recipe.model_copy(update={"compare": options}))
 
 
 def _record(
     comparison: Comparison, seeds: Sequence[int], results: Sequence[Result]
 ) -> dict[str, Any]:
     """All results with what is needed to read them."""
-    recipe = comparison.recipe
+    recipe, data = comparison.recipe, comparison.data
     tasks = {
-        name: {"kind": recipe.tasks[name].part.kind, **_measured(metrics)}
-        for name, metrics in metrics_of(recipe, comparison.tasks).items()
+        name: {
+            "kind": recipe.tasks[name].part.kind,
+            "labels": list(comparison.tasks[name].labels),
+            **_measured(metrics),
+        }
+        for name, metrics in comparison.metrics.items()
     }
     pooled = {
         name: {"tasks": list(pooling.tasks), **_measured([pooling.metric])}
@@ -236,15 +177,17 @@ def _record(
     return {
         "format": FORMAT,
         "name": recipe.name,
-        "split": held_out(comparison.data),
+        "split": comparison.held_out,
         "strategies": list(recipe.compare.strategies),
         "seeds": list(seeds),
+        "trials": recipe.compare.trials,
         "tasks": tasks,
         "pooled": pooled,
         "results": list(results),
-        "leaks": comparison.data.leaks.record() | {"summary": comparison.data.leaks.summary()},
+        "leaks": data.leaks.record() | {"summary": data.leaks.summary()},
         "drop_leaks": recipe.drop_leaks,
-        "data": comparison.data.facts(),
+        "data": data.facts(),
+        "labels": label_facts(data, comparison.tasks, comparison.labels),
     }
 
 
@@ -255,10 +198,3 @@ def _measured(metrics: Sequence[Metric]) -> dict[str, Any]:
         "select": metrics[0].name,
         "higher_is_better": {metric.name: metric.higher_is_better for metric in metrics},
     }
-
-
-STRATEGIES: dict[str, Callable[[Comparison, int], Result]] = {
-    "single": _single,
-    "joint": _joint,
-    **{name: partial(_linear, name) for name in LINEAR},
-}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,10 +29,11 @@ Score: TypeAlias = Callable[[Sequence[Any], Sequence[Any], Sequence[Floats]], fl
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The input fields of rows, and their references, none of which is missing."""
+    """The input fields of rows, their references, none of which is missing, and what tells them apart."""
 
     fields: Sequence[Fields]
     references: Sequence[Any]
+    places: Sequence[Hashable] = ()
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from polytask.analysis.linear import STRATEGIES, CountedTasks, count_tasks, fit_predict
+from polytask.analysis.linear import CountedTasks, LinearResult, count_tasks, fit_predict
 from polytask.analysis.linear_groups import LabelledRows, LinearTask
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import held_out
@@ -13,11 +13,9 @@ from polytask.build.labels import Labels
 from polytask.build.scoring import metrics_of
 from polytask.core.batch import Fields
 from polytask.data.pools import each_row
-from polytask.evaluation.score import Outcome, Pooling, score
+from polytask.evaluation.score import Outcome
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task
-
-LINEAR = tuple(STRATEGIES)
 
 
 def count_rows(
@@ -34,11 +32,11 @@ def count_rows(
             name: LinearTask(
                 form=task.form,
                 labels=task.labels,
-                train=_labelled(name, data, labels[name], TRAIN),
+                train=labelled(name, data, labels[name], TRAIN),
                 validation=LabelledRows([], [])
                 if reported == VALIDATION
-                else _labelled(name, data, Labels(task), VALIDATION),
-                test=_labelled(name, data, Labels(task), reported).fields,
+                else labelled(name, data, Labels(task), VALIDATION),
+                test=labelled(name, data, Labels(task), reported).fields,
                 score=_signed(chosen[name][0]),
             )
             for name, task in tasks.items()
@@ -46,35 +44,23 @@ def count_rows(
     )
 
 
-def linear_result(
-    strategy: str,
-    counted: CountedTasks,
-    recipe: Recipe,
-    data: Data,
-    tasks: Mapping[str, Task],
-    pooled: Mapping[str, Pooling],
-) -> dict[str, Any]:
-    """Fit one strategy and score it on the held-out rows."""
+def linear_answers(
+    strategy: str, counted: CountedTasks, data: Data, tasks: Mapping[str, Task]
+) -> tuple[LinearResult, dict[str, Outcome]]:
+    """Fit one strategy and predict the held-out rows."""
     found = fit_predict(strategy, counted)
     outcomes = {}
     for name, task in tasks.items():
-        references = _labelled(name, data, Labels(task), held_out(data)).references
-        outcomes[name] = Outcome(references, *found.answers[name])
-    scores = score(outcomes, metrics_of(recipe, tasks), pooled, recipe.evaluation)
-    return {
-        "parameters": found.parameters,
-        "trained_parameters": found.parameters,
-        "seconds": found.seconds,
-        "tokens": None,
-        "strengths": found.strengths,
-        "scores": {**scores["tasks"], **scores["pooled"]},
-    }
+        rows = labelled(name, data, Labels(task), held_out(data))
+        outcomes[name] = Outcome(rows.references, *found.answers[name], rows=rows.places)
+    return found, outcomes
 
 
-def _labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
+def labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
     """The rows of one split that have a label of a task, in the order in which they are scored."""
     fields: list[Fields] = []
     references: list[Any] = []
+    places: list[Hashable] = []
     for view in data.views:
         table = data.tables[view.source].get(split)
         if name not in view.tasks or table is None:
@@ -84,7 +70,8 @@ def _labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows
             if reference is not None:
                 fields.append(view.fields(row))
                 references.append(reference)
-    return LabelledRows(fields, references)
+                places.append((view.source, index))
+    return LabelledRows(fields, references, places)
 
 
 def _signed(metric: Metric) -> Any:

@@ -81,7 +81,7 @@ def _check_model(
     labels = {name: Labels(task) for name, task in tasks.items()}
     try:
         encoder = begin(recipe, tasks, TrainingFields(views, heads, labels)).encoder
-        mixtures.build(recipe.mixing)
+        mixtures.build(recipe.mixing).attend([view.tasks for view in views])
         balancers.build(recipe.balancing, len(recipe.trained))
         with scratch_folder() as scratch:
             for view in views:
@@ -139,7 +139,7 @@ def _unreadable(task: Task, table: Table) -> Iterator[str]:
     def messages() -> Iterator[str]:
         for row in each_row(table):
             try:
-                task.reference(row)
+                task.lesson(row)
             except DataError as error:
                 yield f"{table.place_of(row)}: {error}"
 
@@ -151,7 +151,7 @@ def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
     for row in each_row(table):
-        reference = task.reference(row)
+        reference = task.lesson(row)
         for label in reference if isinstance(reference, list) else [reference]:
             if isinstance(label, str) and label not in task.labels:
                 first.setdefault(label, table.place_of(row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,16 +143,24 @@ def _treebanks(
     columns: dict[str, dict[str, Iterator[Any]]] = {}
     tables: dict[str, Table] = {}
     for name, own in rows.tasks.items():
-        labels = iter(found[name].labels)
+        labels = zip(found[name].labels, own.references, strict=True)
         for view, table in own.parts:
             part = list(islice(labels, len(table)))
             if "conllu" in table.columns and tasks[name].target_column in COLUMNS:
                 tables[view.source] = table
-                columns.setdefault(view.source, {})[tasks[name].target_column] = iter(part)
+                filled = [_filled(tasks[name], *one) for one in part]
+                for column in filled[0] if filled else ():
+                    values = iter([row[column] for row in filled])
+                    columns.setdefault(view.source, {})[column] = values
     return {
         source: [_sentence(row, columns[source]) for row in each_row(table)]
         for source, table in tables.items()
     }
+
+
+def _filled(task: Task, label: Any, reference: Any | None) -> dict[str, Sequence[Any]]:
+    """The columns of one sentence that a task fills."""
+    return task.columns(label if reference is None else task.complete(label, reference))
 
 
 def _sentence(row: Row, columns: Mapping[str, Iterator[Any]]) -> str:

@@ -34,7 +34,7 @@ class Labels:
         """The label of a training row, or None if it is missing or beyond the task's limit."""
         if self.allowed is not None and index not in self.allowed[source]:
             return None
-        return self.task.reference(row)
+        return self.task.lesson(row)
 
     def references(self, tables: Mapping[str, Table]) -> Iterator[Any]:
         """All labels that there are in the training rows.

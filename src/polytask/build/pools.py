@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from polytask.build.labels import Labels
 from polytask.build.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
-from polytask.data.pools import Collation, Pool, Preparation, at_row, make_pool
+from polytask.data.pools import Collation, Pool, Preparation, at_row, each_row, make_pool
 from polytask.data.tables import Table
 from polytask.tasks import Task
 
@@ -39,7 +40,8 @@ def evaluation_pool(view: View, table: Table, encoder: Encoder, folder: Path) ->
     """All rows of a view, without targets, in the order of the table."""
     targets = dict.fromkeys(view.tasks, _no_target)
     preparation = _preparation(view, table, encoder, targets)
-    return make_pool(view.name, table, preparation, folder, labelled=False)
+    pool = make_pool(view.name, table, preparation, folder, labelled=False)
+    return replace(pool, fields=lambda: (view.fields(row) for row in each_row(table)))
 
 
 def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,13 @@ class TaskRows:
             [self.references[index] for index in kept],
             [task.complete(found.labels[index], self.references[index]) for index in kept],
             [found.probabilities[index] for index in kept] if found.probabilities else (),
+            [self.places[index] for index in kept],
         )
+
+    @cached_property
+    def places(self) -> list[Hashable]:
+        """What tells every row from all others, alike for all tasks: its source and position."""
+        return [(view.source, at) for view, table in self.parts for at in range(len(table))]
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,12 @@ def metrics_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, list[Metr
 
 
 def poolings_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, Pooling]:
-    """The metrics over several tasks' joined predictions."""
+    """The metrics over several tasks' predictions."""
     return {
         name: Pooling(
-            section.tasks, metrics.build(section.metric, _labels_of(section.tasks, tasks))
+            section.tasks,
+            metrics.build(section.metric, _labels_of(section.tasks, tasks)),
+            section.by_row,
         )
         for name, section in recipe.pooled.items()
         if all(task in tasks for task in section.tasks)

@@ -127,7 +127,7 @@ def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, bool]:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class Fitted:
     """A model whose encoder and tasks know their vocabulary and labels.
 
     :param labels: What the tasks that are trained may learn from.
@@ -155,8 +155,8 @@ def _session(
     if options.threads:
         torch.set_num_threads(options.threads)
     seed_everything(options.seed)
-    fitted = _fitted(recipe, run, data, started=started)
-    parts = _parts(recipe, data, fitted, scratch)
+    fitted = fitted_parts(recipe, run, data, started=started)
+    parts = training_parts(recipe, data, fitted, scratch)
     session = Session(parts, options, run)
     seed_everything(options.seed + rank())  # so that what came before does not matter
     if is_first():
@@ -172,22 +172,27 @@ def _session(
     return session, {**origin, "notes": [*begun.notes, *said]}
 
 
-def _fitted(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> _Fitted:
+def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> Fitted:
+    """The model that a recipe begins with, or that of a run without the parameters it stores."""
     tables = data.split(TRAIN)
     if started:
         encoder, tasks = restore_parts(recipe, run)
         model = reassemble(recipe, run, encoder, tasks)
         freeze_again(run, model)
         labels = labels_of(recipe, model.trained_tasks, tables)
-        return _Fitted(Beginning(encoder, model), labels)
+        return Fitted(Beginning(encoder, model), labels)
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, {name: tasks[name] for name in recipe.trained}, tables)
     fields = TrainingFields(data.views, tables, labels)
     with fields.at_last():
-        return _Fitted(begin(recipe, tasks, fields), labels)
+        return Fitted(begin(recipe, tasks, fields), labels)
 
 
-def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
+def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Parts:
+    """What a training of a model needs.
+
+    :param scratch: Where prepared rows are kept.
+    """
     encoder, tasks, options = fitted.encoder, fitted.tasks, recipe.training
     tables = data.split(TRAIN)
     pools = [
@@ -216,7 +221,7 @@ def _parts(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Parts:
     )
 
 
-def _guide(recipe: Recipe, data: Data, fitted: _Fitted, scratch: Path) -> Loader:
+def _guide(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Loader:
     """Labelled validation rows, for a method that learns weights from them."""
     tables, options = data.split(VALIDATION), recipe.training
     labels = {name: Labels(task) for name, task in fitted.tasks.items()}

@@ -9,14 +9,18 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
+from polytask.cli.analyse import Analyse
 from polytask.cli.check import check
 from polytask.cli.compare import compare
+from polytask.cli.describe import describe
 from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
 from polytask.cli.predict import predict
 from polytask.cli.remove import remove
+from polytask.cli.report import report
 from polytask.cli.schema import schema
 from polytask.cli.train import train
+from polytask.cli.watch import watch
 from polytask.core.errors import PolytaskError, RecipeError
 
 _DEBUG = "POLYTASK_DEBUG"
@@ -113,6 +117,16 @@ _add(
 )
 _add(remove, "remove runs/tweets irony", "remove runs/tweets irony --run runs/smaller")
 _add(compare, "compare recipe.yaml", "compare recipe.yaml --strategies linear,joint --seeds 3")
+_add(
+    Analyse,
+    "analyse runs/tweets",
+    "analyse runs/tweets --models 2 --verify --seeds 3",
+    "analyse recipe.yaml --curve 50,100,200,400",
+    name="analyse",
+)
+_add(describe, "describe recipe.yaml", "describe runs/tweets --format mermaid")
+_add(report, "report runs/tweets", "report runs/tweets-compare --language zh")
+_add(watch, "watch runs/tweets", "watch runs/tweets --port 0")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
 _add(list_parts, "list", "list balancers", name="list")
 _add(schema, "schema > recipe.schema.json")

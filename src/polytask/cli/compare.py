@@ -8,19 +8,35 @@ from typing import Annotated
 import typer
 
 from polytask.cli.options import Overrides, Plugins, RecipeFile, open_recipe
+from polytask.cli.shorthands import Shorthand, with_shorthands
+
+_SHORTHANDS = (
+    Shorthand(
+        "strategies",
+        "compare.strategies=[{}]",
+        str | None,
+        "A,B,C",
+        "Instead of those of the recipe: majority, linear, linear_pooled, linear_shared_private, "
+        "single, single_all, joint, sum, static, lora, grouped, merge_average, "
+        "merge_task_arithmetic, merge_ties, merge_dare.",
+    ),
+    Shorthand("seeds", "compare.seeds={}", int | None, "N", "Instead of the number in the recipe."),
+    Shorthand(
+        "trials",
+        "compare.trials={}",
+        int | None,
+        "N",
+        "Settings tried for every model, the best on validation rows taken; 0: none are tuned.",
+    ),
+)
 
 
+@with_shorthands(_SHORTHANDS)
 def compare(
     recipe: RecipeFile,
     run: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The folder to write; runs/NAME-compare by default."),
-    ] = None,
-    strategies: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Instead of those of the recipe.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead of the number in the recipe.")
     ] = None,
     overrides: Overrides = None,
     plugins: Plugins = None,
@@ -29,10 +45,7 @@ def compare(
     from polytask import api
     from polytask.reports.tables import render_comparison
 
-    chosen = list(overrides or ())
-    chosen += [] if strategies is None else [f"compare.strategies=[{strategies}]"]
-    chosen += [] if seeds is None else [f"compare.seeds={seeds}"]
-    loaded = open_recipe(recipe, chosen, plugins)
+    loaded = open_recipe(recipe, overrides, plugins)
     folder = run or api.RUNS / f"{loaded.name}-compare"
     typer.echo(render_comparison(api.compare(loaded, folder)))
     typer.echo(f"Run folder: {folder}")

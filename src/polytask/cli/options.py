@@ -25,6 +25,10 @@ Overrides: TypeAlias = Annotated[
         help="Change the recipe, as in --set training.epochs=1. May be repeated.",
     ),
 ]
+Language: TypeAlias = Annotated[
+    str,
+    typer.Option(metavar="en|zh", help="What the page opens in; it holds both, with a switch."),
+]
 Plugins: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(

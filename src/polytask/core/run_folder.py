@@ -39,6 +39,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def interference(self) -> Path:
+        """One record a line: how the gradients of tasks agree, where training is asked to look."""
+        return self.path / "interference.jsonl"
+
+    @property
+    def analysis(self) -> Path:
+        """What ``polytask analyse`` finds out."""
+        return self.path / "analysis"
+
+    @property
     def checkpoints(self) -> Path:
         """Everything needed to resume."""
         return self.path / "checkpoints"

@@ -40,6 +40,7 @@ class Loader:
         self.pools = pools
         self.mixture = mixture
         self._collation = collation
+        mixture.attend([pool.tasks for pool in pools])
         self._sampler = Sampler([pool.lengths_N for pool in pools], mixture, size, seed)
         self.state = self._sampler.state
         self.restore = self._sampler.restore
@@ -56,6 +57,11 @@ class Loader:
     def follow(self, progress: Callable[[], float]) -> None:
         """Let mixtures that change know how far the training is, 0 to 1."""
         self._sampler.progress = progress
+
+    def shares(self) -> dict[str, float]:
+        """The share of the draws that each pool gets now, by its name."""
+        shares_P = self._sampler.shares_P.tolist()
+        return {pool.name: round(s, 4) for pool, s in zip(self.pools, shares_P, strict=True)}
 
     def close(self, tasks: frozenset[str]) -> None:
         """Draw no more rows that only these tasks label."""

@@ -68,12 +68,14 @@ class Pool:
     :param rows: One prepared row each: inputs, length, and a target per task or None.
     :param tasks: The tasks that label rows of this pool.
     :param lengths_N: Number of tokens of each row.
+    :param fields: The input fields of every row, for tasks that answer with parts of them.
     """
 
     name: str
     rows: Dataset
     tasks: tuple[str, ...]
     lengths_N: Ints
+    fields: Callable[[], Iterator[Fields]] = lambda: iter(())
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -82,6 +84,11 @@ class Pool:
         """Some prepared rows, in the order asked for."""
         fetched: list[dict[str, Any]] = self.rows.with_format("arrow")[rows_b].to_pylist()
         return fetched
+
+    def labelled(self) -> dict[str, list[bool]]:
+        """For each task, which rows have a target of it."""
+        table = self.rows.with_format("arrow")[:]
+        return {task: table.column(_TARGET + task).is_valid().to_pylist() for task in self.tasks}
 
 
 def make_pool(

@@ -1,6 +1,6 @@
 """Which rows each batch holds: a pure function of the seed and a few counters.
 
-Rows are drawn a window at a time. The mixture says how the window is shared among the pools; each
+Rows are drawn a window of batches at a time. The mixture says how the window is shared among the pools; each
 pool hands out its rows in shuffled passes, none twice before all once. Within the window rows of
 like length are put together, so little is padding, and the batches are shuffled. Nothing but
 counters is remembered, so a restored sampler goes on with the same rows in the same order.
@@ -20,7 +20,6 @@ from polytask.core.errors import RecipeError
 from polytask.data.mixing.base import Floats, Mixture
 
 Ints = npt.NDArray[np.int64]
-_WINDOW_BATCHES = 100
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,11 @@ class Sampler:
         """Draws of one epoch: as many as there are rows in all pools."""
         return int(self._sizes_P.sum())
 
+    @property
+    def shares_P(self) -> Floats:
+        """The share of the draws of this window that each pool gets."""
+        return self._shares_P
+
     def close(self, pools: frozenset[int]) -> None:
         """Draw nothing more from these pools, beginning with the next window."""
         self._closed = pools
@@ -143,7 +147,7 @@ class Sampler:
         mean_length = sum(int(pool.sum()) for pool in self._lengths) / max(total, 1)
         rows = self._size.tokens / max(mean_length, 1.0)
         rows = rows if self._size.rows is None else min(rows, self._size.rows)
-        windows = max(1, round(total / max(rows * _WINDOW_BATCHES, 1.0)))
+        windows = max(1, round(total / max(rows * self._mixture.window, 1.0)))
         return (self._window + 1) * total // windows - self._window * total // windows
 
     def _quota(self) -> tuple[Ints, Floats]:

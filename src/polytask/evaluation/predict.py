@@ -80,7 +80,17 @@ class Predictor:
             order.extend(rows_b.tolist())
             progress(batch.size)
         self.model.train(training)
-        return {task: _reorder(part, order) for task, part in found.items()}
+        return {
+            task: self._answered(task, _reorder(part, order), pool) for task, part in found.items()
+        }
+
+    def _answered(self, name: str, found: Predictions, pool: Pool) -> Predictions:
+        """What was decoded, as people read it."""
+        task = self.model.tasks[name]
+        if not task.rewrites:
+            return found
+        answers = map(task.answer, found.labels, pool.fields())
+        return Predictions([*answers], found.probabilities)
 
     def _batch(self, batch: Batch, tasks: Sequence[str]) -> dict[str, Predictions]:
         rows_B = torch.arange(batch.size, device=self.device)

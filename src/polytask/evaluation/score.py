@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -26,11 +26,13 @@ class Outcome:
     :param references: One per row, None left out.
     :param predictions: One per row, completed (see ``Task.complete``).
     :param probabilities: One per row, or empty where the task has none.
+    :param rows: What tells each row from all others, for scores over several tasks of one row.
     """
 
     references: Sequence[Any]
     predictions: Sequence[Any]
     probabilities: Sequence[Floats] = ()
+    rows: Sequence[Hashable] = ()
 
     def __len__(self) -> int:
         return len(self.references)
@@ -43,11 +45,15 @@ class Pooling:
     TweetEval scores stance towards five targets so. https://aclanthology.org/2020.findings-emnlp.148
 
     :param tasks: Names of the tasks.
-    :param metric: What to measure on their rows, one task after the other.
+    :param metric: What to measure.
+    :param by_row: Whether a reference is that of all tasks for one row, so that exact match is the
+        share of rows on which all are right, as intent and slots are scored together. Rows that
+        lack a label of one of the tasks do not count. Else tasks follow one after the other.
     """
 
     tasks: Sequence[str]
     metric: Metric
+    by_row: bool = False
 
 
 def score(
@@ -82,7 +88,11 @@ def score_pooled(
     """Score every pooling, on the rows of all its tasks."""
     return {
         name: score_outcome(
-            _concatenate([outcomes[task] for task in pooling.tasks]), [pooling.metric], options
+            (_side_by_side if pooling.by_row else _concatenate)(
+                [outcomes[task] for task in pooling.tasks]
+            ),
+            [pooling.metric],
+            options,
         )
         for name, pooling in pooled.items()
     }
@@ -124,6 +134,18 @@ def _concatenate(outcomes: Sequence[Outcome]) -> Outcome:
         list(chain.from_iterable(outcome.references for outcome in outcomes)),
         list(chain.from_iterable(outcome.predictions for outcome in outcomes)),
         list(chain.from_iterable(outcome.probabilities for outcome in outcomes)),
+    )
+
+
+def _side_by_side(outcomes: Sequence[Outcome]) -> Outcome:
+    """The rows that all outcomes have, with a tuple of one entry per outcome."""
+    places = [{row: at for at, row in enumerate(outcome.rows)} for outcome in outcomes]
+    shared = [row for row in places[0] if all(row in place for place in places)]
+    pairs = list(zip(outcomes, places, strict=True))
+    return Outcome(
+        [tuple(one.references[place[row]] for one, place in pairs) for row in shared],
+        [tuple(one.predictions[place[row]] for one, place in pairs) for row in shared],
+        rows=shared,
     )
 
 

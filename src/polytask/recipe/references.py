@@ -16,6 +16,8 @@ from polytask.recipe.mistakes import Keys, Mistake, unknown
 from polytask.tasks import metrics, tasks
 
 Plain = Mapping[str, Any]
+_PER_WORD = ("tags", "words", "tree")
+"""Forms of references that have an entry for every word."""
 
 
 def fill_references(values: Any) -> Any:
@@ -31,7 +33,14 @@ def wrong_references(values: Any) -> list[Mistake]:
     if not isinstance(values, Mapping):
         return []
     sections = _sections(values, "tasks")
-    checks = (_wrong_sources, _wrong_pools, _wrong_metrics, _wrong_selection, _lost_words)
+    checks = (
+        _wrong_sources,
+        _wrong_pools,
+        _wrong_groups,
+        _wrong_metrics,
+        _wrong_selection,
+        _lost_words,
+    )
     return [mistake for check in checks for mistake in check(values, sections)]
 
 
@@ -53,6 +62,18 @@ def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mista
         yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
         if name in known:
             yield Mistake(("pooled", name), "a task has this name. Choose another.")
+
+
+def _wrong_groups(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Groups of tasks that are not there, or of which some are in several."""
+    known, seen = list(_mapping(values, "tasks")), set[Any]()
+    for index, group in enumerate(_items(_mapping(values, "compare").get("groups"))):
+        keys = ("compare", "groups", index)
+        yield from _unknown_names(keys, group, "task", known)
+        for name in [group] if isinstance(group, str) else _items(group):
+            if name in seen:
+                yield Mistake(keys, f"task {name!r} is in a group already. Take it out of one.")
+            seen.add(name)
 
 
 def _wrong_metrics(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
@@ -85,7 +106,7 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
 
 def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Text steps that drop words which a task labels one by one."""
-    tagging = [name for name, task in sections.items() if _form(task) == "tags"]
+    tagging = [name for name, task in sections.items() if _form(task) in _PER_WORD]
     for index, chosen in enumerate(_items(values.get("text"))):
         step = _part(text_steps, chosen)
         if tagging and step is not None and not step.keeps_words:

@@ -76,6 +76,12 @@ class PooledSection(BaseModel):
     model_config = _CONFIG
     tasks: Texts = Field(description="Names of the tasks whose predictions are joined.")
     metric: MetricPart = Field(description="What is measured over all of them.")
+    by_row: bool = Field(
+        default=False,
+        description="Join what the tasks predict for the same row into one prediction, instead of "
+        "taking one task's rows after the other's; with the metric exact_match, the share of rows "
+        "on which all tasks are right.",
+    )
 
 
 class StartOptions(BaseModel):
@@ -110,6 +116,15 @@ class CompareOptions(BaseModel):
     )
     seeds: PositiveInt = Field(
         default=5, description="Paired repetitions; counted on from training.seed."
+    )
+    trials: NonNegativeInt = Field(
+        default=0,
+        description="Settings tried for every model: learning rate, options of the balancing "
+        "method, static weights. The best on validation rows, with the first seed, is taken for "
+        "all seeds. 0: as the recipe says.",
+    )
+    groups: tuple[Texts, ...] = Field(
+        default=(), description="For strategy grouped: the tasks of each model."
     )
 
 

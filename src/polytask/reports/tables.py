@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from polytask.reports.formats import SHARES as _SHARES
 from polytask.reports.summary import (
     FAMILIES,
     Estimate,
@@ -26,7 +27,6 @@ from polytask.reports.summary import (
 
 _NOTHING = "–"
 _WIDTH = 1000  # no table is cut; it is as wide as it needs to be
-_SHARES = ("accuracy", "precision", "recall", "f1", "mean_f1", "auc", "exact_match")
 
 
 @dataclass(frozen=True)

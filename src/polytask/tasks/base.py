@@ -47,6 +47,9 @@ class Task(ABC):
     form: ClassVar[str] = ""
     """The form of its references, which decides what metrics can measure it; empty: any."""
 
+    rewrites: ClassVar[bool] = False
+    """Whether what it decodes is read with the words of the row (see ``answer``)."""
+
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
         self.target_column = target
@@ -63,6 +66,13 @@ class Task(ABC):
 
         :raises DataError: If the column is absent or its value is of the wrong kind.
         """
+
+    def lesson(self, row: Row) -> Any | None:
+        """What ``fit`` and ``encode`` get of a row: its reference, unless a task learns another form.
+
+        :raises DataError: As ``reference`` does.
+        """
+        return self.reference(row)
 
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:
@@ -98,6 +108,13 @@ class Task(ABC):
     def decode(self, scores: Any) -> list[Any]:
         """The best prediction for each of b rows, in the form of a reference."""
 
+    def answer(self, prediction: Any, fields: Fields) -> Any:
+        """What was decoded, in the form of a reference, where that takes the text of the row.
+
+        :param fields: The input fields of the row. Called for tasks that ``rewrites``.
+        """
+        return prediction
+
     def probabilities(self, scores: Any) -> list[Floats] | None:
         """Probabilities of the labels of each row, C or (W, C), where the task has them."""
         return None
@@ -105,6 +122,10 @@ class Task(ABC):
     def complete(self, prediction: Any, reference: Any) -> Any:
         """A prediction of the size of its reference, where the encoder cut off part of the row."""
         return prediction
+
+    def columns(self, prediction: Any) -> dict[str, Sequence[Any]]:
+        """A prediction about words as the columns of a treebank that it fills."""
+        return {self.target_column: prediction}
 
     @property
     def labels(self) -> Sequence[str]:

@@ -18,6 +18,9 @@ Pool: TypeAlias = Literal["mean", "first", "attention"]
 TAGS, KEPT = "tags_bWC", "kept_bW"
 """What a ``WordHead`` returns: scores of every word, and which words the encoder kept."""
 
+MOVES = "moves_bSS"
+"""What a ``ChainHead`` adds: scores of a tag after another (see ``tasks.crf``)."""
+
 
 class SentenceHead(Head):
     """Pools the tokens of a row and scores the result: scores_bC.
@@ -64,14 +67,41 @@ class WordHead(Head):
 
     @override
     def forward(self, features: Features) -> dict[str, Tensor]:
-        if features.words_BW is None:
-            raise no_words(self.task)
-        kept_bW = features.words_BW >= 0
-        index_bW1 = features.words_BW.clamp(min=0).unsqueeze(-1)
-        index_bWD = index_bW1.expand(-1, -1, features.tokens_BLD.shape[-1])
-        # Not take_along_dim: its export is fixed to one number of rows.
-        words_bWD = features.tokens_BLD.gather(1, index_bWD)
+        words_bWD, kept_bW = word_vectors(features, self.task)
         return {TAGS: self.scorer(words_bWD), KEPT: kept_bW}
+
+
+class ChainHead(Head):
+    """Scores words by another head, and every tag after every other: adds ``moves_bSS``.
+
+    :param words: Scores the words.
+    :param outputs: Number of tags, C; the border of a row is one more state.
+    """
+
+    def __init__(self, words: Head, outputs: int) -> None:
+        super().__init__()
+        self.words = words
+        self.moves_SS = nn.Parameter(torch.zeros(outputs + 1, outputs + 1))
+
+    @override
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        scores: dict[str, Tensor] = self.words(features)
+        rows = scores[KEPT].shape[0]
+        return {**scores, MOVES: self.moves_SS.unsqueeze(0).expand(rows, -1, -1)}
+
+
+def word_vectors(features: Features, task: str) -> tuple[Tensor, Tensor]:
+    """The first token of every word, and which words the encoder kept: words_bWD, kept_bW.
+
+    :param task: Name of the task, for the message.
+    :raises RecipeError: If the encoder keeps no words.
+    """
+    if features.words_BW is None:
+        raise no_words(task)
+    index_bW1 = features.words_BW.clamp(min=0).unsqueeze(-1)
+    index_bWD = index_bW1.expand(-1, -1, features.tokens_BLD.shape[-1])
+    # Not take_along_dim: its export is fixed to one number of rows.
+    return features.tokens_BLD.gather(1, index_bWD), features.words_BW >= 0
 
 
 def no_words(task: str) -> RecipeError:

@@ -9,7 +9,7 @@ https://aclanthology.org/W00-0726
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -78,6 +78,28 @@ def span_prefixes(scheme: Scheme, tags: Iterable[str]) -> str:
     spelling = {"I": "M", "E": "E", "S": "S"}
     spelling.update({_ROLES[letter]: letter for letter in sorted(found & set("IMELSUW"))})
     return "B" + spelling["I"] + spelling["E"] + spelling["S"]
+
+
+def valid_moves(tags: Sequence[str], scheme: Scheme) -> list[list[bool]]:
+    """Whether a tag may follow another: C + 1 rows of as many, the last for the border of a row.
+
+    A span of a label that has no tag to start with may start with any of its tags.
+    """
+    size = len(tags) + 1
+    if scheme == "none":
+        return [[True] * size for _ in range(size)]
+    parsed = [*map(_parse, tags), (OUTSIDE, "")]
+    starts = {label for role, label in parsed if role in "BS"}
+    return [[_may_follow(one, other, scheme, starts) for other in parsed] for one in parsed]
+
+
+def _may_follow(
+    one: tuple[str, str], other: tuple[str, str], scheme: Scheme, starts: set[str]
+) -> bool:
+    opened = one[0] in "BI"
+    if other[0] in "IE" and other[1] in starts:
+        return opened and one[1] == other[1]
+    return scheme == "bio" or not opened
 
 
 def detect_scheme(tags: Iterable[str]) -> Scheme:

@@ -36,7 +36,7 @@ class TrainingLog:
         trackers: Sequence[Tracker] = (),
     ) -> None:
         if path is not None:
-            _drop_records_after(path, start)
+            drop_records_after(path, start)
         self._file = (path or Path(os.devnull)).open(
             "a", encoding="utf-8", newline="\n", buffering=1
         )
@@ -88,18 +88,19 @@ def _to_json(record: Mapping[str, Any]) -> str:
     try:
         return json.dumps(record, allow_nan=False, ensure_ascii=False)
     except ValueError:
-        return json.dumps(_finite(record), ensure_ascii=False)
+        return json.dumps(finite(record), ensure_ascii=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same without nan and infinity, which JSON does not have; they become None."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _drop_records_after(path: Path, step: int) -> None:
+def drop_records_after(path: Path, step: int) -> None:
     """Rewrite the file without the records after a step; a half-written last one goes, too."""
     kept = list(_records_until(path, step)) if step and path.is_file() else []
     with atomic_writer(path) as file:

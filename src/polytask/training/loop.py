@@ -30,8 +30,9 @@ def train(session: Session, console: Console | None = None) -> None:
         for batches in _steps(session):
             taken = budget.step_share(total(sum(batch.size for batch in batches)))
             rate = session.schedule.apply(session.optimiser, budget.share, taken)
+            session.look(batches)
             result = session.stepper.step(batches)
-            record = budget.advance(result, rate)
+            record = {**budget.advance(result, rate), **session.mixing()}
             session.observe(record)
             log.step(record)
             if budget.validation_due:

@@ -110,4 +110,9 @@ class TrainingOptions(OptimiserOptions):
     trackers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
         default=(), description="Other places that the records of metrics.jsonl go to."
     )
+    interference: Literal["auto"] | NonNegativeInt = Field(
+        default=0,
+        description="Steps between looks at how the gradients of tasks agree, kept for polytask "
+        "analyse; auto: as often as adds 5 % to the time at most; 0: never.",
+    )
     threads: NonNegativeInt = Field(default=0, description="CPU threads; 0: PyTorch's choice.")

@@ -22,7 +22,8 @@ from polytask.modeling import MultiTaskModel
 from polytask.training import sharding
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import Checkpoints
-from polytask.training.log import TrainingLog
+from polytask.training.interference import InterferenceLog, Observer, check_plain, steps_between
+from polytask.training.log import TrainingLog, drop_records_after
 from polytask.training.optimiser import build_optimiser
 from polytask.training.options import TrainingOptions
 from polytask.training.precision import Precision, select_device
@@ -63,6 +64,8 @@ class Session:
 
     def __init__(self, parts: Parts, options: TrainingOptions, run: RunFolder) -> None:
         self.options, self.run = options, run
+        if options.interference:
+            check_plain(options)
         self.loader, self.guide = parts.loader, parts.guide
         self.device = select_device(options.device)
         self.precision = Precision.choose(options.precision, self.device)
@@ -86,6 +89,26 @@ class Session:
             self.model.sharing.compile(dynamic=True)
         else:
             self.balancer.attach(self.model)
+
+    def look(self, batches: Sequence[Batch]) -> None:
+        """See how the gradients of the tasks agree before a step, if that is asked for."""
+        if self.options.interference and self.partition.shared:
+            self._interference.before(self.budget.step + 1, batches)
+
+    @cached_property
+    def _interference(self) -> InterferenceLog:
+        """Keeps what is seen of them; records after the step that is gone on from are dropped."""
+        tasks_of_a_row = max(len(pool.tasks) for pool in self.loader.pools)
+        asked = self.options.interference
+        every = steps_between(tasks_of_a_row) if asked == "auto" else asked
+        autocast, scaler = self.precision.autocast, self.precision.scaler
+        observer = Observer(
+            self.model, self.partition, self.device, autocast,
+            lambda: scaler.get_scale() if scaler.is_enabled() else 1.0,
+        )  # fmt: skip
+        if is_first():
+            drop_records_after(self.run.interference, self.budget.step)
+        return InterferenceLog(observer, every, self.run.interference if is_first() else None)
 
     def validate(self) -> Scores:
         """Score the validation rows with the model as it is."""
@@ -112,6 +135,10 @@ class Session:
         """Whether the budget is used up, patience has run out or every task has stopped alone."""
         stopped = len(self.selection.stopped_tasks) == len(self.model.trained_tasks)
         return self.budget.finished or self.selection.finished or stopped
+
+    def mixing(self) -> dict[str, Any]:
+        """What the record of a step says about a mixture that adapts."""
+        return {"mixing": self.loader.shares()} if self.loader.mixture.adapts else {}
 
     def observe(self, record: Mapping[str, Any]) -> None:
         """Tell the parts that adapt what a step did."""

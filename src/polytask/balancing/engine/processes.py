@@ -98,7 +98,7 @@ def gather_columns(row_p: Tensor) -> Tensor:
     if ranks == 1:
         return row_p
     row_P = row_p.new_empty(ranks * len(row_p))
-    dist.all_gather([*row_P.split(len(row_p))], row_p)
+    dist.all_gather([*row_P.view(ranks, len(row_p))], row_p)  # there may be no columns
     return row_P
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -24,6 +24,15 @@ class Mixture(ABC):
     composition: ClassVar[Composition] = "mixed"
     """mixed: a batch holds rows of any pools; alternating: of one pool, each in turn; joint: of
     every pool."""
+
+    adapts: ClassVar[bool] = False
+    """Whether shares follow from the training itself; they are then part of its record."""
+
+    window: int = 100
+    """Batches that are drawn with the same shares."""
+
+    def attend(self, tasks_P: Sequence[Sequence[str]]) -> None:
+        """Be told which tasks label each pool; called once, before everything else."""
 
     @abstractmethod
     def weights(self, sizes_P: Floats, progress: float) -> Floats:

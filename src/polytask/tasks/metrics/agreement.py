@@ -19,7 +19,7 @@ class Agreement(NamedTuple):
     asked_N: Floats
 
 
-class _Agreement(Metric, ABC):
+class AgreementMetric(Metric, ABC):
     """The share of right answers."""
 
     @abstractmethod
@@ -42,10 +42,10 @@ class _Agreement(Metric, ABC):
 
 @final
 @metrics.register("accuracy")
-class Accuracy(_Agreement):
+class Accuracy(AgreementMetric):
     """The share of right labels; of tagging, the share of right words."""
 
-    forms = ("label", "tags")
+    forms = ("label", "tags", "words")
 
     @property
     @override
@@ -62,10 +62,10 @@ class Accuracy(_Agreement):
 
 @final
 @metrics.register("exact_match")
-class ExactMatch(_Agreement):
-    """The share of rows in which everything is right: all labels, or all tags."""
+class ExactMatch(AgreementMetric):
+    """The share of rows in which everything is right: all labels, all tags, all tasks of a row."""
 
-    forms = ("label", "labels", "tags")
+    forms = ("label", "labels", "tags", "words", "tree")
 
     @property
     @override

@@ -27,7 +27,7 @@ class Metric(ABC):
     """
 
     forms: ClassVar[Sequence[str]] = ()
-    """The forms of references it measures: label, labels, tags, number; empty: any."""
+    """The forms of references it measures: label, labels, tags, words, ...; empty: any."""
 
     higher_is_better: ClassVar[bool] = True
     needs_probabilities: ClassVar[bool] = False

@@ -1,0 +1,80 @@
+"""Up to how many rows of each task sharing pays: one model for all against one for each."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from polytask.analysis.trainings import Trainer, relative_gain
+from polytask.analysis.uncertainty import mean_and_error
+from polytask.recipe import Recipe
+
+
+def curve(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Any]:
+    """The record of ``curve.json``.
+
+    :param sizes: Training rows of a task, ascending.
+    :return: ``points``, one for each size: scores ``single`` and ``joint`` by task (mean over
+        seeds, higher is better), the relative ``gain`` of sharing over tasks with its standard
+        ``error`` over seeds. ``stops_paying``: rows at which the gain becomes 0, or None.
+    """
+    tasks = [*trainer.recipe.tasks]
+    points = [_point(trainer, tasks, size) for size in sizes]
+    crossing = crossing_of(sizes, [point["gain"] for point in points])
+    return {
+        "format": 1,
+        "tasks": tasks,
+        "seeds": list(trainer.seeds),
+        "points": points,
+        "stops_paying": crossing,
+    }
+
+
+def trainings_of_curve(tasks: int, sizes: int, seeds: int) -> int:
+    """The number of trainings."""
+    return sizes * seeds * (tasks + 1)
+
+
+def _point(trainer: Trainer, tasks: Sequence[str], size: int) -> dict[str, Any]:
+    limited = with_limit(trainer.recipe, size)
+    joint = trainer.scores(tasks, "held out", limited)
+    single = {task: trainer.scores([task], "held out", limited) for task in tasks}
+    gains = [
+        statistics.fmean(relative_gain(found[task], single[task][seed][task]) for task in tasks)
+        for seed, found in enumerate(joint)
+    ]
+    mean, error = mean_and_error(gains)
+    return {
+        "rows": size,
+        "single": {t: statistics.fmean(each[t] for each in single[t]) for t in tasks},
+        "joint": {t: statistics.fmean(each[t] for each in joint) for t in tasks},
+        "gain": mean,
+        "error": error,
+    }
+
+
+def with_limit(recipe: Recipe, size: int) -> Recipe:
+    """The recipe with so many training rows of each task at most."""
+    limited = {
+        name: section.model_copy(update={"limit": min(size, section.limit or size)})
+        for name, section in recipe.tasks.items()
+    }
+    return recipe.model_copy(update={"tasks": limited})
+
+
+def crossing_of(sizes: Sequence[int], gains: Sequence[float]) -> float | None:
+    """Where the gain last becomes 0, on a straight line over the logarithm of the size.
+
+    None if it is positive at the largest size, or at none.
+    """
+    points = [*zip(sizes, gains, strict=True)]
+    for (small, before), (large, after) in reversed([*pairwise(points)]):
+        if after > 0:
+            return None
+        if before > 0:
+            share = before / (before - after)
+            return math.exp(math.log(small) + share * math.log(large / small))
+    return None

@@ -1,0 +1,103 @@
+"""What the tasks of a model share: its layers, their parameters and who reaches them; FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from polytask.build.opened import Opened, open_new, open_trained
+from polytask.core.batch import Batch
+from polytask.core.run_folder import RunFolder
+from polytask.modeling import MultiTaskModel
+from polytask.modeling.layers import layers_of
+from polytask.recipe import Recipe
+from polytask.training.interference import unchanged
+
+Record = dict[str, Any]
+
+
+def describe_run(run: RunFolder) -> Record:
+    """What the tasks of a run share.
+
+    :raises RunError: If the run holds no model.
+    :raises DataError: If its training rows are gone; who reaches what is found with a few of them.
+    """
+    with open_trained(run) as opened:
+        return description(opened)
+
+
+def describe_recipe(recipe: Recipe) -> Record:
+    """What the tasks of a recipe would share before the first step."""
+    with open_new(recipe) as opened:
+        return description(opened)
+
+
+def description(opened: Opened) -> Record:
+    """The facts as JSON.
+
+    :return: ``tasks``; ``parameters``: ``all``, ``trained``, ``shared``; ``layers`` in the order of
+        the model, each with ``name``, ``parameters``, those ``trained``, and the ``tasks`` that
+        reach these; ``flops`` of a forward pass per example, for ``all`` tasks and each
+        alone, with the mean ``tokens`` of an example.
+    """
+    model, partition = opened.model, opened.partition
+    [batch] = next(iter(opened.steps(1)))[:1]
+    device = next(model.parameters()).device
+    return {
+        "format": 1,
+        "name": opened.recipe.name,
+        "encoder": opened.recipe.encoder.kind,
+        "sharing": opened.recipe.sharing.kind,
+        "tasks": [*model.trained_tasks],
+        "parameters": {
+            "all": sum(p.numel() for p in model.parameters()),
+            "trained": sum(p.numel() for p in model.trainable().values()),
+            "shared": sum(p.numel() for p in partition.shared),
+        },
+        "layers": layers(model, partition.tasks_of),
+        "flops": flops(model, opened.parts.probe.to(device), batch.to(device)),
+    }
+
+
+def layers(model: MultiTaskModel, tasks_of: Mapping[str, tuple[str, ...]]) -> list[Record]:
+    """The layers of a model; one is there several times where tasks reach different parts of it."""
+    found: dict[tuple[str, tuple[str, ...]], Record] = {}
+    layer_of = layers_of(model)
+    for name, parameter in model.named_parameters():
+        layer, tasks = layer_of[name], tasks_of.get(name, ())
+        new = {"name": layer, "parameters": 0, "trained": 0, "tasks": list(tasks)}
+        part = found.setdefault((layer, tasks), new)
+        part["parameters"] += parameter.numel()
+        part["trained"] += parameter.numel() * parameter.requires_grad
+    return [*found.values()]
+
+
+def flops(model: MultiTaskModel, probe: Batch, batch: Batch) -> Record:
+    """Floating-point operations of a forward pass per row, in multiplications and additions.
+
+    Looked-up vectors, norms and activations are not counted, nor are fused recurrent layers.
+
+    :param probe: Rows with a label for every task.
+    :param batch: Rows as they come in training; for all tasks together.
+    """
+    model.eval()
+    alone = {task: _per_row(model, probe.only(task)) for task in model.trained_tasks}
+    everything = _per_row(model, batch)
+    model.train()
+    return {
+        "all": everything,
+        "alone": alone,
+        "tokens": batch.tokens / max(1, batch.size),
+    }
+
+
+def _per_row(model: MultiTaskModel, batch: Batch) -> float:
+    counter = FlopCounterMode(display=False)
+    device = next(model.parameters()).device
+    rows = {task: own.rows_b for task, own in batch.targets.items()}
+    # With gradients: the counter cannot follow parameters that a head returns without them.
+    with unchanged(model, device), counter:
+        model(batch.inputs, rows)
+    return float(counter.get_total_flops() / max(1, batch.size))

@@ -1,0 +1,46 @@
+"""What a strategy answered, row by row, on disk: what tests of significance start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polytask.core.files import write_text
+from polytask.evaluation.score import Outcome
+
+_DIGITS = 7
+"""Of a probability: as many as single precision has."""
+
+
+def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Write ``{task: {"references", "predictions", "probabilities"}}``, compact.
+
+    Rows are the labelled ones of the held-out split, in the same order in all strategies.
+    Probabilities are those of the labels of a task in their order, C per row or (W, C), or null.
+    """
+    plain = {
+        task: {
+            "references": _plain(outcome.references),
+            "predictions": _plain(outcome.predictions),
+            "probabilities": _rounded(outcome.probabilities)
+            if len(outcome.probabilities)
+            else None,
+        }
+        for task, outcome in outcomes.items()
+    }
+    write_text(path, json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _plain(values: Any) -> Any:
+    """NumPy numbers and arrays as those of JSON."""
+    if isinstance(values, np.ndarray | np.generic):
+        return values.tolist()
+    return [_plain(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def _rounded(probabilities: Any) -> Any:
+    return [np.asarray(row_C, dtype=np.float64).round(_DIGITS).tolist() for row_C in probabilities]

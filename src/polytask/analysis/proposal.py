@@ -1,0 +1,140 @@
+"""From how much tasks help each other to groups of them, as recipes that run, and whether it held."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polytask.analysis.grouping import Grouping, best_grouping, gain_in_group
+from polytask.analysis.trainings import Trainer, part_of, relative_gain
+from polytask.analysis.uncertainty import Floats, mean_and_error
+from polytask.build.data import Data
+from polytask.core.files import write_text
+from polytask.recipe import Recipe, dump
+
+OBJECTIVE = (
+    "the sum over tasks of the mean gain that the other tasks of its group give a task, one by "
+    "one; a task alone gains 0"
+)
+
+
+def propose(
+    gains_TT: Floats, tasks: Sequence[str], models: int | None, *, overlapping: bool
+) -> dict[str, Any]:
+    """The best groups for every number of models, and those proposed.
+
+    :param gains_TT: A row per task and a column per helper; what is not known counts as no gain.
+    :param models: The budget; None: the fewest models with which nothing more is gained.
+    """
+    known_TT = np.nan_to_num(gains_TT)
+    counts = range(1, (models or len(tasks)) + 1)
+    found = {
+        count: best_grouping(known_TT, count, overlapping=overlapping) for count in counts
+    }  # at most count models: more never are worse
+    best = max(each.value for each in found.values())
+    proposed = next(each for each in found.values() if each.value >= best - 1e-12)
+    return {
+        "format": 1,
+        "tasks": list(tasks),
+        "objective": OBJECTIVE,
+        "overlapping": overlapping,
+        "by_models": [
+            {"models": count, **_grouping(known_TT, tasks, each)} for count, each in found.items()
+        ],
+        "proposed": _grouping(known_TT, tasks, proposed),
+    }
+
+
+def _grouping(gains_TT: Floats, tasks: Sequence[str], found: Grouping) -> dict[str, Any]:
+    pairs = zip(found.groups, found.serves, strict=True)
+    return {
+        "groups": [[tasks[task] for task in group] for group in found.groups],
+        "serves": [[tasks[task] for task in group] for group in found.serves],
+        "value": found.value,
+        "exact": found.exact,
+        "gains": {
+            tasks[task]: gain_in_group(gains_TT, task, group)
+            for group, own in pairs
+            for task in own
+        },
+    }
+
+
+def write_recipes(
+    recipe: Recipe, groups: Sequence[Sequence[str]], folder: Path, data: Data | None
+) -> list[Path]:
+    """One recipe for each group in ``folder/groups-K``; those of an earlier analysis are replaced.
+
+    :param data: The rows, if a budget in steps is to be divided by them.
+    """
+    place = folder / f"groups-{len(groups)}"
+    for old in place.glob("*.yaml"):
+        old.unlink()
+    paths = []
+    for number, group in enumerate(groups, start=1):
+        part = part_of(recipe, group, data)
+        named = part.model_copy(update={"name": f"{recipe.name}-{len(groups)}-{number}"})
+        paths.append(place / f"{number}-{'-'.join(group)[:60]}.yaml")
+        write_text(paths[-1], dump(named))
+    return paths
+
+
+def trainings_to_verify(tasks: int, groups: int, seeds: int) -> int:
+    """The number of trainings."""
+    return seeds * (tasks + groups + 1)
+
+
+def verify(trainer: Trainer, proposed: dict[str, Any]) -> dict[str, Any]:
+    """Train the groups, every task alone and all together, and see whether the prediction held.
+
+    :return: ``gains`` over the task alone on held-out rows: ``grouped`` and ``joint``, each with
+        its standard ``error`` over seeds; the same for each task, with what was ``predicted``.
+        ``held`` if grouping is at least as good as both, and the share of tasks whose gain has the
+        predicted ``sign``.
+    """
+    tasks = [*trainer.recipe.tasks]
+    alone = {task: _of(trainer, [task], task) for task in tasks}
+    grouped = {
+        task: _gains(_of(trainer, group, task), alone[task])
+        for group, own in zip(proposed["groups"], proposed["serves"], strict=True)
+        for task in own
+    }
+    joint = {task: _gains(_of(trainer, tasks, task), alone[task]) for task in tasks}
+    signs = [
+        (proposed["gains"][t] > 0) == (statistics.fmean(grouped[t]) > 0)
+        for t in tasks
+        if proposed["gains"][t]
+    ]
+    means = {"grouped": _over_tasks(grouped), "joint": _over_tasks(joint)}
+    return {
+        "seeds": list(trainer.seeds),
+        "gains": means,
+        "tasks": {
+            task: {
+                "predicted": proposed["gains"][task],
+                "grouped": statistics.fmean(grouped[task]),
+                "joint": statistics.fmean(joint[task]),
+            }
+            for task in tasks
+        },
+        "held": means["grouped"]["mean"] >= max(0.0, means["joint"]["mean"]),
+        "sign": statistics.fmean(signs) if signs else None,
+    }
+
+
+def _of(trainer: Trainer, group: Sequence[str], task: str) -> list[float]:
+    return [scores[task] for scores in trainer.scores(group, "held out")]
+
+
+def _gains(together: Sequence[float], alone: Sequence[float]) -> list[float]:
+    return [relative_gain(a, b) for a, b in zip(together, alone, strict=True)]
+
+
+def _over_tasks(gains: dict[str, list[float]]) -> dict[str, Any]:
+    by_seed = [statistics.fmean(each) for each in zip(*gains.values(), strict=True)]
+    mean, error = mean_and_error(by_seed)
+    return {"mean": mean, "error": error}

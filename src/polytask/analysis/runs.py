@@ -1,0 +1,69 @@
+"""One model of a comparison: trained, measured and scored; its checkpoints are not kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.costs import PeakMemory, count_operations
+from polytask.build.evaluation import Evaluated, evaluate
+from polytask.build.trained import TrainedModel
+from polytask.build.training import train
+from polytask.core.files import read_json, write_json
+from polytask.core.run_folder import RunFolder
+from polytask.recipe import Recipe, load
+from polytask.training.precision import select_device
+
+_FACTS = ("parameters", "trained_parameters", "seconds", "tokens")
+_COST = "cost.json"
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """The same experiment by another chance."""
+    training = recipe.training.model_copy(update={"seed": seed})
+    return recipe.model_copy(update={"training": training})
+
+
+def train_model(comparison: Comparison, recipe: Recipe, place: Path) -> RunFolder:
+    """Train a recipe in a folder of the comparison, or go on with the training it holds.
+
+    :param place: The folder, as seen from that of the comparison.
+    """
+    folder = comparison.folder / place
+    kept = folder / _COST
+    comparison.console.print(f"{place}", style="bold")
+    with PeakMemory(select_device(recipe.training.device)) as peak:
+        data = comparison.data_of(recipe)
+        run = train(recipe, folder, resume=True, data=data, console=comparison.console)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    if not kept.is_file():
+        write_json(kept, {"peak_memory_mb": peak.megabytes})
+    return run
+
+
+def evaluate_model(comparison: Comparison, run: RunFolder, recipe: Recipe) -> Evaluated:
+    """Score a trained model on the held-out rows."""
+    return evaluate(run, comparison.held_out, data=comparison.data_of(recipe))
+
+
+def costs_of(comparison: Comparison, run: RunFolder, recipe: Recipe) -> dict[str, Any]:
+    """What a model has cost and will cost, and ``encoding_flops_per_row`` besides; see ``COSTS``."""
+    kept = run.path / _COST
+    measured = dict(read_json(kept))
+    if "operations" not in measured:
+        model = TrainedModel.load(load(run.recipe), run)  # with the tasks it has kept
+        counted = count_operations(model, comparison.data_of(recipe), comparison.held_out)
+        measured["operations"] = counted._asdict()
+        write_json(kept, measured)
+    facts = {name: read_json(run.facts)[name] for name in _FACTS}
+    operations = measured["operations"]
+    return {
+        **facts,
+        "flops": round(operations["training"] * facts["tokens"]),
+        "peak_memory_mb": measured["peak_memory_mb"],
+        "inference_parameters": facts["parameters"],
+        "inference_flops_per_row": round(operations["answering"]),
+        "encoding_flops_per_row": round(operations["encoding"]),
+    }

@@ -1,0 +1,63 @@
+"""One model per group of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from typing_extensions import override
+
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.strategies.base import strategies
+from polytask.analysis.strategies.trained import TrainedStrategy
+from polytask.recipe import Recipe
+
+
+@strategies.register("grouped")
+class Grouped(TrainedStrategy):
+    """One joint model for each of ``compare.groups``; together they see as many tokens as joint.
+
+    Standley et al., "Which Tasks Should Be Learned Together in Multi-task Learning?", ICML 2020.
+    https://arxiv.org/abs/1905.07553
+    """
+
+    @override
+    def mistakes(self, recipe: Recipe) -> list[str]:
+        if not recipe.compare.groups:
+            example = "[[a, b], [c]]"
+            return [f"compare.groups: grouped needs groups of tasks, such as {example}."]
+        grouped = {task for group in recipe.compare.groups for task in group}
+        missing = [task for task in recipe.trained if task not in grouped]
+        text = "is in no group. Put it into one, or into one of its own."
+        return [f"compare.groups: task {task!r} {text}" for task in missing]
+
+    @override
+    def settings(self, recipe: Recipe) -> dict[str, Any]:
+        return {"groups": [list(group) for group in recipe.compare.groups]}
+
+    @override
+    def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
+        groups = comparison.recipe.compare.groups
+        return {"+".join(group): _of_group(comparison, group, groups) for group in groups}
+
+
+def _of_group(
+    comparison: Comparison, group: Sequence[str], groups: Sequence[Sequence[str]]
+) -> Recipe:
+    """The recipe of one group, with its share of the tokens of the joint model.
+
+    Rows that tasks of several groups label are read once for each, so all groups have fewer epochs.
+    """
+    recipe = comparison.recipe_of(group)
+    training = recipe.training
+    everything = sum(map(comparison.epoch_tokens, groups))
+    if training.steps is None:
+        factor = comparison.epoch_tokens(comparison.recipe.tasks) / everything
+        shorter: dict[str, Any] = {
+            "epochs": training.epochs * factor,
+            "evaluate_every": training.evaluate_every * factor,
+        }
+    else:
+        share = comparison.epoch_tokens(group) / everything
+        shorter = {"steps": max(1, round(share * training.steps))}
+    return recipe.model_copy(update={"training": training.model_copy(update=shorter)})

@@ -1,0 +1,19 @@
+"""All tasks in one model."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.strategies.base import strategies
+from polytask.analysis.strategies.trained import TrainedStrategy
+from polytask.recipe import Recipe
+
+
+@strategies.register("joint")
+class Joint(TrainedStrategy):
+    """One model for all tasks, as the recipe says."""
+
+    @override
+    def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
+        return {"": comparison.recipe}

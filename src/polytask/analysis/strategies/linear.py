@@ -1,0 +1,54 @@
+"""Linear models over words."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from typing_extensions import override
+
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.linear_strategies import linear_answers
+from polytask.analysis.strategies.base import Answered, Strategy, strategies
+
+
+class LinearStrategy(Strategy):
+    """Linear models over tf-idf terms; see ``analysis.linear``. The penalty is always tuned."""
+
+    seeded: ClassVar[bool] = False
+
+    @override
+    def answer(self, comparison: Comparison, seed: int) -> Answered:
+        comparison.console.print(self.name, style="bold")
+        with comparison.console.status("fitting linear models"):
+            found, outcomes = linear_answers(
+                self.name, comparison.counted, comparison.data, comparison.tasks
+            )
+        costs = {
+            "parameters": found.parameters,
+            "trained_parameters": found.parameters,
+            "seconds": found.seconds,
+            "tokens": None,
+            "flops": None,
+            "peak_memory_mb": None,
+            "inference_parameters": found.parameters,
+            "inference_flops_per_row": None,
+        }
+        return Answered(costs, outcomes, {"strengths": found.strengths})
+
+
+@strategies.register("linear")
+class Linear(LinearStrategy):
+    """A linear model per task."""
+
+
+@strategies.register("linear_pooled")
+class LinearPooled(LinearStrategy):
+    """One linear model for all tasks with the same labels."""
+
+
+@strategies.register("linear_shared_private")
+class LinearSharedPrivate(LinearStrategy):
+    """One linear model with coefficients for all tasks and for each: Daumé III, ACL 2007.
+
+    https://aclanthology.org/P07-1033
+    """

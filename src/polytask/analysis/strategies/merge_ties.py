@@ -1,0 +1,54 @@
+"""Task vectors trimmed and merged where their signs agree."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.analysis.strategies.base import strategies
+from polytask.analysis.strategies.merging import MergingStrategy
+
+_KEPT = 0.2
+
+
+@strategies.register("merge_ties")
+class MergeTies(MergingStrategy):
+    """The largest changes of each task, averaged where they agree with the elected sign.
+
+    Yadav et al., "TIES-Merging: Resolving Interference When Merging Models", NeurIPS 2023,
+    algorithm 1, with k = 20 %. https://arxiv.org/abs/2306.01708
+
+    Deviation: the coefficient is one of six.
+    """
+
+    coefficients: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.6, 1.5, 2.0, 3.0)
+
+    @override
+    def direction(self, deltas_TP: Tensor, seed: int) -> Tensor:
+        trimmed_TP = torch.stack([trim(delta_P, _KEPT) for delta_P in deltas_TP])
+        return disjoint_mean(trimmed_TP, elect_signs(trimmed_TP))
+
+
+def trim(delta_P: Tensor, kept: float) -> Tensor:
+    """The largest numbers of a task vector; all others become 0.
+
+    :param kept: The share that is kept, at least one number.
+    """
+    count = max(1, round(kept * len(delta_P)))
+    places = delta_P.abs().topk(count, sorted=False).indices
+    return torch.zeros_like(delta_P).scatter(0, places, delta_P[places])
+
+
+def elect_signs(deltas_TP: Tensor) -> Tensor:
+    """The sign of the sum over tasks: that of the direction with the larger total, P of them."""
+    return deltas_TP.sum(0).sign()
+
+
+def disjoint_mean(deltas_TP: Tensor, signs_P: Tensor) -> Tensor:
+    """The mean of the numbers that have the elected sign, 0 where there are none."""
+    agreeing_TP = (deltas_TP.sign() == signs_P) & (signs_P != 0)
+    sums_P = (deltas_TP * agreeing_TP).sum(0)
+    return sums_P / agreeing_TP.sum(0).clamp(min=1)

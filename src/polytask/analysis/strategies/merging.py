@@ -1,0 +1,191 @@
+"""Strategies that merge the encoders of the single-task models; heads stay as they are.
+
+All of these models began as the same encoder. A task vector is what training for a task has
+changed: Ilharco et al., "Editing Models with Task Arithmetic", ICLR 2023, section 2.
+https://arxiv.org/abs/2212.04089
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.runs import costs_of
+from polytask.analysis.state_vectors import State, common_names, flatten, unflatten
+from polytask.analysis.strategies.base import Answered, Strategy
+from polytask.analysis.strategies.single import Single
+from polytask.analysis.strategies.trained import Model
+from polytask.build.data import TRAIN, VALIDATION
+from polytask.build.labels import TrainingFields, fit_tasks
+from polytask.build.model import ENCODER, new_tasks
+from polytask.build.scoring import evaluation_rows
+from polytask.build.start import begin
+from polytask.build.trained import TrainedModel
+from polytask.core.errors import RecipeError
+from polytask.core.files import sha256
+from polytask.core.scratch import scratch_folder
+from polytask.evaluation.options import EvaluationOptions
+from polytask.evaluation.score import Outcome, score
+from polytask.training.randomness import seed_everything
+
+
+class MergingStrategy(Strategy):
+    """start + coefficient · direction, where the direction is made of the task vectors."""
+
+    coefficients: ClassVar[tuple[float, ...]]
+    """What is tried on validation rows; the first one is taken where there are none to spare."""
+
+    @abstractmethod
+    def direction(self, deltas_TP: Tensor, seed: int) -> Tensor:
+        """What all models together change, P numbers.
+
+        :param deltas_TP: What each of T models has changed: its parameters less those it began with.
+        """
+
+    @override
+    def answer(self, comparison: Comparison, seed: int) -> Answered:
+        single = Single("single")
+        models = single.models(comparison, seed)
+        comparison.console.print(f"{self.name}/seed-{seed}", style="bold")
+        encoders = Encoders(comparison, models, seed)
+        direction_P = self.direction(encoders.deltas_TP, seed)
+        validation = {}
+        if len(self.coefficients) > 1 and comparison.selects:
+            validation = {
+                c: _average(comparison, encoders.outcomes(c * direction_P, VALIDATION))
+                for c in self.coefficients
+            }
+        best = max(validation, key=lambda c: validation[c], default=self.coefficients[0])
+        outcomes = encoders.outcomes(best * direction_P, comparison.held_out)
+        notes = {**single.notes(models), "coefficient": best}
+        notes |= {"validation": {str(c): v for c, v in validation.items()}} if validation else {}
+        costs = single.costs(comparison, models) | encoders.inference_costs()
+        return Answered(costs, outcomes, notes)
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders of the single-task models of one seed.
+
+    :param models: By task.
+    """
+
+    comparison: Comparison
+    models: Mapping[str, Model]
+    seed: int
+
+    @cached_property
+    def start(self) -> State:
+        """What all of them began with.
+
+        :raises RecipeError: If they did not begin alike.
+        """
+        self._require_alike()
+        [(task, model), *_] = self.models.items()
+        data = self.comparison.data_of(model.recipe)
+        seed_everything(self.seed)
+        tables, tasks = data.split(TRAIN), new_tasks(model.recipe)
+        labels = fit_tasks(model.recipe, tasks, tables)
+        begun = begin(model.recipe, tasks, TrainingFields(data.views, tables, labels))
+        return _copied(begun.model.sharing.encoder_of(task).state_dict())
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The parameters that all of them have."""
+        states = [self.start]
+        for task, trained in self._loaded():
+            states.append(_meta(_encoder(trained, task).state_dict()))
+        return common_names(states)
+
+    @cached_property
+    def deltas_TP(self) -> Tensor:
+        """What each has changed."""
+        start_P = flatten(self.start, self.names)
+        return torch.stack(
+            [
+                flatten(_encoder(trained, task).state_dict(), self.names) - start_P
+                for task, trained in self._loaded()
+            ]
+        )
+
+    def outcomes(self, change_P: Tensor, split: str) -> dict[str, Outcome]:
+        """What the models answer on a split if their encoders are the start and a change."""
+        merged_P = flatten(self.start, self.names) + change_P
+        found: dict[str, Outcome] = {}
+        for task, trained in self._loaded():
+            encoder = _encoder(trained, task)
+            encoder.load_state_dict(unflatten(merged_P, encoder.state_dict(), self.names))
+            data = self.comparison.data_of(self.models[task].recipe)
+            with scratch_folder() as scratch:
+                tables = data.split(split)
+                rows = evaluation_rows(data.views, tables, trained.encoder, trained.tasks, scratch)
+                answers = trained.predict(rows.pools, f"{split} {task}")
+                found |= rows.outcomes(trained.tasks, answers)
+        return found
+
+    def inference_costs(self) -> dict[str, float]:
+        """One encoder with all heads, which reads a row once."""
+        encoder = sum(tensor.numel() for tensor in self.start.values())
+        parts = [costs_of(self.comparison, m.run, m.recipe) for m in self.models.values()]
+        encoding = [part["encoding_flops_per_row"] for part in parts]
+        heads = sum(part["parameters"] - encoder for part in parts)
+        head_flops = sum(p["inference_flops_per_row"] for p in parts) - sum(encoding)
+        return {
+            "inference_parameters": encoder + heads,
+            "inference_flops_per_row": round(fmean(encoding)) + head_flops,
+        }
+
+    def _loaded(self) -> Iterator[tuple[str, TrainedModel]]:
+        """The models one after the other, as all of them may not fit into memory."""
+        for task, model in self.models.items():
+            yield task, TrainedModel.load(model.recipe, model.run)
+
+    def _require_alike(self) -> None:
+        """Refuse models that read their rows in different ways."""
+        reading = {task: _files(model) for task, model in self.models.items()}
+        [first, *others] = reading
+        differing = [task for task in others if reading[task] != reading[first]]
+        if differing:
+            raise RecipeError(
+                [
+                    f"compare.strategies: the single-task models of {first} and "
+                    f"{', '.join(differing)} cannot be merged, as they have learned different "
+                    "vocabularies. Use a pretrained encoder, or leave merging out."
+                ]
+            )
+
+
+def _average(comparison: Comparison, outcomes: Mapping[str, Outcome]) -> float:
+    """The validation score that a merged model is chosen by."""
+    options = EvaluationOptions(bootstrap=0)
+    pooled = comparison.pooled_on(VALIDATION)
+    return float(score(outcomes, comparison.metrics, pooled, options)["average"] or 0.0)
+
+
+def _files(model: Model) -> dict[str, str]:
+    """What the encoder of a run knows about reading rows."""
+    folder = model.run.model / ENCODER
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in found}
+
+
+def _encoder(trained: TrainedModel, task: str) -> Any:
+    return trained.predictor.model.sharing.encoder_of(task)
+
+
+def _copied(state: State) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _meta(state: State) -> dict[str, Tensor]:
+    """Names and shapes alone."""
+    return {name: tensor.to("meta") for name, tensor in state.items()}

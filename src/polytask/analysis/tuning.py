@@ -1,0 +1,203 @@
+"""Settings of a model chosen on validation rows, by as many trainings for every strategy.
+
+Trials are drawn by a tree-structured Parzen estimator: Bergstra et al., "Algorithms for
+Hyper-Parameter Optimization", NeurIPS 2011.
+https://proceedings.neurips.cc/paper/2011/hash/86e8f7ab32cfd12577bc2619bc635690-Abstract.html
+The first one is the recipe as it is. Results of trials are files; a search that was stopped is
+gone through again with what is on disk, and then goes on, so it draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from polytask.analysis.comparison import Comparison
+from polytask.analysis.runs import train_model, with_seed
+from polytask.analysis.settings import Dimension, Settings, with_settings
+from polytask.core.errors import InterruptedTrainingError, RecipeError, TrainingError
+from polytask.core.files import read_json, write_json
+from polytask.core.optional import require
+from polytask.core.run_folder import RunFolder
+from polytask.recipe import Recipe
+
+_TRIALS = Path("trials")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The settings of a model.
+
+    :param recipe: Has them.
+    :param record: How they were found: ``trials``, ``settings``, ``validation`` (their score),
+        ``seconds`` and ``tokens`` of all trials; None if nothing was tuned.
+    :param run: Where the model of the first seed has been trained with them already, in the
+        folder of the comparison; None if nothing was tuned.
+    """
+
+    recipe: Recipe
+    record: dict[str, Any] | None = None
+    run: Path | None = None
+
+
+class Search(ABC):
+    """Says what to try next."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
+
+    @abstractmethod
+    def ask(self, number: int) -> Settings:
+        """The settings of a trial; trials are asked for and told of in turn."""
+
+    @abstractmethod
+    def tell(self, value: float | None) -> None:
+        """The validation score of the trial asked for last; None if it has failed."""
+
+
+class Grid(Search):
+    """Everything on a list."""
+
+    def __init__(self, points: Sequence[Settings]) -> None:
+        super().__init__(len(points))
+        self._points = points
+
+    @override
+    def ask(self, number: int) -> Settings:
+        return self._points[number]
+
+    @override
+    def tell(self, value: float | None) -> None:
+        """Nothing depends on it."""
+
+
+class Parzen(Search):
+    """Draws where good trials have been denser than others.
+
+    :param seed: Decides what is drawn.
+    """
+
+    def __init__(self, dimensions: Sequence[Dimension], trials: int, seed: int) -> None:
+        super().__init__(trials)
+        self._optuna = require("optuna", part="compare.trials", extra="tuning")
+        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
+        sampler = self._optuna.samplers.TPESampler(seed=seed)
+        self._study = self._optuna.create_study(direction="maximize", sampler=sampler)
+        self._study.enqueue_trial({each.name: each.value for each in dimensions})
+        self._dimensions = dimensions
+        self._trial: Any = None
+
+    @override
+    def ask(self, number: int) -> Settings:
+        self._trial = self._study.ask()
+        return {each.name: self._draw(each) for each in self._dimensions}
+
+    @override
+    def tell(self, value: float | None) -> None:
+        state = self._optuna.trial.TrialState
+        self._study.tell(self._trial, value, state.FAIL if value is None else state.COMPLETE)
+
+    def _draw(self, dimension: Dimension) -> float:
+        if dimension.whole:
+            whole = math.ceil(dimension.low), math.floor(dimension.high)
+            return int(self._trial.suggest_int(dimension.name, *whole, log=True))
+        low, high = dimension.low, dimension.high
+        return float(self._trial.suggest_float(dimension.name, low, high, log=True))
+
+
+def choose(comparison: Comparison, recipe: Recipe, place: Path, search: Search) -> Chosen:
+    """Try settings with the first seed, and take those with the best validation score.
+
+    :param recipe: Of the model.
+    :param place: Name of the model, as a relative path.
+    :raises RecipeError: If there are no validation rows, or every trial has failed.
+    """
+    best: tuple[float, int] | None = None
+    tried: list[dict[str, Any]] = []
+    for number in range(search.trials):
+        settings = search.ask(number)
+        tried.append(_trial(comparison, recipe, _TRIALS / place, number, settings))
+        value = tried[-1]["validation"]
+        search.tell(value)
+        if value is not None and (best is None or value > best[0]):
+            best = value, number
+        _drop(comparison, _TRIALS / place, number if best is None else best[1], number)
+    if best is None:
+        raise RecipeError(
+            [
+                f"compare.trials: all {search.trials} trials of {place} have failed: "
+                f"{tried[0]['error']}"
+            ]
+        )
+    settings = tried[best[1]]["settings"]
+    record = {
+        "trials": search.trials,
+        "settings": settings,
+        "validation": best[0],
+        "seconds": round(sum(trial["seconds"] for trial in tried), 3),
+        "tokens": sum(trial["tokens"] for trial in tried),
+    }
+    return Chosen(with_settings(recipe, settings), record, _run(_TRIALS / place, best[1]))
+
+
+def _trial(
+    comparison: Comparison, recipe: Recipe, place: Path, number: int, settings: Settings
+) -> dict[str, Any]:
+    """The result of a trial, from its file if these settings have been tried before."""
+    path = comparison.folder / place / f"{number}.json"
+    if path.is_file():
+        kept = dict(read_json(path))
+        if kept["settings"] == settings:
+            return kept
+        shutil.rmtree(comparison.folder / _run(place, number), ignore_errors=True)
+    result = {"settings": dict(settings), **_tried(comparison, recipe, place, number, settings)}
+    write_json(path, result)
+    return result
+
+
+def _tried(
+    comparison: Comparison, recipe: Recipe, place: Path, number: int, settings: Settings
+) -> dict[str, Any]:
+    """Train with some settings; a training that fails, as rates may be too high, is a bad one."""
+    started = time.monotonic()
+    try:
+        seeded = with_seed(with_settings(recipe, settings), comparison.recipe.training.seed)
+        run = train_model(comparison, seeded, _run(place, number))
+    except InterruptedTrainingError:
+        raise
+    except TrainingError as error:
+        seconds = round(time.monotonic() - started, 3)
+        return {"validation": None, "error": str(error), "seconds": seconds, "tokens": 0}
+    return _score(run)
+
+
+def _score(run: RunFolder) -> dict[str, Any]:
+    facts = read_json(run.facts)
+    if facts["best_selection"] is None:
+        raise RecipeError(
+            [
+                "compare: settings are chosen on validation rows, and there are none. Give the "
+                "data a validation file, or split: {validation: 0.1}."
+            ]
+        )
+    costs = {name: facts[name] for name in ("seconds", "tokens")}
+    return {"validation": facts["best_selection"], **costs}
+
+
+def _drop(comparison: Comparison, place: Path, best: int, number: int) -> None:
+    """Remove the models of all trials so far but the best one."""
+    for other in range(number + 1):
+        if other != best:
+            shutil.rmtree(comparison.folder / _run(place, other), ignore_errors=True)
+
+
+def _run(place: Path, number: int) -> Path:
+    return place / f"run-{number}"

@@ -1,0 +1,45 @@
+"""Means with their standard errors."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The mean and its standard error; None where there are too few values for either."""
+    if not values:
+        return None, None
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, statistics.stdev(values) / math.sqrt(len(values))
+
+
+def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
+    """The mean of matrices, entry by entry, as JSON.
+
+    :param samples: Matrices of one shape; nan where an entry is not known.
+    :return: ``mean``, ``error`` and ``samples``, the number of values, each a matrix.
+    """
+    stacked_STT = np.stack(samples)
+    _, rows, columns = stacked_STT.shape
+    cells = [
+        [_known(stacked_STT[:, row, column]) for column in range(columns)] for row in range(rows)
+    ]
+    found = [[mean_and_error(cell) for cell in row] for row in cells]
+    return {
+        "mean": [[mean for mean, _ in row] for row in found],
+        "error": [[error for _, error in row] for row in found],
+        "samples": [[len(cell) for cell in row] for row in cells],
+    }
+
+
+def _known(values: Floats) -> list[float]:
+    return [float(value) for value in values[np.isfinite(values)]]

@@ -1,0 +1,76 @@
+"""``polytask analyse``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polytask.cli.options import Plugins, open_plugins
+from polytask.core.errors import RecipeError
+
+
+@dataclass
+class Analyse:
+    """Find out which tasks help or hurt which, and which should share a model."""
+
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|RECIPE",
+            help="The folder a training left; with --curve or --pairwise also a recipe.",
+            show_default=False,
+        ),
+    ]
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="Train every pair of tasks, and each alone.")
+    ] = False
+    models: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Group the tasks into K models at most.")
+    ] = None
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="A task may help in models that others answer for.")
+    ] = False
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Train the proposed groups: did the prediction hold?")
+    ] = False
+    curve: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Single against joint, with N training rows a task."),
+    ] = None
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Repetitions of each of these trainings.")
+    ] = 1
+    steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Steps of rows that the model is looked at on.")
+    ] = 20
+    plugins: Plugins = None
+
+    def __post_init__(self) -> None:
+        """Do it: the command line calls a command, and this one has too many options for a call."""
+        from polytask import api
+        from polytask.reports.reasons import render_reasons
+
+        sizes = _sizes(self.curve)
+        open_plugins(self.plugins)
+        found = api.analyse(
+            self.target if self.target.is_dir() else api.load_recipe(self.target),
+            steps=self.steps,
+            models=self.models,
+            overlapping=self.overlap,
+            pairwise=self.pairwise,
+            verify=self.verify,
+            seeds=self.seeds,
+            curve=sizes,
+        )
+        typer.echo(render_reasons(found), nl=False)
+        typer.echo(f"Records: {found['folder']}")
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    parts = [] if text is None else text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise RecipeError([f"--curve: found {text!r}, expected numbers of rows, as in 50,100,200."])
+    return tuple(map(int, parts))

@@ -1,0 +1,53 @@
+"""``polytask describe``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polytask.cli.options import Overrides, Plugins, open_plugins
+
+
+class Form(StrEnum):
+    """How a description is written."""
+
+    table = "table"
+    mermaid = "mermaid"
+    svg = "svg"
+    json = "json"
+
+
+def describe(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|RECIPE",
+            help="The folder a training left, or a recipe.",
+            show_default=False,
+        ),
+    ],
+    form: Annotated[
+        Form, typer.Option("--format", help="table, mermaid, svg or json.")
+    ] = Form.table,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Show what tasks share: layers, parameters, which task reaches which, FLOPs."""
+    import json
+
+    from polytask import api
+    from polytask.reports.structure import mermaid, structure_text, svg
+
+    open_plugins(plugins)
+    found = api.describe(target if target.is_dir() else api.load_recipe(target, overrides or ()))
+    written: dict[Form, Callable[[Mapping[str, Any]], str]] = {
+        Form.table: structure_text,
+        Form.mermaid: mermaid,
+        Form.svg: svg,
+        Form.json: lambda record: json.dumps(record, indent=2, ensure_ascii=False) + "\n",
+    }
+    typer.echo(written[form](found), nl=False)

@@ -1,0 +1,89 @@
+"""Exponential weights for rewards that may change at any time.
+
+Graves, Bellemare, Menick, Munos and Kavukcuoglu, "Automated Curriculum Learning for Neural
+Networks", ICML 2017, sections 2 and 3: Exp3.S, rewards between the quantiles of those so far,
+prediction gain. https://arxiv.org/abs/1704.03003
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+from pydantic import PositiveFloat
+from typing_extensions import override
+
+from polytask.data.mixing.base import Floats, mixtures
+from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, progress_of, softmax
+
+_QUANTILES = (0.2, 0.8)
+_REMEMBERED = 50
+
+
+class ExponentialWeights(DynamicMixture, ABC):
+    """Base of Exp3.S over pools; subclasses say what a batch of a pool gains.
+
+    Deviations: one update per round. Every pool is drawn from in each, as often as its share says,
+    so that the division of a reward by the probability of its draw cancels; beta is 0, as in the
+    paper's experiments. Quantiles are those of the last 50 rounds.
+
+    :param learning_rate: By how much the logarithm of a weight changes in a round, at most.
+    """
+
+    favours: ClassVar[Literal["fast", "slow"]] = "fast"
+
+    def __init__(self, *, learning_rate: PositiveFloat = 0.3, **options: Any) -> None:
+        super().__init__(**options)
+        self.learning_rate = learning_rate
+
+    @abstractmethod
+    def gains(self, seen: Round) -> Floats:
+        """What a batch of each pool was worth, gains_P; NaN where it is not known."""
+
+    @override
+    def learn(self, seen: Round) -> Floats:
+        gains_P = self.gains(seen)
+        new = [gain for gain in gains_P.tolist() if np.isfinite(gain)]
+        history: list[float] = self.memory.get("history", []) + new
+        self.memory["history"] = history[-_REMEMBERED * len(gains_P) :]
+        logits_P = np.nan_to_num(self.recall("logits"))
+        if new:
+            self.memory["rounds"] = rounds = self.memory.get("rounds", 0) + 1
+            rewards_P = rescaled(gains_P, history)
+            logits_P = shared(logits_P + self.learning_rate * rewards_P, 1 / (rounds + 1))
+        self.keep("logits", logits_P)
+        return softmax(logits_P)
+
+
+def rescaled(gains_P: Floats, history: list[float]) -> Floats:
+    """Gains between two quantiles of all so far as -1 to 1; 0 where it is not known (equation 3)."""
+    low, high = np.quantile(history, _QUANTILES)
+    if high - low < EPSILON:
+        return np.zeros_like(gains_P)
+    rewards_P: Floats = np.nan_to_num(2 * (gains_P - low) / (high - low) - 1, nan=0.0)
+    return rewards_P.clip(-1, 1)
+
+
+def shared(logits_P: Floats, share: float) -> Floats:
+    """Logits after each weight has given a share of itself to all others (section 2.1)."""
+    if len(logits_P) == 1:
+        return np.zeros(1)
+    weights_P = softmax(logits_P)
+    others_P = (weights_P.sum() - weights_P) / (len(weights_P) - 1)
+    mixed_P: Floats = np.log((1 - share) * weights_P + share * others_P)
+    return mixed_P
+
+
+@final
+@mixtures.register("exp3")
+class Exp3(ExponentialWeights):
+    """Draws from the pools whose losses fall most per batch, by exponential weights (Exp3.S).
+
+    Deviation: the loss before and after a batch is not looked at; the gain is the relative
+    decrease of the mean training loss from round to round, per batch of the pool.
+    """
+
+    @override
+    def gains(self, seen: Round) -> Floats:
+        return progress_of(self, seen.ratios_P) / seen.shares_P

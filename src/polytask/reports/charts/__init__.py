@@ -1,0 +1,1 @@
+"""Charts as SVG, drawn from plain numbers. Every function is pure."""

@@ -1,0 +1,62 @@
+"""Squares of numbers: which task helps which, which label is taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from markupsafe import Markup
+
+from polytask.reports.charts.svg import chart, element, label, mark, room_for
+from polytask.reports.formats import clipped
+from polytask.reports.wording import Text
+
+_CELL, _GAP, _MOST = 40.0, 2.0, 150.0
+_STEPS = 4
+_LETTERS = 22
+
+Cells = Mapping[tuple[int, int], tuple[str, str, Text]]
+"""Row and column to text, class and tip; a cell that is missing stays empty."""
+
+
+def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells: Cells) -> Markup:
+    """Cells with their numbers, names at the left and slanted on top."""
+    left = room_for([clipped(name, _LETTERS) for name in rows], most=_MOST) + 12
+    top = 0.75 * room_for([clipped(name, _LETTERS) for name in columns], most=_MOST) + 18
+    wide = left + _CELL * len(columns) + top  # slanted names reach to the right of the last column
+    size = (wide, top + _CELL * len(rows) + 4)
+    body = [
+        _cell(left + _CELL * column, top + _CELL * row, *found)
+        for (row, column), found in cells.items()
+    ]
+    style = f"min-width:{round(0.85 * wide)}px;max-width:{round(1.15 * wide)}px"
+    return chart(size, title, *_names(rows, columns, left, top), *body, style=style)
+
+
+def diverging(value: float, largest: float) -> str:
+    """The class of a value that may be good (positive), bad (negative) or neither."""
+    step = round(_STEPS * min(1.0, abs(value) / largest)) if largest else 0
+    return f"v{step}" if value >= 0 else f"w{step}"
+
+
+def sequential(share: float) -> str:
+    """The class of a share from 0 to 1."""
+    return f"v{min(_STEPS, round(_STEPS * share + 0.2))}" if share else "v0"
+
+
+def _cell(x: float, y: float, text: str, kind: str, tip: Text) -> Markup:
+    side, middle = _CELL - _GAP, (_CELL - _GAP) / 2
+    square = element("rect", x=x, y=y, width=side, height=side, rx=3, class_=f"cell {kind}")
+    number = label(text, x + middle, y + middle + 4, class_=f"in {kind}", text_anchor="middle")
+    return mark(tip, square, number)
+
+
+def _names(
+    rows: Sequence[str], columns: Sequence[str], left: float, top: float
+) -> Iterator[Markup]:
+    for index, name in enumerate(rows):
+        y = top + _CELL * index + _CELL / 2 + 3
+        yield label(clipped(name, _LETTERS), left - 8, y, class_="name", text_anchor="end")
+    for index, name in enumerate(columns):
+        x, y = left + _CELL * index + _CELL / 2, top - 8
+        turned = f"rotate(-38 {x:.1f} {y:.1f})"
+        yield label(clipped(name, _LETTERS), x, y, class_="name", transform=turned)

@@ -1,0 +1,112 @@
+"""The curves of a training, from the records of ``metrics.jsonl`` as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Point = tuple[float, float]
+_MOST = 120
+"""Points that a curve has at most; then neighbours are averaged."""
+
+
+class Track:
+    """A curve of bounded length: means over equally many records each.
+
+    When it has grown to twice what is shown, neighbours are put together, so that a training of a
+    million steps takes no more memory than one of a thousand.
+    """
+
+    def __init__(self) -> None:
+        self._bins: list[list[float]] = []  # sums of epochs and values, and how many
+        self._width = 1
+
+    def add(self, epoch: float, value: float | None) -> None:
+        """Take in one record; a value that was not finite was written as null and is left out."""
+        if value is None:
+            return
+        if not self._bins or self._bins[-1][2] >= self._width:
+            self._bins.append([0.0, 0.0, 0.0])
+        last = self._bins[-1]
+        last[0], last[1], last[2] = last[0] + epoch, last[1] + value, last[2] + 1
+        if len(self._bins) >= 2 * _MOST:
+            self._halve()
+
+    def points(self, most: int = _MOST) -> list[Point]:
+        """Epochs and values, of neighbours together where there are more than so many."""
+        group = -(-len(self._bins) // max(1, most))
+        return list(_means(self._bins, max(1, group)))
+
+    def _halve(self) -> None:
+        pairs = zip(self._bins[::2], self._bins[1::2], strict=True)
+        self._bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+        self._width *= 2
+
+
+def _means(bins: list[list[float]], group: int) -> Iterator[Point]:
+    for start in range(0, len(bins), group):
+        epochs, values, count = map(sum, zip(*bins[start : start + group], strict=True))
+        yield epochs / count, values / count
+
+
+@dataclass
+class Curves:
+    """Everything of a training that is drawn over its epochs.
+
+    :param losses: By task.
+    :param weights: What the balancer gave each task.
+    :param validation: By task and metric: every validation, in full.
+    :param steps: Steps and tokens so far, and the last pace in tokens per second.
+    """
+
+    losses: dict[str, Track] = field(default_factory=dict)
+    weights: dict[str, Track] = field(default_factory=dict)
+    validation: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
+    pace: Track = field(default_factory=Track)
+    rate: Track = field(default_factory=Track)
+    step: int = 0
+    epoch: float = 0.0
+    share: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Any]]) -> Curves:
+        """The curves of all records."""
+        curves = cls()
+        for record in records:
+            curves.add(record)
+        return curves
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in one record of a step or a validation."""
+        if "validation" in record:
+            self._validated(record)
+        elif "losses" in record:
+            self._stepped(record)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The pace at the end of the curve."""
+        points = self.pace.points()
+        return points[-1][1] if points else None
+
+    def _stepped(self, record: Mapping[str, Any]) -> None:
+        epoch = record["epoch"]
+        for key, tracks in (("losses", self.losses), ("weights", self.weights)):
+            for name, value in record.get(key, {}).items():
+                tracks.setdefault(name, Track()).add(epoch, value)
+        self.pace.add(epoch, record.get("tokens_per_second"))
+        self.rate.add(epoch, record.get("learning_rate"))
+        self.step, self.epoch = record["step"], epoch
+        self.share = record.get("share", 0.0)
+        self.tokens += record.get("tokens", 0)
+        self.seconds += record.get("seconds", 0.0)
+
+    def _validated(self, record: Mapping[str, Any]) -> None:
+        for task, metrics in record["validation"].items():
+            own = self.validation.setdefault(task, {})
+            for metric, value in metrics.items():
+                if value is not None:
+                    own.setdefault(metric, []).append((record["epoch"], value))

@@ -1,0 +1,144 @@
+"""What a folder holds that a page can be made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polytask.core.errors import RunError
+from polytask.core.files import read_json
+from polytask.core.run_folder import RunFolder
+from polytask.reports.curves import Curves
+from polytask.reports.predictions import Answer, read_answers
+from polytask.reports.summary import Record
+
+_SEED = re.compile(r"seed-(\d+)$")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training: that of a run folder, or one of those below a comparison.
+
+    :param strategy: Its strategy; empty for a training by itself.
+    :param known: Its curves, where they are known already; else they are read.
+    """
+
+    strategy: str
+    seed: int
+    run: RunFolder
+    known: Curves | None = None
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The content of ``run.json``."""
+        return dict(read_json(self.run.facts))
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Its losses, weights and validations."""
+        return self.known or Curves.of(self.run.records())
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe, as it is written."""
+        if not self.run.recipe.is_file():
+            return {}
+        return dict(yaml.safe_load(self.run.recipe.read_text(encoding="utf-8")))
+
+    def answers(self, split: str, task: str) -> list[Answer]:
+        """What it answered on the labelled rows of a task; empty if that was not kept."""
+        return read_answers(self.run.predictions / split / f"{task}.jsonl")
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that the sections of a page draw on.
+
+    :param record: The content of ``comparison.json``; None for a training by itself.
+    :param trained: The trainings, those of a comparison in the order of its strategies.
+    :param scores: The scores of a training by itself on ``split``.
+    """
+
+    folder: Path
+    name: str
+    split: str
+    record: Record | None
+    trained: Sequence[Trained]
+    scores: Mapping[str, Any] | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Material:
+        """What a training or a comparison has left.
+
+        :raises RunError: If the folder holds neither.
+        """
+        if (folder / "comparison.json").is_file():
+            record = read_json(folder / "comparison.json")
+            trained = list(_below(folder, record["strategies"]))
+            return cls(folder, record["name"], record["split"], record, trained, None)
+        run = RunFolder.open(folder)
+        found = read_json(run.scores) if run.scores.is_file() else {}
+        split = next((name for name in ("test", "validation", "train") if name in found), "")
+        alone = Trained("", 0, run)
+        name = alone.recipe.get("name") or folder.name
+        return cls(folder, name, split, None, [alone], found.get(split))
+
+    @property
+    def strategies(self) -> list[str]:
+        """Names of what was trained, in order; each has a colour of its own."""
+        names = [] if self.record is None else list(self.record["strategies"])
+        return names or list(dict.fromkeys(one.strategy for one in self.trained))
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The tasks, and the kind of each."""
+        if self.record is not None:
+            return {name: entry["kind"] for name, entry in self.record["tasks"].items()}
+        sections = self.trained[0].recipe.get("tasks", {})
+        kinds = {name: section.get("kind", "") for name, section in sections.items()}
+        return kinds or dict.fromkeys(self.trained[0].curves.losses, "")
+
+    def of(self, strategy: str) -> list[Trained]:
+        """The trainings of a strategy, by seed."""
+        return [one for one in self.trained if one.strategy == strategy]
+
+    def answers(self, strategy: str, task: str) -> list[Answer]:
+        """What the first seed of a strategy answered on the held-out rows of a task."""
+        found = self.of(strategy)
+        for one in found:
+            if one.seed == found[0].seed and (answers := one.answers(self.split, task)):
+                return answers
+        return []
+
+    def analysis(self, name: str) -> dict[str, Any] | None:
+        """A finding of ``polytask analyse``, or None if there is none."""
+        path = self.folder / "analysis" / f"{name}.json"
+        found = read_json(path) if path.is_file() else None
+        return dict(found) if isinstance(found, Mapping) else None
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder holds anything that a page can be made of."""
+    return (folder / "comparison.json").is_file() or (folder / "run.json").is_file()
+
+
+def _below(folder: Path, strategies: Sequence[str]) -> Iterator[Trained]:
+    """The trainings of each strategy: one per seed, or one per seed and task."""
+    for strategy in strategies:
+        seeds = [path for path in (folder / strategy).glob("seed-*") if _SEED.search(path.name)]
+        for place in sorted(seeds, key=_seed):
+            for facts in sorted([*place.glob("run.json"), *place.glob("*/run.json")]):
+                yield Trained(strategy, _seed(place), RunFolder(facts.parent))
+
+
+def _seed(path: Path) -> int:
+    found = _SEED.search(path.name)
+    if found is None:
+        raise RunError(f"{path}: not the folder of a seed. Expected a name like seed-0.")
+    return int(found[1])

@@ -1,0 +1,164 @@
+"""A run or a comparison as one page that needs nothing else: ``report.html``."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from markupsafe import Markup
+
+from polytask.core.errors import RunError
+from polytask.core.files import write_text
+from polytask.reports import formats
+from polytask.reports.material import Material, is_there
+from polytask.reports.sections.base import Section, filled, resource
+from polytask.reports.sections.comparison import comparison
+from polytask.reports.sections.confusion import confusions
+from polytask.reports.sections.cost import cost
+from polytask.reports.sections.curves import learning, losses
+from polytask.reports.sections.describe import describe
+from polytask.reports.sections.differences import differences
+from polytask.reports.sections.groups import groups
+from polytask.reports.sections.interference import interference
+from polytask.reports.sections.mistakes import mistakes
+from polytask.reports.sections.notes import notes
+from polytask.reports.sections.scores import scores
+from polytask.reports.sections.transfer import transfer
+from polytask.reports.sections.verdict import verdict
+from polytask.reports.sections.weights import weights
+from polytask.reports.summary import gain, standing, worst_task
+from polytask.reports.wording import LANGUAGES, Text, phrase
+
+NAME = "report.html"
+
+SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+    verdict,
+    comparison,
+    scores,
+    differences,
+    learning,
+    losses,
+    weights,
+    interference,
+    transfer,
+    groups,
+    describe,
+    confusions,
+    mistakes,
+    cost,
+    notes,
+)
+"""In the order of the page."""
+
+
+def write_page(folder: Path, out: Path | None = None, language: str = "en") -> Path:
+    """Write the page of a run or a comparison.
+
+    :param out: The file; ``report.html`` in the folder by default.
+    :raises RunError: If the folder holds neither, or there is no such language.
+    """
+    path = out or folder / NAME
+    write_text(path, render_page(folder, language))
+    return path
+
+
+def render_page(folder: Path, language: str = "en") -> str:
+    """The page as HTML.
+
+    :param language: The one that it opens in; every page holds all of them.
+    """
+    _check(folder, language)
+    material = Material.read(folder)
+    sections = [made for section in SECTIONS if (made := section(material)) is not None]
+    return shell(
+        name=material.name,
+        kind="comparison" if material.record is not None else "run",
+        language=language,
+        cards=_cards(material),
+        sections=sections,
+    )
+
+
+def shell(
+    *,
+    name: str,
+    kind: str,
+    language: str,
+    cards: list[tuple[Text, Text]],
+    sections: list[Section],
+    live: str = "",
+) -> str:
+    """Sections within the frame of a page: its head, its switches, its look.
+
+    :param kind: ``run``, ``comparison`` or ``live``.
+    :param live: A script besides that of every page.
+    """
+    script = Markup(resource("page.js") + live)
+    return filled(
+        "page.html",
+        name=name,
+        kind=kind,
+        language=language,
+        languages=LANGUAGES,
+        cards=cards,
+        sections=sections,
+        style=Markup(resource("style.css")),
+        script=script,
+        script_hash=_hash(script),
+        live=bool(live),
+    )
+
+
+def _check(folder: Path, language: str) -> None:
+    if language not in LANGUAGES:
+        raise RunError(f"no language called {language!r}. Known: {', '.join(LANGUAGES)}.")
+    if not is_there(folder):
+        raise RunError(
+            f"{folder}: holds neither a run nor a comparison. Expected a folder made by "
+            "polytask train or polytask compare."
+        )
+
+
+def _cards(material: Material) -> list[tuple[Text, Text]]:
+    """What is to be seen first: a name and a number each."""
+    if material.record is None:
+        return _run_cards(material)
+    record = material.record
+    cards: list[tuple[Text, Text]] = [
+        (phrase("card.tasks"), str(len(record["tasks"]))),
+        (phrase("card.strategies"), str(len(record["strategies"]))),
+        (phrase("card.seeds"), str(len(record["seeds"]))),
+    ]
+    gains = {name: gain(record, name) for name in record["strategies"] if name != "single"}
+    known = {name: value for name, value in gains.items() if value is not None}
+    if known:
+        top = max(known, key=lambda name: known[name])
+        value = f"{known[top]:+.1f} %".replace("-", "−")
+        cards.append((phrase("card.gain", strategy=top), value))
+        if (found := worst_task(record, top)) is not None:
+            shown = f"{found[1]:+.1f} %".replace("-", "−")
+            cards.append((phrase("card.worst", task=found[0]), shown))
+    return cards if standing(record) else []
+
+
+def _run_cards(material: Material) -> list[tuple[Text, Text]]:
+    facts = material.trained[0].facts
+    average = (material.scores or {}).get("average")
+    cards: list[tuple[Text, Text]] = [(phrase("card.tasks"), str(len(material.tasks)))]
+    if average is not None:
+        cards.append((phrase("card.average", split=material.split), f"{average:.4f}"))
+    for key, show in (
+        ("parameters", formats.amount),
+        ("epochs", formats.short),
+        ("seconds", formats.seconds),
+    ):
+        if facts.get(key) is not None:
+            cards.append((phrase(f"card.{key}"), show(facts[key])))
+    return cards
+
+
+def _hash(script: str) -> str:
+    """What names a script in a content security policy."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,175 @@
+"""What an analysis found, in words and tables. Reads JSON records only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polytask.reports.tables import Grid
+
+Record = Mapping[str, Any]
+_NOTHING = "–"
+_MOST_PAIRS = 12
+_MEANT = {
+    "pairwise": "percent gained over being trained alone, on validation rows",
+    "training": "a step for the helper lowers the loss of the task by this many thousandths, to "
+    "first order, averaged over the training",
+    "lookahead": "a step for the helper lowers the loss of the task by this many thousandths, on "
+    "training rows of the trained model",
+}
+
+
+def render_reasons(found: Mapping[str, Any]) -> str:
+    """All records of an analysis that there are, for the console."""
+    sections = {
+        "interference": interference_text,
+        "transference": transference_text,
+        "groups": groups_text,
+        "curve": curve_text,
+    }
+    return "".join(render(found[name]) + "\n" for name, render in sections.items() if name in found)
+
+
+def interference_text(record: Record) -> str:
+    """The pairs of tasks over all shared parameters, worst first, and the layers they fight in."""
+    layers = record["layers"]
+    pairs = sorted(layers.get("all", []), key=lambda pair: (pair["cosine"] is None, pair["cosine"]))
+    worst = {tuple(pair["tasks"]): _worst_layer(layers, pair["tasks"]) for pair in pairs}
+    rows = [
+        [
+            " – ".join(pair["tasks"]),
+            _number(pair["cosine"], "{:+.3f}", pair["error"]),
+            _share(pair["conflict"]),
+            str(pair["looks"]),
+            worst[tuple(pair["tasks"])],
+        ]
+        for pair in pairs[:_MOST_PAIRS]
+    ]
+    when = (
+        "at steps of the training"
+        if record["when"] == "training"
+        else "on steps of training rows after the training; set training.interference: auto to "
+        "look while it is trained"
+    )
+    head = ["tasks", "cosine", "in conflict", "looks", "most in conflict in"]
+    left = len(pairs) - len(rows)
+    more = f"and {left} more pairs in interference.json\n" if left else ""
+    title = f"Interference: do gradients of tasks point the same way? Seen {when}"
+    return Grid(title, head, rows).text() + more
+
+
+def _worst_layer(layers: Mapping[str, Sequence[Record]], tasks: Sequence[str]) -> str:
+    """The layer in which two tasks are in conflict most often, if they are in any."""
+    conflicts = {
+        layer: pair["conflict"]
+        for layer, pairs in layers.items()
+        for pair in pairs
+        if layer != "all" and pair["tasks"] == tasks and pair["conflict"]
+    }
+    if not conflicts:
+        return _NOTHING
+    layer = max(conflicts, key=lambda name: conflicts[name])
+    return f"{layer} ({_share(conflicts[layer])})"
+
+
+def transference_text(record: Record) -> str:
+    """The preferred matrix: a row per task and a column per helper."""
+    name = record["preferred"]
+    matrix, tasks = record["methods"][name], record["tasks"]
+    scale = _scale(name)
+    rows = []
+    for task, means, errors in zip(tasks, matrix["mean"], matrix["error"], strict=True):
+        cells = [
+            _NOTHING if helper == task and name == "pairwise" else _scaled(mean, error, scale)
+            for helper, mean, error in zip(tasks, means, errors, strict=True)
+        ]
+        rows.append([task, *cells])
+    title = f"Transference ({name}): {_MEANT[name]}"
+    return Grid(title, ["task \\ helper", *tasks], rows).text()
+
+
+def _scale(method: str) -> float:
+    """What the numbers of a method are shown in: percent, or thousandths."""
+    return 100.0 if method == "pairwise" else 1000.0
+
+
+def groups_text(record: Record) -> str:
+    """The proposed groups, what they are predicted to be worth, and whether that held."""
+    proposed = record["proposed"]
+    lines = [f"Proposed groups, from {record['from']}:"]
+    for group, path in zip(proposed["groups"], record["recipes"], strict=True):
+        lines.append(f"  {', '.join(group)}    {path}")
+    pasted = ", ".join(f"[{', '.join(group)}]" for group in proposed["groups"])
+    lines.append(f"For a comparison, compare.groups: [{pasted}]")
+    scale = _scale(record["from"])
+    steps = [f"{each['models']}: {scale * each['value']:+.2f}" for each in record["by_models"]]
+    lines.append(
+        f"Predicted gain as above, summed over tasks, by number of models: {', '.join(steps)}"
+    )
+    text = "\n".join(lines) + "\n"
+    return text + (verified_text(record["verified"], scale) if "verified" in record else "")
+
+
+def verified_text(record: Record, scale: float) -> str:
+    """What training the groups has shown.
+
+    :param scale: What predictions are multiplied by to be shown, as they are in their matrix.
+    """
+    means = record["gains"]
+    rows = [
+        [
+            task,
+            f"{scale * own['predicted']:+.2f}",
+            *(_scaled(own[way], None, 100) for way in ("grouped", "joint")),
+        ]
+        for task, own in record["tasks"].items()
+    ]
+    cells = [_scaled(means[way]["mean"], means[way]["error"], 100) for way in ("grouped", "joint")]
+    rows.append(["mean", "", *cells])
+    seeds = len(record["seeds"])
+    title = f"Verified on held-out rows, {seeds} seed{'s' if seeds > 1 else ''}: % over alone"
+    verdict = (
+        "The prediction held: grouping is at least as good as all together and as each alone."
+        if record["held"]
+        else "The prediction did not hold: all together, or each alone, is better."
+    )
+    signs = "" if record["sign"] is None else f" Sign right for {_share(record['sign'])} of tasks."
+    grid = Grid(title, ["task", "predicted", "grouped", "all together"], rows)
+    caution = " One seed shows little: repeat with --seeds 5." if seeds == 1 else ""
+    return f"{grid.text()}{verdict}{signs}{caution}\n"
+
+
+def curve_text(record: Record) -> str:
+    """Gains of sharing by the number of rows, and where they end."""
+    rows = [
+        [str(point["rows"]), _scaled(point["gain"], point["error"], 100)]
+        for point in record["points"]
+    ]
+    grid = Grid("Learning curve: % gained by sharing, mean of tasks", ["rows", "gain"], rows)
+    return grid.text() + _end_of_gain(record) + "\n"
+
+
+def _end_of_gain(record: Record) -> str:
+    if record["stops_paying"] is not None:
+        return f"Sharing stops paying at about {record['stops_paying']:.0f} rows a task."
+    largest = record["points"][-1]
+    if largest["gain"] > 0:
+        return f"Sharing still pays at {largest['rows']} rows a task."
+    return "Sharing pays at none of these sizes."
+
+
+def _scaled(mean: float | None, error: float | None, scale: float) -> str:
+    if mean is None:
+        return _NOTHING
+    return _number(scale * mean, "{:+.2f}", None if error is None else scale * error)
+
+
+def _number(value: float | None, shape: str, error: float | None = None) -> str:
+    if value is None:
+        return _NOTHING
+    spread = "" if error is None else f" ± {shape.replace('+', '').format(error)}"
+    return shape.format(value) + spread
+
+
+def _share(value: float | None) -> str:
+    return _NOTHING if value is None else f"{100 * value:.0f} %"

@@ -1,0 +1,119 @@
+"""By how much each strategy is better or worse than the single-task models, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polytask.reports import formats
+from polytask.reports.charts.bars import Bar, bar_chart, limits_of
+from polytask.reports.material import Material
+from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.summary import Record, results_of, standing
+from polytask.reports.wording import Phrase, phrase
+
+_BASELINE = "single"
+
+
+def differences(material: Material) -> Section | None:
+    """A chart per strategy and unit."""
+    record = material.record
+    if record is None or _BASELINE not in record["strategies"]:
+        return None
+    figures = [
+        figure
+        for strategy in record["strategies"]
+        if strategy != _BASELINE
+        for figure in _figures(record, strategy)
+    ]
+    if not figures:
+        return None
+    tested = bool(record.get("statistics"))
+    seeds = len(record["seeds"])
+    body = filled("differences.html", figures=figures, tested=tested, seeds=seeds)
+    return Section("differences", body)
+
+
+def _figures(record: Record, strategy: str) -> Iterator[Figure]:
+    """Shares together, in percentage points; other metrics each by themselves."""
+    units: dict[str, list[Bar]] = {}
+    for task, entry in standing(record).items():
+        if (bar := _bar(record, strategy, task)) is not None:
+            metric = entry["select"]
+            units.setdefault("" if formats.is_share(metric) else metric, []).append(bar)
+    title = phrase("differences.title", strategy=strategy)
+    for unit, bars in units.items():
+        key = "differences.figure" if unit else "differences.points"
+        drawn = bar_chart(title, bars, limits=limits_of(bars, zero=True))
+        yield Figure(phrase(key, strategy=strategy, unit=unit), drawn)
+
+
+def _bar(record: Record, strategy: str, task: str) -> Bar | None:
+    entry = standing(record)[task]
+    metric = entry["select"]
+    sign = 1 if entry["higher_is_better"][metric] else -1
+    factor = sign * formats.scale_of(metric)
+    pairs = _pairs(record, strategy, task, metric)
+    tested = tested_difference(record, strategy, task)
+    if not pairs:
+        return None
+    mean = sum(pairs) / len(pairs)
+    value = factor * mean if tested is None else factor * tested.get("difference", mean)
+    interval = None if tested is None else _interval(tested, factor)
+    dots = [factor * pair for pair in pairs] if len(pairs) > 1 else []
+    shown = formats.difference(metric, value / formats.scale_of(metric)).replace("-", "−")
+    tip = _tip(f"{task} · {metric}", shown, tested, interval)
+    return Bar(task, value, shown, tip, interval, dots, _tone(value, interval))
+
+
+def tested_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
+    """What was found out about a difference, if it was tested."""
+    found = record.get("statistics") or {}
+    tested = found.get(strategy, {}).get(task) if isinstance(found, Mapping) else None
+    return tested if isinstance(tested, Mapping) else None
+
+
+def _interval(tested: Mapping[str, Any], factor: float) -> tuple[float, float] | None:
+    low, high = tested.get("low"), tested.get("high")
+    if low is None or high is None:
+        return None
+    ends = sorted((factor * low, factor * high))
+    return ends[0], ends[1]
+
+
+def _tone(value: float, interval: tuple[float, float] | None) -> str:
+    """Good or bad; plain where the interval holds zero."""
+    if interval is not None and interval[0] <= 0 <= interval[1]:
+        return "plain"
+    return "good" if value >= 0 else "bad"
+
+
+def _tip(
+    name: str,
+    shown: str,
+    tested: Mapping[str, Any] | None,
+    interval: tuple[float, float] | None,
+) -> Phrase:
+    said = phrase("differences.tip", name=name, shown=shown)
+    if interval is not None:
+        said = said.joined(f" [{formats.short(interval[0])}, {formats.short(interval[1])}]")
+    p = (tested or {}).get("p_holm", (tested or {}).get("p"))
+    return said if p is None else said.joined(f" · p = {p:.3g}")
+
+
+def _pairs(record: Record, strategy: str, task: str, metric: str) -> list[float]:
+    """Differences to the baseline, seed by seed; what does not depend on it is compared with all."""
+    ours, theirs = (_by_seed(record, name, task, metric) for name in (strategy, _BASELINE))
+    if len(ours) == 1:
+        [only] = ours.values()
+        return [only - value for value in theirs.values()]
+    return [value - theirs[seed] for seed, value in ours.items() if seed in theirs]
+
+
+def _by_seed(record: Record, strategy: str, task: str, metric: str) -> dict[int, float]:
+    found = {}
+    for result in results_of(record, strategy):
+        value = result["scores"].get(task, {}).get(metric, {}).get("value")
+        if value is not None:
+            found[result["seed"]] = value
+    return found

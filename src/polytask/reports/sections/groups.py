@@ -1,0 +1,48 @@
+"""Which tasks were proposed to share a model, and whether that held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from polytask.reports import formats
+from polytask.reports.material import Material
+from polytask.reports.sections.base import Cell, Section, Table, filled
+from polytask.reports.wording import phrase
+
+
+def groups(material: Material) -> Section | None:
+    """The proposed groups, their recipes, and what training them has shown."""
+    found = material.analysis("groups") or {}
+    proposed = found.get("proposed") or {}
+    sets = [[str(task) for task in group] for group in proposed.get("groups", ())]
+    if not sets:
+        return None
+    body = filled(
+        "groups.html",
+        groups=sets,
+        recipes=[str(recipe) for recipe in found.get("recipes", ())],
+        table=_table(proposed.get("gains", {}), found.get("verified") or {}),
+        held=(found.get("verified") or {}).get("held"),
+    )
+    return Section("groups", body)
+
+
+def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> Table:
+    """What each task was predicted to gain in its group, and gained where that was trained."""
+    trained = verified.get("tasks", {})
+    names = ["grouped", "joint"] if trained else []
+    head = [phrase(f"column.{name}") for name in ("task", "predicted", *names)]
+    rows = [
+        [Cell(task), _cell(value), *(_cell(trained.get(task, {}).get(name)) for name in names)]
+        for task, value in gains.items()
+    ]
+    return Table("groups", head, rows)
+
+
+def _cell(value: float | None) -> Cell:
+    if value is None:
+        return Cell(formats.NOTHING, -1e9)
+    sign = "+" if value > 0 else ""
+    tone = "good" if value > 0 else "bad" if value < 0 else ""
+    return Cell(sign + formats.short(value).replace("-", "−"), value, tone=tone)

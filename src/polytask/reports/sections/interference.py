@@ -1,0 +1,98 @@
+"""How far the gradients of the tasks point the same way, over the training and on the whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from polytask.reports.charts.lines import Line, line_chart
+from polytask.reports.charts.matrix import diverging, matrix_chart
+from polytask.reports.material import Material
+from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.wording import phrase
+
+Pair = tuple[str, str]
+Looks = dict[Pair, list[tuple[float, float]]]
+"""By pair of tasks: steps, and the cosine of the gradients at each."""
+
+_SHOWN = 8
+_FULL = 0.3
+"""A mean cosine of this size has the strongest colour, unless others are larger."""
+_WHOLE = "all"
+_SEEN = "interference.jsonl"
+
+
+def interference(material: Material) -> Section | None:
+    """Cosines over time of the pairs that disagree most, and the mean of all pairs."""
+    looks = _looks(material)
+    means = {pair: fmean(y for _, y in points) for pair, points in looks.items() if points}
+    if not means:
+        return None
+    worst = sorted(means, key=lambda pair: means[pair])[:_SHOWN]
+    lines = [Line(_name(pair), looks[pair], style) for style, pair in enumerate(worst)]
+    names = list(dict.fromkeys(task for pair in means for task in pair))
+    over_time, mean = phrase("interference.time"), phrase("interference.mean")
+    figures = [
+        Figure(over_time, line_chart(over_time, lines, along=phrase("axis.step"))),
+        Figure(mean, matrix_chart(mean, names, names, _cells(names, means))),
+    ]
+    legend = [(line.name, line.style) for line in lines]
+    body = filled("interference.html", figures=figures, legend=legend, pairs=len(means))
+    return Section("interference", body)
+
+
+def _name(pair: Pair) -> str:
+    return " – ".join(pair)
+
+
+def _cells(names: Sequence[str], means: Mapping[Pair, float]) -> dict[Any, Any]:
+    """Both halves of the symmetric matrix."""
+    largest = max(_FULL, *map(abs, means.values()))
+    cells = {}
+    for pair, value in means.items():
+        shown = f"{value:+.2f}".replace("-", "−")
+        row, column = (names.index(task) for task in pair)
+        found = shown, diverging(value, largest), f"{_name(pair)}: {shown}"
+        cells[row, column] = cells[column, row] = found
+    return cells
+
+
+def _looks(material: Material) -> Looks:
+    """What was analysed, else what the first training that was looked at has written itself."""
+    found = material.analysis("interference")
+    if found is not None:
+        over_time = found.get("over_time", {})
+        return {
+            (str(entry["tasks"][0]), str(entry["tasks"][1])): _known(over_time["steps"], entry)
+            for entry in over_time.get("pairs", ())
+        }
+    paths = [one.run.path / _SEEN for one in material.trained]
+    return next((_written(path) for path in paths if path.is_file()), {})
+
+
+def _known(steps: Sequence[float], entry: Mapping[str, Any]) -> list[tuple[float, float]]:
+    pairs = zip(steps, entry["cosine"], strict=True)
+    return [(step, value) for step, value in pairs if value is not None]
+
+
+def _written(path: Path) -> Looks:
+    looks: Looks = {}
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                record = json.loads(line)
+                for pair, value in _cosines(record):
+                    looks.setdefault(pair, []).append((record["step"], value))
+    return looks
+
+
+def _cosines(record: Mapping[str, Any]) -> Iterator[tuple[Pair, float]]:
+    """The cosines over all shared parameters; of a task that was absent there is none."""
+    cosine_tt = record["layers"][_WHOLE]["cosine"]
+    for (i, first), (j, second) in combinations(enumerate(record["tasks"]), 2):
+        if cosine_tt[i][j] is not None:
+            yield (first, second), cosine_tt[i][j]

@@ -1,0 +1,90 @@
+"""The rows that a model got most wrong, to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from polytask.reports import formats
+from polytask.reports.material import Material
+from polytask.reports.predictions import Answer, worst
+from polytask.reports.sections.base import Section, filled
+
+_ROWS = 5
+_TEXT, _LABEL = 420, 120
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row as it is shown.
+
+    :param confidence: The probability of what was predicted, as text.
+    """
+
+    place: str
+    text: str
+    reference: str
+    prediction: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class TaskMistakes:
+    """The worst rows of a task.
+
+    :param wrong: How many of the ``rows`` are wrong; None for numbers, which are never just right.
+    """
+
+    task: str
+    wrong: int | None
+    rows: int
+    shown: list[Mistake]
+
+
+def mistakes(material: Material) -> Section | None:
+    """The worst rows per task, of the last strategy that was trained."""
+    trained = {one.strategy for one in material.trained}
+    strategy = next((name for name in reversed(material.strategies) if name in trained), "")
+    found = [
+        own for task in material.tasks if (own := _of(task, material.answers(strategy, task))).shown
+    ]
+    if not found:
+        return None
+    return Section("mistakes", filled("mistakes.html", tasks=found, strategy=strategy))
+
+
+def _of(task: str, answers: list[Answer]) -> TaskMistakes:
+    numeric = any(answer.numeric for answer in answers)
+    wrong = None if numeric else sum(answer.wrong for answer in answers)
+    return TaskMistakes(task, wrong, len(answers), [_shown(one) for one in worst(answers, _ROWS)])
+
+
+def _shown(answer: Answer) -> Mistake:
+    confidence = answer.confidence
+    reference, prediction = _labels(answer)
+    return Mistake(
+        place=answer.place,
+        text=formats.clipped(answer.text, _TEXT),
+        reference=formats.clipped(reference, _LABEL),
+        prediction=formats.clipped(prediction, _LABEL),
+        confidence="" if confidence is None else f"{confidence:.0%}",
+    )
+
+
+def _labels(answer: Answer) -> tuple[str, str]:
+    """Label and prediction; of a row of words, only where they differ."""
+    columns = [*answer.fields, answer.reference, answer.prediction]
+    in_words = len(columns) == 3 and all(isinstance(column, list) for column in columns)
+    if not in_words or len(set(map(len, columns))) > 1:
+        return _label(answer.reference), _label(answer.prediction)
+    differing = [row for row in zip(*columns, strict=True) if row[1] != row[2]]
+    return (
+        ", ".join(f"{word} {_label(tag)}" for word, tag, _ in differing),
+        ", ".join(f"{word} {_label(tag)}" for word, _, tag in differing),
+    )
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_label, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

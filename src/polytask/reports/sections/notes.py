@@ -1,0 +1,73 @@
+"""How the numbers came about, and on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polytask.reports import formats
+from polytask.reports.material import Material
+from polytask.reports.sections.base import Cell, Section, Table, filled
+from polytask.reports.summary import Record
+from polytask.reports.wording import Text, phrase
+
+_HASH = 12
+
+
+def notes(material: Material) -> Section | None:
+    """The method in words, the data with their hashes, leaks, and versions."""
+    facts = material.trained[0].facts if material.trained else {}
+    data = (material.record or facts).get("data", {})
+    said: list[Text] = [*_method(material), *map(str, facts.get("notes", ()))]
+    body = filled(
+        "notes.html",
+        said=said,
+        table=_data(data),
+        versions=facts.get("versions", {}),
+        recipe=_recipe(material),
+    )
+    return Section("notes", body)
+
+
+def _method(material: Material) -> Iterator[Text]:
+    record = material.record
+    if record is None:
+        if material.split:
+            yield phrase("notes.split", split=material.split)
+        return
+    seeds = len(record["seeds"])
+    yield phrase("notes.split", split=record["split"])
+    yield phrase("notes.seeds" if seeds > 1 else "notes.one_seed", seeds=seeds)
+    yield phrase("notes.mean")
+    yield phrase("notes.gain")
+    for name, entry in record["pooled"].items():
+        yield phrase("notes.pooled", name=name, tasks=", ".join(entry["tasks"]))
+    yield from _leaks(record)
+
+
+def _leaks(record: Record) -> Iterator[Text]:
+    leaks = record.get("leaks")
+    if leaks:
+        found = any(leaks["train_rows"].values())
+        done = "notes.dropped" if record["drop_leaks"] else "notes.kept"
+        yield phrase(done if found else "notes.clean", summary=leaks["summary"])
+
+
+def _data(data: Mapping[str, Any]) -> Table:
+    head = [phrase(f"column.{name}") for name in ("source", "split", "rows", "hash")]
+    rows = [
+        [
+            Cell(source),
+            Cell(split),
+            Cell(f"{table['rows']}", table["rows"]),
+            Cell(str(table["sha256"])[:_HASH]),
+        ]
+        for source, tables in data.items()
+        for split, table in tables.items()
+    ]
+    return Table("data", head, rows)
+
+
+def _recipe(material: Material) -> str:
+    path = material.folder / "recipe.yaml"
+    return formats.clipped(path.read_text(encoding="utf-8"), 20_000) if path.is_file() else ""

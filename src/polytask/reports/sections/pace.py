@@ -1,0 +1,22 @@
+"""How fast a training is, and its learning rate."""
+
+from __future__ import annotations
+
+from polytask.reports.charts.lines import Line, line_chart
+from polytask.reports.material import Material
+from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.wording import phrase
+
+
+def pace(material: Material) -> Section | None:
+    """Tokens per second and the learning rate of a training by itself."""
+    curves = material.trained[0].curves
+    figures = [
+        Figure(title, line_chart(title, [Line("", track.points(), 1)]))
+        for title, track in (
+            (phrase("pace.tokens"), curves.pace),
+            (phrase("pace.rate"), curves.rate),
+        )
+        if track.points()
+    ]
+    return Section("pace", filled("pace.html", figures=figures)) if figures else None

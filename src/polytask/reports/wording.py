@@ -1,0 +1,64 @@
+"""The texts of the page, in every language that it speaks, from one dictionary: ``texts.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from markupsafe import Markup
+
+LANGUAGES = {"en": "English", "zh": "中文"}
+"""What ``--language`` takes, and the name of each language in itself."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A text in every language; the page shows the one that is chosen.
+
+    :param texts: Language to text.
+    """
+
+    texts: Mapping[str, str]
+
+    def __html__(self) -> str:
+        """As HTML."""
+        return self._marked("span")
+
+    def tspans(self) -> Markup:
+        """As parts of an SVG text."""
+        return Markup(self._marked("tspan"))  # its texts are escaped
+
+    def joined(self, text: str) -> Phrase:
+        """With a text after it that is the same in every language."""
+        return Phrase({language: own + text for language, own in self.texts.items()})
+
+    def _marked(self, tag: str) -> Markup:
+        marked = Markup('<{0} lang="{1}">{2}</{0}>')
+        return Markup("").join(
+            marked.format(tag, language, text) for language, text in self.texts.items()
+        )
+
+
+Text = str | Phrase
+"""Names of tasks and numbers are the same in every language; all else is a phrase."""
+
+
+def phrase(key: str, **values: object) -> Phrase:
+    """A text of the dictionary, with values in place of the names in braces."""
+    return Phrase({name: text.format(**values) for name, text in dictionary()[key].items()})
+
+
+def in_language(text: Text, language: str) -> str:
+    """A text in one language, as it is."""
+    return text if isinstance(text, str) else text.texts[language]
+
+
+@cache
+def dictionary() -> dict[str, dict[str, str]]:
+    """All texts: key to language to text."""
+    content = files("polytask.reports").joinpath("texts.json").read_text(encoding="utf-8")
+    found: dict[str, dict[str, str]] = json.loads(content)
+    return found

@@ -1,0 +1,65 @@
+"""The lemma of every word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Row
+from polytask.core.errors import DataError
+from polytask.tasks import edits
+from polytask.tasks.base import tasks
+from polytask.tasks.labels import did_you_mean
+from polytask.tasks.words import WordTask, words_of
+
+
+@final
+@tasks.register("lemma")
+class Lemma(WordTask):
+    """The lemma of every word, by edit scripts: one class for "cut off s" and such.
+
+    What is learned is how each word of the training rows becomes its lemma (see ``tasks.edits``).
+    Words that the encoder cut off get the most frequent script.
+
+    :param words: Column of the words that lemmas belong to.
+    """
+
+    form = "words"
+    rewrites = True
+
+    def __init__(self, name: str, /, *, words: str = "tokens", **options: Any) -> None:
+        super().__init__(name, **options)
+        self.words_column = words
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("lemmas", "accuracy")
+
+    @override
+    def lesson(self, row: Row) -> list[str] | None:
+        lemmas = self.reference(row)
+        if lemmas is None:
+            return None
+        words = self._words(row)
+        if len(words) != len(lemmas):
+            raise self._miscounted(len(lemmas), len(words))
+        return [edits.script(word, lemma) for word, lemma in zip(words, lemmas, strict=True)]
+
+    @override
+    def answer(self, prediction: Iterable[str], fields: Fields) -> list[str]:
+        words = words_of(fields)
+        scripts = self.complete(list(prediction), words)
+        return [edits.apply(script, word) for script, word in zip(scripts, words, strict=True)]
+
+    def _words(self, row: Row) -> Sequence[str]:
+        words = row.get(self.words_column)
+        if isinstance(words, list | tuple):
+            return words
+        hint = did_you_mean(self.words_column, [name for name in row if not name.startswith("_")])
+        raise DataError(
+            f"task {self.name}: expected a list of words in column {self.words_column!r}, found "
+            f"{words!r}.{hint} Name the column of the words: words: NAME."
+        )

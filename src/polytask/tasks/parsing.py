@@ -1,0 +1,233 @@
+"""The head of every word, and its relation to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.errors import DataError
+from polytask.core.padding import pad
+from polytask.tasks.base import Task, tasks
+from polytask.tasks.biaffine import ARCS, RELATIONS, BiaffineHead
+from polytask.tasks.heads import KEPT, no_words
+from polytask.tasks.labels import did_you_mean, label_order, label_text
+from polytask.tasks.sentence import Share
+from polytask.tasks.spanning_tree import best_tree
+from polytask.tasks.words import IGNORED, learned_targets, words_kept, words_of
+
+Arc: TypeAlias = list[Any]
+"""The head of a word, from 1, 0 being the root, and its relation."""
+
+_HEADS, _RELATIONS = "heads_bW", "relations_bW"
+
+
+@final
+@tasks.register("parsing")
+class Parsing(Task):
+    """Dependency parsing: the head of every word and its relation, one word being the root.
+
+    A word's head and then its relation to the right head are learned by cross-entropy; predicted is
+    the best tree, and the best relations in it. The target column holds lists of heads, from 1 and
+    0 for the root. Words that the encoder cut off take no part in the loss; they are predicted to
+    depend on the root word. Dozat and Manning, ICLR 2017. https://openreview.net/forum?id=Hk95PK9le
+
+    :param relation: Column of the relations to the heads.
+    :param dropout: Share of the features, and of hidden layers, that the head drops in training.
+    :param hidden: Width of the layers that arcs are scored from.
+    :param relation_hidden: Width of the layers that relations are scored from.
+    """
+
+    form = "tree"
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        relation: str = "deprel",
+        dropout: Share = 0.3,
+        hidden: PositiveInt = 400,
+        relation_hidden: PositiveInt = 100,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.relation_column, self.dropout = relation, dropout
+        self.hidden, self.relation_hidden = hidden, relation_hidden
+        self._index: dict[str, int] = {}
+        self._filler = ""
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("las", "uas")
+
+    @property
+    @override
+    def labels(self) -> Sequence[str]:
+        return tuple(self._index)
+
+    @override
+    def reference(self, row: Row) -> list[Arc] | None:
+        heads = self._column(row)
+        if heads is None or not list(heads) or None in heads:
+            return None
+        relations = row.get(self.relation_column)
+        if relations is None or len(relations) != len(heads):
+            hint = did_you_mean(self.relation_column, [name for name in row if name[:1] != "_"])
+            raise DataError(
+                f"task {self.name}: column {self.relation_column!r}: expected {len(heads)} "
+                f"relations, one for every head, found {relations!r}.{hint}"
+            )
+        arcs = zip(heads, relations, strict=True)
+        return [[self._head_of(head, len(heads)), label_text(name)] for head, name in arcs]
+
+    def _head_of(self, head: Any, words: int) -> int:
+        if isinstance(head, str) and head.isdecimal():
+            head = int(head)
+        if isinstance(head, int) and 0 <= head <= words:
+            return head
+        raise DataError(
+            f"task {self.name}: column {self.target_column!r}: expected heads from 0 (root) to "
+            f"{words}, found {head!r}"
+        )
+
+    @override
+    def fit(self, references: Iterable[list[Arc]]) -> None:
+        counts = Counter(relation for arcs in references for _, relation in arcs)
+        if not counts:
+            raise DataError(
+                f"task {self.name}: no training row has heads in column {self.target_column!r}"
+            )
+        self._index = {name: place for place, name in enumerate(sorted(counts, key=label_order))}
+        self._filler = counts.most_common(1)[0][0]
+
+    @override
+    def encode(self, reference: list[Arc], inputs: Inputs) -> list[list[int]]:
+        words = inputs.get("words")
+        if words is None:
+            raise no_words(self.name)
+        if len(words) != len(reference):
+            raise self._miscounted(len(reference), len(words))
+        heads = [head for head, _ in reference]
+        return [heads, [self._index.get(relation, IGNORED) for _, relation in reference]]
+
+    @override
+    def collate(self, targets: Sequence[list[list[int]]]) -> dict[str, Tensor]:
+        heads, relations = zip(*targets, strict=True)
+        return {_HEADS: pad(heads, IGNORED), _RELATIONS: pad(relations, IGNORED)}
+
+    @override
+    def count(self, values: dict[str, Tensor]) -> int:
+        return int((values[_HEADS] != IGNORED).sum())
+
+    @override
+    def head(self, width: int) -> BiaffineHead:
+        sizes = self.hidden, self.relation_hidden
+        return BiaffineHead(self.name, width, len(self._index), self.dropout, *sizes)
+
+    @property
+    @override
+    def head_shape(self) -> dict[str, Any]:
+        own = {"hidden": self.hidden, "relation_hidden": self.relation_hidden}
+        return {**super().head_shape, "dropout": self.dropout, **own}
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> Tensor:
+        """The mean over words of both cross-entropies, added up."""
+        heads_bW = _learned_heads(scores[KEPT], values[_HEADS])
+        width = heads_bW.shape[1]
+        relations_bW = values[_RELATIONS].masked_fill(heads_bW == IGNORED, IGNORED)
+        arcs_bWH = scores[ARCS][:, :width, : width + 1]
+        chosen_bW11 = heads_bW.clamp(min=0)[..., None, None]
+        relations_bWHR = scores[RELATIONS][:, :width, : width + 1]
+        index_bW1R = chosen_bW11.expand(-1, -1, 1, relations_bWHR.shape[-1])
+        relations_bWR = relations_bWHR.gather(2, index_bW1R).squeeze(2)
+        sums = _cross_entropy(arcs_bWH, heads_bW) + _cross_entropy(relations_bWR, relations_bW)
+        return sums / (heads_bW != IGNORED).sum().clamp(min=1)
+
+    @override
+    def decode(self, scores: dict[str, Tensor]) -> list[list[Arc]]:
+        chances_bWH = scores[ARCS].detach().double().log_softmax(-1).cpu().numpy()
+        best_bWH = scores[RELATIONS].argmax(-1).cpu().numpy()
+        kept_bW = scores[KEPT].cpu().numpy()
+        rows = zip(chances_bWH, best_bWH, kept_bW, strict=True)
+        return [self._tree(*row) for row in rows]
+
+    def _tree(self, chances_WH: Any, best_WH: Any, kept_W: Any) -> list[Arc]:
+        """The best tree over the kept words of one row; others depend on its root word."""
+        places = np.flatnonzero(kept_W)
+        nodes = np.append(0, places + 1)
+        heads = nodes[best_tree(chances_WH[np.ix_(places, nodes)])]
+        found = {
+            int(place): [int(head), self.labels[best_WH[place, head]]]
+            for place, head in zip(places, heads, strict=True)
+        }
+        root = next((place + 1 for place, (head, _) in found.items() if head == 0), 0)
+        return [found.get(at, [root, self._filler]) for at in range(words_kept(kept_W.tolist()))]
+
+    @override
+    def complete(self, prediction: list[Arc], reference: list[Arc]) -> list[Arc]:
+        missing = len(reference) - len(prediction)
+        if missing < 0:
+            raise self._miscounted(len(reference), len(prediction))
+        prediction = prediction or [[0, self._filler]][:missing]
+        root = next((at + 1 for at, (head, _) in enumerate(prediction) if head == 0), 0)
+        return prediction + [[root, self._filler]] * (len(reference) - len(prediction))
+
+    @override
+    def columns(self, prediction: list[Arc]) -> dict[str, Sequence[Any]]:
+        heads, relations = ([arc[part] for arc in prediction] for part in range(2))
+        return {self.target_column: heads, self.relation_column: relations}
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {"labels": list(self._index), "filler": self._filler}
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._index = {name: place for place, name in enumerate(state["labels"])}
+        self._filler = state["filler"]
+
+    @override
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """``word head relation head relation``, references first, an empty line after every row."""
+        lines: list[str] = []
+        for reference, prediction, row in zip(references, predictions, fields, strict=True):
+            arcs = zip(words_of(row), reference, prediction, strict=True)
+            lines += [" ".join(map(str, ("_".join(w.split()), *a, *b))) for w, a, b in arcs]
+            lines.append("")
+        return lines
+
+    def _miscounted(self, heads: int, words: int) -> DataError:
+        return DataError(
+            f"task {self.name}: {heads} heads in column {self.target_column!r}, but {words} words. "
+            "Expected one head per word."
+        )
+
+
+def _learned_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
+    """The heads without those of, and those that are, words that the encoder cut off."""
+    heads_bW = learned_targets(kept_bW, heads_bW)
+    there_bH = torch.cat([torch.ones_like(kept_bW[:, :1]), kept_bW], 1)
+    return heads_bW.masked_fill(~there_bH.gather(1, heads_bW.clamp(min=0)), IGNORED)
+
+
+def _cross_entropy(scores_bWC: Tensor, targets_bW: Tensor) -> Tensor:
+    """The sum over words, in fp32."""
+    return functional.cross_entropy(
+        scores_bWC.float().flatten(0, 1),
+        targets_bW.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+    )

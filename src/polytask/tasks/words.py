@@ -1,0 +1,186 @@
+"""Task types with one answer per word, out of a set of labels."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.errors import DataError
+from polytask.core.padding import pad
+from polytask.tasks.base import Floats, Head, Task
+from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
+from polytask.tasks.labels import label_order, label_text
+from polytask.tasks.sentence import Share
+
+IGNORED = -100
+"""The target of a word that is not learned from."""
+
+
+class WordTask(Task, ABC):
+    """One label per word, by softmax and cross-entropy on the first token of each word.
+
+    :param dropout: Share of the features that the head drops in training.
+    :param hidden: Width of a hidden layer of the head; a linear head by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        dropout: Share = 0.1,
+        hidden: PositiveInt | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.dropout, self.hidden = dropout, hidden
+        self._index: dict[str, int] = {}
+        self._filler = ""
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("accuracy",)
+
+    @property
+    @override
+    def labels(self) -> Sequence[str]:
+        return tuple(self._index)
+
+    @override
+    def reference(self, row: Row) -> list[str] | None:
+        value = self._column(row)
+        tags = value.split() if isinstance(value, str) else value
+        if tags is None or isinstance(tags, list | tuple):
+            return None if not tags else [label_text(tag) for tag in tags]
+        raise DataError(
+            f"task {self.name}: column {self.target_column!r}: "
+            f"expected a list of tags or text with a tag for every word, found {value!r}"
+        )
+
+    @override
+    def fit(self, references: Iterable[list[str]]) -> None:
+        counts = Counter(tag for tags in references for tag in tags)
+        if not counts:
+            raise DataError(
+                f"task {self.name}: no training row has tags in column {self.target_column!r}"
+            )
+        self._index = {tag: place for place, tag in enumerate(sorted(counts, key=label_order))}
+        self._filler = counts.most_common(1)[0][0]
+
+    @override
+    def encode(self, reference: list[str], inputs: Inputs) -> list[int] | None:
+        words = inputs.get("words")
+        if words is None:
+            raise no_words(self.name)
+        if len(words) != len(reference):
+            raise self._miscounted(len(reference), len(words))
+        target = [self._index.get(tag, IGNORED) for tag in reference]
+        return None if all(tag == IGNORED for tag in target) else target
+
+    @override
+    def collate(self, targets: Sequence[list[int]]) -> Tensor:
+        return pad(targets, IGNORED)
+
+    @override
+    def head(self, width: int) -> Head:
+        return WordHead(self.name, width, len(self._index), self.dropout, self.hidden)
+
+    @property
+    @override
+    def head_shape(self) -> dict[str, Any]:
+        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
+
+    @override
+    def count(self, values: Tensor) -> int:
+        return int((values != IGNORED).sum())
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+        targets_bW = learned_targets(scores[KEPT], values)
+        sums = functional.cross_entropy(
+            scores[TAGS][:, : values.shape[1]].float().flatten(0, 1),
+            targets_bW.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        return sums / (targets_bW != IGNORED).sum().clamp(min=1)
+
+    @override
+    def decode(self, scores: dict[str, Tensor]) -> list[list[str]]:
+        rows = zip(scores[TAGS].argmax(-1).tolist(), scores[KEPT].tolist(), strict=True)
+        return [self._tags(best, kept) for best, kept in rows]
+
+    @override
+    def probabilities(self, scores: dict[str, Tensor]) -> list[Floats]:
+        """Of the words of each row, up to the last one that the encoder kept."""
+        rows = scores[TAGS].detach().double().softmax(-1).cpu().numpy()
+        kept_bW = scores[KEPT].tolist()
+        return [row[: words_kept(kept)] for row, kept in zip(rows, kept_bW, strict=True)]
+
+    @override
+    def complete(self, prediction: list[str], reference: list[str]) -> list[str]:
+        if len(prediction) > len(reference):
+            raise self._miscounted(len(reference), len(prediction))
+        return prediction + [self._filler] * (len(reference) - len(prediction))
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {"labels": list(self._index), "filler": self._filler}
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._index = {tag: place for place, tag in enumerate(state["labels"])}
+        self._filler = state["filler"]
+
+    @override
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """CoNLL columns ``word reference prediction``, with an empty line after every row."""
+        lines: list[str] = []
+        for reference, prediction, row in zip(references, predictions, fields, strict=True):
+            columns = zip(words_of(row), reference, prediction, strict=True)
+            # The columns are separated by spaces, so that no word may hold one.
+            lines += ["_".join(word.split()) + f" {gold} {tag}" for word, gold, tag in columns]
+            lines.append("")
+        return lines
+
+    def _miscounted(self, tags: int, words: int) -> DataError:
+        return DataError(
+            f"task {self.name}: {tags} tags in column {self.target_column!r}, but {words} words. "
+            "Expected one tag per word."
+        )
+
+    def _tags(self, best: list[int], kept: list[bool]) -> list[str]:
+        """The best tags of one row, up to the last word that the encoder kept."""
+        labels = self.labels
+        pairs = list(zip(best, kept, strict=True))[: words_kept(kept)]
+        return [labels[tag] if real else self._filler for tag, real in pairs]
+
+
+def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
+    """The targets without those of words that the encoder cut off.
+
+    :param kept_bW: As wide as the whole batch, which may be wider than the targets.
+    """
+    return values_bW.masked_fill(~kept_bW[:, : values_bW.shape[1]], IGNORED)
+
+
+def words_kept(kept: Sequence[bool]) -> int:
+    """Number of words up to the last one that was kept."""
+    return max((place + 1 for place, real in enumerate(kept) if real), default=0)
+
+
+def words_of(fields: Fields) -> list[str]:
+    """The words of a row: its first field that is a list of them."""
+    words: list[str] = next(field for field in fields if not isinstance(field, str))
+    return words

@@ -1,0 +1,207 @@
+"""How the gradients of tasks agree, looked at now and then while a model is trained.
+
+The cosine between the gradients of two tasks, and whether it is negative (a conflict): Yu, Kumar,
+Gupta, Levine, Hausman and Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020,
+definition 1. https://arxiv.org/abs/2001.06782
+
+Deviation: also layer by layer, and in some steps only. A look changes nothing: random numbers and
+buffers are put back, and ``.grad`` is not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polytask.balancing.engine import Exact, TaskLosses
+from polytask.balancing.engine.base import inner_products
+from polytask.balancing.engine.processes import sum_over_ranks
+from polytask.core.batch import Batch
+from polytask.core.errors import RecipeError
+from polytask.core.partition import Partition
+from polytask.modeling import MultiTaskModel
+from polytask.modeling.layers import in_layers, layers_of
+from polytask.training.log import finite
+from polytask.training.options import TrainingOptions
+from polytask.training.shares import Shares
+
+_BUDGET = 0.05
+_SLACK = 2.0
+"""Small batches, one for each set of tasks, are slower than a large one."""
+
+WHOLE = "all"
+"""All shared parameters together, among the layers of a record."""
+
+
+def steps_between(tasks_of_a_row: int) -> int:
+    """Steps between looks so that these cost at most 5 % of the steps.
+
+    A look costs a forward pass and, for every row, a backward pass for each task that reads it; a
+    backward pass costs two forward passes, and a step three.
+
+    :param tasks_of_a_row: The most tasks that read a row.
+    """
+    return math.ceil(_SLACK * (1 + 2 * tasks_of_a_row) / 3 / _BUDGET)
+
+
+def check_plain(options: TrainingOptions) -> None:
+    """Refuse to look at gradients where that would not leave the training as it is.
+
+    :raises RecipeError: If the model is compiled or divided among processes.
+    """
+    for name in ("compile", "shard"):
+        if getattr(options, name):
+            raise RecipeError(
+                [
+                    f"training.interference: cannot look at the gradients of tasks together with "
+                    f"training.{name}. Leave one of the two out."
+                ]
+            )
+
+
+@dataclass
+class Observer:
+    """Looks at the gradients of tasks without changing a training.
+
+    Random numbers and buffers are put back, so that all looks at a step see the same dropout.
+
+    :param autocast: Makes the context of the forward pass.
+    :param scale: What fp16 multiplies losses by.
+    """
+
+    model: MultiTaskModel
+    partition: Partition
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[object]]
+    scale: Callable[[], float] = lambda: 1.0
+
+    def __post_init__(self) -> None:
+        self._names = [*self.model.trained_tasks]
+        self._shared = Partition(self.partition.shared, [])  # heads get no gradient
+        places = {id(parameter): place for place, parameter in enumerate(self.partition.shared)}
+        shared = {n: places[id(p)] for n, p in self.model.trainable().items() if id(p) in places}
+        self._layers = in_layers(shared, layers_of(self.model))
+        self._provider = Exact()
+
+    def look(self, batches: Sequence[Batch]) -> dict[str, Any]:
+        """Cosines and norms of the gradients of the tasks in a step, layer by layer.
+
+        :return: ``tasks`` present; ``losses`` of each; ``layers``: for each, ``cosine`` (t × t) and
+            ``norm`` (t); a cosine is None where a task does not reach the layer. ``gramian`` (t × t)
+            of all shared parameters. Gradients are those of the mean loss of a task in the step.
+        """
+        losses_T, jacobian_TP = self.gradients(batches)
+        present = losses_T.isfinite().nonzero().flatten().tolist()
+        jacobian_tP = jacobian_TP[present]
+        pieces = jacobian_tP.split([p.numel() for p in self.partition.shared], dim=1)
+        gramians = {
+            layer: torch.stack([inner_products(pieces[at]).double().cpu() for at in places]).sum(0)
+            for layer, places in self._layers.items()
+        }
+        whole_tt = torch.stack([*gramians.values()]).sum(0)
+        everything = {WHOLE: whole_tt, **gramians}
+        return {
+            "tasks": [self._names[at] for at in present],
+            "losses": {self._names[at]: float(losses_T[at]) for at in present},
+            "gramian": whole_tt.tolist(),
+            "layers": {name: agreement(gramian_tt) for name, gramian_tt in everything.items()},
+        }
+
+    def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """The mean losses_T of the tasks in a step, nan for absent ones, and their jacobian_TP."""
+        sums_2T = self._over(batches, self._differentiate)
+        jacobian_TP = sum_over_ranks(self._provider.jacobian(range(len(self._names))))
+        scale_T1 = self.scale() * sums_2T[1, :, None].to(jacobian_TP)
+        self._provider.forget()
+        return sums_2T[0] / sums_2T[1], jacobian_TP / scale_T1
+
+    def losses(self, batches: Sequence[Batch]) -> Tensor:
+        """The mean losses_T of the tasks in a step, with the same dropout as their gradients."""
+        with torch.no_grad():
+            sums_2T = self._over(batches, lambda losses: None)
+        return sums_2T[0] / sums_2T[1]
+
+    def _over(self, batches: Sequence[Batch], take: Callable[[TaskLosses], None]) -> Tensor:
+        """The losses of a step times their shares, and the shares, over all ranks, sums_2T."""
+        parts = [part for batch in batches for part in batch.by_tasks()]
+        sums_2T = torch.zeros(2, len(self._names), dtype=torch.float64)
+        with unchanged(self.model, self.device):
+            shares = Shares(parts, self.model.trained_tasks, self.device)
+            for part in parts:
+                losses = self._losses(part, shares)
+                take(losses)
+                for place, loss, share in zip(
+                    losses.tasks, losses.values, losses.scale_t.tolist(), strict=True
+                ):
+                    sums_2T[:, place] += torch.tensor([float(loss.detach()) * share, share])
+        return sum_over_ranks(sums_2T)
+
+    def _losses(self, part: Batch, shares: Shares) -> TaskLosses:
+        if not part.targets:
+            return TaskLosses([], [], torch.zeros(0))
+        with self.autocast():
+            losses = self.model.losses(part.to(self.device))
+        places = [self._names.index(task) for task in losses]
+        return TaskLosses([*losses.values()], places, shares.of(part, [*losses]))
+
+    def _differentiate(self, losses: TaskLosses) -> None:
+        scale_t = (losses.scale_t * self.scale()).to(self.device)
+        self._provider.add(replace(losses, scale_t=scale_t), self._shared)
+
+
+def agreement(gramian_tt: Tensor) -> dict[str, Any]:
+    """Norms and cosines from inner products, as JSON.
+
+    :return: ``norm`` (t) and ``cosine`` (t × t), None where a norm is 0 or not finite.
+    """
+    norm_t = gramian_tt.diagonal().clamp(min=0).sqrt()
+    cosine_tt = gramian_tt / (norm_t[:, None] * norm_t)
+    return {"norm": _json(norm_t.tolist()), "cosine": [_json(row) for row in cosine_tt.tolist()]}
+
+
+def _json(values: Sequence[float]) -> list[float | None]:
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+
+
+@contextlib.contextmanager
+def unchanged(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Put the random numbers of PyTorch and the buffers of a model back afterwards."""
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
+
+
+class InterferenceLog:
+    """Appends a record of every look to a file.
+
+    :param path: None to keep no record, as in all processes but the first.
+    :param every: Steps between looks.
+    """
+
+    def __init__(self, observer: Observer, every: int, path: Path | None) -> None:
+        self._observer, self._every, self._path = observer, every, path
+
+    def before(self, step: int, batches: Sequence[Batch]) -> None:
+        """Look at the rows of a step before it is made, if it is one to be looked at.
+
+        :param step: Its number, from 1 on.
+        """
+        if step % self._every:
+            return
+        record = {"step": step, **self._observer.look(batches)}
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")

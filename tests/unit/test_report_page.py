@@ -1,0 +1,205 @@
+"""The page of a run or a comparison: complete, escaped, small, in two languages."""
+
+from __future__ import annotations
+
+import re
+import string
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typing_extensions import override
+
+from polytask.core.errors import RunError
+from polytask.core.files import read_json, write_json
+from polytask.reports.material import Material
+from polytask.reports.page import render_page, write_page
+from polytask.reports.sections.differences import differences
+from polytask.reports.sections.mistakes import mistakes
+from polytask.reports.wording import LANGUAGES, dictionary
+from tests.report_folders import (
+    HOSTILE,
+    HOSTILE_NAME,
+    comparison,
+    write_analysis,
+    write_comparison,
+    write_run,
+)
+
+_LIMIT = 5_000_000
+_VOID = {"meta", "img", "br", "input", "link", "hr"}
+
+
+class Outline(HTMLParser):
+    """What a browser would make of a page: its elements, and whether they are nested well."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    @property
+    def sections(self) -> list[str | None]:
+        return [attributes["id"] for tag, attributes in self.elements if tag == "section"]
+
+
+def charts(page: str) -> list[str]:
+    return re.findall(r'<svg xmlns.*?class="chart".*?</svg>', page, re.DOTALL)
+
+
+def test_a_run_has_every_section_that_it_has_files_for(tmp_path: Path) -> None:
+    page = render_page(write_analysis(write_run(tmp_path)))
+    assert Outline(page).sections == [
+        "scores",
+        "learning",
+        "losses",
+        "weights",
+        "interference",
+        "transfer",
+        "groups",
+        "describe",
+        "confusion",
+        "mistakes",
+        "cost",
+        "notes",
+    ]
+
+
+def test_a_comparison_has_its_own(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path)
+    record = read_json(folder / "comparison.json")
+    write_json(folder / "comparison.json", {**record, "verdict": {"verdict": "share"}})
+    sections = Outline(render_page(folder)).sections
+    assert sections[:3] == ["verdict", "comparison", "differences"]
+    assert "transfer" not in sections
+
+
+def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"format": 1, "finished": False, "parameters": 7})
+    assert Outline(render_page(tmp_path)).sections == ["cost", "notes"]
+    folder = tmp_path / "compared"
+    write_json(folder / "comparison.json", comparison(["mood"], ["linear"], 1))
+    assert Outline(render_page(folder)).sections == ["comparison", "cost", "notes"]
+
+
+def test_every_chart_is_xml_with_a_title_in_every_language(tmp_path: Path) -> None:
+    tasks = [HOSTILE_NAME, "topic"]
+    page = render_page(write_analysis(write_run(tmp_path, tasks), tasks))
+    found = charts(page)
+    assert len(found) >= 10
+    for chart in found:
+        root = ElementTree.fromstring(chart)
+        titles = [e.get("lang") for e in root if e.tag.endswith("title")]
+        assert titles in (["en"], list(LANGUAGES))
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    tasks = [HOSTILE_NAME, "topic"]
+    folder = write_analysis(write_comparison(tmp_path, tasks, ["single", "joint"]), tasks)
+    record = read_json(folder / "comparison.json")
+    verdict = {"verdict": HOSTILE, "reason": HOSTILE}
+    write_json(folder / "comparison.json", {**record, "name": HOSTILE, "verdict": verdict})
+    page = render_page(folder)
+    elements = Outline(page).elements
+    assert [tag for tag, _ in elements].count("script") == 1
+    assert not any(tag == "img" or "onerror" in attributes for tag, attributes in elements)
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;img src=x onerror" in page
+
+
+def test_a_page_asks_for_nothing_else(tmp_path: Path) -> None:
+    page = render_page(write_comparison(tmp_path))
+    for tag, attributes in Outline(page).elements:
+        assert tag not in {"link", "iframe", "base", "form"}
+        assert not {"src", "srcset", "action"} & set(attributes)
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_a_large_comparison_is_small_on_disk(tmp_path: Path) -> None:
+    tasks = [f"task {number}" for number in range(16)]
+    folder = tmp_path / "large"
+    write_json(folder / "comparison.json", comparison(tasks, ["single", "joint", "lora"], 5))
+    for strategy in ("single", "joint", "lora"):
+        for seed in range(5):
+            write_run(folder / strategy / f"seed-{seed}", tasks, steps=300)
+    assert write_page(folder).stat().st_size < _LIMIT
+
+
+def test_every_text_is_there_in_every_language_with_the_same_values() -> None:
+    for key, texts in dictionary().items():
+        assert set(texts) == set(LANGUAGES), key
+        names = [
+            {name for _, name, _, _ in string.Formatter().parse(t) if name} for t in texts.values()
+        ]
+        assert all(each <= names[0] for each in names), key
+
+
+def test_a_page_opens_in_the_language_asked_for(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    [(_, attributes)] = [e for e in Outline(render_page(folder, "zh")).elements if e[0] == "html"]
+    assert attributes["lang"] == "zh"
+    with pytest.raises(RunError, match=r"no language called 'fr'\. Known: en, zh"):
+        render_page(folder, "fr")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="neither a run nor a comparison"):
+        write_page(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_differences_are_paired_and_to_the_right_is_better(tmp_path: Path) -> None:
+    record = comparison(["error"], ["single", "joint"], 2)
+    entry = {**record["tasks"]["error"], "higher_is_better": {"accuracy": False}}
+    material = Material(tmp_path, "", "test", {**record, "tasks": {"error": entry}}, [], None)
+    section = differences(material)
+    assert section is not None
+    assert "error · accuracy: −1.0 against single" in section.body
+    assert section.body.count('class="seed"') == 2
+    assert 'class="bar bad"' in section.body
+
+
+def test_tested_differences_have_whiskers_and_grey_where_they_hold_zero(tmp_path: Path) -> None:
+    record = comparison(["mood"], ["single", "joint"], 2)
+    tested = {"difference": 0.01, "low": -0.01, "high": 0.03, "p_holm": 0.25}
+    record["statistics"] = {"joint": {"mood": tested}}
+    section = differences(Material(tmp_path, "", "test", record, [], None))
+    assert section is not None
+    assert "[-1, 3] · p = 0.25" in section.body
+    assert 'class="bar plain"' in section.body
+    assert 'class="whisker"' in section.body
+
+
+def test_the_most_confident_mistake_comes_first(tmp_path: Path) -> None:
+    section = mistakes(Material.read(write_run(tmp_path)))
+    assert section is not None
+    assert section.body.index("shop.csv:3") < section.body.index("shop.csv:4")
+    assert "shop.csv:1" not in section.body
+
+
+def test_reports_are_written_without_loading_a_model(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    code = (
+        "import sys, pathlib; from polytask import api; import polytask.reports.watch\n"
+        f"api.report({str(folder)!r})\n"
+        "assert not {'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (folder / "report.html").is_file()

@@ -1,0 +1,169 @@
+"""The live page: what it says while a training writes, is killed, and goes on."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytask.core.errors import RunError
+from polytask.core.files import write_json, write_text
+from polytask.core.run_folder import RunFolder
+from polytask.reports.watch import Feed, open_server, serve
+from tests.report_folders import HOSTILE_NAME, step_record, write_run
+
+TASKS = ["mood", "topic"]
+STEPS = 40
+
+
+def append(folder: Path, step: int, tasks: list[str] = TASKS) -> None:
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(step_record(tasks, step, STEPS)) + "\n")
+
+
+def state(feed: Feed) -> dict[str, Any]:
+    found = feed.state()
+    assert found is not None
+    return found
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    server = open_server(folder, 0)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_it_waits_for_a_folder_a_file_and_a_line(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    feed = Feed(RunFolder(folder))
+    assert state(feed)["state"] == "waiting"
+    folder.mkdir()
+    (folder / "metrics.jsonl").touch()
+    assert state(feed)["state"] == "waiting"
+    append(folder, 1)
+    assert state(feed)["state"] == "running"
+
+
+def test_only_what_is_new_is_told(tmp_path: Path) -> None:
+    feed = Feed(RunFolder(tmp_path))
+    append(tmp_path, 1)
+    seen = state(feed)["version"]
+    assert feed.state(seen) is None
+    append(tmp_path, 2)
+    found = feed.state(seen)
+    assert found is not None
+    assert "<dd>2</dd>" in found["cards"]
+    assert "<dd>200</dd>" in found["cards"]  # tokens
+
+
+def test_a_line_that_is_half_written_waits_for_its_end(tmp_path: Path) -> None:
+    feed = Feed(RunFolder(tmp_path))
+    append(tmp_path, 1)
+    line = json.dumps(step_record(TASKS, 2, STEPS)) + "\n"
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line[:30])
+        file.flush()
+        assert "<dd>1</dd>" in state(feed)["cards"]
+        file.write(line[30:])
+    assert "<dd>2</dd>" in state(feed)["cards"]
+
+
+def test_a_resumed_training_starts_the_curves_anew(tmp_path: Path) -> None:
+    feed = Feed(RunFolder(tmp_path))
+    for step in range(1, 6):
+        append(tmp_path, step)
+    assert "<dd>500</dd>" in state(feed)["cards"]
+    kept = (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines(keepends=True)[:2]
+    write_text(tmp_path / "metrics.jsonl", "".join(kept))
+    assert "<dd>200</dd>" in state(feed)["cards"]
+
+
+def test_a_finished_training_says_so(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    found = state(Feed(RunFolder(tmp_path)))
+    assert found["state"] == "finished"
+    for section in ("losses", "learning", "weights", "pace"):
+        assert f'id="{section}"' in found["main"]
+
+
+def test_gradients_that_are_looked_at_are_shown(tmp_path: Path) -> None:
+    append(tmp_path, 1)
+    look = {"step": 1, "tasks": TASKS, "layers": {"all": {"cosine": [[1, -0.5], [-0.5, 1]]}}}
+    write_text(tmp_path / "interference.jsonl", json.dumps(look) + "\n" + '{"half')
+    assert "mood – topic: −0.50" in state(Feed(RunFolder(tmp_path)))["main"]
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    append(tmp_path, 1, [HOSTILE_NAME, "topic"])
+    found = state(Feed(RunFolder(tmp_path)))
+    assert "<img" not in found["main"]
+    assert "&lt;img" in found["main"]
+
+
+def test_the_server_answers_the_page_and_its_state(tmp_path: Path) -> None:
+    append(tmp_path, 1)
+    with serving(tmp_path) as address:
+        with urllib.request.urlopen(f"{address}/") as answer:
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert b"<h1>" in answer.read()
+        with urllib.request.urlopen(f"{address}/state?seen=") as answer:
+            version = json.load(answer)["version"]
+        with urllib.request.urlopen(f"{address}/state?seen={version}") as answer:
+            assert answer.status == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "code"),
+    [("/run.json", None, 404), ("/../recipe.yaml", None, 404), ("/state", "evil.example", 403)],
+)
+def test_nothing_else_is_given_out(path: str, host: str | None, code: int, tmp_path: Path) -> None:
+    with serving(tmp_path) as address:
+        headers = {} if host is None else {"Host": host}
+        request = urllib.request.Request(address + path, headers=headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        refused.value.close()
+    assert refused.value.code == code
+
+
+def test_it_says_where_and_ends_with_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", interrupted)
+    said: list[str] = []
+    serve(tmp_path, 0, ready=said.append)
+    assert said[0].startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RunError, match=f"port {port}: .*--port"):
+            open_server(tmp_path, port)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "comparison.json", {})
+    with pytest.raises(RunError, match="a comparison, not a run"):
+        open_server(tmp_path, 0)
+    with pytest.raises(RunError, match="is a file"):
+        open_server(tmp_path / "comparison.json", 0)
