@@ -40,14 +40,18 @@ def outcome_of(task: str, better: float, seed: int) -> Outcome:
     return Outcome(labels, found, list(np.stack([1 - scores_N, scores_N], axis=1)), rows)
 
 
-def answers(levels: Mapping[str, float], seeds: int = 3, **moved: Mapping[str, float]) -> Answers:
+def answers(
+    levels: Mapping[str, float],
+    seeds: int = 3,
+    moved: Mapping[str, Mapping[str, float]] | None = None,
+) -> Answers:
     """The same seeds for all strategies.
 
     :param moved: By strategy, tasks that are at another level.
     """
     return {
         (name, seed): {
-            task: outcome_of(task, moved.get(name, {}).get(task, level), 10 * place + seed)
+            task: outcome_of(task, (moved or {}).get(name, {}).get(task, level), 10 * place + seed)
             for task in METRICS
         }
         for place, (name, level) in enumerate(levels.items())
@@ -69,8 +73,7 @@ def compared(found: Answers, names: Sequence[str] = ("single", "joint")) -> dict
 @pytest.fixture(scope="module")
 def better() -> dict[str, Any]:
     """Joint is better at two tasks and worse at the third."""
-    moved = {"joint": {"stars": 0.2}}
-    return compared(answers({"single": 1.5, "joint": 4.0}, **moved))
+    return compared(answers({"single": 1.5, "joint": 4.0}, moved={"joint": {"stars": 0.2}}))
 
 
 def test_the_test_within_seeds_fits_the_metric(better: dict[str, Any]) -> None:
@@ -195,7 +198,7 @@ def test_the_mean_gain_is_over_tasks_and_relative_to_the_baseline() -> None:
 
 def test_ranks_are_means_over_tasks_with_ties_shared() -> None:
     levels = {"single": 1.0, "joint": 2.5, "sum": 4.0}
-    found = compared(answers(levels, sum={"stars": 0.0}), (*levels,))
+    found = compared(answers(levels, moved={"sum": {"stars": 0.0}}), (*levels,))
     assert found["ranks"] == pytest.approx({"single": 8 / 3, "joint": 5 / 3, "sum": 5 / 3})
 
 

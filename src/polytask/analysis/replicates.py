@@ -96,7 +96,7 @@ def with_poolings(
 
 def _rows(task: str, outcome: Outcome) -> list[Row]:
     """What tells rows from all others; those of no known source are of one of their own."""
-    known = [row for row in outcome.rows if isinstance(row, tuple)]
+    known: list[Row] = [row for row in outcome.rows if isinstance(row, tuple)]
     return known or [(task, at) for at in range(len(outcome))]
 
 
