@@ -145,8 +145,10 @@ def comparison(tasks: Sequence[str], strategies: Sequence[str], seeds: int) -> d
 def statistics(tasks: Sequence[str], strategies: Sequence[str]) -> dict[str, Any]:
     """What was tested: the first task is significantly worse, the others are a little better."""
     others = [name for name in strategies if name != "single"]
-    tested = {"low": -0.03, "high": 0.01, "p_holm": 0.25, "detectable": 0.05}
-    entry = {"metric": "accuracy", "difference": 0.01, **tested, "others": {}}
+    common = {"metric": "accuracy", "detectable": 0.05, "others": {}}
+    worse = {**common, "difference": -0.02, "low": -0.03, "high": -0.01, "p_holm": 0.01}
+    open_ = {**common, "difference": 0.01, "low": -0.01, "high": 0.03, "p_holm": 0.25}
+    entries = {task: open_ if task in tasks[1:] else worse for task in tasks}
     gain = {"difference": -1.5, "low": -2.5, "high": -0.5, "p_holm": 0.01, "detectable": 1.25}
     moved = {"found": [tasks[0]], "seen": [tasks[0]]}
     return {
@@ -154,7 +156,7 @@ def statistics(tasks: Sequence[str], strategies: Sequence[str]) -> dict[str, Any
         "level": 0.05,
         "power": 0.8,
         "tests": len(others) * len(tasks),
-        "differences": {name: dict.fromkeys(tasks, entry) for name in others},
+        "differences": dict.fromkeys(others, entries),
         "gains": dict.fromkeys(others, gain),
         "ranks": {name: 1.5 + place for place, name in enumerate(strategies)},
         "hurt": dict.fromkeys(others, moved),

@@ -177,13 +177,14 @@ def test_differences_are_paired_and_to_the_right_is_better(tmp_path: Path) -> No
     assert 'class="bar bad"' in section.body
 
 
-def test_tested_differences_have_whiskers_and_grey_where_they_hold_zero(tmp_path: Path) -> None:
-    record = comparison(["mood"], ["single", "joint"], 2)
-    record["statistics"] = statistics(["mood"], ["single", "joint"])
+def test_tested_differences_have_whiskers_and_are_grey_unless_significant(tmp_path: Path) -> None:
+    record = comparison(["mood", "topic"], ["single", "joint"], 2)
+    record["statistics"] = statistics(["mood", "topic"], ["single", "joint"])
     section = differences(Material(tmp_path, "", "test", record, [], None))
     assert section is not None
-    assert "[-3, 1] · p = 0.250" in section.body
-    assert 'class="bar plain"' in section.body
+    assert "[-1, 3] · p = 0.250" in section.body
+    assert "[-3, -1] · p = 0.010" in section.body
+    assert section.body.count('class="bar plain"') == section.body.count('class="bar bad"') == 1
     assert 'class="whisker"' in section.body
 
 
@@ -193,7 +194,14 @@ def test_a_tested_comparison_says_so_in_tables_and_words(tmp_path: Path) -> None
     assert "所对比的每种共享方式都有害" in page
     assert "significantly worse: mood." in page
     assert "A true Δm of ±1.2 % or more" in page
-    for cell in ("+1.4 [−2.5, −0.5]", "2.5", "1 (1) / 2", "71.2 ± 0.4 ↓", "+1.0 [−3.0, +1.0]"):
+    for cell in (
+        "+1.4 [−2.5, −0.5]",
+        "2.5",
+        "1 (1) / 2",
+        "71.2 ± 0.4 ↓",
+        "+1.0 [−1.0, +3.0]",
+        "5.0",
+    ):
         assert f">{cell}<" in page, cell
 
 

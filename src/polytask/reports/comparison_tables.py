@@ -21,6 +21,7 @@ from polytask.reports.summary import (
 )
 from polytask.reports.tables import Grid
 from polytask.reports.tested import (
+    detectable,
     mark,
     mean_rank,
     moved,
@@ -122,17 +123,13 @@ def _differences(record: Record) -> Grid:
 
 
 def _difference_row(record: Record, strategies: Sequence[str], task: str, metric: str) -> list[str]:
-    """Cells of one metric; ``detectable`` is the largest of the strategies that share."""
-    sharing = [name for name in strategies if name in record["sharing"]] or strategies
     main = metric == standing(record)[task]["select"]
-    cells, detectable = [], []
+    cells = []
     for strategy in strategies:
         entry = tested_difference(record, strategy, task)
         found = (entry if main else entry["others"].get(metric)) if entry else None
         cells.append(formats.NOTHING if found is None else _with_interval(metric, found))
-        if found and strategy in sharing and found.get("detectable") is not None:
-            detectable.append(found["detectable"])
-    shown = formats.score(metric, max(detectable)) if detectable else ""
+    shown = formats.score(metric, detectable(record, task)) if main else ""
     return [task, metric, *cells, shown]
 
 

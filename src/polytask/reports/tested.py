@@ -55,6 +55,15 @@ def moved(record: Record, strategy: str, way: str) -> Moved | None:
     return Moved(found["found"], found["seen"], len(record["statistics"]["differences"][strategy]))
 
 
+def detectable(record: Record, task: str) -> float | None:
+    """The largest of the detectable differences of a task, of the strategies that share if any do."""
+    found = statistics_of(record).get("differences", {})
+    sharing = [name for name in record["sharing"] if name in found] or list(found)
+    entries = (found[name].get(task) for name in sharing)
+    known = [each["detectable"] for each in entries if each and each["detectable"] is not None]
+    return max(known, default=None)
+
+
 def mark(record: Record, strategy: str, task: str) -> str:
     """``BETTER`` or ``WORSE`` if the difference is significant, else nothing."""
     for way, sign in (("helped", BETTER), ("hurt", WORSE)):

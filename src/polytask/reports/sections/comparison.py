@@ -14,7 +14,6 @@ from polytask.reports.summary import (
     Estimate,
     Record,
     best,
-    cost,
     family_estimate,
     gain,
     main_estimate,
@@ -24,6 +23,7 @@ from polytask.reports.summary import (
 )
 from polytask.reports.tested import (
     BETTER,
+    detectable,
     mark,
     mean_rank,
     moved,
@@ -62,8 +62,6 @@ def _summary(record: Record) -> Table:
         *((phrase("column.rank"),) if tested else ()),
         phrase("column.worst"),
         *((phrase("column.hurt"),) if tested else ()),
-        phrase("column.parameters"),
-        phrase("column.seconds"),
     ]
     columns: list[list[Cell]] = [
         *(_estimates(record, partial(_family, record, name)) for name in families),
@@ -72,8 +70,6 @@ def _summary(record: Record) -> Table:
         *([[_rank(record, one) for one in record["strategies"]]] if tested else ()),
         [_worst(record, one) for one in record["strategies"]],
         *([[_hurt(record, one) for one in record["strategies"]]] if tested else ()),
-        [_cost(cost(record, one, "parameters"), formats.amount) for one in record["strategies"]],
-        [_cost(cost(record, one, "seconds"), formats.seconds) for one in record["strategies"]],
     ]
     rows = [
         [Cell(name), *cells] for name, *cells in zip(record["strategies"], *columns, strict=True)
@@ -135,10 +131,6 @@ def _hurt(record: Record, strategy: str) -> Cell:
     return Cell(shown, len(found.found), tone="bad" if found.found else "")
 
 
-def _cost(value: float | None, show: Callable[[float | None], str]) -> Cell:
-    return Cell(show(value), -1.0 if value is None else value)
-
-
 def _by_task(record: Record) -> Table:
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
     rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
@@ -163,12 +155,21 @@ def _differences(record: Record, baseline: str) -> Table:
             Cell(task),
             Cell(metric),
             *(_difference(record, one, task, metric) for one in strategies),
+            _detectable(record, task, metric),
         ]
         for task, entry in standing(record).items()
         for metric in entry["metrics"]
     ]
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *strategies]
+    head.append(phrase("column.detectable"))
     return Table("differences", head, rows, filtered=len(rows) > 3)
+
+
+def _detectable(record: Record, task: str, metric: str) -> Cell:
+    """Of the metric that is tested."""
+    tested = metric == standing(record)[task]["select"]
+    value = detectable(record, task) if tested else None
+    return Cell("", -1e9) if value is None else Cell(formats.score(metric, value), value)
 
 
 def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:

@@ -10,7 +10,7 @@ from polytask.reports.charts.bars import Bar, bar_chart, limits_of
 from polytask.reports.material import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.summary import Record, results_of, standing
-from polytask.reports.tested import statistics_of, tested_difference
+from polytask.reports.tested import mark, statistics_of, tested_difference
 from polytask.reports.wording import Phrase, phrase
 
 _BASELINE = "single"
@@ -64,7 +64,8 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     dots = [factor * pair for pair in pairs] if len(pairs) > 1 else []
     shown = formats.difference(metric, value / formats.scale_of(metric)).replace("-", "−")
     tip = _tip(f"{task} · {metric}", shown, tested, interval)
-    return Bar(task, value, shown, tip, interval, dots, _tone(value, interval))
+    plain = tested is not None and not mark(record, strategy, task)
+    return Bar(task, value, shown, tip, interval, dots, _tone(value, plain=plain))
 
 
 def _interval(tested: Mapping[str, Any], factor: float) -> tuple[float, float] | None:
@@ -75,11 +76,9 @@ def _interval(tested: Mapping[str, Any], factor: float) -> tuple[float, float] |
     return ends[0], ends[1]
 
 
-def _tone(value: float, interval: tuple[float, float] | None) -> str:
-    """Good or bad; plain where the interval holds zero."""
-    if interval is not None and interval[0] <= 0 <= interval[1]:
-        return "plain"
-    return "good" if value >= 0 else "bad"
+def _tone(value: float, *, plain: bool) -> str:
+    """Good or bad; plain where a test has not found the difference."""
+    return "plain" if plain else "good" if value >= 0 else "bad"
 
 
 def _tip(
