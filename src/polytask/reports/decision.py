@@ -52,7 +52,7 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
         hurt=", ".join(hurt.found) if hurt and hurt.found else formats.NOTHING,
         margin=f"{found['margin']:g}",
     )
-    if gain.get("detectable") is not None:
+    if gain.get("detectable") is not None and len(record["seeds"]) > 1:
         yield phrase(
             "verdict.detectable",
             detectable=f"{gain['detectable']:.1f}",
