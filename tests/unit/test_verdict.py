@@ -66,11 +66,16 @@ def record(
 
 
 GOOD, BAD, EVEN, OPEN = gain(3, 0.5), gain(-3, 0.5), gain(0.1, 0.2), gain(1, 2.0)
+UNKNOWN = {
+    **EVEN,
+    **dict.fromkeys(("p_holm", "low", "high", "at_least", "rows_error", "detectable")),
+}
 
 CASES: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "no_baseline": ({"statistics": None}, "undecided", None),
     "nothing_shared": (record({"linear": GOOD}), "undecided", None),
     "one_seed": (record({"joint": GOOD}) | {"seeds": [0]}, "undecided", "joint"),
+    "untested": (record({"joint": UNKNOWN}), "undecided", "joint"),
     "better": (record({"joint": gain(2, 0.3), "sum": GOOD, "grouped": GOOD}), "share", "sum"),
     "groups_better": (record({"joint": EVEN, "grouped": GOOD}), "groups", "grouped"),
     "not_worse": (record({"joint": EVEN, "grouped": OPEN}), "share", "joint"),
@@ -129,9 +134,7 @@ def test_a_gain_does_not_excuse_a_task_that_is_hurt() -> None:
 
 def test_what_correction_takes_away_is_not_better() -> None:
     assert verdict(record({"joint": gain(3, 0.9, p_holm=0.2)}))["rule"] != "better"
-    unknown = {**gain(0.0, 0.1), "p_holm": None, "at_least": None}
-    unknown |= {"rows_error": None, "seeds_error": None, "detectable": None}
-    said = verdict(record({"joint": unknown}))
+    said = verdict(record({"joint": UNKNOWN, "sum": gain(-1, 2)}))
     assert (said["rule"], said["settle"]["rule"]) == ("unclear", "nothing")
 
 

@@ -18,14 +18,15 @@ The first rule that fits decides. Of several strategies the one with the highest
 1.  ``no_baseline``: undecided, there are no single-task models.
 2.  ``nothing_shared``: undecided, no strategy shares an encoder.
 3.  ``one_seed``: undecided, as one training of each says nothing about chance in training.
-4.  ``better``: share, if a strategy with one encoder pays.
-5.  ``groups_better``: share these groups, if a grouping pays.
-6.  ``not_worse``: share, if a strategy with one encoder is equal: it is cheaper.
-7.  ``groups_not_worse``: share these groups, if a grouping is equal.
-8.  ``some_hurt``: share these groups, if a strategy is mixed and leaves at least two tasks unhurt:
+4.  ``untested``: undecided, as rows were not resampled.
+5.  ``better``: share, if a strategy with one encoder pays.
+6.  ``groups_better``: share these groups, if a grouping pays.
+7.  ``not_worse``: share, if a strategy with one encoder is equal: it is cheaper.
+8.  ``groups_not_worse``: share these groups, if a grouping is equal.
+9.  ``some_hurt``: share these groups, if a strategy is mixed and leaves at least two tasks unhurt:
     these together, those that are hurt by themselves. The groups are proposed, not tested.
-9.  ``worse``: do not share, if all that was compared harms or is mixed.
-10. ``unclear``: undecided.
+10. ``worse``: do not share, if all that was compared harms or is mixed.
+11. ``unclear``: undecided.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def verdict(record: Record) -> Verdict:
     :return: ``decision`` (``share``, ``separate``, ``groups`` or ``undecided``), the ``rule`` that
         decided, the ``strategy`` that it is about and its ``groups`` (or null), ``margin``, and
         ``settle``: what would settle what is open, or null: its ``rule`` (``baseline``, ``share``,
-        ``seeds``, ``rows``, ``train_groups`` or ``nothing``), ``seeds`` (in all) and ``times`` (so
-        many times the held-out rows).
+        ``resample``, ``seeds``, ``rows``, ``train_groups`` or ``nothing``), ``seeds`` (in all) and
+        ``times`` (so many times the held-out rows).
     """
     found = record.get("statistics")
     if not found:
@@ -98,6 +99,8 @@ def verdict(record: Record) -> Verdict:
         return _verdict("undecided", "nothing_shared", settle=_settle("share"))
     if len(record["seeds"]) < 2:
         return _verdict("undecided", "one_seed", candidates[0], _settle("seeds", seeds=SEEDS))
+    if all(one.gain["rows_error"] is None for one in candidates):
+        return _verdict("undecided", "untested", candidates[0], _settle("resample"))
     return _decided(candidates, found)
 
 
