@@ -8,8 +8,9 @@ below for the other. All tasks read one head, so tasks of other weights contradi
 heads of their own, -1 would be as good as 1. The encoder is a mean of word vectors.
 
 A task gains by the tasks of its family, for it has few rows, and by the other family at 1; at 0 and
-below that one harms. So at 1 all belong together, at 0 and below the groups are the families; the
-gains of trainings are printed beside, on held-out rows.
+below that one harms. So at 1 all belong together, at 0 and below the groups are the families: this
+is what proposed groups, and the verdict of a comparison of single-task models, one model and a
+model for each family, are to say. Gains are over single-task models, in per cent.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ import numpy as np
 from rich.console import Console
 
 from polytask.analysis.analyse import Wanted, analyse
+from polytask.analysis.compare import compare
 from polytask.analysis.grouping import best_grouping
-from polytask.analysis.trainings import Trainer, relative_gain
-from polytask.build.data import load_data
 from polytask.build.training import train
 from polytask.recipe import Recipe, load
 
@@ -37,6 +37,7 @@ FAMILIES = ((0, 1, 2), (3, 4, 5))
 TASKS = [f"task{number}" for number in range(6)]
 WORDS, LENGTH, WIDTH = 40, 8, 4
 TRAIN, HELD_OUT = 200, 400
+DECISIONS = ("share", "groups", "other groups", "separate", "undecided")
 METHODS = ("training", "lookahead", "first_order", "pairwise")
 SPLITS = (("train", TRAIN), ("validation", HELD_OUT), ("test", HELD_OUT))
 
@@ -81,7 +82,7 @@ def write(folder: Path, seed: int, cosine: float) -> Path:
             "epochs": 20, "batch_rows": 120, "learning_rate": 0.03, "interference": 4,
             "seed": seed, "threads": 1, "device": "cpu", "precision": "fp32", "evaluate_every": 5,
         },
-        "evaluation": {"bootstrap": 0},
+        "evaluation": {"bootstrap": 200},
     }  # fmt: skip
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")
@@ -101,24 +102,27 @@ def hits(gains_TT: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
-def gains(recipe: Recipe, folder: Path) -> dict[str, float]:
-    """What trainings gain over tasks alone, in per cent of their accuracy."""
-    trainer = Trainer(recipe, load_data(recipe), folder, [recipe.training.seed])
-
-    def gained(group: Sequence[int]) -> list[float]:
-        names = [TASKS[task] for task in group]
-        found = trainer.scores(names, "held out")[0]
-        alone = {name: trainer.scores([name], "held out")[0][name] for name in names}
-        return [100 * relative_gain(found[name], alone[name]) for name in names]
-
-    families = [gain for family in FAMILIES for gain in gained(family)]
+def compared(recipe: Recipe, folder: Path, seeds: int) -> dict[str, dict[str, float]]:
+    """What trainings gain, and the shares of verdicts."""
+    ways = ["single", "joint", "grouped"]
+    families = [[TASKS[task] for task in family] for family in FAMILIES]
+    asked = recipe.compare.model_copy(
+        update={"strategies": ways, "seeds": seeds, "groups": families}
+    )
+    training = recipe.training.model_copy(update={"interference": 0})
+    update = {"compare": asked, "training": training}
+    record = compare(recipe.model_copy(update=update), folder, Console(quiet=True))
+    said = record["verdict"]
+    right = "groups" if said["groups"] in (None, families) else "other groups"
+    decision = right if said["decision"] == "groups" else said["decision"]
+    gains = record["statistics"]["gains"]
     return {
-        "all in one": statistics.fmean(gained(range(6))),
-        "families": statistics.fmean(families),
+        "gains": {way: gains[way]["difference"] for way in ways[1:]},
+        "verdict": {known: float(decision == known) for known in DECISIONS},
     }
 
 
-def draw(seed: int, cosine: float, *, pairwise: bool) -> dict[str, dict[str, float]]:
+def draw(seed: int, cosine: float, seeds: int, *, pairwise: bool) -> dict[str, dict[str, float]]:
     """What was found in one draw, by method."""
     with tempfile.TemporaryDirectory() as name:
         folder, quiet = Path(name), Console(quiet=True)
@@ -126,7 +130,7 @@ def draw(seed: int, cosine: float, *, pairwise: bool) -> dict[str, dict[str, flo
         found = analyse(
             train(recipe, folder / "run", console=quiet), Wanted(steps=10, pairwise=pairwise), quiet
         )
-        trained = gains(recipe, folder / "trainings")
+        verdicts = compared(recipe, folder / "compared", seeds)
     methods = found["transference"]["methods"]
     proposed = {tuple(map(TASKS.index, group)) for group in found["groups"]["proposed"]["groups"]}
     shape = {
@@ -134,11 +138,8 @@ def draw(seed: int, cosine: float, *, pairwise: bool) -> dict[str, dict[str, flo
         "the families": float(proposed == {*FAMILIES}),
         "other": float(proposed not in ({tuple(range(6))}, {*FAMILIES})),
     }
-    return {
-        "gains": trained,
-        **{m: hits(methods[m]["mean"]) for m in METHODS if m in methods},
-        "proposed": shape,
-    }
+    own = {method: hits(methods[method]["mean"]) for method in METHODS if method in methods}
+    return {**own, "proposed": shape, **verdicts}
 
 
 def main() -> None:
@@ -146,10 +147,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--cosines", type=float, nargs="+", default=[1.0, 0.5, 0.0, -0.5, -1.0])
+    parser.add_argument("--seeds", type=int, default=3, help="of the comparison")
     parser.add_argument("--pairwise", action="store_true", help="15 trainings more a draw")
     args = parser.parse_args()
     for cosine in args.cosines:
-        found = [draw(seed, cosine, pairwise=args.pairwise) for seed in range(args.draws)]
+        found = [
+            draw(seed, cosine, args.seeds, pairwise=args.pairwise) for seed in range(args.draws)
+        ]
         for method, columns in found[0].items():
             means = {what: statistics.fmean(one[method][what] for one in found) for what in columns}
             shown = ", ".join(f"{what} {mean:.2f}" for what, mean in means.items())
