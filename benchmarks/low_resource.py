@@ -26,11 +26,12 @@ import yaml
 from rich.console import Console
 from scipy import stats
 
-from benchmarks.multi_mnist import holm, interval
+from benchmarks.multi_mnist import interval
 from polytask.build.data import Data, load_data
 from polytask.build.evaluation import evaluate
 from polytask.build.training import train
 from polytask.core.files import read_json, write_json
+from polytask.evaluation.significance import holm
 from polytask.recipe import Recipe, load
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, max_pool2d
 
 from polytask.balancing import balancers
+from polytask.evaluation.significance import holm, seeds_interval
 
 DATA = Path(os.environ.get("POLYTASK_DATA", "../shared/data")) / "vision/mnist10k"
 BATCH, RATE, LAST_RATE = 256, 0.01, 0.006
@@ -212,17 +213,8 @@ def with_choices(found: dict[str, list[Result]]) -> dict[str, list[Result]]:
 
 def interval(values: Sequence[float]) -> str:
     """Mean and half the width of the 95 % interval of Student's t."""
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return f"{statistics.fmean(values):.2f} ± {half:.2f}"
-
-
-def holm(chances: Mapping[str, float]) -> dict[str, float]:
-    """The p values that hold for all comparisons together, Holm 1979."""
-    adjusted, least = {}, 0.0
-    for rank, name in enumerate(sorted(chances, key=lambda name: chances[name])):
-        least = max(least, min(1.0, (len(chances) - rank) * chances[name]))
-        adjusted[name] = least
-    return adjusted
+    mean, half = seeds_interval(values)
+    return f"{mean:.2f} ± {half:.2f}"
 
 
 def report(found: dict[str, list[Result]]) -> None:

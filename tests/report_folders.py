@@ -131,6 +131,7 @@ def comparison(tasks: Sequence[str], strategies: Sequence[str], seeds: int) -> d
         "name": "shop",
         "split": "test",
         "strategies": list(strategies),
+        "sharing": [name for name in strategies if name == "joint"],
         "seeds": list(range(seeds)),
         "tasks": dict.fromkeys(tasks, entry),
         "pooled": {},
@@ -139,6 +140,51 @@ def comparison(tasks: Sequence[str], strategies: Sequence[str], seeds: int) -> d
         "leaks": {"summary": "3 of 9 test rows are in train", "train_rows": {"shop": 3}},
         "data": {},
     }
+
+
+def statistics(tasks: Sequence[str], strategies: Sequence[str]) -> dict[str, Any]:
+    """What was tested: the first task is significantly worse, the others are a little better."""
+    others = [name for name in strategies if name != "single"]
+    common = {"metric": "accuracy", "detectable": 0.05, "others": {}}
+    worse = {**common, "difference": -0.02, "low": -0.03, "high": -0.01, "p_holm": 0.01}
+    open_ = {**common, "difference": 0.01, "low": -0.01, "high": 0.03, "p_holm": 0.25}
+    entries = {task: open_ if task in tasks[1:] else worse for task in tasks}
+    gain = {"difference": -1.5, "low": -2.5, "high": -0.5, "p_holm": 0.01, "detectable": 1.25}
+    moved = {"found": [tasks[0]], "seen": [tasks[0]]}
+    return {
+        "baseline": "single",
+        "level": 0.05,
+        "power": 0.8,
+        "tests": len(others) * len(tasks),
+        "differences": dict.fromkeys(others, entries),
+        "gains": dict.fromkeys(others, gain),
+        "ranks": {name: 1.5 + place for place, name in enumerate(strategies)},
+        "hurt": dict.fromkeys(others, moved),
+        "helped": {name: {"found": [], "seen": list(tasks[1:])} for name in others},
+    }
+
+
+def verdict(strategy: str = "joint") -> dict[str, Any]:
+    """That sharing does harm."""
+    return {
+        "decision": "separate",
+        "rule": "worse",
+        "strategy": strategy,
+        "groups": None,
+        "margin": 1.0,
+        "settle": None,
+    }
+
+
+def write_tested(
+    folder: Path, tasks: Sequence[str], strategies: Sequence[str], seeds: int = 2
+) -> Path:
+    """A comparison that was tested, with its trainings."""
+    write_comparison(folder, tasks, strategies, seeds)
+    record = comparison(tasks, strategies, seeds)
+    tested = {"statistics": statistics(tasks, strategies), "verdict": verdict()}
+    write_json(folder / "comparison.json", {**record, **tested})
+    return folder
 
 
 def write_comparison(
@@ -161,6 +207,16 @@ def write_analysis(folder: Path, tasks: Sequence[str] = ("mood", "topic")) -> Pa
     mean = [[None if a == b else 0.1 * (a - b) for b in range(count)] for a in range(count)]
     method = {"meaning": "affinity", "mean": mean, "error": [[0.01] * count] * count}
     gains = dict.fromkeys(tasks, 0.1)
+    points = [
+        {
+            "rows": rows,
+            "single": dict.fromkeys(tasks, 0.5 + rows / 1000),
+            "joint": dict.fromkeys(tasks, 0.6),
+            "gain": 0.1 - rows / 1000,
+            "error": 0.01,
+        }
+        for rows in (50, 100, 200)
+    ]
     found: dict[str, Any] = {
         "transference": {"tasks": tasks, "preferred": "x", "methods": {"x": method}},
         "groups": {"proposed": {"groups": [list(tasks)], "gains": gains}, "recipes": ["a.yaml"]},
@@ -170,15 +226,13 @@ def write_analysis(folder: Path, tasks: Sequence[str] = ("mood", "topic")) -> Pa
                 "pairs": [{"tasks": list(tasks[:2]), "cosine": [0.5, None, -0.25]}],
             }
         },
+        "curve": {"tasks": list(tasks), "points": points, "stops_paying": 99.6},
         "describe": {
+            "name": "made",
             "tasks": tasks,
             "layers": [
-                {
-                    "name": "encoder.0",
-                    "parameters": 9,
-                    "trained": 9,
-                    "reached": dict.fromkeys(tasks, 9),
-                }
+                {"name": "encoder.0", "parameters": 9, "trained": 9, "tasks": list(tasks)},
+                {"name": "heads.0", "parameters": 3, "trained": 3, "tasks": list(tasks)[:1]},
             ],
         },
     }

@@ -137,8 +137,8 @@ def compare(
     from polytask.analysis import compare as analysis
     from polytask.core.errors import RunError
     from polytask.core.files import write_text
+    from polytask.reports.comparison_tables import comparison_markdown
     from polytask.reports.page import write_page
-    from polytask.reports.tables import comparison_markdown
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("compare runs in one process, but there are several. Start it by itself.")

@@ -67,7 +67,7 @@ def test_a_run_is_analysed(folder: Path) -> None:
         path.stem: json.loads(path.read_text("utf-8"))
         for path in (folder / "run" / "analysis").glob("*.json")
     }
-    assert set(records) == {"interference", "transference", "groups"}
+    assert set(records) == {"describe", "interference", "transference", "groups"}
     assert records["interference"]["when"] == "training"
     assert records["interference"]["looks"] == 6
     assert set(records["transference"]["methods"]) == {"lookahead", "first_order", "training"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.resume import records, wait_for
+from polytask.reports.summary import gain as shown_gain
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 from tests.end_to_end.processes import fork
 
@@ -128,6 +130,55 @@ def test_seeds_can_be_added(recipe: Path, whole: Path) -> None:
     assert [each for each in record["results"] if each["seed"] == 0] == first
     scores = [each["scores"] for each in record["results"] if each["strategy"] == "joint"]
     assert scores[0] != scores[1]
+
+
+def test_differences_are_tested_and_lead_to_a_verdict(recipe: Path, whole: Path) -> None:
+    """With two seeds; the first test of the record has seen that of one."""
+    assert polytask(*arguments(recipe, whole, seeds=2)).exit_code == 0
+    record = read(whole)
+    assert record["sharing"] == ["joint"]
+    entries = record["statistics"]["differences"]["joint"]
+    assert set(entries) == {"mood", "stars"}
+    for task, entry in entries.items():
+        values = {
+            name: [
+                each["scores"][task][entry["metric"]]["value"]
+                for each in record["results"]
+                if each["strategy"] == name
+            ]
+            for name in STRATEGIES
+        }
+        pairs = zip(values["joint"], values["single"], strict=True)
+        differences = [ours - theirs for ours, theirs in pairs]
+        assert [each["difference"] for each in entry["seeds"]] == pytest.approx(differences)
+        assert entry["p_holm"] >= entry["p"]
+    gain = record["statistics"]["gains"]["joint"]["difference"]
+    assert gain == pytest.approx(shown_gain(record, "joint"))
+    assert record["verdict"]["strategy"] == "joint"
+    for shown in ((whole / name).read_text("utf-8") for name in ("comparison.md", "report.html")):
+        assert "Δm" in shown
+        assert "mean rank" in shown
+    text = (whole / "comparison.md").read_text("utf-8")
+    assert text.index("Verdict: ") < text.index("| strategy |")
+
+
+def test_a_comparison_from_before_answers_were_kept(recipe: Path, whole: Path) -> None:
+    """Its page is made without tests; going on makes up for them from the models there are."""
+    folder = recipe.parent / "older"
+    shutil.copytree(whole, folder)
+    for path in folder.glob("results/*.outcomes.json"):
+        path.unlink()
+    record = read(folder)
+    untested = ("statistics", "verdict", "sharing")
+    older = {key: value for key, value in record.items() if key not in untested}
+    (folder / "comparison.json").write_text(json.dumps(older), "utf-8")
+    assert polytask("report", folder).exit_code == 0
+    assert 'id="verdict"' not in (folder / "report.html").read_text("utf-8")
+    models = {path: path.stat().st_mtime_ns for path in folder.rglob("model/**/*")}
+    assert polytask(*arguments(recipe, folder, seeds=len(record["seeds"]))).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("model/**/*")} == models
+    assert read(folder)["statistics"] == record["statistics"]
+    assert read(folder)["verdict"] == record["verdict"]
 
 
 def test_another_recipe_is_refused(recipe: Path, whole: Path) -> None:

@@ -22,7 +22,7 @@ from tests.report_folders import (
     HOSTILE_NAME,
     step_record,
     write_analysis,
-    write_comparison,
+    write_tested,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compared")
-    write_analysis(write_comparison(folder, TASKS, ["single", "joint", "lora", "linear"]), TASKS)
+    write_analysis(write_tested(folder, TASKS, ["single", "joint", "lora", "linear"]), TASKS)
     record = read_json(folder / "comparison.json")
-    verdict = {"verdict": "share", "reason": HOSTILE}
+    verdict = {**record["verdict"], "groups": [[HOSTILE]]}
     write_json(folder / "comparison.json", {**record, "verdict": verdict})
     return write_page(folder)
 

@@ -97,12 +97,33 @@ def test_as_many_tasks_as_are_grouped_exactly() -> None:
 
 
 def test_the_fewest_models_that_gain_all_are_proposed() -> None:
-    found = propose(FAMILIES, list("abcdef"), None, overlapping=False)
+    found = propose([FAMILIES], list("abcdef"), None, overlapping=False)
     assert found["proposed"]["groups"] == [["a", "b", "c"], ["d", "e", "f"]]
     assert found["proposed"]["gains"] == dict.fromkeys("abcdef", 1.0)
     values = [each["value"] for each in found["by_models"]]
     assert values == sorted(values)
-    assert len(propose(FAMILIES, list("abcdef"), 1, overlapping=False)["by_models"]) == 1
+    assert len(propose([FAMILIES], list("abcdef"), 1, overlapping=False)["by_models"]) == 1
+
+
+@pytest.mark.parametrize(("noise", "models"), [(5.0, 1), (0.01, 2)])
+def test_more_models_are_proposed_only_where_they_gain_more_than_chance(
+    noise: float, models: int
+) -> None:
+    """The families help within and a little across; many models are the best by noise alone."""
+    rng = np.random.default_rng(0)
+    helpful = np.where(FAMILIES > 0, 1.0, 0.8)
+    samples = [helpful + rng.normal(0, noise, helpful.shape) for _ in range(20)]
+    found = propose(samples, list("abcdef"), None, overlapping=False)
+    assert found["by_models"][-1]["value"] > found["by_models"][0]["value"]
+    assert len(found["proposed"]["groups"]) == models
+
+
+def test_what_is_not_known_in_a_sample_does_not_count_in_it() -> None:
+    holed = FAMILIES.copy()
+    holed[0, 1] = np.nan
+    found = propose([FAMILIES, holed], list("abcdef"), None, overlapping=False)
+    assert found["proposed"]["groups"] == [["a", "b", "c"], ["d", "e", "f"]]
+    assert found["proposed"]["gains"]["a"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,11 @@ from tests.report_folders import (
     HOSTILE,
     HOSTILE_NAME,
     comparison,
+    statistics,
     write_analysis,
     write_comparison,
     write_run,
+    write_tested,
 )
 
 _LIMIT = 5_000_000
@@ -72,6 +74,7 @@ def test_a_run_has_every_section_that_it_has_files_for(tmp_path: Path) -> None:
         "interference",
         "transfer",
         "groups",
+        "data",
         "describe",
         "confusion",
         "mistakes",
@@ -81,9 +84,7 @@ def test_a_run_has_every_section_that_it_has_files_for(tmp_path: Path) -> None:
 
 
 def test_a_comparison_has_its_own(tmp_path: Path) -> None:
-    folder = write_comparison(tmp_path)
-    record = read_json(folder / "comparison.json")
-    write_json(folder / "comparison.json", {**record, "verdict": {"verdict": "share"}})
+    folder = write_tested(tmp_path, ["mood", "topic"], ["single", "joint"])
     sections = Outline(render_page(folder)).sections
     assert sections[:3] == ["verdict", "comparison", "differences"]
     assert "transfer" not in sections
@@ -110,10 +111,10 @@ def test_every_chart_is_xml_with_a_title_in_every_language(tmp_path: Path) -> No
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     tasks = [HOSTILE_NAME, "topic"]
-    folder = write_analysis(write_comparison(tmp_path, tasks, ["single", "joint"]), tasks)
+    folder = write_analysis(write_tested(tmp_path, tasks, ["single", "joint"]), tasks)
     record = read_json(folder / "comparison.json")
-    verdict = {"verdict": HOSTILE, "reason": HOSTILE}
-    write_json(folder / "comparison.json", {**record, "name": HOSTILE, "verdict": verdict})
+    hostile = {**record["verdict"], "strategy": HOSTILE, "groups": [[HOSTILE]]}
+    write_json(folder / "comparison.json", {**record, "name": HOSTILE, "verdict": hostile})
     page = render_page(folder)
     elements = Outline(page).elements
     assert [tag for tag, _ in elements].count("script") == 1
@@ -176,15 +177,32 @@ def test_differences_are_paired_and_to_the_right_is_better(tmp_path: Path) -> No
     assert 'class="bar bad"' in section.body
 
 
-def test_tested_differences_have_whiskers_and_grey_where_they_hold_zero(tmp_path: Path) -> None:
-    record = comparison(["mood"], ["single", "joint"], 2)
-    tested = {"difference": 0.01, "low": -0.01, "high": 0.03, "p_holm": 0.25}
-    record["statistics"] = {"joint": {"mood": tested}}
+def test_tested_differences_have_whiskers_and_are_grey_unless_significant(tmp_path: Path) -> None:
+    record = comparison(["mood", "topic"], ["single", "joint"], 2)
+    record["statistics"] = statistics(["mood", "topic"], ["single", "joint"])
     section = differences(Material(tmp_path, "", "test", record, [], None))
     assert section is not None
-    assert "[-1, 3] · p = 0.25" in section.body
-    assert 'class="bar plain"' in section.body
+    assert "[-1, 3] · p = 0.250" in section.body
+    assert "[-3, -1] · p = 0.010" in section.body
+    assert section.body.count('class="bar plain"') == section.body.count('class="bar bad"') == 1
     assert 'class="whisker"' in section.body
+
+
+def test_a_tested_comparison_says_so_in_tables_and_words(tmp_path: Path) -> None:
+    page = render_page(write_tested(tmp_path, ["mood", "topic"], ["single", "joint"]))
+    assert "Every way of sharing that was compared does harm." in page
+    assert "所对比的每种共享方式都有害" in page
+    assert "significantly worse: mood." in page
+    assert "A true Δm of ±1.2 % or more" in page
+    for cell in (
+        "+1.4 [−2.5, −0.5]",
+        "2.5",
+        "1 (1) / 2",
+        "71.2 ± 0.4 ↓",
+        "+1.0 [−1.0, +3.0]",
+        "5.0",
+    ):
+        assert f">{cell}<" in page, cell
 
 
 def test_the_most_confident_mistake_comes_first(tmp_path: Path) -> None:

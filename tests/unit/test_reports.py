@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from polytask.reports.comparison_tables import comparison_markdown, render_comparison
 from polytask.reports.summary import (
     best,
     family_estimate,
@@ -12,7 +13,7 @@ from polytask.reports.summary import (
     standing,
     worst_task,
 )
-from polytask.reports.tables import comparison_markdown, render_comparison, render_scores
+from polytask.reports.tables import render_scores
 
 
 def result(strategy: str, seed: int, accuracy: float, rmse: float | None) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def test_brackets_are_text_and_wide_tables_are_whole(record: dict[str, Any]) -> 
     shown = render_comparison(record)
     assert "[topic]" in shown
     assert "…" not in shown
-    assert all(shown.count(name) == 2 for name in strategies)  # as a row, and as a column
+    assert all(shown.count(name) == 3 for name in strategies)  # twice as a row, once as a column
 
 
 def test_scores_have_their_intervals() -> None:

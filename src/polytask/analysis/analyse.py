@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from polytask.analysis.curve import curve, trainings_of_curve
+from polytask.analysis.describe import description
 from polytask.analysis.interference import aggregate
 from polytask.analysis.pairwise import pairwise, trainings_of_pairs
 from polytask.analysis.proposal import propose, trainings_to_verify, verify, write_recipes
@@ -63,7 +63,8 @@ class Wanted:
 def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
     """Analyse a run; the records go into its ``analysis`` folder.
 
-    :return: The records by name: ``interference``, ``transference``, ``groups``, ``curve``.
+    :return: The records by name: ``describe``, ``interference``, ``transference``, ``groups``,
+        ``curve``.
     :raises RunError: If the run holds one task, or no model.
     :raises DataError: If its training rows are gone.
     """
@@ -77,10 +78,11 @@ def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
                 "Choose another sharing than 'independent'."
             )
         looks, after = _looks(opened, wanted.steps, console)
+        structure = description(opened)
     tasks = [*recipe.tasks]
     during = [*_records(run.interference)]
     seen, when = (during, "training") if during else (looks, "after")
-    found = {"interference": aggregate(seen, tasks, when)}
+    found = {"describe": structure, "interference": aggregate(seen, tasks, when)}
     samples = {"lookahead": [a for a, _ in after], "first_order": [b for _, b in after]}
     if during:
         samples["training"] = from_looks(during, tasks)
@@ -153,7 +155,11 @@ def _with_trainings(
             samples = {"pairwise": pairwise(trainer, tasks), **samples}
         if samples:
             found["transference"] = transference(samples, tasks)
-            found["groups"] = _groups(recipe, data, folder, wanted, found["transference"])
+            method = found["transference"]["preferred"]
+            found["groups"] = {
+                "from": method,
+                **_groups(recipe, data, folder, wanted, samples[method]),
+            }
         if wanted.verify and samples:
             proposed = found["groups"]["proposed"]
             count = trainings_to_verify(len(tasks), len(proposed["groups"]), len(seeds))
@@ -188,14 +194,14 @@ def preferred(samples: dict[str, list[Floats]]) -> str:
     return "training" if len(samples.get("training", ())) >= _ENOUGH else "lookahead"
 
 
-def _groups(recipe: Recipe, data: Data, folder: Path, wanted: Wanted, known: Record) -> Record:
-    tasks = known["tasks"]
-    gains_TT = np.array(known["methods"][known["preferred"]]["mean"], dtype=float)
+def _groups(
+    recipe: Recipe, data: Data, folder: Path, wanted: Wanted, samples: Sequence[Floats]
+) -> Record:
+    tasks = [*recipe.tasks]
     models = None if wanted.models is None else min(wanted.models, len(tasks))
-    found = propose(gains_TT, tasks, models, overlapping=wanted.overlapping)
+    found = propose(samples, tasks, models, overlapping=wanted.overlapping)
     written = write_recipes(recipe, found["proposed"]["groups"], folder, data)
-    paths = [path.relative_to(folder).as_posix() for path in written]
-    return {**found, "from": known["preferred"], "recipes": paths}
+    return {**found, "recipes": [path.relative_to(folder).as_posix() for path in written]}
 
 
 @contextmanager

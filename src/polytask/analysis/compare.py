@@ -21,8 +21,11 @@ from rich.console import Console
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
 from polytask.analysis.distributions import label_facts
-from polytask.analysis.outcomes import write_outcomes
+from polytask.analysis.outcomes import read_outcomes, write_outcomes
+from polytask.analysis.replicates import measure, with_poolings
+from polytask.analysis.statistics import statistics
 from polytask.analysis.strategies import Answered, strategies
+from polytask.analysis.verdict import verdict
 from polytask.build.data import TRAIN, load_data
 from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
@@ -50,6 +53,8 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
       ``trials``, ``settings``, ``validation``, ``seconds``, ``tokens``), ``coefficient`` and
       ``validation`` (merging), ``strengths`` (linear), ``groups``. Strategies that do not depend on
       chance have a result for the first seed only.
+    * ``sharing``: the strategies with one encoder for all tasks; ``statistics``, ``verdict``: see
+      the functions of these names; null without single-task models.
     * ``leaks``, ``drop_leaks``, ``data`` (rows and hashes by source and split), ``labels`` (see
       ``label_facts``).
 
@@ -77,6 +82,8 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
         if strategies.part(name).seeded or seed == seeds[0]
     ]
     record = _record(comparison, seeds, results)
+    record["statistics"] = _statistics(comparison, results)
+    record["verdict"] = verdict(record)
     write_json(folder / "comparison.json", record)
     return record
 
@@ -101,8 +108,7 @@ def _result(comparison: Comparison, name: str, seed: int) -> Result:
     """
     strategy = strategies.build(name, name)
     settings = strategy.settings(comparison.recipe)
-    path = comparison.folder / "results" / f"{name}-{seed}.json"
-    outcomes = path.with_suffix(".outcomes.json")
+    path, outcomes = _paths(comparison, name, seed)
     if path.is_file() and outcomes.is_file():
         result = dict(read_json(path))
         found = {key: result.get(key) for key in settings}
@@ -119,6 +125,25 @@ def _result(comparison: Comparison, name: str, seed: int) -> Result:
     result = {"strategy": name, "seed": seed, **settings, **costs, **answered.notes}
     write_json(path, {**result, "scores": scores})
     return {**result, "scores": scores}
+
+
+def _paths(comparison: Comparison, name: str, seed: int) -> tuple[Path, Path]:
+    """The files of a result and of its answers."""
+    path = comparison.folder / "results" / f"{name}-{seed}.json"
+    return path, path.with_suffix(".outcomes.json")
+
+
+def _statistics(comparison: Comparison, results: Sequence[Result]) -> dict[str, Any] | None:
+    """What the answers of all results say about differences between strategies."""
+    pooled = comparison.pooled
+    metrics = {**comparison.metrics, **{name: [each.metric] for name, each in pooled.items()}}
+    runs = [(result["strategy"], result["seed"]) for result in results]
+    with comparison.console.status("testing differences"):
+        answers = (
+            (run, with_poolings(read_outcomes(_paths(comparison, *run)[1]), pooled)) for run in runs
+        )
+        measured = measure(answers, metrics, comparison.recipe.evaluation.bootstrap)
+    return statistics(measured, comparison.recipe.compare.strategies)
 
 
 def _scores(comparison: Comparison, answered: Answered) -> dict[str, Any]:
@@ -179,6 +204,7 @@ def _record(
         "name": recipe.name,
         "split": comparison.held_out,
         "strategies": list(recipe.compare.strategies),
+        "sharing": [name for name in recipe.compare.strategies if strategies.part(name).shares],
         "seeds": list(seeds),
         "trials": recipe.compare.trials,
         "tasks": tasks,

@@ -66,18 +66,26 @@ def best_grouping(gains_TT: Floats, models: int, *, overlapping: bool = False) -
 
     :param overlapping: Whether a model may also be trained on tasks that another one answers for.
     """
+    return best_groupings(gains_TT, models, overlapping=overlapping)[-1]
+
+
+def best_groupings(gains_TT: Floats, models: int, *, overlapping: bool = False) -> list[Grouping]:
+    """The best groups of at most one model, of at most two, and so on; more are never worse."""
+    counts = range(1, models + 1)
     if len(gains_TT) > MOST_EXACT:
-        return _greedy(gains_TT, models)
+        return [_greedy(gains_TT, count) for count in counts]
     gains_GT = _gains_of_sets(gains_TT)
     members_GT = _members(len(gains_TT))
     if overlapping:
         value_S, trained_S = _served(gains_GT, members_GT)
     else:
         value_S, trained_S = (gains_GT * members_GT).sum(1), np.arange(len(members_GT))
-    served = _partition(value_S, models)
-    groups = tuple(_tasks(int(trained_S[mask])) for mask in served)
-    serves = tuple(map(_tasks, served))
-    return Grouping(groups, serves, value_of(gains_TT, groups, serves), exact=True)
+    found = []
+    for served in _partitions(value_S, models):
+        groups = tuple(_tasks(int(trained_S[mask])) for mask in served)
+        serves = tuple(map(_tasks, served))
+        found.append(Grouping(groups, serves, value_of(gains_TT, groups, serves), exact=True))
+    return found
 
 
 def _members(tasks: int) -> Floats:
@@ -107,8 +115,8 @@ def _served(gains_GT: Floats, members_GT: Floats) -> tuple[Floats, Ints]:
     return value_S, trained_S
 
 
-def _partition(value_S: Floats, models: int) -> list[int]:
-    """The best partition of all tasks into at most so many sets, by dynamic programming."""
+def _partitions(value_S: Floats, models: int) -> list[list[int]]:
+    """The best partitions of all tasks into at most 1, 2, ... sets, by dynamic programming."""
     best_SK = np.full((len(value_S), models + 1), -np.inf)
     best_SK[0] = 0.0
     taken_SK = np.zeros((len(value_S), models + 1), dtype=np.int64)
@@ -118,8 +126,13 @@ def _partition(value_S: Floats, models: int) -> list[int]:
             better_K = found_K > best_SK[whole, 1:] + 1e-12
             best_SK[whole, 1:][better_K] = found_K[better_K]
             taken_SK[whole, 1:][better_K] = part
-    left, parts = len(value_S) - 1, []
-    for number in range(models, 0, -1):
+    return [_traced(taken_SK[:, : count + 1]) for count in range(1, models + 1)]
+
+
+def _traced(taken_SK: Ints) -> list[int]:
+    """The parts that lead to the best value of all tasks."""
+    left, parts = len(taken_SK) - 1, []
+    for number in range(taken_SK.shape[1] - 1, 0, -1):
         if left:
             parts.append(int(taken_SK[left, number]))
             left ^= parts[-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polytask.core.files import write_text
+from polytask.core.files import read_json, write_text
 from polytask.evaluation.score import Outcome
 
 _DIGITS = 7
@@ -17,10 +17,11 @@ _DIGITS = 7
 
 
 def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
-    """Write ``{task: {"references", "predictions", "probabilities"}}``, compact.
+    """Write ``{task: {"references", "predictions", "probabilities", "rows"}}``, compact.
 
     Rows are the labelled ones of the held-out split, in the same order in all strategies.
     Probabilities are those of the labels of a task in their order, C per row or (W, C), or null.
+    ``rows`` has the source and the position of each, or is null where a strategy did not say.
     """
     plain = {
         task: {
@@ -29,10 +30,24 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
             "probabilities": _rounded(outcome.probabilities)
             if len(outcome.probabilities)
             else None,
+            "rows": _plain(outcome.rows) if len(outcome.rows) else None,
         }
         for task, outcome in outcomes.items()
     }
     write_text(path, json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def read_outcomes(path: Path) -> dict[str, Outcome]:
+    """What ``write_outcomes`` has written."""
+    return {
+        task: Outcome(
+            kept["references"],
+            kept["predictions"],
+            [np.asarray(row_C, dtype=np.float64) for row_C in kept["probabilities"] or ()],
+            [tuple(row) for row in kept.get("rows") or ()],
+        )
+        for task, kept in read_json(path).items()
+    }
 
 
 def _plain(values: Any) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from polytask.analysis.grouping import Grouping, best_grouping, gain_in_group
+from polytask.analysis.grouping import Grouping, best_groupings, gain_in_group, value_of
 from polytask.analysis.trainings import Trainer, part_of, relative_gain
-from polytask.analysis.uncertainty import Floats, mean_and_error
+from polytask.analysis.uncertainty import Floats, matrix_record, mean_and_error
 from polytask.build.data import Data
 from polytask.core.files import write_text
 from polytask.recipe import Recipe, dump
@@ -23,30 +23,63 @@ OBJECTIVE = (
 
 
 def propose(
-    gains_TT: Floats, tasks: Sequence[str], models: int | None, *, overlapping: bool
+    samples: Sequence[Floats], tasks: Sequence[str], models: int | None, *, overlapping: bool
 ) -> dict[str, Any]:
     """The best groups for every number of models, and those proposed.
 
-    :param gains_TT: A row per task and a column per helper; what is not known counts as no gain.
-    :param models: The budget; None: the fewest models with which nothing more is gained.
+    The best of many groupings is partly so by chance. How many models are proposed is therefore
+    found by cross-validation: groups are made from one half of the samples, and judged by the
+    other. It is the fewest whose objective there is within one standard error of the best: Breiman,
+    Friedman, Olshen and Stone, "Classification and Regression Trees", 1984, section 3.4.3, with
+    models in place of nodes. A single sample is taken as it is.
+
+    :param samples: Of the gains, a row per task and a column per helper; what is not known in one
+        has the mean of the others, and where it never is, no gain.
+    :param models: The budget; None: as many as there are tasks.
     """
-    known_TT = np.nan_to_num(gains_TT)
-    counts = range(1, (models or len(tasks)) + 1)
-    found = {
-        count: best_grouping(known_TT, count, overlapping=overlapping) for count in counts
-    }  # at most count models: more never are worse
-    best = max(each.value for each in found.values())
-    proposed = next(each for each in found.values() if each.value >= best - 1e-12)
+    known, mean_TT = _completed(samples)
+    most = models or len(tasks)
+    found = best_groupings(mean_TT, most, overlapping=overlapping)
+    halves = known[::2], known[1::2]
+    folds = [(halves[0], halves[1]), (halves[1], halves[0])] if len(known) > 1 else [(known, known)]
+    values_KS = np.concatenate(
+        [_judged(made, judges, most, overlapping=overlapping) for made, judges in folds], axis=1
+    )
+    best_S = values_KS[values_KS.mean(1).argmax()]
+    good = [_no_better(best_S - values_S) for values_S in values_KS]
     return {
         "format": 1,
         "tasks": list(tasks),
         "objective": OBJECTIVE,
         "overlapping": overlapping,
         "by_models": [
-            {"models": count, **_grouping(known_TT, tasks, each)} for count, each in found.items()
+            {"models": count, **_grouping(mean_TT, tasks, each), "cross_validated": float(value)}
+            for count, (each, value) in enumerate(zip(found, values_KS.mean(1), strict=True), 1)
         ],
-        "proposed": _grouping(known_TT, tasks, proposed),
+        "proposed": _grouping(mean_TT, tasks, found[good.index(True)]),
     }
+
+
+def _completed(samples: Sequence[Floats]) -> tuple[list[Floats], Floats]:
+    """The samples without gaps, and their mean."""
+    mean_TT = np.nan_to_num(np.array(matrix_record(samples)["mean"], dtype=float))
+    return [np.where(np.isfinite(each_TT), each_TT, mean_TT) for each_TT in samples], mean_TT
+
+
+def _judged(
+    made: Sequence[Floats], judges: Sequence[Floats], models: int, *, overlapping: bool
+) -> Floats:
+    """What groups made from some samples are worth in others, for each number of models."""
+    groupings = best_groupings(np.mean(made, axis=0), models, overlapping=overlapping)
+    return np.array(
+        [[value_of(judge, each.groups, each.serves) for judge in judges] for each in groupings]
+    )
+
+
+def _no_better(lost_S: Floats) -> bool:
+    """Whether a loss is no larger than its standard error."""
+    lost, error = mean_and_error(lost_S.tolist())
+    return (lost or 0.0) <= (error or 0.0) + 1e-12
 
 
 def _grouping(gains_TT: Floats, tasks: Sequence[str], found: Grouping) -> dict[str, Any]:

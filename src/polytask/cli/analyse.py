@@ -67,6 +67,8 @@ class Analyse:
         )
         typer.echo(render_reasons(found), nl=False)
         typer.echo(f"Records: {found['folder']}")
+        if self.target.is_dir():
+            typer.echo(f"Report: {api.report(self.target)}")
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:

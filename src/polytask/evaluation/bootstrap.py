@@ -6,7 +6,8 @@ https://doi.org/10.1201/9780429246593
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Interval: TypeAlias = tuple[float, float]
+
+Row: TypeAlias = tuple[Hashable, ...]
+"""What tells a row from all others: its source, and its position there."""
 
 Statistic: TypeAlias = Callable[[Floats], float]
 """A score of N rows that count ``weights_N`` times; nan where it is undefined."""
@@ -35,13 +39,20 @@ def percentile_intervals(
     :return: Lower and upper end of each; resamples in which a statistic is undefined are left out,
         and both ends are nan if none is left, as with no resamples at all.
     """
-    values_RS = np.array(
+    values_RS = replicate(statistics, rows, resamples=resamples, seed=seed)
+    return [_interval(values_R, confidence) for values_R in values_RS.T]
+
+
+def replicate(
+    statistics: Sequence[Statistic], rows: int, *, resamples: int, seed: int = 0
+) -> Floats:
+    """The values of several statistics in the same resamples: values_RS, nan where undefined."""
+    return np.array(
         [
             [statistic(weights_N) for statistic in statistics]
             for weights_N in resample_weights(rows, resamples, seed)
         ]
     ).reshape(resamples, len(statistics))
-    return [_interval(values_R, confidence) for values_R in values_RS.T]
 
 
 def resample_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
@@ -50,6 +61,29 @@ def resample_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     for _ in range(resamples):
         drawn_N = generator.integers(rows, size=rows)
         yield np.bincount(drawn_N, minlength=rows).astype(np.float64)
+
+
+def shared_weights(
+    rows: Mapping[str, Sequence[Row]], resamples: int, seed: int = 0
+) -> Iterator[dict[str, Floats]]:
+    """How often the rows of several tasks are in each of several resamples.
+
+    A row that several tasks label counts alike for all of them. Every source is resampled by
+    itself, with as many rows as it has.
+
+    :param rows: Those of each task.
+    """
+    place = {row: at for at, row in enumerate(dict.fromkeys(chain.from_iterable(rows.values())))}
+    sources: dict[Hashable, list[int]] = {}
+    for row, at in place.items():
+        sources.setdefault(row[0], []).append(at)
+    blocks = [np.array(block) for block in sources.values()]
+    own = {task: np.array([place[row] for row in keys]) for task, keys in rows.items()}
+    generator = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = [block_n[generator.integers(len(block_n), size=len(block_n))] for block_n in blocks]
+        weights_N = np.bincount(np.concatenate(drawn), minlength=len(place)).astype(np.float64)
+        yield {task: weights_N[rows_n] for task, rows_n in own.items()}
 
 
 def _interval(values_R: Floats, confidence: float) -> Interval:

@@ -87,15 +87,15 @@ def score_pooled(
 ) -> dict[str, Entry]:
     """Score every pooling, on the rows of all its tasks."""
     return {
-        name: score_outcome(
-            (_side_by_side if pooling.by_row else _concatenate)(
-                [outcomes[task] for task in pooling.tasks]
-            ),
-            [pooling.metric],
-            options,
-        )
+        name: score_outcome(pooled_outcome(pooling, outcomes), [pooling.metric], options)
         for name, pooling in pooled.items()
     }
+
+
+def pooled_outcome(pooling: Pooling, outcomes: Mapping[str, Outcome]) -> Outcome:
+    """The rows that a pooling is measured on."""
+    together = _side_by_side if pooling.by_row else _concatenate
+    return together([outcomes[task] for task in pooling.tasks])
 
 
 def score_outcome(outcome: Outcome, metrics: Sequence[Metric], options: EvaluationOptions) -> Entry:
@@ -134,6 +134,7 @@ def _concatenate(outcomes: Sequence[Outcome]) -> Outcome:
         list(chain.from_iterable(outcome.references for outcome in outcomes)),
         list(chain.from_iterable(outcome.predictions for outcome in outcomes)),
         list(chain.from_iterable(outcome.probabilities for outcome in outcomes)),
+        list(chain.from_iterable(outcome.rows for outcome in outcomes)),
     )
 
 

@@ -47,6 +47,18 @@ def difference(metric: str, value: float | None) -> str:
     return f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.3f}"
 
 
+def signed(value: float | None) -> str:
+    """A number with its sign and one decimal."""
+    return NOTHING if value is None else f"{value:+.1f}".replace("-", "−")
+
+
+def chance(p: float | None) -> str:
+    """A p value."""
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def short(value: float) -> str:
     """Four significant digits, for labels that have little room."""
     if not math.isfinite(value):

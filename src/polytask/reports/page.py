@@ -18,6 +18,7 @@ from polytask.reports.sections.comparison import comparison
 from polytask.reports.sections.confusion import confusions
 from polytask.reports.sections.cost import cost
 from polytask.reports.sections.curves import learning, losses
+from polytask.reports.sections.data_needs import data_needs
 from polytask.reports.sections.describe import describe
 from polytask.reports.sections.differences import differences
 from polytask.reports.sections.groups import groups
@@ -44,6 +45,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     interference,
     transfer,
     groups,
+    data_needs,
     describe,
     confusions,
     mistakes,

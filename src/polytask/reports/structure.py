@@ -80,7 +80,7 @@ def mermaid(record: Record) -> str:
     for place, task in enumerate(record["tasks"]):
         lines.append(f'  t{place}(["{_quoted(task)}"])')
     for number, block in enumerate(blocks(record)):
-        text = f"{_title(block)}<br/>{block['parameters']:,} parameters"
+        text = f"{block_title(block)}<br/>{block['parameters']:,} parameters"
         lines.append(f'  b{number}["{_quoted(text)}"]')
         for place, task in enumerate(record["tasks"]):
             if task in block["tasks"]:
@@ -93,7 +93,8 @@ def _quoted(text: str) -> str:
     return escape(text).replace("&lt;br/&gt;", "<br/>").replace("&", "#").replace("##", "#")
 
 
-def _title(block: Record) -> str:
+def block_title(block: Record) -> str:
+    """The name of a layer, or of the first and the last of several."""
     first, last = block["name"], block["last"]
     return first if first == last else f"{first} … {last}"
 
@@ -106,10 +107,10 @@ def svg(record: Record) -> str:
     height = _TOP + _ROW * (len(drawn) + (len(drawn) < len(everything))) + 10
     label = f"What the tasks of {record['name']} share"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" aria-label="{escape(label)}" font-family="sans-serif" '
         f'font-size="12" fill="currentColor">',
-        f"<title>{escape(label)}</title>",
+        f'<title lang="en">{escape(label)}</title>',
         *(_column(place, task) for place, task in enumerate(tasks)),
         *(_line(number, block, tasks) for number, block in enumerate(drawn)),
         *_left_out(len(everything) - len(drawn), height),
@@ -135,9 +136,9 @@ def _line(number: int, block: Record, tasks: Sequence[str]) -> str:
     cells = [
         _cell(place, y, task, block) for place, task in enumerate(tasks) if task in block["tasks"]
     ]
-    title = escape(_title(block))
+    title = escape(block_title(block))
     return (
-        f'<g><title>{title}</title><text x="8" y="{y + 17}">{escape(_short(_title(block), 44))}'
+        f'<g><title>{title}</title><text x="8" y="{y + 17}">{escape(_short(block_title(block), 44))}'
         f'</text><text x="{_NAMES + 80}" y="{y + 17}" text-anchor="end" opacity="0.7">'
         f"{_number(block['parameters'])}</text>{''.join(cells)}</g>"
     )

@@ -39,6 +39,9 @@ class Strategy(ABC):
     seeded: ClassVar[bool] = True
     """Whether chance has a part in it; if not, it is run once for all seeds."""
 
+    shares: ClassVar[bool] = False
+    """Whether one encoder answers all tasks: then it counts for whether they should share one."""
+
     def __init__(self, name: str, /) -> None:
         self.name = name
 

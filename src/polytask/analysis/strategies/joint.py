@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
@@ -13,6 +15,8 @@ from polytask.recipe import Recipe
 @strategies.register("joint")
 class Joint(TrainedStrategy):
     """One model for all tasks, as the recipe says."""
+
+    shares: ClassVar[bool] = True
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
@@ -19,6 +21,8 @@ class LoraForAll(TrainedStrategy):
     https://arxiv.org/abs/2106.09685 It needs a pretrained encoder, and mostly a higher learning
     rate than training the encoder itself.
     """
+
+    shares: ClassVar[bool] = True
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:

@@ -41,6 +41,7 @@ from polytask.training.randomness import seed_everything
 class MergingStrategy(Strategy):
     """start + coefficient · direction, where the direction is made of the task vectors."""
 
+    shares: ClassVar[bool] = True
     coefficients: ClassVar[tuple[float, ...]]
     """What is tried on validation rows; the first one is taken where there are none to spare."""
 

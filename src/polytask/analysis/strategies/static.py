@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
@@ -22,6 +24,8 @@ class Static(TrainedStrategy):
     of at most 12 points is trained; it is more than the other strategies have. With trials, weights
     are tuned together with the learning rate, by as many trials as all have.
     """
+
+    shares: ClassVar[bool] = True
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:

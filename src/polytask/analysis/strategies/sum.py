@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
@@ -15,6 +17,8 @@ from polytask.sharing import architectures
 @strategies.register("sum")
 class Sum(TrainedStrategy):
     """One encoder for all tasks, trained on the plain sum of their losses."""
+
+    shares: ClassVar[bool] = True
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:

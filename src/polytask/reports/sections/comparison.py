@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from polytask.reports import formats
@@ -13,18 +14,24 @@ from polytask.reports.summary import (
     Estimate,
     Record,
     best,
-    cost,
     family_estimate,
     gain,
-    gain_of_task,
     main_estimate,
     standing,
     task_estimate,
     worst_task,
 )
+from polytask.reports.tested import (
+    BETTER,
+    detectable,
+    mark,
+    mean_rank,
+    moved,
+    statistics_of,
+    tested_difference,
+    tested_gain,
+)
 from polytask.reports.wording import Text, phrase
-
-_BASELINE = "single"
 
 
 def comparison(material: Material) -> Section | None:
@@ -33,7 +40,11 @@ def comparison(material: Material) -> Section | None:
     if record is None:
         return None
     tables = [_summary(record), _by_task(record)]
-    return Section("comparison", filled("comparison.html", tables=tables, record=record))
+    tested = statistics_of(record)
+    if tested:
+        tables.append(_differences(record, tested["baseline"]))
+    body = filled("comparison.html", tables=tables, record=record, tested=tested)
+    return Section("comparison", body)
 
 
 def _summary(record: Record) -> Table:
@@ -42,24 +53,23 @@ def _summary(record: Record) -> Table:
         for name in FAMILIES
         if any(family_estimate(record, one, name) for one in record["strategies"])
     ]
+    tested = bool(statistics_of(record))
     head: list[Text] = [
         phrase("column.strategy"),
         *(phrase(f"column.{name}") for name in families),
         phrase("column.mean"),
         "Δm %",
+        *((phrase("column.rank"),) if tested else ()),
         phrase("column.worst"),
-        phrase("column.hurt"),
-        phrase("column.parameters"),
-        phrase("column.seconds"),
+        *((phrase("column.hurt"),) if tested else ()),
     ]
     columns: list[list[Cell]] = [
         *(_estimates(record, partial(_family, record, name)) for name in families),
         _estimates(record, lambda one: main_estimate(record, one)),
         [_gain(record, one) for one in record["strategies"]],
+        *([[_rank(record, one) for one in record["strategies"]]] if tested else ()),
         [_worst(record, one) for one in record["strategies"]],
-        [_hurt(record, one) for one in record["strategies"]],
-        [_cost(cost(record, one, "parameters"), formats.amount) for one in record["strategies"]],
-        [_cost(cost(record, one, "seconds"), formats.seconds) for one in record["strategies"]],
+        *([[_hurt(record, one) for one in record["strategies"]]] if tested else ()),
     ]
     rows = [
         [Cell(name), *cells] for name, *cells in zip(record["strategies"], *columns, strict=True)
@@ -86,32 +96,39 @@ def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
 
 
 def _gain(record: Record, strategy: str) -> Cell:
-    value = gain(record, strategy)
-    return Cell(formats.NOTHING, -1e9) if value is None else _signed(value)
-
-
-def _signed(value: float) -> Cell:
+    """Δm with its interval; coloured where it is significant, or was not tested."""
+    value, tested = gain(record, strategy), tested_gain(record, strategy)
+    if value is None:
+        return Cell(formats.NOTHING, -1e9)
     tone = "good" if value > 0.05 else "bad" if value < -0.05 else ""
-    return Cell(f"{value:+.1f}".replace("-", "−"), value, tone=tone)
+    if tested is None:
+        return Cell(formats.signed(value), value, tone=tone)
+    low, high = (formats.signed(tested[end]) for end in ("low", "high"))
+    p = tested["p_holm"]
+    found = p is not None and p < statistics_of(record)["level"]
+    shown = f"{formats.signed(value)} [{low}, {high}]"
+    return Cell(shown, value, tone=tone if found else "")
+
+
+def _rank(record: Record, strategy: str) -> Cell:
+    rank = mean_rank(record, strategy)
+    return Cell(formats.NOTHING, 1e9) if rank is None else Cell(f"{rank:.1f}", rank)
 
 
 def _worst(record: Record, strategy: str) -> Cell:
     found = worst_task(record, strategy)
     if found is None:
         return Cell(formats.NOTHING, -1e9)
-    return Cell(f"{found[0]} {found[1]:+.1f}".replace("-", "−"), found[1])
+    return Cell(f"{found[0]} {formats.signed(found[1])}", found[1])
 
 
 def _hurt(record: Record, strategy: str) -> Cell:
-    """How many tasks are below the single-task models, of those that have both."""
-    gains = [gain_of_task(record, strategy, task, _BASELINE) for task in standing(record)]
-    known = [value for value in gains if value is not None]
-    hurt = sum(value < 0 for value in known)
-    return Cell(f"{hurt} / {len(known)}" if known else formats.NOTHING, hurt if known else -1)
-
-
-def _cost(value: float | None, show: Callable[[float | None], str]) -> Cell:
-    return Cell(show(value), -1.0 if value is None else value)
+    """How many tasks are significantly worse, and how many are by their mean."""
+    found = moved(record, strategy, "hurt")
+    if found is None:
+        return Cell(formats.NOTHING, -1)
+    shown = f"{len(found.found)} ({len(found.seen)}) / {found.of}"
+    return Cell(shown, len(found.found), tone="bad" if found.found else "")
 
 
 def _by_task(record: Record) -> Table:
@@ -125,4 +142,47 @@ def _task(record: Record, task: str) -> Iterator[Cell]:
     yield Cell(metric)
     for strategy in record["strategies"]:
         found = task_estimate(record, strategy, task, metric)
-        yield _estimate(metric, found, best=strategy == winner)
+        cell = _estimate(metric, found, best=strategy == winner)
+        sign = mark(record, strategy, task)
+        yield replace(cell, text=f"{cell.text} {sign}") if sign else cell
+
+
+def _differences(record: Record, baseline: str) -> Table:
+    """Every metric with its interval, task by task."""
+    strategies = [name for name in record["strategies"] if name != baseline]
+    rows = [
+        [
+            Cell(task),
+            Cell(metric),
+            *(_difference(record, one, task, metric) for one in strategies),
+            _detectable(record, task, metric),
+        ]
+        for task, entry in standing(record).items()
+        for metric in entry["metrics"]
+    ]
+    head: list[Text] = [phrase("column.task"), phrase("column.metric"), *strategies]
+    head.append(phrase("column.detectable"))
+    return Table("differences", head, rows, filtered=len(rows) > 3)
+
+
+def _detectable(record: Record, task: str, metric: str) -> Cell:
+    """Of the metric that is tested."""
+    tested = metric == standing(record)[task]["select"]
+    value = detectable(record, task) if tested else None
+    return Cell("", -1e9) if value is None else Cell(formats.score(metric, value), value)
+
+
+def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
+    """A difference with its interval; coloured where a test has found it."""
+    tested = tested_difference(record, strategy, task) or {"others": {}}
+    main = metric == standing(record)[task]["select"]
+    found = tested if main else tested["others"].get(metric)
+    if not found or "difference" not in found:
+        return Cell(formats.NOTHING, -1e9)
+    middle, low, high = (
+        formats.difference(metric, found[end]).replace("-", "−")
+        for end in ("difference", "low", "high")
+    )
+    sign = mark(record, strategy, task) if main else ""
+    tone = ("good" if sign == BETTER else "bad") if sign else ""
+    return Cell(f"{middle} [{low}, {high}]", found["difference"], tone=tone)

@@ -10,6 +10,7 @@ from polytask.reports.charts.bars import Bar, bar_chart, limits_of
 from polytask.reports.material import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.summary import Record, results_of, standing
+from polytask.reports.tested import mark, statistics_of, tested_difference
 from polytask.reports.wording import Phrase, phrase
 
 _BASELINE = "single"
@@ -28,7 +29,7 @@ def differences(material: Material) -> Section | None:
     ]
     if not figures:
         return None
-    tested = bool(record.get("statistics"))
+    tested = bool(statistics_of(record))
     seeds = len(record["seeds"])
     body = filled("differences.html", figures=figures, tested=tested, seeds=seeds)
     return Section("differences", body)
@@ -58,34 +59,26 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     if not pairs:
         return None
     mean = sum(pairs) / len(pairs)
-    value = factor * mean if tested is None else factor * tested.get("difference", mean)
+    value = factor * (mean if tested is None else tested["difference"])
     interval = None if tested is None else _interval(tested, factor)
     dots = [factor * pair for pair in pairs] if len(pairs) > 1 else []
     shown = formats.difference(metric, value / formats.scale_of(metric)).replace("-", "−")
     tip = _tip(f"{task} · {metric}", shown, tested, interval)
-    return Bar(task, value, shown, tip, interval, dots, _tone(value, interval))
-
-
-def tested_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
-    """What was found out about a difference, if it was tested."""
-    found = record.get("statistics") or {}
-    tested = found.get(strategy, {}).get(task) if isinstance(found, Mapping) else None
-    return tested if isinstance(tested, Mapping) else None
+    plain = tested is not None and not mark(record, strategy, task)
+    return Bar(task, value, shown, tip, interval, dots, _tone(value, plain=plain))
 
 
 def _interval(tested: Mapping[str, Any], factor: float) -> tuple[float, float] | None:
-    low, high = tested.get("low"), tested.get("high")
+    low, high = tested["low"], tested["high"]
     if low is None or high is None:
         return None
     ends = sorted((factor * low, factor * high))
     return ends[0], ends[1]
 
 
-def _tone(value: float, interval: tuple[float, float] | None) -> str:
-    """Good or bad; plain where the interval holds zero."""
-    if interval is not None and interval[0] <= 0 <= interval[1]:
-        return "plain"
-    return "good" if value >= 0 else "bad"
+def _tone(value: float, *, plain: bool) -> str:
+    """Good or bad; plain where a test has not found the difference."""
+    return "plain" if plain else "good" if value >= 0 else "bad"
 
 
 def _tip(
@@ -97,8 +90,8 @@ def _tip(
     said = phrase("differences.tip", name=name, shown=shown)
     if interval is not None:
         said = said.joined(f" [{formats.short(interval[0])}, {formats.short(interval[1])}]")
-    p = (tested or {}).get("p_holm", (tested or {}).get("p"))
-    return said if p is None else said.joined(f" · p = {p:.3g}")
+    p = None if tested is None else tested["p_holm"]
+    return said if p is None else said.joined(f" · p = {formats.chance(p)}")
 
 
 def _pairs(record: Record, strategy: str, task: str, metric: str) -> list[float]:

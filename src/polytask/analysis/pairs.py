@@ -1,0 +1,184 @@
+"""Results of a strategy beside those of the baseline, seed by seed. Pure functions of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from polytask.analysis.replicates import Measured, Run
+from polytask.evaluation.bootstrap import Floats
+from polytask.evaluation.paired_tests import bootstrap_p, delong, mcnemar_of_rows
+from polytask.evaluation.significance import Paired, paired
+from polytask.tasks.metrics.agreement import Agreement
+from polytask.tasks.metrics.auc import Ranking
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A strategy and the baseline with the same seed."""
+
+    seed: int
+    ours: Measured
+    theirs: Measured
+
+    @property
+    def difference(self) -> float:
+        """Ours less theirs."""
+        return self.ours.value - self.theirs.value
+
+    @property
+    def replicates_R(self) -> Floats:
+        """The same in every resample."""
+        return self.ours.replicates_R - self.theirs.replicates_R
+
+    @property
+    def test(self) -> str:
+        """The test of two models on the same rows that fits the metric."""
+        ours, theirs = self.ours.evidence, self.theirs.evidence
+        if _rows_right(ours) is not None and _rows_right(theirs) is not None:
+            return "mcnemar"
+        if _one_curve(ours) is not None and _one_curve(theirs) is not None:
+            return "delong"
+        return "bootstrap"
+
+    @property
+    def p(self) -> float:
+        """Its p value: whether the two *trained* models differ."""
+        return _TESTS[self.test](self)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of one task, at least one."""
+
+    rows: int
+    pairs: Sequence[Pair]
+
+    @classmethod
+    def of(
+        cls, results: Mapping[Run, Measured], strategy: str, baseline: str, rows: int
+    ) -> Pairs | None:
+        """The pairs for which the metric is defined; None without any.
+
+        A strategy that does not depend on chance has one result for all seeds.
+        """
+        ours, theirs = (_by_seed(results, name) for name in (strategy, baseline))
+        if len(ours) == 1:
+            ours = dict.fromkeys(theirs, next(iter(ours.values())))
+        pairs = [Pair(seed, own, theirs[seed]) for seed, own in ours.items() if seed in theirs]
+        return cls(rows, pairs) if pairs else None
+
+    @cached_property
+    def paired(self) -> Paired:
+        """The mean difference over seeds, and how sure it is."""
+        differences_S = np.array([pair.difference for pair in self.pairs])
+        replicates_RS = np.stack([pair.replicates_R for pair in self.pairs], axis=1)
+        return paired(differences_S, replicates_RS, self.rows)
+
+    @property
+    def p(self) -> float:
+        """Over seeds; of a single one, the test within it."""
+        return self.pairs[0].p if len(self.pairs) == 1 else self.paired.p
+
+    @property
+    def baseline(self) -> float:
+        """The mean of the baseline over seeds."""
+        return float(np.mean([pair.theirs.value for pair in self.pairs]))
+
+
+@dataclass(frozen=True)
+class SignedPairs:
+    """The pairs of a task, and 1 where more is better, else -1."""
+
+    sign: int
+    pairs: Pairs
+
+    @property
+    def gain(self) -> float | None:
+        """The mean difference in percent of the baseline, positive is better; None if that is 0."""
+        baseline = abs(self.pairs.baseline)
+        return 100 * self.sign * self.pairs.paired.difference / baseline if baseline else None
+
+
+def mean_gain(tasks: Sequence[SignedPairs]) -> Paired | None:
+    """Δm in percent: the mean over tasks of the relative gain over the baseline.
+
+    Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
+    section 4 (https://arxiv.org/abs/1904.08918): gains count with the sign turned where less is
+    better. The baseline of a task is its mean over seeds, and in resamples that of the resample.
+    Rows are those of the smallest task, which makes the degrees of freedom few rather than many.
+    """
+    known = [each for each in tasks if each.gain is not None]
+    if not known:
+        return None
+    seeds = set.intersection(*({pair.seed for pair in each.pairs.pairs} for each in known))
+    if not seeds:
+        return None
+    gains_TS, replicates_TRS = zip(*(_relative(each, seeds) for each in known), strict=True)
+    return paired(
+        np.mean(gains_TS, axis=0),
+        np.mean(replicates_TRS, axis=0),
+        min(each.pairs.rows for each in known),
+    )
+
+
+def _relative(task: SignedPairs, seeds: set[int]) -> tuple[Floats, Floats]:
+    """Gains of each seed in percent, gains_S and replicates_RS."""
+    pairs = [pair for pair in task.pairs.pairs if pair.seed in seeds]
+    differences_S = np.array([pair.difference for pair in pairs])
+    replicates_RS = np.stack([pair.replicates_R for pair in pairs], axis=1)
+    baseline_R = np.abs(np.mean([pair.theirs.replicates_R for pair in pairs], axis=0))
+    baseline_R[baseline_R == 0] = np.nan
+    factor = 100 * task.sign
+    return (
+        factor * differences_S / abs(task.pairs.baseline),
+        factor * replicates_RS / baseline_R[:, None],
+    )
+
+
+def _by_seed(results: Mapping[Run, Measured], strategy: str) -> dict[int, Measured]:
+    return {
+        seed: found
+        for (name, seed), found in results.items()
+        if name == strategy and not math.isnan(found.value)
+    }
+
+
+def _rows_right(evidence: Any) -> Floats | None:
+    """Whether each row is right, where each is asked for one answer."""
+    if isinstance(evidence, Agreement) and bool((evidence.asked_N == 1).all()):
+        return evidence.right_N
+    return None
+
+
+def _one_curve(evidence: Any) -> Ranking | None:
+    """The scores of the rows, where there is one curve."""
+    if isinstance(evidence, list) and len(evidence) == 1 and isinstance(evidence[0], Ranking):
+        return evidence[0]
+    return None
+
+
+def _mcnemar(pair: Pair) -> float:
+    return mcnemar_of_rows(pair.ours.evidence.right_N == 1, pair.theirs.evidence.right_N == 1)
+
+
+def _delong(pair: Pair) -> float:
+    rankings = [pair.ours.evidence[0], pair.theirs.evidence[0]]
+    levels_2N = np.empty((2, len(rankings[0].order_N)))
+    positive_N = np.empty(levels_2N.shape[1], dtype=np.bool_)
+    for levels_N, ranking in zip(levels_2N, rankings, strict=True):
+        levels_N[ranking.order_N] = ranking.level_N
+        positive_N[ranking.order_N] = ranking.positive_N
+    return delong(positive_N, levels_2N).p
+
+
+def _bootstrap(pair: Pair) -> float:
+    return 1.0 if pair.difference == 0 else bootstrap_p(pair.replicates_R)
+
+
+_TESTS = {"mcnemar": _mcnemar, "delong": _delong, "bootstrap": _bootstrap}

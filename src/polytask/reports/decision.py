@@ -1,0 +1,69 @@
+"""The verdict of a comparison in words, in every language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from polytask.reports import formats
+from polytask.reports.summary import Record
+from polytask.reports.tested import moved, statistics_of, tested_gain
+from polytask.reports.wording import Phrase, phrase
+
+
+class Decision(NamedTuple):
+    """Whether these tasks should share a model.
+
+    :param said: In one line.
+    :param because: The reason, what would not have been seen, and what would settle it.
+    """
+
+    said: Phrase
+    because: Sequence[Phrase]
+
+
+def decision(record: Record) -> Decision | None:
+    """The verdict, if the comparison came to one."""
+    found = record.get("verdict")
+    if not found:
+        return None
+    said = phrase(f"verdict.{found['decision']}")
+    if found["groups"]:
+        said = said.joined(f": {groups(found['groups'])}")
+    return Decision(said, [*_because(record, found)])
+
+
+def groups(found: Sequence[Sequence[str]]) -> str:
+    """Groups as text."""
+    return " · ".join(f"{{{', '.join(group)}}}" for group in found)
+
+
+def _because(record: Record, found: Record) -> Iterator[Phrase]:
+    strategy = found["strategy"]
+    gain = tested_gain(record, strategy) or {}
+    hurt = moved(record, strategy, "hurt")
+    yield phrase(
+        f"verdict.rule.{found['rule']}",
+        strategy=strategy,
+        gain=formats.signed(gain.get("difference")),
+        low=formats.signed(gain.get("low")),
+        high=formats.signed(gain.get("high")),
+        p=formats.chance(gain.get("p_holm")),
+        hurt=", ".join(hurt.found) if hurt and hurt.found else formats.NOTHING,
+        margin=f"{found['margin']:g}",
+    )
+    if gain.get("detectable") is not None and len(record["seeds"]) > 1:
+        yield phrase(
+            "verdict.detectable",
+            detectable=f"{gain['detectable']:.1f}",
+            power=f"{100 * statistics_of(record)['power']:.0f}",
+        )
+    settle = found["settle"]
+    if settle:
+        pasted = ", ".join(f"[{', '.join(group)}]" for group in found["groups"] or ())
+        yield phrase(
+            f"verdict.settle.{settle['rule']}",
+            seeds=settle["seeds"],
+            times=settle["times"],
+            groups=f"[{pasted}]",
+        )

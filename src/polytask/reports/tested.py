@@ -1,0 +1,73 @@
+"""What the tests of a comparison have found. Reads ``statistics`` in ``comparison.json``, if there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from polytask.reports.summary import Record
+
+BETTER, WORSE = "↑", "↓"
+"""Marks of scores that are significantly better and worse than those of single-task models."""
+
+
+class Moved(NamedTuple):
+    """Tasks that are worse, or better, than with single-task models.
+
+    :param found: Those of which the tests say so after correction.
+    :param seen: Those of which the means say so.
+    :param of: How many tasks there are.
+    """
+
+    found: Sequence[str]
+    seen: Sequence[str]
+    of: int
+
+
+def statistics_of(record: Record) -> Mapping[str, Any]:
+    """All that was tested; empty if nothing was."""
+    return record.get("statistics") or {}
+
+
+def tested_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
+    """What was found out about the difference in one task."""
+    found = statistics_of(record).get("differences", {}).get(strategy, {}).get(task)
+    return None if found is None else dict(found)
+
+
+def tested_gain(record: Record, strategy: str) -> Mapping[str, Any] | None:
+    """What was found out about Δm."""
+    found = statistics_of(record).get("gains", {}).get(strategy)
+    return None if found is None else dict(found)
+
+
+def mean_rank(record: Record, strategy: str) -> float | None:
+    """The mean rank over tasks, 1 being the best."""
+    rank = statistics_of(record).get("ranks", {}).get(strategy)
+    return None if rank is None else float(rank)
+
+
+def moved(record: Record, strategy: str, way: str) -> Moved | None:
+    """The tasks that are ``hurt`` or ``helped``."""
+    found = statistics_of(record).get(way, {}).get(strategy)
+    if found is None:
+        return None
+    return Moved(found["found"], found["seen"], len(record["statistics"]["differences"][strategy]))
+
+
+def detectable(record: Record, task: str) -> float | None:
+    """The largest of the detectable differences of a task, of the strategies that share if any do."""
+    found = statistics_of(record).get("differences", {})
+    sharing = [name for name in record["sharing"] if name in found] or list(found)
+    entries = (found[name].get(task) for name in sharing)
+    known = [each["detectable"] for each in entries if each and each["detectable"] is not None]
+    return max(known, default=None)
+
+
+def mark(record: Record, strategy: str, task: str) -> str:
+    """``BETTER`` or ``WORSE`` if the difference is significant, else nothing."""
+    for way, sign in (("helped", BETTER), ("hurt", WORSE)):
+        found = moved(record, strategy, way)
+        if found is not None and task in found.found:
+            return sign
+    return ""
