@@ -72,6 +72,7 @@ relations = st.lists(relation, max_size=3)
 
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "label": st.tuples(label, label),
+    "choice": st.tuples(label, label),
     "labels": st.tuples(label_list, label_list),
     "number": st.tuples(number, number),
     "tags": tag_pair(),
@@ -193,6 +194,7 @@ def test_nothing_is_better_than_the_references(kind: str, form: str, data: st.Da
 
 PERFECT: dict[str, list[Any]] = {
     "label": ["no", "yes", "1", "1"],
+    "choice": ["0", "2", "1"],
     "labels": [["no"], ["yes", "1"], []],
     "number": [1.0, 2.0, 4.0],
     "tags": [["B-x", "I-x", "O"], ["B-y"]],
