@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from polytask.reports.formats import SHARES as _SHARES
+from polytask.reports.formats import is_share
 from polytask.reports.summary import (
     FAMILIES,
     Estimate,
@@ -119,7 +119,7 @@ def _by_task(record: Record) -> Grid:
         cells = []
         for strategy in strategies:
             found = task_estimate(record, strategy, task, entry["select"])
-            share = entry["select"].endswith(_SHARES) or entry["select"].startswith(_SHARES)
+            share = is_share(entry["select"])
             mark = "*" if strategy == winner else ""
             cells.append(mark + _estimate(found, share=share))
         rows.append([task, entry["select"], *cells])
@@ -146,7 +146,7 @@ def _remarks(record: Record) -> list[str]:
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:
-    share = metric.endswith(_SHARES) or metric.startswith(_SHARES)
+    share = is_share(metric)
     low, high = (_shown(value[end], _number(share=share)) for end in ("low", "high"))
     return _shown(value["value"], _number(share=share)), f"{low} to {high}"
 
