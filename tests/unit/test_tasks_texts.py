@@ -248,6 +248,23 @@ def test_phrases_are_extended_to_whole_words_and_the_surest_comes_first() -> Non
     assert [one["text"] for one in answers] == ["state-space models", "tokeniser"]
 
 
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [("-space", "state-space"), ("state-", "state-space"), ("(RN", "(RNN"), ("net (", "net (")],
+)
+def test_a_hyphen_at_the_border_of_a_phrase_joins_on_its_word(part: str, whole: str) -> None:
+    task = tasks.build("keyphrases", "t")
+    text = "state-space net (RNN)"
+    start = text.index(part)
+    raw = [{"start": start, "end": start + len(part), "score": 0.5}]
+    assert [one["text"] for one in task.answer(raw, (text,))] == [whole]
+
+
+def test_signs_alone_are_no_phrase() -> None:
+    raw = [{"start": 3, "end": 5, "score": 0.5}]
+    assert tasks.build("keyphrases", "t").answer(raw, ("a b -- c",)) == []
+
+
 def test_finding_partners_by_hand() -> None:
     vectors = torch.eye(4)[torch.tensor([[0, 0, 1], [1, 2, 3]])]
     there = torch.tensor([[True, True, True], [True, True, False]])

@@ -9,23 +9,22 @@ SHARES = (
     "precision",
     "recall",
     "f1",
-    "mean_f1",
     "auc",
     "exact_match",
-    "_em",
+    "em",
     "las",
     "uas",
     "ufeats",
     "lemmas",
 )
-"""Metrics whose names begin or end like this are shares, and shown in percent."""
+"""Metrics with these in their names, between underscores, are shares, and shown in percent."""
 
 NOTHING = "–"
 
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of something."""
-    return metric.endswith(SHARES) or metric.startswith(SHARES)
+    return any(f"_{share}_" in f"_{metric}_" for share in SHARES)
 
 
 def scale_of(metric: str) -> float:

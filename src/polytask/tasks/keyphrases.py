@@ -29,6 +29,8 @@ Phrase: TypeAlias = dict[str, Any]
 
 _IGNORED = -100
 _OUTSIDE, _FIRST, _INSIDE = range(3)
+_WORD = re.compile(r"\w")
+_WITHIN = re.compile(r"[\w-]")
 
 
 class PhrasesHead(Head):
@@ -171,7 +173,7 @@ class Keyphrases(Task):
             text = " ".join(fields[-1][start:end].split())
             known = found.setdefault(text.lower(), {"text": text, "places": []})
             known["places"] += [[start, end]] if [start, end] not in known["places"] else []
-        return [phrase for key, phrase in found.items() if key]
+        return [phrase for key, phrase in found.items() if _WORD.search(key)]
 
     @override
     def state(self) -> dict[str, Any]:
@@ -230,13 +232,16 @@ def _spans(
 
 
 def _whole_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """A part of a text without white space around it, extended to whole words."""
+    """A part of a text without white space around it, extended to whole words.
+
+    The word that a hyphen at its border joins on belongs to it.
+    """
     part = text[start:end]
     start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
     before = re.search(r"\w*$", text[:start])
     after = re.match(r"\w*", text[end:])
-    if start < end and before and text[start].isalnum():
+    if start < end and before and _WITHIN.match(text[start]):
         start -= len(before[0])
-    if start < end and after and text[end - 1].isalnum():
+    if start < end and after and _WITHIN.match(text[end - 1]):
         end += len(after[0])
     return start, end

@@ -33,7 +33,7 @@ class MultipleChoice(SentenceTask):
         numbers from 0.
     """
 
-    form = "label"
+    form = "choice"
     read_as: ClassVar[ReadAs] = "each"
 
     def __init__(self, name: str, /, *, names: list[Label] | None = None, **options: Any) -> None:

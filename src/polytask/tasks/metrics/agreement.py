@@ -45,7 +45,7 @@ class AgreementMetric(Metric, ABC):
 class Accuracy(AgreementMetric):
     """The share of right labels; of tagging, the share of right words."""
 
-    forms = ("label", "tags", "words")
+    forms = ("label", "choice", "tags", "words")
 
     @property
     @override
@@ -65,7 +65,7 @@ class Accuracy(AgreementMetric):
 class ExactMatch(AgreementMetric):
     """The share of rows in which everything is right: all labels, all tags, all tasks of a row."""
 
-    forms = ("label", "labels", "tags", "words", "tree")
+    forms = ("label", "choice", "labels", "tags", "words", "tree")
 
     @property
     @override
