@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 
 from polytask.analysis.compare import compare
 from polytask.analysis.costs import COSTS
 from polytask.analysis.strategies import strategies
+from polytask.cli import app
 from polytask.core.errors import RecipeError, RunError
 from polytask.recipe import Recipe, load
 from tests.end_to_end.files import reviews, write_rows
@@ -247,3 +250,13 @@ def test_no_settings_are_chosen_by_the_rows_that_are_scored(tmp_path: Path) -> N
     assert found["split"] == "validation"
     assert "validation" not in results(found, "merge_ties")[0]
     assert any("no test rows" in note for note in found["notes"])
+
+
+@every_strategy
+def test_every_strategy_is_named_where_people_look(kind: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text("utf-8")
+    assert f"\n| `{kind}` |" in page
+    command: Any = typer.main.get_command(app)
+    [option] = [o for o in command.commands["compare"].params if o.name == "strategies"]
+    assert kind in re.split(r"[^a-z_]+", option.help)
+    assert strategies.part(kind).__doc__

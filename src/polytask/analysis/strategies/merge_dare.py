@@ -20,7 +20,7 @@ class MergeDare(MergingStrategy):
     """Task arithmetic after nine of ten numbers were dropped and the others scaled up.
 
     Yu et al., "Language Models are Super Mario: Absorbing Abilities from Homologous Models as a
-    Free Lunch", ICML 2024, section 3.2, with p = 0.9. https://arxiv.org/abs/2311.03099
+    Free Lunch", ICML 2024, with p = 0.9. https://arxiv.org/abs/2311.03099
 
     Deviation: the coefficient is one of six.
     """
