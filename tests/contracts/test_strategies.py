@@ -195,6 +195,17 @@ def test_tokens_are_those_of_the_joint_model(record: Mapping[str, Any]) -> None:
             assert tokens[kind] == tokens["single"]
 
 
+def test_equal_trainings_are_done_once(path: Path, record: Mapping[str, Any]) -> None:
+    joint, total = results(record, "joint")[0], results(record, "sum")[0]
+    assert total["seconds"] == joint["seconds"]
+    assert total["scores"] == joint["scores"]
+    folder = path.parent / "whole"
+    for file in ("metrics.jsonl", "model/model.safetensors"):
+        joint_file, sum_file = (folder / kind / "seed-0" / file for kind in ("joint", "sum"))
+        assert sum_file.read_bytes() == joint_file.read_bytes()
+    assert results(record, "static")[0]["seconds"] != joint["seconds"]
+
+
 def test_an_average_of_one_model_is_that_model(path: Path) -> None:
     alone = "tasks={mood: {kind: classification, target: mood}}"
     recipe = load(
