@@ -135,6 +135,7 @@ def test_every_task_is_answered_on_the_same_rows_in_the_same_order(
     for tags, own in zip(found["words"]["predictions"], found["words"]["references"], strict=True):
         assert len(tags) == len(own)
     assert set(found["mood"]["predictions"]) <= {"good", "bad"}
+    assert found["words"]["probabilities"] is None
     sums = [sum(row) for row in found["mood"]["probabilities"]]
     assert sums == pytest.approx([1.0] * len(known), abs=1e-4)
 

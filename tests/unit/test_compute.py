@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -49,7 +50,7 @@ def models(folder: Path, kind: str, *settings: str) -> Mapping[str, Recipe]:
     return strategy.recipes(comparison)
 
 
-def of(recipes: Mapping[str, Recipe], name: str) -> dict[str, float | None]:
+def of(recipes: Mapping[str, Recipe], name: str) -> dict[str, Any]:
     return {model: getattr(recipe.training, name) for model, recipe in recipes.items()}
 
 
@@ -109,3 +110,14 @@ def test_the_plain_sum_is_one_encoder_and_equal_weights(tmp_path: Path) -> None:
     assert (recipe.sharing.kind, recipe.balancing.kind) == ("hard", "equal")
     [joint] = models(tmp_path, "joint", "sharing=independent", "balancing=famo").values()
     assert (joint.sharing.kind, joint.balancing.kind) == ("independent", "famo")
+
+
+def test_weights_go_with_their_tasks_and_one_task_needs_none(tmp_path: Path) -> None:
+    weighted = "balancing={kind: fixed, weights: [1, 2, 3]}"
+    found = models(tmp_path, "grouped", weighted)
+    assert found["other+third"].balancing.model_dump()["weights"] == [2.0, 3.0]
+    assert found["one"].balancing.kind == "equal"
+    alone = models(tmp_path, "single", weighted)
+    assert {recipe.balancing.kind for recipe in alone.values()} == {"equal"}
+    [joint] = models(tmp_path, "joint", weighted).values()
+    assert joint.balancing.model_dump()["weights"] == [1.0, 2.0, 3.0]

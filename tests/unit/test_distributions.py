@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,7 +14,7 @@ from polytask.build.data import TRAIN, load_data
 from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
 from polytask.recipe import load
-from tests.end_to_end.files import write_experiment
+from tests.end_to_end.files import Files, write_experiment
 
 RECIPE = """\
 data:
@@ -25,13 +26,15 @@ tasks:
   tags: {kind: multilabel, target: tags}
   number: {kind: regression, target: number}
 """
-TRAINING = [
+TRAINING: list[dict[str, Any]] = [
     {"text": "a", "one": "yes", "other": "no", "tags": ["x", "y"], "number": 1.0},
     {"text": "b", "one": "no", "other": "yes", "tags": ["x"], "number": 2.0},
     {"text": "c", "one": "no", "other": None, "tags": [], "number": 3.0},
     {"text": "d", "one": "no", "other": "no", "tags": ["x"], "number": 4.0},
 ]
-TEST = [{"text": "e", "one": "yes", "other": "no", "tags": ["x"], "number": 1.0}]
+TEST: list[dict[str, Any]] = [
+    {"text": "e", "one": "yes", "other": "no", "tags": ["x"], "number": 1.0}
+]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_shares_are_of_all_labels_most_frequent_first() -> None:
 
 
 def test_facts_of_a_recipe(tmp_path: Path) -> None:
-    rows = {"train": TRAINING, "validation": TRAINING[:2], "test": TEST}
+    rows: Files = {"train": TRAINING, "validation": TRAINING[:2], "test": TEST}
     recipe = load(write_experiment(tmp_path, RECIPE, rows))
     data, tasks = load_data(recipe), new_tasks(recipe)
     facts = label_facts(data, tasks, fit_tasks(recipe, tasks, data.split(TRAIN)))

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from polytask.analysis import tuning
 from polytask.analysis.compare import compare
+from polytask.analysis.runs import train_model
 from polytask.analysis.settings import (
     Dimension,
     dimensions,
@@ -79,7 +80,7 @@ def test_dimensions_are_the_rate_and_what_the_balancing_method_has(tmp_path: Pat
     path = write_experiment(tmp_path)
     recipe = load(path, ["balancing={kind: dwa, temperature: 2.0}"])
     rate, temperature = dimensions(recipe)
-    assert (rate.value, rate.low, rate.high) == (1e-2, pytest.approx(1e-3), pytest.approx(0.1))
+    assert [rate.value, rate.low, rate.high] == pytest.approx([1e-2, 1e-3, 0.1])
     assert temperature.name == "balancing.temperature"
     assert (temperature.value, temperature.low, temperature.high) == (2.0, 0.5, 8.0)
     weighted = dimensions(recipe, weights=True)
@@ -171,13 +172,13 @@ def test_trials_that_were_stopped_go_on(
     recipe: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = recipe.parent / "stopped"
-    real, calls = tuning.train_model, []
+    calls: list[Any] = []
 
     def stopping(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == TRIALS:
             raise InterruptedTrainingError("stopped")
-        return real(*arguments)
+        return train_model(*arguments)
 
     monkeypatch.setattr(tuning, "train_model", stopping)
     with pytest.raises(InterruptedTrainingError):
@@ -191,12 +192,10 @@ def test_trials_that_were_stopped_go_on(
 def test_a_training_that_fails_is_a_bad_trial(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = tuning.train_model
-
     def failing(comparison: Any, tried: Any, place: Path) -> Any:
         if place.name == "run-0":
             raise TrainingError("the loss is not a number")
-        return real(comparison, tried, place)
+        return train_model(comparison, tried, place)
 
     monkeypatch.setattr(tuning, "train_model", failing)
     [result] = run(recipe, tmp_path / "run", "joint")["results"]
