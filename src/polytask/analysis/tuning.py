@@ -157,6 +157,8 @@ def _trial(
         if kept["settings"] == settings:
             return kept
         shutil.rmtree(comparison.folder / _run(place, number), ignore_errors=True)
+    tried = ", ".join(f"{name} {value:.3g}" for name, value in settings.items())
+    comparison.console.print(f"{place}: trial {number + 1} with {tried}", style="bold")
     result = {"settings": dict(settings), **_tried(comparison, recipe, place, number, settings)}
     write_json(path, result)
     return result
