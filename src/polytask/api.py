@@ -135,7 +135,7 @@ def compare(
     from rich.console import Console
 
     from polytask.analysis import compare as analysis
-    from polytask.core.errors import RunError
+    from polytask.core.errors import InterruptedTrainingError, RunError
     from polytask.core.files import write_text
     from polytask.reports.comparison_tables import comparison_markdown
     from polytask.reports.page import write_page
@@ -145,7 +145,10 @@ def compare(
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
     with _advice("Go on with the same command."):
-        record = analysis.compare(loaded, folder, console or Console(stderr=True))
+        try:
+            record = analysis.compare(loaded, folder, console or Console(stderr=True))
+        except KeyboardInterrupt:
+            raise InterruptedTrainingError(f"stopped; what is done is in {folder}.") from None
     write_text(folder / "comparison.md", comparison_markdown(record))
     write_page(folder)
     return record

@@ -215,3 +215,17 @@ def test_an_unknown_strategy_is_named(recipe: Path) -> None:
     assert result.exit_code == 2
     assert "no strategy called 'singel'. Did you mean 'single'?" in result.stderr
     assert not folder.exists()
+
+
+def test_one_that_is_stopped_outside_of_a_training_says_what_to_do(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*anything: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("polytask.analysis.linear_strategies.fit_predict", interrupted)
+    folder = recipe.parent / "fitting"
+    result = polytask("compare", recipe, "--run", folder, "--strategies", "majority,linear")
+    assert result.exit_code == 1
+    assert f"stopped; what is done is in {folder}. Go on with the same command." in result.stderr
+    assert (folder / "results" / "majority-0.json").is_file()

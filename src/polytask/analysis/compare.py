@@ -21,6 +21,7 @@ from rich.console import Console
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
 from polytask.analysis.distributions import label_facts
+from polytask.analysis.fairness import fairness
 from polytask.analysis.outcomes import read_outcomes, write_outcomes
 from polytask.analysis.replicates import measure, with_poolings
 from polytask.analysis.statistics import statistics
@@ -55,6 +56,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
       chance have a result for the first seed only.
     * ``sharing``: the strategies with one encoder for all tasks; ``statistics``, ``verdict``: see
       the functions of these names; null without single-task models.
+    * ``notes``: sentences on whether strategies were treated alike, see ``fairness``.
     * ``leaks``, ``drop_leaks``, ``data`` (rows and hashes by source and split), ``labels`` (see
       ``label_facts``).
 
@@ -74,6 +76,8 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
         write_text(folder / "recipe.yaml", _kept(recipe))  # first: from here on it can go on
     data.keep_splits(folder / "splits")
     comparison = Comparison(recipe, data, tasks, labels, folder, console or Console(stderr=True))
+    if not comparison.selects:
+        _refuse_choices(recipe)
     seeds = [recipe.training.seed + offset for offset in range(recipe.compare.seeds)]
     results = [
         _result(comparison, name, seed)
@@ -85,6 +89,8 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     record["statistics"] = _statistics(comparison, results)
     record["verdict"] = verdict(record)
     write_json(folder / "comparison.json", record)
+    for note in record["notes"]:
+        comparison.console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     return record
 
 
@@ -99,6 +105,22 @@ def unknown_strategies(recipe: Recipe) -> list[str]:
     ]
     there = [name for name in recipe.compare.strategies if name in known]
     return [*unknown, *(m for name in there for m in strategies.build(name, name).mistakes(recipe))]
+
+
+def _refuse_choices(recipe: Recipe) -> None:
+    """Refuse strategies whose settings would be chosen by the rows that are reported on.
+
+    :raises RecipeError: If there are such.
+    """
+    choosing = [n for n in recipe.compare.strategies if strategies.build(n, n).chooses(recipe)]
+    if choosing:
+        raise RecipeError(
+            [
+                f"compare: settings of {', '.join(choosing)} are chosen on validation rows, and "
+                "scores are of test rows; there have to be both. Give the data both files, or "
+                "split: {validation: 0.1, test: 0.1}, or leave these strategies and trials out."
+            ]
+        )
 
 
 def _result(comparison: Comparison, name: str, seed: int) -> Result:
@@ -210,6 +232,7 @@ def _record(
         "tasks": tasks,
         "pooled": pooled,
         "results": list(results),
+        "notes": fairness(results, comparison.held_out),
         "leaks": data.leaks.record() | {"summary": data.leaks.summary()},
         "drop_leaks": recipe.drop_leaks,
         "data": data.facts(),

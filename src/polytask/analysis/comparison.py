@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
+from polytask.balancing import balancers
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import held_out
 from polytask.build.labels import Labels, TrainingFields
@@ -21,6 +24,13 @@ from polytask.core.scratch import scratch_folder
 from polytask.evaluation.score import Pooling
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task
+
+
+class Size(NamedTuple):
+    """How much some training rows are."""
+
+    rows: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -79,36 +89,65 @@ class Comparison:
         views = zip(self.data.views, tasks, strict=True)
         return replace(self.data, views=[replace(view, tasks=own) for view, own in views if own])
 
-    def recipe_of(self, tasks: Collection[str]) -> Recipe:
+    def recipe_of(self, tasks: Collection[str], passes: float = 1.0) -> Recipe:
         """The recipe of some of the tasks, which selects by their average.
 
-        Whichever task the whole recipe selects by may not be among them.
+        Whichever task the whole recipe selects by may not be among them. It is validated as often
+        as the joint model is, so that more validations do not select better. A task alone has
+        nothing to balance.
+
+        :param passes: How often its rows are passed over, compared with the joint model.
         """
         kept = {name: section for name, section in self.recipe.tasks.items() if name in tasks}
         pooled = {n: p for n, p in self.recipe.pooled.items() if set(p.tasks) <= kept.keys()}
-        training = self.recipe.training.model_copy(update={"select": "average"})
-        options = self.recipe.compare.model_copy(
-            update={"groups": ()}
-        )  # of tasks that are not here
-        update = {"tasks": kept, "pooled": pooled, "training": training, "compare": options}
-        return self.recipe.model_copy(update=update)
+        # groups are of tasks that are not here
+        options = self.recipe.compare.model_copy(update={"groups": ()})
+        training = self.recipe.training
+        changed: dict[str, Any] = {
+            "select": "average",
+            "epochs": training.epochs * passes,
+            "evaluate_every": training.evaluate_every * passes,
+        }
+        if training.steps is not None:
+            share = passes * self._batches(tasks) / max(1, self._batches(self.recipe.tasks))
+            changed["steps"] = max(1, round(share * training.steps))
+        shorter = training.model_copy(update=changed)
+        update = {"tasks": kept, "pooled": pooled, "training": shorter, "compare": options}
+        return self.recipe.model_copy(update={**update, "balancing": self._balancing_of(kept)})
 
-    def rows(self, task: str) -> int:
-        """How many training rows a task has, those without a label included."""
-        tables = self.data.split(TRAIN)
-        rows = sum(len(tables[source]) for source in self.recipe.tasks[task].sources)
-        return min(rows, self.recipe.tasks[task].limit or rows)
+    def _balancing_of(self, tasks: Collection[str]) -> BaseModel:
+        """The balancing method for some of the tasks; of an option per task, those of these tasks."""
+        if len(tasks) == 1:
+            return balancers.parse("equal")
+        places = [place for place, task in enumerate(self.recipe.tasks) if task in tasks]
+        options = {
+            name: [value[place] for place in places]
+            if _one_each(value, self.recipe.tasks)
+            else value
+            for name, value in self.recipe.balancing.model_dump().items()
+        }
+        return balancers.parse(options)
 
     def epoch_tokens(self, tasks: Collection[str]) -> int:
         """Tokens of one pass over the training rows that some of the tasks label."""
-        return sum(n for readers, n in self._tokens.items() if readers & set(tasks))
+        return self._pass(tasks).tokens
+
+    def _batches(self, tasks: Collection[str]) -> int:
+        """The size of one pass in what batches are filled by: in proportion to its steps."""
+        size = self._pass(tasks)
+        return size.tokens if self.recipe.training.batch_rows is None else size.rows
+
+    def _pass(self, tasks: Collection[str]) -> Size:
+        wanted = set(tasks)
+        sizes = [size for readers, size in self._sizes.items() if readers & wanted]
+        return Size(sum(size.rows for size in sizes), sum(size.tokens for size in sizes))
 
     @cached_property
-    def _tokens(self) -> dict[frozenset[str], int]:
-        """Tokens of the training rows, by the tasks that label them, as the encoder counts them."""
+    def _sizes(self) -> dict[frozenset[str], Size]:
+        """Training rows by the tasks that label them, with tokens as the encoder counts them."""
         tables = self.data.split(TRAIN)
         fields = TrainingFields(self.data.views, tables, self.labels)
-        found: dict[frozenset[str], int] = {}
+        found: dict[frozenset[str], Size] = {}
         with scratch_folder() as scratch, self.console.status("counting tokens"):
             encoder = new_encoder(self.recipe, fields)
             for view in self.data.views:
@@ -116,5 +155,11 @@ class Comparison:
                 labelled = pool.labelled()
                 for index, length in enumerate(pool.lengths_N.tolist()):
                     readers = frozenset(task for task, own_N in labelled.items() if own_N[index])
-                    found[readers] = found.get(readers, 0) + length
+                    rows, tokens = found.get(readers, Size(0, 0))
+                    found[readers] = Size(rows + 1, tokens + length)
         return found
+
+
+def _one_each(value: Any, tasks: Collection[str]) -> bool:
+    """Whether an option has one entry per task, such as weights."""
+    return isinstance(value, list | tuple) and len(value) == len(tasks)

@@ -1,8 +1,8 @@
 """How the labels of tasks are distributed, and how far such distributions are apart.
 
-The distance is the Jensen-Shannon divergence: Lin, "Divergence Measures Based on the Shannon
-Entropy", 1991, equation 3.1. With base 2 it is 0 for equal distributions and 1 for those that have
-no label in common. https://doi.org/10.1109/18.61115
+The distance is the Jensen-Shannon divergence with equal weights: Lin, "Divergence Measures Based on
+the Shannon Entropy", IEEE Transactions on Information Theory, 1991. With base 2 it is 0 for equal
+distributions and 1 for those that have no label in common. https://doi.org/10.1109/18.61115
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
     """Write ``{task: {"references", "predictions", "probabilities", "rows"}}``, compact.
 
     Rows are the labelled ones of the held-out split, in the same order in all strategies.
-    Probabilities are those of the labels of a task in their order, C per row or (W, C), or null.
-    ``rows`` has the source and the position of each, or is null where a strategy did not say.
+    Probabilities are those of the labels of a task in their order, C per row; null if it has none,
+    and for tags, as they take up much and no score needs them. ``rows`` has the source and the
+    position of each, or is null where a strategy did not say.
     """
     plain = {
         task: {
@@ -58,4 +59,6 @@ def _plain(values: Any) -> Any:
 
 
 def _rounded(probabilities: Any) -> Any:
+    if np.ndim(probabilities[0]) > 1:
+        return None
     return [np.asarray(row_C, dtype=np.float64).round(_DIGITS).tolist() for row_C in probabilities]

@@ -13,7 +13,8 @@ from polytask.build.trained import TrainedModel
 from polytask.build.training import train
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
-from polytask.recipe import Recipe, load
+from polytask.recipe import Recipe, dump, load
+from polytask.recipe.difference import differing
 from polytask.training.precision import select_device
 
 _FACTS = ("parameters", "trained_parameters", "seconds", "tokens")
@@ -29,11 +30,16 @@ def with_seed(recipe: Recipe, seed: int) -> Recipe:
 def train_model(comparison: Comparison, recipe: Recipe, place: Path) -> RunFolder:
     """Train a recipe in a folder of the comparison, or go on with the training it holds.
 
+    If another strategy has trained the same already, its run is copied.
+
     :param place: The folder, as seen from that of the comparison.
     """
     folder = comparison.folder / place
     kept = folder / _COST
-    comparison.console.print(f"{place}", style="bold")
+    if not folder.exists():
+        _copy_equal(comparison, recipe, place)
+    if not kept.is_file():
+        comparison.console.print(f"{place}", style="bold")
     with PeakMemory(select_device(recipe.training.device)) as peak:
         data = comparison.data_of(recipe)
         run = train(recipe, folder, resume=True, data=data, console=comparison.console)
@@ -41,6 +47,22 @@ def train_model(comparison: Comparison, recipe: Recipe, place: Path) -> RunFolde
     if not kept.is_file():
         write_json(kept, {"peak_memory_mb": peak.megabytes})
     return run
+
+
+def _copy_equal(comparison: Comparison, recipe: Recipe, place: Path) -> None:
+    """Copy the finished run of an equal recipe, if there is one: the training would be the same."""
+    folder, wanted = comparison.folder / place, dump(recipe)
+    for cost in sorted(comparison.folder.glob(f"*/seed-*/**/{_COST}")):
+        run = RunFolder(cost.parent)
+        changed = differing(run.recipe.read_text(encoding="utf-8"), wanted)
+        if not run.path.name.startswith(".") and all(key.startswith("compare.") for key in changed):
+            found = run.path.relative_to(comparison.folder)
+            comparison.console.print(f"{place} is the same training as {found}", style="bold")
+            copying = folder.with_name(f".{folder.name}")  # a copy that is stopped begins anew
+            shutil.rmtree(copying, ignore_errors=True)
+            shutil.copytree(run.path, copying)
+            copying.rename(folder)
+            return
 
 
 def evaluate_model(comparison: Comparison, run: RunFolder, recipe: Recipe) -> Evaluated:

@@ -26,7 +26,6 @@ from polytask.analysis.settings import Dimension, Settings, with_settings
 from polytask.core.errors import InterruptedTrainingError, RecipeError, TrainingError
 from polytask.core.files import read_json, write_json
 from polytask.core.optional import require
-from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe
 
 _TRIALS = Path("trials")
@@ -118,7 +117,7 @@ def choose(comparison: Comparison, recipe: Recipe, place: Path, search: Search) 
 
     :param recipe: Of the model.
     :param place: Name of the model, as a relative path.
-    :raises RecipeError: If there are no validation rows, or every trial has failed.
+    :raises RecipeError: If there are no validation rows of its tasks, or every trial has failed.
     """
     best: tuple[float, int] | None = None
     tried: list[dict[str, Any]] = []
@@ -158,6 +157,8 @@ def _trial(
         if kept["settings"] == settings:
             return kept
         shutil.rmtree(comparison.folder / _run(place, number), ignore_errors=True)
+    tried = ", ".join(f"{name} {value:.3g}" for name, value in settings.items())
+    comparison.console.print(f"{place}: trial {number + 1} with {tried}", style="bold")
     result = {"settings": dict(settings), **_tried(comparison, recipe, place, number, settings)}
     write_json(path, result)
     return result
@@ -176,16 +177,12 @@ def _tried(
     except TrainingError as error:
         seconds = round(time.monotonic() - started, 3)
         return {"validation": None, "error": str(error), "seconds": seconds, "tokens": 0}
-    return _score(run)
-
-
-def _score(run: RunFolder) -> dict[str, Any]:
     facts = read_json(run.facts)
     if facts["best_selection"] is None:
         raise RecipeError(
             [
-                "compare: settings are chosen on validation rows, and there are none. Give the "
-                "data a validation file, or split: {validation: 0.1}."
+                f"compare: settings of {place} are chosen on validation rows, and its tasks have "
+                "none. Give their data a validation file, or split: {validation: 0.1}."
             ]
         )
     costs = {name: facts[name] for name in ("seconds", "tokens")}

@@ -66,7 +66,8 @@ class TrainedModel:
         """
         passes = [(file, _narrowed(pools, own)) for file, own in self._tasks_of_files().items()]
         found: dict[str, Predictions] = {}
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             rows = sum(len(pool) for _, narrowed in passes for pool in narrowed)
             shown = bar.add_task(f"predicting {label} rows", total=rows)
             for file, narrowed in passes:

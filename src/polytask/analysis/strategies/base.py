@@ -49,6 +49,10 @@ class Strategy(ABC):
         """Why a recipe cannot be answered so, known before anything is trained."""
         return []
 
+    def chooses(self, recipe: Recipe) -> bool:
+        """Whether settings are chosen by training with several and looking at validation rows."""
+        return False
+
     def settings(self, recipe: Recipe) -> dict[str, Any]:
         """What a result depends on besides the recipe of a comparison, as JSON."""
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -16,6 +15,8 @@ from polytask.recipe import Recipe
 @strategies.register("grouped")
 class Grouped(TrainedStrategy):
     """One joint model for each of ``compare.groups``; together they see as many tokens as joint.
+
+    Rows that tasks of several groups label are read once for each, and all of them less often.
 
     Standley et al., "Which Tasks Should Be Learned Together in Multi-task Learning?", ICML 2020.
     https://arxiv.org/abs/1905.07553
@@ -38,26 +39,6 @@ class Grouped(TrainedStrategy):
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
         groups = comparison.recipe.compare.groups
-        return {"+".join(group): _of_group(comparison, group, groups) for group in groups}
-
-
-def _of_group(
-    comparison: Comparison, group: Sequence[str], groups: Sequence[Sequence[str]]
-) -> Recipe:
-    """The recipe of one group, with its share of the tokens of the joint model.
-
-    Rows that tasks of several groups label are read once for each, so all groups have fewer epochs.
-    """
-    recipe = comparison.recipe_of(group)
-    training = recipe.training
-    everything = sum(map(comparison.epoch_tokens, groups))
-    if training.steps is None:
-        factor = comparison.epoch_tokens(comparison.recipe.tasks) / everything
-        shorter: dict[str, Any] = {
-            "epochs": training.epochs * factor,
-            "evaluate_every": training.evaluate_every * factor,
-        }
-    else:
-        share = comparison.epoch_tokens(group) / everything
-        shorter = {"steps": max(1, round(share * training.steps))}
-    return recipe.model_copy(update={"training": training.model_copy(update=shorter)})
+        everything = comparison.epoch_tokens(comparison.recipe.tasks)
+        passes = everything / max(1, sum(map(comparison.epoch_tokens, groups)))
+        return {"+".join(group): comparison.recipe_of(group, passes) for group in groups}

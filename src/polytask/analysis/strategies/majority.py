@@ -56,13 +56,14 @@ class Majority(Strategy):
 def _outcome(comparison: Comparison, name: str) -> Outcome:
     task, data = comparison.tasks[name], comparison.data
     learned = labelled(name, data, comparison.labels[name], TRAIN).references
-    references = labelled(name, data, Labels(task), comparison.held_out).references
+    rows = labelled(name, data, Labels(task), comparison.held_out)
     answer: Answer = CONSTANTS.get(task.form, most_frequent)
     constant = answer(learned, task.labels)
     return Outcome(
-        references,
-        [task.complete(constant.prediction, reference) for reference in references],
-        [] if constant.shares_C is None else [constant.shares_C] * len(references),
+        rows.references,
+        [task.complete(constant.prediction, reference) for reference in rows.references],
+        [] if constant.shares_C is None else [constant.shares_C] * len(rows.references),
+        rows.places,
     )
 
 

@@ -16,7 +16,7 @@ class MergeAverage(MergingStrategy):
     """The mean of the encoders of the single-task models.
 
     Wortsman et al., "Model Soups: Averaging Weights of Multiple Fine-tuned Models Improves
-    Accuracy without Increasing Inference Time", ICML 2022, the uniform soup of table 2.
+    Accuracy without Increasing Inference Time", ICML 2022, the uniform soup.
     https://arxiv.org/abs/2203.05482
 
     Deviation: there the models are of one task; here they are of several.

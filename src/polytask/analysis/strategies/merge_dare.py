@@ -20,7 +20,7 @@ class MergeDare(MergingStrategy):
     """Task arithmetic after nine of ten numbers were dropped and the others scaled up.
 
     Yu et al., "Language Models are Super Mario: Absorbing Abilities from Homologous Models as a
-    Free Lunch", ICML 2024, section 3.2, with p = 0.9. https://arxiv.org/abs/2311.03099
+    Free Lunch", ICML 2024, with p = 0.9. https://arxiv.org/abs/2311.03099
 
     Deviation: the coefficient is one of six.
     """
@@ -30,13 +30,15 @@ class MergeDare(MergingStrategy):
     @override
     def direction(self, deltas_TP: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return task_arithmetic(drop_and_rescale(deltas_TP, _DROPPED, generator))
+        for delta_P in deltas_TP:
+            delta_P.copy_(drop_and_rescale(delta_P, _DROPPED, generator))
+        return task_arithmetic(deltas_TP)
 
 
-def drop_and_rescale(deltas_TP: Tensor, dropped: float, generator: torch.Generator) -> Tensor:
+def drop_and_rescale(delta_P: Tensor, dropped: float, generator: torch.Generator) -> Tensor:
     """(1 - m) ⊙ delta / (1 - p), m of Bernoulli(p): the expectation stays as it was.
 
     :param dropped: p, the probability that a number is dropped.
     """
-    kept_TP = torch.rand(deltas_TP.shape, generator=generator) >= dropped
-    return deltas_TP * kept_TP / (1 - dropped)
+    kept_P = torch.rand(delta_P.shape, generator=generator) >= dropped
+    return delta_P * kept_P / (1 - dropped)

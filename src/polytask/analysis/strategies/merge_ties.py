@@ -13,6 +13,9 @@ from polytask.analysis.strategies.merging import MergingStrategy
 
 _KEPT = 0.2
 
+_BLOCK = 2**20
+"""How many numbers of each task are merged at a time, as copies of all take up much memory."""
+
 
 @strategies.register("merge_ties")
 class MergeTies(MergingStrategy):
@@ -28,8 +31,10 @@ class MergeTies(MergingStrategy):
 
     @override
     def direction(self, deltas_TP: Tensor, seed: int) -> Tensor:
-        trimmed_TP = torch.stack([trim(delta_P, _KEPT) for delta_P in deltas_TP])
-        return disjoint_mean(trimmed_TP, elect_signs(trimmed_TP))
+        for delta_P in deltas_TP:
+            delta_P.copy_(trim(delta_P, _KEPT))
+        blocks = deltas_TP.split(_BLOCK, dim=1)
+        return torch.cat([disjoint_mean(block_TP, elect_signs(block_TP)) for block_TP in blocks])
 
 
 def trim(delta_P: Tensor, kept: float) -> Tensor:

@@ -8,7 +8,7 @@ https://arxiv.org/abs/2212.04089
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -30,11 +30,13 @@ from polytask.build.model import ENCODER, new_tasks
 from polytask.build.scoring import evaluation_rows
 from polytask.build.start import begin
 from polytask.build.trained import TrainedModel
+from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.files import sha256
 from polytask.core.scratch import scratch_folder
 from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.score import Outcome, score
+from polytask.recipe import Recipe
 from polytask.training.randomness import seed_everything
 
 
@@ -49,8 +51,13 @@ class MergingStrategy(Strategy):
     def direction(self, deltas_TP: Tensor, seed: int) -> Tensor:
         """What all models together change, P numbers.
 
-        :param deltas_TP: What each of T models has changed: its parameters less those it began with.
+        :param deltas_TP: What each of T models has changed: its parameters less those it began
+            with. It is large, and may be written into.
         """
+
+    @override
+    def chooses(self, recipe: Recipe) -> bool:
+        return recipe.compare.trials > 0
 
     @override
     def answer(self, comparison: Comparison, seed: int) -> Answered:
@@ -58,15 +65,13 @@ class MergingStrategy(Strategy):
         models = single.models(comparison, seed)
         comparison.console.print(f"{self.name}/seed-{seed}", style="bold")
         encoders = Encoders(comparison, models, seed)
-        direction_P = self.direction(encoders.deltas_TP, seed)
+        direction_P = self.direction(encoders.deltas_TP(), seed)
         validation = {}
         if len(self.coefficients) > 1 and comparison.selects:
-            validation = {
-                c: _average(comparison, encoders.outcomes(c * direction_P, VALIDATION))
-                for c in self.coefficients
-            }
+            tried = encoders.outcomes(direction_P, self.coefficients, VALIDATION)
+            validation = {c: _average(comparison, found) for c, found in tried.items()}
         best = max(validation, key=lambda c: validation[c], default=self.coefficients[0])
-        outcomes = encoders.outcomes(best * direction_P, comparison.held_out)
+        [outcomes] = encoders.outcomes(direction_P, [best], comparison.held_out).values()
         notes = {**single.notes(models), "coefficient": best}
         notes |= {"validation": {str(c): v for c, v in validation.items()}} if validation else {}
         costs = single.costs(comparison, models) | encoders.inference_costs()
@@ -85,8 +90,8 @@ class Encoders:
     seed: int
 
     @cached_property
-    def start(self) -> State:
-        """What all of them began with.
+    def start(self) -> Encoder:
+        """What all of them began as.
 
         :raises RecipeError: If they did not begin alike.
         """
@@ -97,45 +102,50 @@ class Encoders:
         tables, tasks = data.split(TRAIN), new_tasks(model.recipe)
         labels = fit_tasks(model.recipe, tasks, tables)
         begun = begin(model.recipe, tasks, TrainingFields(data.views, tables, labels))
-        return _copied(begun.model.sharing.encoder_of(task).state_dict())
+        return begun.model.sharing.encoder_of(task)
 
     @cached_property
     def names(self) -> list[str]:
         """The parameters that all of them have."""
-        states = [self.start]
+        states = [self.start.state_dict()]
         for task, trained in self._loaded():
             states.append(_meta(_encoder(trained, task).state_dict()))
         return common_names(states)
 
-    @cached_property
     def deltas_TP(self) -> Tensor:
-        """What each has changed."""
-        start_P = flatten(self.start, self.names)
-        return torch.stack(
-            [
-                flatten(_encoder(trained, task).state_dict(), self.names) - start_P
-                for task, trained in self._loaded()
-            ]
-        )
+        """What each has changed; no more than this and two models are in memory at a time."""
+        start_P = flatten(self.start.state_dict(), self.names)
+        deltas_TP = torch.empty(len(self.models), len(start_P))
+        for delta_P, (task, trained) in zip(deltas_TP, self._loaded(), strict=True):
+            trained_P = flatten(_encoder(trained, task).state_dict(), self.names)
+            torch.sub(trained_P, start_P, out=delta_P)
+        return deltas_TP
 
-    def outcomes(self, change_P: Tensor, split: str) -> dict[str, Outcome]:
-        """What the models answer on a split if their encoders are the start and a change."""
-        merged_P = flatten(self.start, self.names) + change_P
-        found: dict[str, Outcome] = {}
+    def outcomes(
+        self, direction_P: Tensor, coefficients: Sequence[float], split: str
+    ) -> dict[float, dict[str, Outcome]]:
+        """What the models answer on a split if all their encoders are start + c · direction.
+
+        :return: By coefficient, by task.
+        """
+        start_P = flatten(self.start.state_dict(), self.names)
+        found: dict[float, dict[str, Outcome]] = {c: {} for c in coefficients}
         for task, trained in self._loaded():
             encoder = _encoder(trained, task)
-            encoder.load_state_dict(unflatten(merged_P, encoder.state_dict(), self.names))
             data = self.comparison.data_of(self.models[task].recipe)
             with scratch_folder() as scratch:
                 tables = data.split(split)
                 rows = evaluation_rows(data.views, tables, trained.encoder, trained.tasks, scratch)
-                answers = trained.predict(rows.pools, f"{split} {task}")
-                found |= rows.outcomes(trained.tasks, answers)
+                for c in coefficients:
+                    merged_P = torch.add(start_P, direction_P, alpha=c)
+                    encoder.load_state_dict(unflatten(merged_P, encoder.state_dict(), self.names))
+                    answers = trained.predict(rows.pools, f"{split} {task}")
+                    found[c] |= rows.outcomes(trained.tasks, answers)
         return found
 
     def inference_costs(self) -> dict[str, float]:
         """One encoder with all heads, which reads a row once."""
-        encoder = sum(tensor.numel() for tensor in self.start.values())
+        encoder = sum(parameter.numel() for parameter in self.start.parameters())
         parts = [costs_of(self.comparison, m.run, m.recipe) for m in self.models.values()]
         encoding = [part["encoding_flops_per_row"] for part in parts]
         heads = sum(part["parameters"] - encoder for part in parts)
@@ -181,10 +191,6 @@ def _files(model: Model) -> dict[str, str]:
 
 def _encoder(trained: TrainedModel, task: str) -> Any:
     return trained.predictor.model.sharing.encoder_of(task)
-
-
-def _copied(state: State) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 def _meta(state: State) -> dict[str, Tensor]:

@@ -33,6 +33,10 @@ class Static(TrainedStrategy):
         return {"": comparison.recipe.model_copy(update=part)}
 
     @override
+    def chooses(self, recipe: Recipe) -> bool:
+        return True
+
+    @override
     def search(self, recipe: Recipe, trials: int) -> Search:
         if trials:
             return Parzen(dimensions(recipe, weights=True), trials, recipe.training.seed)

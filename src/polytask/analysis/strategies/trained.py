@@ -46,6 +46,10 @@ class TrainedStrategy(Strategy):
         return Parzen(dimensions(recipe), trials, recipe.training.seed) if trials else None
 
     @override
+    def chooses(self, recipe: Recipe) -> bool:
+        return recipe.compare.trials > 0
+
+    @override
     def answer(self, comparison: Comparison, seed: int) -> Answered:
         models = self.models(comparison, seed)
         outcomes: dict[str, Outcome] = {}

@@ -1,0 +1,77 @@
+"""What a reader must know to judge whether all strategies of a comparison were treated alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from polytask.build.data import VALIDATION
+
+Result = Mapping[str, Any]
+BASE = "joint"
+"""The strategy whose tokens those of the others are compared with."""
+
+
+def fairness(results: Sequence[Result], split: str) -> list[str]:
+    """Sentences on what was tried to find settings, on tokens, and on the rows that are scored.
+
+    :param results: Of a comparison, as ``compare`` describes them.
+    :param split: The rows that scores are of.
+    """
+    return [*_tuned(results), *_merged(results), *_fitted(results), *_tokens(results), *_on(split)]
+
+
+def _tuned(results: Sequence[Result]) -> Iterator[str]:
+    trials = {
+        result["strategy"]: max(model["trials"] for model in result["tuning"].values())
+        for result in results
+        if "tuning" in result
+    }
+    for count in sorted({*trials.values()}, reverse=True):
+        names = ", ".join(name for name, own in trials.items() if own == count)
+        yield f"Trained with {count} settings per model, the best on validation rows taken: {names}."
+    untuned = [name for name in _trained_tokens(results) if name not in trials]
+    if untuned:
+        yield f"Trained with the settings of the recipe alone: {', '.join(untuned)}."
+
+
+def _merged(results: Sequence[Result]) -> Iterator[str]:
+    tried = {r["strategy"]: len(r["validation"]) for r in results if "validation" in r}
+    if tried:
+        names = ", ".join(f"{name} {count}" for name, count in tried.items())
+        yield f"Coefficients tried on validation rows, without training: {names}."
+
+
+def _fitted(results: Sequence[Result]) -> Iterator[str]:
+    names = [*dict.fromkeys(result["strategy"] for result in results if "strengths" in result)]
+    if names:
+        yield (
+            "Fitted to training rows, and after the choice of a penalty to training and "
+            f"validation rows: {', '.join(names)}."
+        )
+
+
+def _tokens(results: Sequence[Result]) -> Iterator[str]:
+    means = _trained_tokens(results)
+    others = [name for name in means if name != BASE]
+    if BASE in means and others:
+        ratios = ", ".join(f"{name} {means[name] / means[BASE]:.2f}" for name in others)
+        yield f"Tokens trained on, as multiples of {BASE}: {ratios}."
+
+
+def _trained_tokens(results: Sequence[Result]) -> dict[str, float]:
+    """The tokens of strategies that train, without what choosing settings took, mean over seeds."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        if result["tokens"]:
+            found.setdefault(result["strategy"], []).append(result["tokens"])
+    return {name: statistics.fmean(tokens) for name, tokens in found.items()}
+
+
+def _on(split: str) -> Iterator[str]:
+    if split == VALIDATION:
+        yield (
+            "There are no test rows: scores are of the validation rows by which the best step of "
+            "each training was chosen, so they are too good."
+        )
