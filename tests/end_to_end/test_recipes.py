@@ -58,6 +58,7 @@ def shrink(recipe: Recipe, root: Path) -> list[Path]:
     tests = []
     for section in recipe.data.values():
         options = section.part.model_dump()
+        in_blocks = options["kind"].startswith("conll") or options.get("row") == "paragraph"
         for split in {"train", "validation", "test", "path"} & set(options):
             if isinstance(options[split], str):
                 target = root / options[split]
@@ -67,7 +68,7 @@ def shrink(recipe: Recipe, root: Path) -> list[Path]:
                     gzip.open(DATA / options[split], "rt", encoding="utf-8") as text,
                     gzip.open(target, "wt", encoding="utf-8") as copy,
                 ):
-                    copy.writelines(sample(text, count, section.part.kind.startswith("conll")))
+                    copy.writelines(sample(text, count, in_blocks))
                 tests += [target] if split == "test" else []
     return tests
 
@@ -86,6 +87,7 @@ def first_rows(file: Path) -> list[dict[str, object]]:
         "context",
         "title",
         "sentences",
+        "en",
     )
     return [{name: row[name] for name in inputs if name in row} for row in rows]
 
@@ -123,7 +125,8 @@ def test_recipe(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert entry["rows"] > 0, task
         predictions = (run / "predictions" / "test" / f"{task}.jsonl").read_text("utf-8")
         assert predictions.count("\n") >= entry["rows"]
-    rows = files[0] if files and files[0].suffixes[0].startswith(".conll") else None
+    as_it_is = (".conll", ".conllu", ".txt")
+    rows = files[0] if files and files[0].suffixes[0] in as_it_is else None
     found = [*islice(api.predict(run, rows or _new_rows(files)), 3)]
     assert len(found) == 3
     assert all(set(record) == set(recipe.tasks) for record in found)

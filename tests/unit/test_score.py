@@ -98,6 +98,22 @@ def test_in_the_average_errors_are_negative_and_the_undefined_is_zero() -> None:
     assert score({}, {}, {}, NONE) == {"tasks": {}, "pooled": {}, "average": None}
 
 
+def test_perplexities_count_in_an_average_only_among_themselves() -> None:
+    outcomes = {
+        "right": Outcome(["no"], ["no"]),
+        "text": Outcome(["a"], [[math.log(8.0)]]),
+        "more": Outcome(["a"], [[math.log(2.0)]]),
+    }
+    chosen = {
+        "right": built("accuracy"),
+        "text": built("perplexity"),
+        "more": built("perplexity"),
+    }
+    assert score(outcomes, chosen, {}, NONE)["average"] == 1
+    del outcomes["right"]
+    assert score(outcomes, chosen, {}, NONE)["average"] == pytest.approx(-5)
+
+
 def test_intervals_of_a_mean_are_those_of_the_normal_distribution() -> None:
     sample_N = np.random.default_rng(1).normal(5, 2, size=2000)
 

@@ -67,6 +67,11 @@ class KneserNey:
             self._orders.insert(0, _order(grams_G, counts_G, vocabulary))
             grams_G, counts_G = np.unique(grams_G % vocabulary ** (length - 1), return_counts=True)
 
+    @property
+    def size(self) -> int:
+        """Number of n-grams, of all lengths."""
+        return sum(len(order.grams_G) for order in self._orders)
+
     def log_probabilities(self, texts: Sequence[Sequence[int]]) -> Floats:
         """Natural logarithms, of all tokens of all texts in turn but the first of each."""
         grams_N = self._grams(texts, self._order)

@@ -21,6 +21,7 @@ from polytask.recipe import load
 _KINDS = {
     ".jsonl": "jsonl",
     ".json": "jsonl",
+    ".txt": "text",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",

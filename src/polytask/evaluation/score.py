@@ -66,7 +66,8 @@ def score(
 
     ``average`` is the mean of the first metric of every task, the convention of TweetEval and
     GLUE: a pooling stands for all its tasks, metrics of which lower is better count negatively, a
-    score that is undefined counts as 0, and what has no rows does not count.
+    score that is undefined counts as 0, and what has no rows does not count. Nor do perplexities,
+    which are no shares, beside tasks that have other metrics.
 
     :param metrics: The metrics of every task, the one that stands for it first.
     :return: ``{"tasks": {name: entry}, "pooled": {name: entry}, "average": number}``, where an
@@ -152,9 +153,9 @@ def _side_by_side(outcomes: Sequence[Outcome]) -> Outcome:
 
 def _average(standing: Iterable[tuple[Entry, Sequence[Metric]]]) -> float | None:
     """The mean of the first metric of each, higher being better."""
+    firsts = [(entry, chosen[0]) for entry, chosen in standing if chosen and entry["rows"]]
     numbers = [
-        (entry[chosen[0].name]["value"] or 0.0) * (1 if chosen[0].higher_is_better else -1)
-        for entry, chosen in standing
-        if chosen and entry["rows"]
+        (entry[metric.name]["value"] or 0.0) * (1 if metric.higher_is_better else -1)
+        for entry, metric in [one for one in firsts if not one[1].beside] or firsts
     ]
     return sum(numbers) / len(numbers) if numbers else None

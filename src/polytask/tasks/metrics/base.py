@@ -32,6 +32,9 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     needs_probabilities: ClassVar[bool] = False
 
+    beside: ClassVar[bool] = False
+    """Whether it is no share of anything, and so counts in averages only where all are such."""
+
     def __init__(self, labels: Sequence[str], /) -> None:
         self.label_set = tuple(labels)
 

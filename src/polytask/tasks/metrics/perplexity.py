@@ -22,6 +22,7 @@ class Perplexity(Metric):
 
     forms = ("surprisals",)
     higher_is_better = False
+    beside = True
 
     @property
     @override
