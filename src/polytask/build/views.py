@@ -13,7 +13,8 @@ from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
-from polytask.tasks import tasks
+from polytask.recipe.schema import TaskSection
+from polytask.tasks import Task, tasks
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class View:
     :param tasks: Names of the tasks.
     :param read_as: Which texts of a row are encoded.
     :param located: Whether a task asks for the places of tokens in the last column.
+    :param worded: The task that puts the rows into words, if there is one.
     """
 
     source: str
@@ -33,6 +35,7 @@ class View:
     steps: tuple[TextStep, ...] = field(repr=False)
     read_as: ReadAs = "joined"
     located: bool = False
+    worded: Task | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -43,11 +46,14 @@ class View:
         """The input columns of a row, text steps applied."""
         return tuple(self._stepped(row[column]) for column in self.columns)
 
-    def texts(self, row: Row) -> list[Fields]:
+    def texts(self, row: Row, *, lesson: bool = False) -> list[Fields]:
         """The texts of a row that are encoded.
 
+        :param lesson: Whether it is to be learned from.
         :raises DataError: If the columns are not what is expected of them.
         """
+        if self.worded is not None:
+            return self.worded.texts(row, self.fields(row), lesson=lesson)
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
@@ -69,6 +75,13 @@ class View:
             for step in self.steps:
                 value = step(value)
         return value
+
+
+def new_task(name: str, section: TaskSection) -> Task:
+    """A task of a recipe, not fitted yet."""
+    task = tasks.build(section.part, name)
+    task.read(section.columns)
+    return task
 
 
 def views_of(recipe: Recipe) -> list[View]:
@@ -94,8 +107,19 @@ def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
         for source in sources[name]:
             key = (source, task.columns, own, kinds[name].read_as)
             readers.setdefault(key, []).append(name)
+    worded = {
+        name: new_task(name, recipe.tasks[name]) for name, kind in kinds.items() if kind.words_rows
+    }
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
+        View(
+            source,
+            columns,
+            tuple(names),
+            steps,
+            read_as,
+            any(kinds[n].quotes for n in names),
+            worded.get(names[0]),
+        )
         for (source, columns, _, read_as), names in readers.items()
     ]

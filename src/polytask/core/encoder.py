@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from polytask.core.batch import Fields, Inputs
 from polytask.core.features import Features
+from polytask.core.prompts import Writer
 
 
 class Encoder(nn.Module, ABC):
@@ -97,3 +98,8 @@ class Encoder(nn.Module, ABC):
     def special(self) -> Sequence[int]:
         """The ids of tokens that are no part of a text: padding, separators."""
         return ()
+
+    @property
+    def writer(self) -> Writer | None:
+        """What turns tokens into text, for encoders that read a ``Prompt``."""
+        return None

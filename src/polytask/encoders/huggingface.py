@@ -20,6 +20,7 @@ from polytask.core.batch import Fields, Inputs
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
+from polytask.core.prompts import Writer
 from polytask.encoders.base import encoders
 from polytask.encoders.pretrained import (
     feature_model,
@@ -229,6 +230,11 @@ class HuggingFace(TransformersEncoder):
     def special(self) -> Sequence[int]:
         return (self._padding, *self.tokenizer.all_special_ids)
 
+    @property
+    @override
+    def writer(self) -> Writer:
+        return self.subwords
+
     def _new_subwords(self) -> Subwords:
         limit = longest_input(self.model)
         if limit is not None and self._max_length > limit:
@@ -241,7 +247,8 @@ class HuggingFace(TransformersEncoder):
         marks = (self.tokenizer.unk_token_id, self.tokenizer.eos_token_id, self._padding)
         empty = next(mark for mark in marks if mark is not None)
         backend = self.tokenizer.backend_tokenizer
-        return Subwords(backend, self._max_length, empty, self._stride)
+        end = self.tokenizer.eos_token_id
+        return Subwords(backend, self._max_length, empty, self._stride, end)
 
     def _freeze_lowest(self) -> None:
         """Freeze what is registered up to the last frozen layer: embeddings come before layers."""

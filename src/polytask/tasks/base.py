@@ -90,10 +90,14 @@ class Task(ABC):
     rewrites: ClassVar[bool] = False
     """Whether what it decodes is read with the words of the row (see ``answer``)."""
 
+    words_rows: ClassVar[bool] = False
+    """Whether it puts rows into words itself (see ``texts``); it then has ``own_rows``."""
+
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
         self.target_column = target
         self.head_name = head
+        self.input_columns: tuple[str, ...] = ()
 
     @property
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
@@ -116,6 +120,22 @@ class Task(ABC):
         :raises DataError: As ``reference`` does.
         """
         return self.reference(row)
+
+    def read(self, columns: Sequence[str]) -> None:
+        """Be told the input columns, once, before anything else.
+
+        :raises RecipeError: If these are not the columns that it needs.
+        """
+        self.input_columns = tuple(columns)
+
+    def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
+        """What is encoded of a row. Called for tasks that word rows.
+
+        :param fields: Its input columns.
+        :param lesson: Whether it is to be learned from; else its label may be missing.
+        :raises DataError: If a column is not what is expected of it.
+        """
+        return [fields]
 
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:

@@ -36,6 +36,9 @@ class LanguageHead(Head, ABC):
     """
 
     reads_rows: ClassVar[bool] = True
+    biased: ClassVar[bool] = True
+    """Whether every token has a bias of its own."""
+
     special_C: Tensor
 
     def __init__(self, task: str, width: int) -> None:
@@ -55,7 +58,8 @@ class LanguageHead(Head, ABC):
             )
         table = encoder.embedding
         self.token_vectors = table.weight  # shared with the encoder, so counted and stored once
-        self.bias = nn.Parameter(torch.zeros(table.num_embeddings))
+        bias_V = nn.Parameter(torch.zeros(table.num_embeddings)) if self.biased else None
+        self.register_parameter("bias", bias_V)
         self.transform = self.new_transform(self._width, table.embedding_dim)
         self.blank = encoder.blank
         special_C = torch.tensor(sorted(set(encoder.special)), dtype=torch.long)
@@ -95,7 +99,7 @@ class LanguageHead(Head, ABC):
     def logits(self, read_nD: Tensor) -> Tensor:
         """The score of every token after each of n features, in fp32."""
         scores_nV = functional.linear(self.transform(read_nD), self.token_vectors)
-        return scores_nV.float() + self.bias
+        return scores_nV.float() if self.bias is None else scores_nV.float() + self.bias
 
     def text_mask(self, inputs: dict[str, Tensor]) -> Tensor:
         """True for the tokens that belong to the text: (b, L)."""
@@ -153,14 +157,7 @@ class CausalHead(LanguageHead):
     def bind(self, encoder: nn.Module) -> None:
         super().bind(encoder)
         assert isinstance(encoder, Encoder)
-        if not reads_forward(encoder):
-            raise RecipeError(
-                [
-                    f"tasks.{self.task}: predicts the next token, but the encoder reads it before. "
-                    "Choose one that reads from left to right: a transformer with causal: true, a "
-                    "decoder by encoder.path, or objective: masked."
-                ]
-            )
+        require_reads_forward(encoder, self.task, ", or objective: masked")
 
     @override
     def new_transform(self, width: int, dimension: int) -> nn.Module:
@@ -172,6 +169,22 @@ class CausalHead(LanguageHead):
         predicted_bL = real_bL.clone()
         predicted_bL[:, 0] = False
         return predicted_bL, predicted_bL.roll(-1, dims=1)
+
+
+def require_reads_forward(encoder: Encoder, task: str, otherwise: str = "") -> None:
+    """Refuse an encoder whose features of a token depend on those after it.
+
+    :param otherwise: What else the person may do.
+    :raises RecipeError: If it is one.
+    """
+    if not reads_forward(encoder):
+        raise RecipeError(
+            [
+                f"tasks.{task}: predicts the next token, but the encoder reads it before. Choose "
+                "one that reads from left to right: a transformer with causal: true, a decoder by "
+                f"encoder.path{otherwise}."
+            ]
+        )
 
 
 @torch.no_grad()
