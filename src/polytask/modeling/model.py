@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,6 +57,21 @@ class MultiTaskModel(nn.Module):
                     ]
                 )
 
+        self._try_out()
+
+    @torch.no_grad()
+    def _try_out(self) -> None:
+        self.eval()
+        for task in self.tasks:
+            self._head(task).try_out(partial(self._encode, task))
+        self.train()
+
+    def _encode(self, task: str, inputs: dict[str, Tensor]) -> Features:
+        """The features of all rows as a task reads them."""
+        rows_B = torch.arange(len(inputs["ids"]), device=inputs["ids"].device)
+        features: Features = self.sharing(inputs, {task: rows_B})[task]
+        return features
+
     def _new_head(self, task: Task) -> Head:
         head = task.head(self.sharing.width_of(task.name))
         head.bind(self.sharing.encoder_of(task.name))
@@ -105,13 +121,9 @@ class MultiTaskModel(nn.Module):
         if not self._head(task).reads_rows:
             return ()
 
-        def encode(own: dict[str, Tensor]) -> Features:
-            rows_b = torch.arange(len(own["ids"]), device=own["ids"].device)
-            features: Features = self.sharing(own, {task: rows_b})[task]
-            return features
-
         own = select_inputs(single.inputs, single.rows[task])
-        return (Reading(task, own, None if values is None else values[task], encode),)
+        targets = None if values is None else values[task]
+        return (Reading(task, own, targets, partial(self._encode, task)),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""

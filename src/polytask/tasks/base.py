@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
 Floats = npt.NDArray[np.float64]
+Encode: TypeAlias = Callable[[dict[str, Tensor]], Features]
+"""Inputs of b rows to features, as a task reads them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Reading:
     task: str
     inputs: dict[str, Tensor]
     values: Any | None
-    encode: Callable[[dict[str, Tensor]], Features]
+    encode: Encode
 
 
 class Head(nn.Module, ABC):
@@ -58,6 +60,12 @@ class Head(nn.Module, ABC):
 
     def bind(self, encoder: nn.Module) -> None:
         """Tie parameters to those of the encoder; called once, when both exist."""
+
+    def try_out(self, encode: Encode) -> None:
+        """Look at how a task reads rows; called once for each task of the head, in evaluation mode.
+
+        :raises RecipeError: If it does not suit.
+        """
 
 
 class Task(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar, final
@@ -16,7 +16,7 @@ from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
 from polytask.core.prompts import SAID, Writer
-from polytask.tasks.base import Reading
+from polytask.tasks.base import Encode, Reading
 from polytask.tasks.items import SCORES, THERE
 from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
 from polytask.tasks.search import Search
@@ -48,9 +48,12 @@ class CompletionHead(LanguageHead):
     def bind(self, encoder: nn.Module) -> None:
         super().bind(encoder)
         assert isinstance(encoder, Encoder)
-        require_reads_forward(encoder, self.task)
         self._search = replace(self._search, end=self._writer_of(encoder).end)
         self._text = self._writer_of(encoder).text
+
+    @override
+    def try_out(self, encode: Encode) -> None:
+        require_reads_forward(encode, self)
 
     @override
     def new_transform(self, width: int, dimension: int) -> nn.Module:
@@ -93,7 +96,7 @@ class CompletionHead(LanguageHead):
 
     def _step(
         self,
-        encode: Callable[[dict[str, Tensor]], Features],
+        encode: Encode,
         last_n: Tensor,
         state: dict[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:

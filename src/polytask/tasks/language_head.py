@@ -15,7 +15,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
-from polytask.tasks.base import Head, Reading
+from polytask.tasks.base import Encode, Head, Reading
 from polytask.tasks.masking import blank_out, hide, places_of
 
 NATS, KEPT = "nats_bK", "kept_bK"
@@ -154,10 +154,8 @@ class CausalHead(LanguageHead):
     """Predicts every token from the features of the one before it."""
 
     @override
-    def bind(self, encoder: nn.Module) -> None:
-        super().bind(encoder)
-        assert isinstance(encoder, Encoder)
-        require_reads_forward(encoder, self.task, ", or objective: masked")
+    def try_out(self, encode: Encode) -> None:
+        require_reads_forward(encode, self, ", or objective: masked")
 
     @override
     def new_transform(self, width: int, dimension: int) -> nn.Module:
@@ -171,33 +169,29 @@ class CausalHead(LanguageHead):
         return predicted_bL, predicted_bL.roll(-1, dims=1)
 
 
-def require_reads_forward(encoder: Encoder, task: str, otherwise: str = "") -> None:
-    """Refuse an encoder whose features of a token depend on those after it.
+def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "") -> None:
+    """Refuse features of a token that depend on those after it.
 
     :param otherwise: What else the person may do.
-    :raises RecipeError: If it is one.
+    :raises RecipeError: If these do.
     """
-    if not reads_forward(encoder):
+    if not reads_forward(encode, head.token_vectors):
         raise RecipeError(
             [
-                f"tasks.{task}: predicts the next token, but the encoder reads it before. Choose "
-                "one that reads from left to right: a transformer with causal: true, a decoder by "
-                f"encoder.path{otherwise}."
+                f"tasks.{head.task}: predicts the next token, but the encoder reads it before. "
+                "Choose one that reads from left to right: a transformer with causal: true, a "
+                f"decoder by encoder.path{otherwise}."
             ]
         )
 
 
 @torch.no_grad()
-def reads_forward(encoder: Encoder) -> bool:
+def reads_forward(encode: Encode, token_vectors: Tensor) -> bool:
     """Whether the features of a token depend on it and those before it alone; it is tried out."""
-    training = encoder.training
-    encoder.eval()
-    assert encoder.embedding is not None
-    device = encoder.embedding.weight.device
-    ids_BL = torch.full((2, 4), encoder.embedding.num_embeddings - 1, device=device)
+    device = token_vectors.device
+    ids_BL = torch.full((2, 4), len(token_vectors) - 1, device=device)
     ids_BL[1, 3] -= 1
-    features: Features = encoder({"ids": ids_BL, "lengths": torch.tensor([4, 4], device=device)})
-    encoder.train(training)
+    features = encode({"ids": ids_BL, "lengths": torch.tensor([4, 4], device=device)})
     before_BLD = features.tokens_BLD[:, :3]
     return before_BLD.shape[1] == 3 and torch.allclose(before_BLD[0], before_BLD[1], atol=1e-5)
 
