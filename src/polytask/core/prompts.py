@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
 SAID = "said"
 """The input that is the number of tokens of a row's completion, which come last; 0 without one."""
 
@@ -40,3 +42,10 @@ class Writer(Protocol):
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of some tokens, without marks."""
+
+
+class Memory(Protocol):
+    """What an encoder keeps of the tokens that it has read."""
+
+    def pick(self, rows_n: Tensor) -> None:
+        """Go on from these of its rows, in this order; one may be there several times."""

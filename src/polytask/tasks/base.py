@@ -47,6 +47,9 @@ class Head(nn.Module, ABC):
     reads_rows: ClassVar[bool] = False
     """Whether ``forward`` also takes a ``Reading``."""
 
+    reads_forward: ClassVar[bool] = False
+    """Whether features of a token must not depend on those after it."""
+
     @abstractmethod
     def forward(self, features: Features, *reading: Reading) -> Any:
         """Return scores: a tensor with b rows, or a dict of such tensors."""

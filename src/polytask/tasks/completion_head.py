@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import ClassVar, final
 
 from torch import Tensor, nn
-from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.encoder import Encoder
@@ -17,6 +15,7 @@ from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
 from polytask.core.prompts import SAID, Writer
 from polytask.tasks.base import Encode, Reading
+from polytask.tasks.continuing import Remembered, Rereading, at, remembers
 from polytask.tasks.items import SCORES, THERE
 from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
 from polytask.tasks.search import Search
@@ -37,6 +36,7 @@ class CompletionHead(LanguageHead):
     """
 
     biased: ClassVar[bool] = False
+    reads_forward: ClassVar[bool] = True
 
     def __init__(
         self, task: str, width: int, search: Search, *, ranks: bool, per_token: bool
@@ -50,6 +50,7 @@ class CompletionHead(LanguageHead):
         assert isinstance(encoder, Encoder)
         self._search = replace(self._search, end=self._writer_of(encoder).end)
         self._text = self._writer_of(encoder).text
+        self._remembering = encoder.remembering
 
     @override
     def try_out(self, encode: Encode) -> None:
@@ -87,25 +88,19 @@ class CompletionHead(LanguageHead):
 
     def _write(self, rows: Reading) -> dict[str, Tensor]:
         """A completion for every prompt: ``{written_bZ}``."""
-        ids_bL, places_b = rows.inputs["ids"], rows.inputs["lengths"] - 1
-        last_b = ids_bL.gather(1, places_b.unsqueeze(1)).squeeze(1)
-        step = partial(self._step, rows.encode)
-        ids_bT = self._search(step, last_b, {"ids": ids_bL, "places": places_b})
+        if remembers(rows.encode, rows.inputs, self._remembering):
+            with self._remembering() as memory:
+                assert memory is not None
+                ids_bT = self._found(rows, Remembered(rows.encode, self.logits, memory))
+        else:
+            ids_bT = self._found(rows, Rereading(rows.encode, self.logits))
         texts = [[*self._text(self._to_end(ids)).encode()] for ids in ids_bT.tolist()]
-        return {WRITTEN: pad(texts, NO_BYTE).to(ids_bL.device)}
+        return {WRITTEN: pad(texts, NO_BYTE).to(ids_bT.device)}
 
-    def _step(
-        self,
-        encode: Encode,
-        last_n: Tensor,
-        state: dict[str, Tensor],
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Put a token at its place in each of n rows; the scores of the next one."""
-        places_n1 = state["places"].unsqueeze(1)
-        ids_nL = functional.pad(state["ids"], (0, 1)).scatter(1, places_n1, last_n.unsqueeze(1))
-        features = encode({"ids": ids_nL, "lengths": state["places"] + 1})
-        read_nD = features.tokens_BLD.take_along_dim(places_n1.unsqueeze(-1), dim=1).squeeze(1)
-        return self.logits(read_nD), {"ids": ids_nL, "places": state["places"] + 1}
+    def _found(self, rows: Reading, step: Remembered | Rereading) -> Tensor:
+        ids_bL, lengths_b = rows.inputs["ids"], rows.inputs["lengths"]
+        last_b = at(ids_bL.unsqueeze(-1), lengths_b - 1).squeeze(-1)
+        return self._search(step, last_b, step.begin(rows.inputs))
 
     def _to_end(self, ids: Sequence[int]) -> Sequence[int]:
         return ids[: ids.index(self._search.end)] if self._search.end in ids else ids

@@ -153,6 +153,8 @@ class MaskedHead(LanguageHead):
 class CausalHead(LanguageHead):
     """Predicts every token from the features of the one before it."""
 
+    reads_forward: ClassVar[bool] = True
+
     @override
     def try_out(self, encode: Encode) -> None:
         require_reads_forward(encode, self, ", or objective: masked")
