@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ from torch.nn import functional
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
+from polytask.core.padding import pad
 from polytask.encoders import encoders
-from polytask.encoders.transformer import Transformer
 from polytask.tasks import Head, Reading, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
@@ -26,6 +26,8 @@ from polytask.tasks.spans import marked_spans
 WIDTH = 6
 SIZE = 4
 """Words, texts or choices of a row whose label does not say how many."""
+SAID_TOKENS = 3
+"""Of the tokens of a prepared row, those of a completion."""
 TEXT = "ab c de"
 IGNORED = -100
 LEAST = {"perplexity": 1}
@@ -176,6 +178,17 @@ def perfect_costs(task: Task, values: Tensor) -> dict[str, Tensor]:
     return {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
 
 
+def perfect_completion(task: Task, values: Tensor) -> dict[str, Tensor]:
+    written_bZ = pad([[*f" {text}".encode()] for text in WANTED], -1)
+    return {**perfect_costs(task, values), "written_bZ": written_bZ}
+
+
+def perfect_option(task: Task, values: Tensor) -> dict[str, Tensor]:
+    scores_bP = torch.tensor([[0.0, -30], [-30, 0], [0, -30]])
+    there_bP = torch.ones_like(scores_bP, dtype=torch.bool)
+    return {**perfect_costs(task, values), "scores_bP": scores_bP, "there_bP": there_bP}
+
+
 def rows(*labels: Any) -> list[Row]:
     return [{"text": "t", "label": label} for label in labels]
 
@@ -282,7 +295,22 @@ MASKED = replace(
     options={"target": "label", "objective": "masked", "share": 0.3},
     decoded=[[0.0] * 2, [0.0] * 2, [0.0]],
 )
-READERS = [GENERATION, CAUSAL, MASKED]
+WANTED = ["yes", "12", "你好 "]
+INSTRUCTION = Example(
+    "instruction",
+    rows("yes", 12, "你好 "),
+    perfect_completion,
+    options={"target": "label", "longest": 3},
+    decoded=["yes", "12", "你好"],
+)
+OPTIONS = replace(
+    INSTRUCTION,
+    rows=rows("yes", "no", "yes"),
+    perfect=perfect_option,
+    options={"target": "label", "options": ["yes", "no"]},
+    decoded=None,
+)
+READERS = [GENERATION, CAUSAL, MASKED, INSTRUCTION, OPTIONS]
 WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
 TEXTS = [SPAN, PHRASES, RELATIONS, CHOICE, RANKING, EXTRACTION, EMBEDDING]
 PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
@@ -327,7 +355,8 @@ def fitted(example: Example) -> tuple[Task, list[Any]]:
 
 def words(size: int) -> dict[str, list[int]]:
     """A prepared row of that many words, two tokens each."""
-    return {"words": list(range(0, 2 * size, 2)), "ids": list(range(10, 10 + 2 * size))}
+    ids = list(range(10, 10 + 2 * size))
+    return {"words": list(range(0, 2 * size, 2)), "ids": ids, "said": SAID_TOKENS}
 
 
 def size_of(row: Row) -> int:
@@ -394,12 +423,16 @@ def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
     """What a head reads beside features: every row is the ids 10, 11, ..."""
 
     def encode(inputs: dict[str, Tensor]) -> Features:
-        return features
+        added = inputs["ids"].shape[1] - features.mask_BL.shape[1]
+        tokens_BLD = functional.pad(features.tokens_BLD, (0, 0, 0, added))
+        return Features(tokens_BLD, functional.pad(features.mask_BL, (0, added)))
 
     assert features.words_BW is not None
     lengths_b = (features.words_BW >= 0).sum(1) * 2
     ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
-    return Reading(task.name, {"ids": ids_bL, "lengths": lengths_b}, values, encode)
+    said_b = torch.full_like(lengths_b, SAID_TOKENS)
+    inputs = {"ids": ids_bL, "lengths": lengths_b, "said": said_b}
+    return Reading(task.name, inputs, values, encode)
 
 
 def scores_of(task: Task, head: Head, features: Features, values: Any | None = None) -> Any:
@@ -424,9 +457,9 @@ def perfect_predictions(task: Task, example: Example) -> list[Any]:
 def new_head(task: Task) -> Head:
     torch.manual_seed(0)
     head = task.head(WIDTH)
-    sizes = {"layers": 1, "width": WIDTH, "heads": 1, "causal": True}
-    encoder = cast(Transformer, encoders.build({"kind": "transformer", **sizes}, ()))
-    encoder.build(300)
+    sizes = {"layers": 1, "width": WIDTH, "heads": 1, "causal": True, "vocabulary": 300}
+    encoder = encoders.build({"kind": "transformer", **sizes}, ())
+    encoder.fit([(TEXT,)])
     head.bind(encoder)
     return head
 

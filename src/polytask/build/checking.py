@@ -79,8 +79,10 @@ def _check_model(
     }
     views = views_of(recipe)
     labels = {name: Labels(task) for name, task in tasks.items()}
+    fields = TrainingFields(views, heads, labels)
     try:
-        encoder = begin(recipe, tasks, TrainingFields(views, heads, labels)).encoder
+        with fields.at_last():
+            encoder = begin(recipe, tasks, fields).encoder
         mixtures.build(recipe.mixing).attend([view.tasks for view in views])
         balancers.build(recipe.balancing, len(recipe.trained))
         with scratch_folder() as scratch:

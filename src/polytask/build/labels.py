@@ -90,7 +90,7 @@ class TrainingFields:
             for index, row in enumerate(each_row(table)):
                 if any(allowed is None or index in allowed[view.source] for allowed in labels):
                     self._last = table, row
-                    yield from view.texts(row)
+                    yield from view.texts(row, lesson=True)
         self._last = None
 
     @contextlib.contextmanager

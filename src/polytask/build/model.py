@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from polytask.build.base import check_base, read_base, save_base
+from polytask.build.views import new_task
 from polytask.core.batch import Fields
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
@@ -15,14 +16,14 @@ from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel, frozen_among, prints_of
 from polytask.recipe import Recipe
 from polytask.sharing import architectures
-from polytask.tasks import Task, tasks
+from polytask.tasks import Task
 
 ENCODER, _TASKS = "encoder", "tasks.json"
 
 
 def new_tasks(recipe: Recipe) -> dict[str, Task]:
     """The tasks of a recipe, not fitted yet."""
-    return {name: tasks.build(section.part, name) for name, section in recipe.tasks.items()}
+    return {name: new_task(name, section) for name, section in recipe.tasks.items()}
 
 
 def new_encoder(recipe: Recipe, rows: Iterable[Fields]) -> Encoder:

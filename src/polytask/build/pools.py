@@ -35,13 +35,14 @@ def training_pool(
         return target
 
     targets = {task: target_of(task) for task in view.tasks}
-    return make_pool(view.name, table, _preparation(view, table, encoder, targets), folder)
+    preparation = _preparation(view, table, encoder, targets, lesson=True)
+    return make_pool(view.name, table, preparation, folder)
 
 
 def evaluation_pool(view: View, table: Table, encoder: Encoder, folder: Path) -> Pool:
     """All rows of a view, without targets, in the order of the table."""
     targets = dict.fromkeys(view.tasks, _no_target)
-    preparation = _preparation(view, table, encoder, targets)
+    preparation = _preparation(view, table, encoder, targets, lesson=False)
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
     return replace(pool, fields=lambda: (view.fields(row) for row in each_row(table)))
 
@@ -57,12 +58,14 @@ def _preparation(
     table: Table,
     encoder: Encoder,
     targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]],
+    *,
+    lesson: bool,
 ) -> Preparation:
     view.require_columns(table)
 
     def fields(index: int, row: Row) -> list[Fields]:
         with at_row(table, index):
-            return view.texts(row)
+            return view.texts(row, lesson=lesson)
 
     prepare = partial(prepare_texts, prepare=encoder.prepare)
     return Preparation(fields, prepare, partial(length_of, length=encoder.length), targets)

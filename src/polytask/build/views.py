@@ -13,7 +13,8 @@ from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
-from polytask.tasks import tasks
+from polytask.recipe.schema import TaskSection
+from polytask.tasks import Task, tasks
 from polytask.tasks.spans import marked_spans
 
 
@@ -26,6 +27,7 @@ class View:
     :param tasks: Names of the tasks.
     :param read_as: Which texts of a row are encoded.
     :param located: Whether a task asks for the places of tokens in the last column.
+    :param worded: The task that puts the rows into words, if there is one.
     """
 
     source: str
@@ -34,6 +36,7 @@ class View:
     steps: tuple[TextStep, ...] = field(repr=False)
     read_as: ReadAs = "joined"
     located: bool = False
+    worded: Task | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -48,11 +51,14 @@ class View:
         fields = tuple(self._stepped(row[column]) for column in self.columns)
         return (*fields[:-1], marked_spans(fields[-1])) if self.read_as == "marked" else fields
 
-    def texts(self, row: Row) -> list[Fields]:
+    def texts(self, row: Row, *, lesson: bool = False) -> list[Fields]:
         """The texts of a row that are encoded.
 
+        :param lesson: Whether it is to be learned from.
         :raises DataError: If the columns are not what is expected of them.
         """
+        if self.worded is not None:
+            return self.worded.texts(row, self.fields(row), lesson=lesson)
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
@@ -74,6 +80,13 @@ class View:
             for step in self.steps:
                 value = step(value)
         return value
+
+
+def new_task(name: str, section: TaskSection) -> Task:
+    """A task of a recipe, not fitted yet."""
+    task = tasks.build(section.part, name)
+    task.read(section.columns)
+    return task
 
 
 def views_of(recipe: Recipe) -> list[View]:
@@ -99,8 +112,19 @@ def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
         for source in sources[name]:
             key = (source, task.columns, own, kinds[name].read_as)
             readers.setdefault(key, []).append(name)
+    worded = {
+        name: new_task(name, recipe.tasks[name]) for name, kind in kinds.items() if kind.words_rows
+    }
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
+        View(
+            source,
+            columns,
+            tuple(names),
+            steps,
+            read_as,
+            any(kinds[n].quotes for n in names),
+            worded.get(names[0]),
+        )
         for (source, columns, _, read_as), names in readers.items()
     ]

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from polytask.core.batch import Fields, Inputs
 from polytask.core.features import Features
+from polytask.core.prompts import Memory, Writer
 
 
 class Encoder(nn.Module, ABC):
@@ -97,3 +99,20 @@ class Encoder(nn.Module, ABC):
     def special(self) -> Sequence[int]:
         """The ids of tokens that are no part of a text: padding, separators."""
         return ()
+
+    @property
+    def writer(self) -> Writer | None:
+        """What turns tokens into text, for encoders that read a ``Prompt``."""
+        return None
+
+    @property
+    def packs(self) -> int | None:
+        """Most tokens of a sequence that texts are packed into; None where each is a row."""
+        return None
+
+    def remembering(self) -> AbstractContextManager[Memory | None]:
+        """While inside, each batch goes on, row by row, from what was read before.
+
+        :return: A context that gives None where an encoder has to read everything again.
+        """
+        return nullcontext()

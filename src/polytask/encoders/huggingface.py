@@ -6,133 +6,38 @@ https://arxiv.org/abs/1910.03771
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import transformers
-from pydantic import Field, NonNegativeInt
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
-from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
+from polytask.core.prompts import Writer
 from polytask.encoders.base import encoders
 from polytask.encoders.pretrained import (
     feature_model,
     layer_stack,
-    load_model,
-    load_tokenizer,
     longest_input,
-    new_config,
-    new_model,
     recompute_activations,
-    restore_config,
-    set_dropout,
 )
-from polytask.encoders.subwords import SPECIAL, Subwords, texts_of, train
+from polytask.encoders.sequences import SequenceEncoder
+from polytask.encoders.subwords import Subwords
 from polytask.encoders.tokens import collate_tokens, mask_of
 
 
-class TransformersEncoder(Encoder):
-    """Base of encoders that are a model and a tokenizer of the transformers library.
-
-    :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
-    :param path: A folder with a pretrained model, its name on the Hugging Face Hub, or
-        ``package:folder`` for a folder inside an installed package.
-    :param config: Instead of a path, ``model_type`` and settings of a model to train from scratch.
-    :param tokenizer: Folder or Hub name of the tokenizer of a model from scratch; by default one
-        is trained on the training texts.
-    :param vocabulary: Learn at most this many subwords, where a tokenizer is trained.
-    :param dropout: Instead of every dropout of the model; its own by default. 0 trains fastest.
-    """
-
-    model: transformers.PreTrainedModel
-    config: transformers.PreTrainedConfig
-    tokenizer: transformers.PreTrainedTokenizerFast
-
-    def __init__(
-        self,
-        search: tuple[Path, ...] = (),
-        /,
-        *,
-        path: str | None = None,
-        config: dict[str, Any] | None = None,
-        tokenizer: str | None = None,
-        vocabulary: Annotated[int, Field(ge=300)] = 16_000,
-        dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
-    ) -> None:
-        super().__init__()
-        if (path is None) == (config is None):
-            raise RecipeError(["encoder: give one of path (pretrained) and config (from scratch)"])
-        if path is not None and tokenizer is not None:
-            raise RecipeError(
-                ["encoder.tokenizer: a pretrained model brings its own; leave it out"]
-            )
-        self.search = search
-        self._path = path
-        self._settings = config
-        self._tokenizer = tokenizer
-        self._vocabulary = vocabulary
-        self._dropout = dropout
-
-    @abstractmethod
-    def use(self, model: transformers.PreTrainedModel) -> None:
-        """Take a model over; ``tokenizer`` is there already."""
-
-    @override
-    def fit(self, rows: Iterable[Fields]) -> None:
-        if self._path is not None:
-            self.tokenizer = load_tokenizer("encoder.path", self._path, self.search)
-            self.use(load_model(self._path, self.search, self._dropout))
-            self.base = self._path
-        else:
-            self.tokenizer = self._new_tokenizer(rows)
-            config = new_config(self._settings or {}, self.tokenizer)
-            set_dropout(config, self._dropout)
-            self.use(new_model(config))
-
-    @override
-    def restore(self, folder: Path) -> None:
-        self.tokenizer = load_tokenizer("encoder", str(folder), ())
-        self.use(new_model(restore_config(folder)))
-
-    @override
-    def load_base(self) -> None:
-        if self._path is not None:
-            loaded = feature_model(load_model(self._path, self.search, self._dropout))
-            try:
-                self.model.load_state_dict(loaded.state_dict())
-            except RuntimeError as error:
-                mismatch = " ".join(str(error).split())
-                raise RecipeError(
-                    [f"encoder.path: {self._path!r} is another: {mismatch}"]
-                ) from error
-            self.base = self._path
-
-    @override
-    def save(self, folder: Path) -> None:
-        self.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-
-    def _new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
-        if self._tokenizer is not None:
-            return load_tokenizer("encoder.tokenizer", self._tokenizer, self.search)
-        trained = train(texts_of(rows), self._vocabulary)
-        return transformers.PreTrainedTokenizerFast(tokenizer_object=trained, **SPECIAL)
-
-
 @encoders.register("huggingface")
-class HuggingFace(TransformersEncoder):
+class HuggingFace(SequenceEncoder):
     """Any AutoModel: pretrained, by name or folder, or from scratch by its configuration.
 
     Of an encoder-decoder model it is the encoder; decoders read from left to right.
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
-    :param max_length: Longest text in subwords, special ones included; of a pair, both together.
     :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
         share this many subwords; 0: cut it. Each window is encoded by itself.
     :param freeze: Do not train the model, and switch its dropout off.
@@ -145,7 +50,6 @@ class HuggingFace(TransformersEncoder):
         search: tuple[Path, ...] = (),
         /,
         *,
-        max_length: Annotated[int, Field(ge=8)] = 128,
         stride: NonNegativeInt = 0,
         freeze: bool = False,
         freeze_layers: NonNegativeInt = 0,
@@ -153,7 +57,6 @@ class HuggingFace(TransformersEncoder):
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
-        self._max_length = max_length
         self._stride = stride
         self._freeze = freeze
         self._freeze_layers = freeze_layers
@@ -161,6 +64,7 @@ class HuggingFace(TransformersEncoder):
 
     @override
     def use(self, model: transformers.PreTrainedModel) -> None:
+        super().use(model)
         self.config = model.config
         self.model = feature_model(model)
         self.width = self.config.hidden_size
@@ -196,7 +100,7 @@ class HuggingFace(TransformersEncoder):
     @override
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         mask_BL = mask_of(inputs)
-        arguments = {"input_ids": inputs["ids"], "attention_mask": mask_BL.long()}
+        arguments = self.arguments(inputs, mask_BL)
         if self._reads_segments and "segments" in inputs:
             arguments["token_type_ids"] = inputs["segments"]
         tokens_BLD = self.model(**arguments).last_hidden_state
@@ -229,6 +133,11 @@ class HuggingFace(TransformersEncoder):
     def special(self) -> Sequence[int]:
         return (self._padding, *self.tokenizer.all_special_ids)
 
+    @property
+    @override
+    def writer(self) -> Writer:
+        return self.subwords
+
     def _new_subwords(self) -> Subwords:
         limit = longest_input(self.model)
         if limit is not None and self._max_length > limit:
@@ -241,7 +150,8 @@ class HuggingFace(TransformersEncoder):
         marks = (self.tokenizer.unk_token_id, self.tokenizer.eos_token_id, self._padding)
         empty = next(mark for mark in marks if mark is not None)
         backend = self.tokenizer.backend_tokenizer
-        return Subwords(backend, self._max_length, empty, self._stride)
+        end = self.tokenizer.eos_token_id
+        return Subwords(backend, self._max_length, empty, self._stride, end)
 
     def _freeze_lowest(self) -> None:
         """Freeze what is registered up to the last frozen layer: embeddings come before layers."""

@@ -10,7 +10,9 @@ from tokenizers import Encoding, Tokenizer, processors
 from polytask.core.batch import Fields, Inputs
 from polytask.core.byte_pairs import train_byte_pairs
 from polytask.core.errors import DataError
+from polytask.core.prompts import Prompt
 from polytask.core.texts import ENDS, STARTS, TEXTS, Located
+from polytask.encoders.completions import marks, prompt_inputs
 from polytask.encoders.text import segmented_field, text_of
 from polytask.encoders.tokens import NO_WORD
 
@@ -33,13 +35,22 @@ class Subwords:
         first.
     :param empty: The id that stands for a text without tokens.
     :param stride: How many tokens windows of a long text share; 0 to cut it instead.
+    :param end: The id that ends a completion; by default what the tokenizer ends a text with.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, empty: int, stride: int = 0) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        empty: int,
+        stride: int = 0,
+        end: int | None = None,
+    ) -> None:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
         self.tokenizer = tokenizer
-        self._max_length = max_length
+        self.max_length = max_length
+        self.end = [empty, *marks(tokenizer)[1]][-1] if end is None else end
         self._empty = empty
         self._stride = stride
         special = tokenizer.num_special_tokens_to_add
@@ -53,7 +64,14 @@ class Subwords:
         chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
         return [inputs for chunk in chunks for inputs in self._encode(chunk)]
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, without marks."""
+        return self.tokenizer.decode(list(ids))
+
     def _encode(self, rows: Sequence[Fields]) -> Iterator[Inputs]:
+        if isinstance(rows[0][0], Prompt):
+            yield from self._completed([prompt for (prompt,) in rows])
+            return
         segmented = [segmented_field(fields) for fields in rows]
         tokenize = (
             self.tokenizer.encode_batch_fast  # without the places of tokens in the text
@@ -63,7 +81,7 @@ class Subwords:
         )
         encodings = tokenize([self._texts(fields) for fields in rows])
         for fields, field, encoding in zip(rows, segmented, encodings, strict=True):
-            cut = len(encoding) == self._max_length and bool(encoding.overflowing)
+            cut = len(encoding) == self.max_length and bool(encoding.overflowing)
             if cut and self._stride and field is None:
                 windows = self._windows(fields)
                 yield {
@@ -87,6 +105,12 @@ class Subwords:
             inputs[STARTS], inputs[ENDS] = _places(encoding, len(fields) - 1, before)
         return inputs
 
+    def _completed(self, prompts: Sequence[Prompt]) -> list[Inputs]:
+        self.tokenizer.no_truncation()
+        inputs = prompt_inputs(self.tokenizer, prompts, self.max_length, self.end)
+        self.tokenizer.enable_truncation(self.max_length)
+        return inputs
+
     def _windows(self, fields: Fields) -> list[Encoding]:
         """A text that is too long, or the second of a pair, as windows that overlap.
 
@@ -96,16 +120,16 @@ class Subwords:
         pair = isinstance(texts, tuple)
         first = self.tokenizer.encode(texts[0], add_special_tokens=False) if pair else ()
         special = self.tokenizer.num_special_tokens_to_add(pair)
-        room = self._max_length - special - len(first)
+        room = self.max_length - special - len(first)
         if room < _LEAST_WINDOW:
             return [self.tokenizer.encode(*texts)]
         self.tokenizer.enable_truncation(
-            self._max_length,
+            self.max_length,
             stride=min(self._stride, room // 2),
             strategy="only_second" if pair else "longest_first",
         )
         encoding = self.tokenizer.encode(*(texts if pair else (texts,)))
-        self.tokenizer.enable_truncation(self._max_length)
+        self.tokenizer.enable_truncation(self.max_length)
         return [encoding, *encoding.overflowing]
 
     def _texts(self, fields: Fields) -> str | tuple[str, str]:
@@ -131,7 +155,11 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
 
 def texts_of(rows: Iterable[Fields]) -> Iterator[str]:
     """All texts of some rows, as ``Subwords`` joins them."""
-    return (text_of(field) for fields in rows for field in fields)
+    return (
+        field.whole if isinstance(field, Prompt) else text_of(field)
+        for fields in rows
+        for field in fields
+    )
 
 
 def _places(encoding: Encoding, field: int, before: int) -> tuple[list[int], list[int]]:

@@ -28,6 +28,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.files import write_text
+from polytask.core.prompts import Writer
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share
 from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
@@ -87,6 +88,11 @@ class SubwordEncoder(Encoder):
     @override
     def special(self) -> Sequence[int]:
         return (PADDING, FIRST, LAST)
+
+    @property
+    @override
+    def writer(self) -> Writer:
+        return self.subwords
 
     @override
     def save(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from torch.nn import Parameter
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
+from polytask.core.packing import Packed, pack
 from polytask.core.partition import Partition, find_partition
-from polytask.core.texts import Unfolded, unfold
+from polytask.core.texts import Unfolded, texts_at, unfold
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.sharing.base import select_inputs
@@ -41,6 +43,8 @@ class MultiTaskModel(nn.Module):
         wanted = self.tasks if trained is None else trained
         self.trained_tasks = {name: task for name, task in tasks.items() if name in wanted}
         self.stored = StoredState(self)
+        self.tasks_apart = True
+        """Whether a packed sequence holds texts of one task only, as task gradients need."""
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -55,6 +59,32 @@ class MultiTaskModel(nn.Module):
                         "Give both the same options and labels."
                     ]
                 )
+
+        self._try_out()
+
+    @torch.no_grad()
+    def _try_out(self) -> None:
+        self.eval()
+        for task in self.tasks:
+            self._check_order(task)
+            self._head(task).try_out(partial(self._encode, task))
+        self.train()
+
+    def _check_order(self, task: str) -> None:
+        """Refuse an architecture that does not go with how a task, or the encoder, reads a row."""
+        mixes = self.sharing.mixes
+        if self._head(task).reads_forward and mixes == "row":
+            text = f"tasks.{task}: predicts the next token, but this sharing lets it be seen before"
+            raise RecipeError([f"{text}. Choose another one."])
+        if self.sharing.encoder_of(task).packs is not None and mixes != "nothing":
+            text = "encoder.packing: this sharing does not keep texts in a sequence apart"
+            raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
+
+    def _encode(self, task: str, inputs: dict[str, Tensor]) -> Features:
+        """The features of all rows as a task reads them."""
+        rows_B = torch.arange(len(inputs["ids"]), device=inputs["ids"].device)
+        features: Features = self.sharing(inputs, {task: rows_B})[task]
+        return features
 
     def _new_head(self, task: Task) -> Head:
         head = task.head(self.sharing.width_of(task.name))
@@ -90,8 +120,32 @@ class MultiTaskModel(nn.Module):
         read = single.inputs
         for task, texts_n in single.rows.items():
             read = self._head(task).disguise(read, texts_n)
-        found = self.sharing(read, single.rows)
+        found = self._shared(read, single.rows)
         return {task: single.fold(found[task], own, task) for task, own in rows.items()}
+
+    def _shared(
+        self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
+    ) -> Mapping[str, Features]:
+        """The features of the texts that every task reads, packed in training if the encoder packs."""
+        packed = self._packed(inputs, rows)
+        if packed is None:
+            found: dict[str, Features] = self.sharing(inputs, rows)
+            return found
+        found = self.sharing(packed.inputs, packed.rows)
+        return {task: packed.features(found[task], task, own) for task, own in rows.items()}
+
+    def _packed(self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Packed | None:
+        most = self.sharing.encoder_of(next(iter(rows))).packs
+        if most is None or not self.training:
+            return None
+        return pack(inputs, rows, most, apart=self.tasks_apart or not self.sharing.one_pass)
+
+    def lines(self, batch: Batch) -> dict[str, Tensor]:
+        """The rows of what the encoder reads that each task of a batch reads."""
+        own = {task: targets.rows_b for task, targets in batch.targets.items()}
+        texts = {task: texts_at(batch.inputs, rows_b) for task, rows_b in own.items()}
+        packed = self._packed(unfold(batch.inputs, own).inputs, texts) if own else None
+        return texts if packed is None else packed.rows
 
     def _head(self, task: str) -> Head:
         head = self.heads[self.tasks[task].head_key]
@@ -105,13 +159,9 @@ class MultiTaskModel(nn.Module):
         if not self._head(task).reads_rows:
             return ()
 
-        def encode(own: dict[str, Tensor]) -> Features:
-            rows_b = torch.arange(len(own["ids"]), device=own["ids"].device)
-            features: Features = self.sharing(own, {task: rows_b})[task]
-            return features
-
         own = select_inputs(single.inputs, single.rows[task])
-        return (Reading(task, own, None if values is None else values[task], encode),)
+        targets = None if values is None else values[task]
+        return (Reading(task, own, targets, partial(self._encode, task)),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,21 @@ class Architecture(nn.Module, ABC):
     cost: ClassVar[str] = ""
     """What it adds to hard sharing, in a line: parameters, and computation of a step."""
 
+    mixes: ClassVar[Literal["nothing", "start", "row"]] = "nothing"
+    """What it mixes into a token besides what the encoder does: tokens of its own at the start of a
+    row, or other tokens of the row."""
+
     starts_as_encoder: ClassVar[bool] = True
     """Whether all tasks read the features of the encoder before the first update."""
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether a row goes through the encoder once, however many tasks read it."""
+        return False
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:

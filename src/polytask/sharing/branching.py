@@ -68,6 +68,11 @@ class Branched(Architecture, ABC):
                 found |= self._encode(encoder, inputs, present)
         return {task: found[task] for task in rows}
 
+    @property
+    @override
+    def one_pass(self) -> bool:
+        return self._is_one
+
     @override
     def encoder_of(self, task: str) -> Encoder:
         return next(encoder for group, encoder in self._encoders.items() if task in group)

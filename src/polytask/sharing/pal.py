@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -40,6 +40,7 @@ class ProjectedAttention(Tuned):
     :param freeze: Do not train the encoder itself.
     """
 
+    mixes: ClassVar[Literal["nothing", "start", "row"]] = "row"
     cost: ClassVar[str] = (
         "2 x width x inner parameters per task, 3 x inner x inner per task and layer, and as many "
         "products per token; rows that several tasks read are encoded once for each"

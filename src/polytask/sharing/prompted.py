@@ -7,7 +7,7 @@ added to the features instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ class Prompted(Tuned):
     :param length: Number of learned tokens.
     """
 
+    mixes: ClassVar[Literal["nothing", "start", "row"]] = "start"
     starts_as_encoder: ClassVar[bool] = False
     """A text with tokens in front of it is another text."""
 

@@ -80,6 +80,11 @@ class Tuned(Architecture, ABC):
         features: Features = self.encoder(inputs)
         return features
 
+    @property
+    @override
+    def one_pass(self) -> bool:
+        return not self.apart
+
     @override
     def encoder_of(self, task: str) -> Encoder:
         return self.encoder

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
 Floats = npt.NDArray[np.float64]
+Encode: TypeAlias = Callable[[dict[str, Tensor]], Features]
+"""Inputs of b rows to features, as a task reads them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Reading:
     task: str
     inputs: dict[str, Tensor]
     values: Any | None
-    encode: Callable[[dict[str, Tensor]], Features]
+    encode: Encode
 
 
 class Head(nn.Module, ABC):
@@ -44,6 +46,9 @@ class Head(nn.Module, ABC):
 
     reads_rows: ClassVar[bool] = False
     """Whether ``forward`` also takes a ``Reading``."""
+
+    reads_forward: ClassVar[bool] = False
+    """Whether features of a token must not depend on those after it."""
 
     @abstractmethod
     def forward(self, features: Features, *reading: Reading) -> Any:
@@ -58,6 +63,12 @@ class Head(nn.Module, ABC):
 
     def bind(self, encoder: nn.Module) -> None:
         """Tie parameters to those of the encoder; called once, when both exist."""
+
+    def try_out(self, encode: Encode) -> None:
+        """Look at how a task reads rows; called once for each task of the head, in evaluation mode.
+
+        :raises RecipeError: If it does not suit.
+        """
 
 
 class Task(ABC):
@@ -90,10 +101,14 @@ class Task(ABC):
     rewrites: ClassVar[bool] = False
     """Whether what it decodes is read with the words of the row (see ``answer``)."""
 
+    words_rows: ClassVar[bool] = False
+    """Whether it puts rows into words itself (see ``texts``); it then has ``own_rows``."""
+
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
         self.target_column = target
         self.head_name = head
+        self.input_columns: tuple[str, ...] = ()
 
     @property
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
@@ -116,6 +131,22 @@ class Task(ABC):
         :raises DataError: As ``reference`` does.
         """
         return self.reference(row)
+
+    def read(self, columns: Sequence[str]) -> None:
+        """Be told the input columns, once, before anything else.
+
+        :raises RecipeError: If these are not the columns that it needs.
+        """
+        self.input_columns = tuple(columns)
+
+    def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
+        """What is encoded of a row. Called for tasks that word rows.
+
+        :param fields: Its input columns.
+        :param lesson: Whether it is to be learned from; else its label may be missing.
+        :raises DataError: If a column is not what is expected of it.
+        """
+        return [fields]
 
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:

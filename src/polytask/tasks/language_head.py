@@ -15,7 +15,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
-from polytask.tasks.base import Head, Reading
+from polytask.tasks.base import Encode, Head, Reading
 from polytask.tasks.masking import blank_out, hide, places_of
 
 NATS, KEPT = "nats_bK", "kept_bK"
@@ -36,6 +36,9 @@ class LanguageHead(Head, ABC):
     """
 
     reads_rows: ClassVar[bool] = True
+    biased: ClassVar[bool] = True
+    """Whether every token has a bias of its own."""
+
     special_C: Tensor
 
     def __init__(self, task: str, width: int) -> None:
@@ -55,7 +58,8 @@ class LanguageHead(Head, ABC):
             )
         table = encoder.embedding
         self.token_vectors = table.weight  # shared with the encoder, so counted and stored once
-        self.bias = nn.Parameter(torch.zeros(table.num_embeddings))
+        bias_V = nn.Parameter(torch.zeros(table.num_embeddings)) if self.biased else None
+        self.register_parameter("bias", bias_V)
         self.transform = self.new_transform(self._width, table.embedding_dim)
         self.blank = encoder.blank
         special_C = torch.tensor(sorted(set(encoder.special)), dtype=torch.long)
@@ -95,7 +99,7 @@ class LanguageHead(Head, ABC):
     def logits(self, read_nD: Tensor) -> Tensor:
         """The score of every token after each of n features, in fp32."""
         scores_nV = functional.linear(self.transform(read_nD), self.token_vectors)
-        return scores_nV.float() + self.bias
+        return scores_nV.float() if self.bias is None else scores_nV.float() + self.bias
 
     def text_mask(self, inputs: dict[str, Tensor]) -> Tensor:
         """True for the tokens that belong to the text: (b, L)."""
@@ -149,18 +153,11 @@ class MaskedHead(LanguageHead):
 class CausalHead(LanguageHead):
     """Predicts every token from the features of the one before it."""
 
+    reads_forward: ClassVar[bool] = True
+
     @override
-    def bind(self, encoder: nn.Module) -> None:
-        super().bind(encoder)
-        assert isinstance(encoder, Encoder)
-        if not reads_forward(encoder):
-            raise RecipeError(
-                [
-                    f"tasks.{self.task}: predicts the next token, but the encoder reads it before. "
-                    "Choose one that reads from left to right: a transformer with causal: true, a "
-                    "decoder by encoder.path, or objective: masked."
-                ]
-            )
+    def try_out(self, encode: Encode) -> None:
+        require_reads_forward(encode, self, ", or objective: masked")
 
     @override
     def new_transform(self, width: int, dimension: int) -> nn.Module:
@@ -174,17 +171,29 @@ class CausalHead(LanguageHead):
         return predicted_bL, predicted_bL.roll(-1, dims=1)
 
 
+def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "") -> None:
+    """Refuse features of a token that depend on those after it.
+
+    :param otherwise: What else the person may do.
+    :raises RecipeError: If these do.
+    """
+    if not reads_forward(encode, head.token_vectors):
+        raise RecipeError(
+            [
+                f"tasks.{head.task}: predicts the next token, but the encoder reads it before. "
+                "Choose one that reads from left to right: a transformer with causal: true, a "
+                f"decoder by encoder.path{otherwise}."
+            ]
+        )
+
+
 @torch.no_grad()
-def reads_forward(encoder: Encoder) -> bool:
+def reads_forward(encode: Encode, token_vectors: Tensor) -> bool:
     """Whether the features of a token depend on it and those before it alone; it is tried out."""
-    training = encoder.training
-    encoder.eval()
-    assert encoder.embedding is not None
-    device = encoder.embedding.weight.device
-    ids_BL = torch.full((2, 4), encoder.embedding.num_embeddings - 1, device=device)
+    device = token_vectors.device
+    ids_BL = torch.full((2, 4), len(token_vectors) - 1, device=device)
     ids_BL[1, 3] -= 1
-    features: Features = encoder({"ids": ids_BL, "lengths": torch.tensor([4, 4], device=device)})
-    encoder.train(training)
+    features = encode({"ids": ids_BL, "lengths": torch.tensor([4, 4], device=device)})
     before_BLD = features.tokens_BLD[:, :3]
     return before_BLD.shape[1] == 3 and torch.allclose(before_BLD[0], before_BLD[1], atol=1e-5)
 

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from polytask.balancing import Balancer, TaskLosses
+from polytask.balancing import Balancer, LossBalancer, TaskLosses
 from polytask.balancing.engine import Tally
 from polytask.balancing.engine.processes import sum_gradients, sum_over_ranks, world_size
 from polytask.balancing.plan import plan
 from polytask.core.batch import Batch
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
-from polytask.core.texts import texts_at
 from polytask.modeling import MultiTaskModel
 from polytask.training.penalties import Penalties
 from polytask.training.sharding import clip_gradients
@@ -73,6 +72,7 @@ class Stepper:
         self._names = list(self.model.trained_tasks)
         self._share = 1.0
         self._penalties = Penalties(self.model)
+        self.model.tasks_apart = not isinstance(self.balancer, LossBalancer)
         for parameter in self.balancer.parameters():
             parameter.register_hook(self._like_the_model)
         self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -158,7 +158,8 @@ class Stepper:
         kept = [*compress(losses, finite_t.tolist())]
         places, shares_t = places_t[finite_t].tolist(), shares.of(batch, kept)
         handed = [losses[task] for task in kept]
-        rows = [texts_at(batch.inputs, batch.targets[task].rows_b) for task in kept]
+        lines = self.model.lines(batch)
+        rows = [lines[task] for task in kept]
         self.balancer.accumulate(
             TaskLosses(handed, places, shares_t.to(self.device), sample, rows), self.partition
         )

@@ -19,6 +19,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source
 from polytask.data.tables import Table, cached_table, content_sha256, located
 
+Value = str | int | float | bool
 Paths = str | list[str] | None
 """One file, or several that are read one after the other."""
 
@@ -33,6 +34,7 @@ class FileSource(Source):
     :param validation: File or files of the validation rows.
     :param test: File or files of the test rows.
     :param path: File or files of rows that have not been split.
+    :param where: Read only rows with these values in these columns.
     """
 
     version: ClassVar[int] = 1
@@ -50,8 +52,10 @@ class FileSource(Source):
         validation: Paths = None,
         test: Paths = None,
         path: Paths = None,
+        where: dict[str, Value] | None = None,
     ) -> None:
         super().__init__(search)
+        self.where = where or {}
         given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: path}
         self.paths = {
             split: [paths] if isinstance(paths, str) else paths
@@ -94,11 +98,14 @@ class FileSource(Source):
 
     def _rows(self, paths: list[Path]) -> Iterator[Row]:
         for file, path in enumerate(paths):
-            line = 0
+            rows = 0
             for line, row in self.read(path):
-                yield located(row, file, line)
-            if not line:
-                raise DataError(f"{path}: the file holds no rows; expected at least one.")
+                if all(row.get(column) == value for column, value in self.where.items()):
+                    rows += 1
+                    yield located(row, file, line)
+            if not rows:
+                which = "".join(f" whose {name} is {value!r}" for name, value in self.where.items())
+                raise DataError(f"{path}: the file holds no rows{which}; expected at least one.")
 
 
 def check_splits(given: dict[str, Any]) -> None:

@@ -1,0 +1,49 @@
+"""Prompts and their completions as subwords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from polytask.core.batch import Inputs
+from polytask.core.prompts import SAID, Prompt
+
+
+def marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer puts before a text, and those that it puts after it."""
+    encoding = tokenizer.encode("a")
+    special = encoding.special_tokens_mask
+    if 0 not in special:
+        return [], []
+    first = special.index(0)
+    last = len(special) - special[::-1].index(0)
+    return encoding.ids[:first], encoding.ids[last:]
+
+
+def prompt_inputs(
+    tokenizer: Tokenizer, prompts: Sequence[Prompt], max_length: int, end: int
+) -> list[Inputs]:
+    """Tokenise prompts and completions, each by itself: the mark of a start, both, the end.
+
+    A row that is too long loses the start of its prompt; of a completion that is too long for a row
+    by itself, the first tokens stay.
+
+    :param tokenizer: One that cuts nothing.
+    :param end: The id after a completion.
+    """
+    begin, _ = marks(tokenizer)
+    texts = [text for one in prompts for text in (one.text, one.completion or "")]
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    ids = iter([one.ids for one in encoded])
+    rows = []
+    for prompt in prompts:
+        before, after = next(ids), next(ids)
+        said = [] if prompt.completion is None else [*after, end]
+        room = max(1, max_length - len(begin) - 1)
+        kept = said[:room]
+        left = max(1, max_length - len(begin) - max(len(kept), prompt.room))
+        front = [*begin, *before[-left:]] or [end]
+        cut = len(before) > left or len(said) > room
+        rows.append({"ids": [*front, *kept], SAID: len(kept), "cut": int(cut)})
+    return rows

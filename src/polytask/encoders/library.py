@@ -1,0 +1,118 @@
+"""What encoders that are models of the transformers library have in common.
+
+Wolf et al., "Transformers: State-of-the-Art Natural Language Processing", EMNLP 2020.
+https://arxiv.org/abs/1910.03771
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import transformers
+from pydantic import Field
+from typing_extensions import override
+
+from polytask.core.batch import Fields
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
+from polytask.encoders.pretrained import (
+    feature_model,
+    load_model,
+    load_tokenizer,
+    new_config,
+    new_model,
+    restore_config,
+    set_dropout,
+)
+from polytask.encoders.subwords import SPECIAL, texts_of, train
+
+
+class TransformersEncoder(Encoder):
+    """Base of encoders that are a model and a tokenizer of the transformers library.
+
+    :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
+    :param path: A folder with a pretrained model, its name on the Hugging Face Hub, or
+        ``package:folder`` for a folder inside an installed package.
+    :param config: Instead of a path, ``model_type`` and settings of a model to train from scratch.
+    :param tokenizer: Folder or Hub name of the tokenizer of a model from scratch; by default one
+        is trained on the training texts.
+    :param vocabulary: Learn at most this many subwords, where a tokenizer is trained.
+    :param dropout: Instead of every dropout of the model; its own by default. 0 trains fastest.
+    """
+
+    model: transformers.PreTrainedModel
+    config: transformers.PreTrainedConfig
+    tokenizer: transformers.PreTrainedTokenizerFast
+
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        path: str | None = None,
+        config: dict[str, Any] | None = None,
+        tokenizer: str | None = None,
+        vocabulary: Annotated[int, Field(ge=300)] = 16_000,
+        dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
+    ) -> None:
+        super().__init__()
+        if (path is None) == (config is None):
+            raise RecipeError(["encoder: give one of path (pretrained) and config (from scratch)"])
+        if path is not None and tokenizer is not None:
+            raise RecipeError(
+                ["encoder.tokenizer: a pretrained model brings its own; leave it out"]
+            )
+        self.search = search
+        self._path = path
+        self._settings = config
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._dropout = dropout
+
+    @abstractmethod
+    def use(self, model: transformers.PreTrainedModel) -> None:
+        """Take a model over; ``tokenizer`` is there already."""
+
+    @override
+    def fit(self, rows: Iterable[Fields]) -> None:
+        if self._path is not None:
+            self.tokenizer = load_tokenizer("encoder.path", self._path, self.search)
+            self.use(load_model(self._path, self.search, self._dropout))
+            self.base = self._path
+        else:
+            self.tokenizer = self._new_tokenizer(rows)
+            config = new_config(self._settings or {}, self.tokenizer)
+            set_dropout(config, self._dropout)
+            self.use(new_model(config))
+
+    @override
+    def restore(self, folder: Path) -> None:
+        self.tokenizer = load_tokenizer("encoder", str(folder), ())
+        self.use(new_model(restore_config(folder)))
+
+    @override
+    def load_base(self) -> None:
+        if self._path is not None:
+            loaded = feature_model(load_model(self._path, self.search, self._dropout))
+            try:
+                self.model.load_state_dict(loaded.state_dict())
+            except RuntimeError as error:
+                mismatch = " ".join(str(error).split())
+                raise RecipeError(
+                    [f"encoder.path: {self._path!r} is another: {mismatch}"]
+                ) from error
+            self.base = self._path
+
+    @override
+    def save(self, folder: Path) -> None:
+        self.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
+        if self._tokenizer is not None:
+            return load_tokenizer("encoder.tokenizer", self._tokenizer, self.search)
+        trained = train(texts_of(rows), self._vocabulary)
+        return transformers.PreTrainedTokenizerFast(tokenizer_object=trained, **SPECIAL)

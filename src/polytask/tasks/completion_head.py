@@ -1,0 +1,125 @@
+"""The head of instructions: costs of completions, of options, or a completion that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, final
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
+from polytask.core.features import Features
+from polytask.core.padding import lengths_to_mask, pad
+from polytask.core.prompts import SAID, Writer
+from polytask.tasks.base import Encode, Reading
+from polytask.tasks.continuing import Remembered, Rereading, at, remembers
+from polytask.tasks.items import SCORES, THERE
+from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
+from polytask.tasks.search import Search
+
+WRITTEN, NO_BYTE = "written_bZ", -1
+"""What was written, as bytes of UTF-8, and what fills up shorter texts."""
+
+
+@final
+class CompletionHead(LanguageHead):
+    """Predicts the tokens of completions from those before; without targets, options or a text.
+
+    :param task: Name of the task, for messages.
+    :param width: D of the features.
+    :param search: How a text is written; its marks are those of the encoder.
+    :param ranks: Whether the texts of a row are options to compare, else a prompt to go on with.
+    :param per_token: Whether options are compared by their mean cost, not by the sum.
+    """
+
+    biased: ClassVar[bool] = False
+    reads_forward: ClassVar[bool] = True
+
+    def __init__(
+        self, task: str, width: int, search: Search, *, ranks: bool, per_token: bool
+    ) -> None:
+        super().__init__(task, width)
+        self._search, self._ranks, self._per_token = search, ranks, per_token
+
+    @override
+    def bind(self, encoder: nn.Module) -> None:
+        super().bind(encoder)
+        assert isinstance(encoder, Encoder)
+        self._search = replace(self._search, end=self._writer_of(encoder).end)
+        self._text = self._writer_of(encoder).text
+        self._remembering = encoder.remembering
+
+    @override
+    def try_out(self, encode: Encode) -> None:
+        require_reads_forward(encode, self)
+
+    @override
+    def new_transform(self, width: int, dimension: int) -> nn.Module:
+        return nn.Identity() if width == dimension else nn.Linear(width, dimension)
+
+    @override
+    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        lengths_b, width = inputs["lengths"], inputs["ids"].shape[1]
+        prompt_b = (lengths_b - inputs[SAID]).clamp(min=1)
+        said_bL = lengths_to_mask(lengths_b, width) & ~lengths_to_mask(prompt_b, width)
+        return said_bL, said_bL.roll(-1, dims=1)
+
+    @override
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+        (rows,) = reading
+        if rows.values is not None:
+            return super().forward(features, rows)
+        return self._compare(features, rows) if self._ranks else self._write(rows)
+
+    def _compare(self, features: Features, rows: Reading) -> dict[str, Tensor]:
+        """The log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
+        there_bP, apart = features.there_BP, features.apart
+        there_N = there_bP.flatten()
+        own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
+        costs = super().forward(own, rows)
+        nats_N = costs[NATS].sum(1)
+        if self._per_token:
+            nats_N = nats_N / costs[KEPT].sum(1).clamp(min=1)
+        scores_bP = nats_N.new_zeros(there_bP.shape).masked_scatter(there_bP, -nats_N)
+        return {SCORES: scores_bP, THERE: there_bP}
+
+    def _write(self, rows: Reading) -> dict[str, Tensor]:
+        """A completion for every prompt: ``{written_bZ}``."""
+        if remembers(rows.encode, rows.inputs, self._remembering):
+            with self._remembering() as memory:
+                assert memory is not None
+                ids_bT = self._found(rows, Remembered(rows.encode, self.logits, memory))
+        else:
+            ids_bT = self._found(rows, Rereading(rows.encode, self.logits))
+        texts = [[*self._text(self._to_end(ids)).encode()] for ids in ids_bT.tolist()]
+        return {WRITTEN: pad(texts, NO_BYTE).to(ids_bT.device)}
+
+    def _found(self, rows: Reading, step: Remembered | Rereading) -> Tensor:
+        ids_bL, lengths_b = rows.inputs["ids"], rows.inputs["lengths"]
+        last_b = at(ids_bL.unsqueeze(-1), lengths_b - 1).squeeze(-1)
+        return self._search(step, last_b, step.begin(rows.inputs))
+
+    def _to_end(self, ids: Sequence[int]) -> Sequence[int]:
+        return ids[: ids.index(self._search.end)] if self._search.end in ids else ids
+
+    def _writer_of(self, encoder: Encoder) -> Writer:
+        writer, longest = encoder.writer, self._search.longest
+        if writer is None:
+            raise RecipeError(
+                [
+                    f"tasks.{self.task}: goes on with texts, which this encoder does not read. "
+                    "Choose encoder.kind: huggingface, or transformer with causal: true."
+                ]
+            )
+        if not self._ranks and longest >= writer.max_length:
+            raise RecipeError(
+                [
+                    f"tasks.{self.task}.longest: {longest} tokens to write leave no room for a "
+                    f"prompt in encoder.max_length, {writer.max_length}. Lower the one or raise "
+                    "the other."
+                ]
+            )
+        return writer

@@ -1,0 +1,104 @@
+"""Instructions: a prompt made of a row, and the completion that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.core.batch import Inputs
+from polytask.core.prompts import SAID
+from polytask.tasks.base import tasks
+from polytask.tasks.completion_head import NO_BYTE, WRITTEN, CompletionHead
+from polytask.tasks.items import SCORES, kept_scores
+from polytask.tasks.language_head import KEPT, NATS
+from polytask.tasks.search import Search
+from polytask.tasks.worded import WordedTask
+
+
+@final
+@tasks.register("instruction")
+class Instruction(WordedTask):
+    """A text that follows a prompt, from a language model that reads from left to right.
+
+    Only the tokens of completions, and their end, are learned. The model answers with what it writes
+    after the prompt; or, where there are options, with the one that is most likely there (Brown et
+    al., "Language Models are Few-Shot Learners", NeurIPS 2020, section 2.4).
+    https://arxiv.org/abs/2005.14165
+
+    :param per_token: Compare options by the mean log-probability of their tokens, not by the sum.
+    :param longest: Most tokens that are written.
+    :param beam: How many texts are followed at a time; 1 takes the best token each time.
+    :param temperature: Above 0 draws tokens instead, the higher the more freely.
+    """
+
+    form = "text"
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        per_token: bool = False,
+        longest: PositiveInt = 64,
+        beam: PositiveInt = 1,
+        temperature: NonNegativeFloat = 0.0,
+        **others: Any,
+    ) -> None:
+        super().__init__(name, **others)
+        self._per_token, self.room = per_token, longest
+        self._search = Search(longest, end=0, padding=0, beam=beam, temperature=temperature)
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("text_match",)
+
+    @override
+    def encode(self, reference: str, inputs: Inputs) -> int | None:
+        return inputs[SAID] or None
+
+    @override
+    def collate(self, targets: Sequence[int]) -> Tensor:
+        return torch.tensor(targets)
+
+    @override
+    def count(self, values: Tensor) -> int:
+        return int(values.sum())
+
+    @override
+    def head(self, width: int) -> CompletionHead:
+        return CompletionHead(
+            self.name, width, self._search, ranks=self.ranks, per_token=self._per_token
+        )
+
+    @property
+    @override
+    def head_shape(self) -> dict[str, Any]:
+        own = {"ranks": self.ranks, "per_token": self._per_token, "search": self._search}
+        return {**super().head_shape, **own}
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+        return scores[NATS].sum() / scores[KEPT].sum().clamp(min=1)
+
+    @override
+    def decode(self, scores: dict[str, Tensor]) -> list[Any]:
+        """Texts, or the numbers of options."""
+        if SCORES in scores:
+            best: list[int] = kept_scores(scores, scores[SCORES].shape[1]).argmax(1).tolist()
+            return best
+        rows = scores[WRITTEN].tolist()
+        written = [bytes(byte for byte in row if byte != NO_BYTE) for row in rows]
+        return [text.decode() for text in written]
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None: ...

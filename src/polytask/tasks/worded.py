@@ -1,0 +1,172 @@
+"""Rows worded as prompts and completions."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Row
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.prompts import Prompt
+from polytask.tasks.base import Task
+from polytask.tasks.labels import did_you_mean
+from polytask.tasks.template import Template
+
+
+class WordedTask(Task, ABC):
+    """A task that puts rows into words: a prompt, and the completion that is wanted.
+
+    :param template: The prompt, a Jinja template of the input columns.
+    :param completion: The completion, a template of the input columns and the target column; by
+        default a space and the target.
+    :param options: Values of the target to choose from, or the input column that lists them.
+    :param pattern: A regular expression whose first group is the answer in a completion; by default
+        all of it.
+    """
+
+    own_rows: ClassVar[bool] = True
+    words_rows: ClassVar[bool] = True
+    rewrites: ClassVar[bool] = True
+
+    room: int = 0
+    """How many tokens to leave for what is to be written."""
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        template: str = "{{ text }}",
+        completion: str | None = None,
+        options: str | list[str | int | bool] | None = None,
+        pattern: str | None = None,
+        target: str = "completion",
+        **others: Any,
+    ) -> None:
+        super().__init__(name, target=target, **others)
+        self._prompt = Template(f"tasks.{name}.template", template)
+        key = f"tasks.{name}.completion"
+        self._said = None if completion is None else Template(key, completion)
+        self._options = options
+        self._pattern = None if pattern is None else self._compiled(pattern)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether there are options to choose from."""
+        return self._options is not None
+
+    @override
+    def read(self, columns: Sequence[str]) -> None:
+        super().read(columns)
+        self._prompt.require(columns)
+        if self._said is not None:
+            self._said.require([*columns, self.target_column])
+        if isinstance(self._options, str) and self._options not in columns:
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}.options: {self._options!r} is no input column."
+                    f"{did_you_mean(self._options, columns)} Input columns: {', '.join(columns)}."
+                ]
+            )
+
+    @override
+    def reference(self, row: Row) -> str | None:
+        said = self.lesson(row)
+        if said is None:
+            return None
+        answer = self._answer_in(said)
+        if not answer:
+            raise DataError(
+                f"task {self.name}: no answer in {said!r:.80}: expected what tasks.{self.name}."
+                "pattern describes"
+            )
+        return answer
+
+    @override
+    def lesson(self, row: Row) -> str | None:
+        value = self._column(row)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str | int | float):
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: expected a text or a number, "
+                f"found {value!r:.80}"
+            )
+        return self._spelled(value, row)
+
+    @override
+    def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
+        values = self._values(fields)
+        prompt = self._prompt(values)
+        if lesson:
+            return [(Prompt(prompt, self.lesson({**row, **values}) or ""),)]
+        if not self.ranks:
+            return [(Prompt(prompt, room=self.room),)]
+        return [(Prompt(prompt, self._spelled(one, values)),) for one in self._choices(values)]
+
+    @override
+    def fit(self, references: Iterable[str]) -> None:
+        if not any(True for _ in references):
+            raise DataError(
+                f"task {self.name}: no training row has a completion in column "
+                f"{self.target_column!r}"
+            )
+
+    @override
+    def answer(self, prediction: Any, fields: Fields) -> str:
+        if self._options is None:
+            return self._answer_in(prediction)
+        values = self._values(fields)
+        return self._answer_in(self._spelled(self._choices(values)[prediction], values))
+
+    @override
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """One answer per line, white space within it as one space each."""
+        return [" ".join(prediction.split()) for prediction in predictions]
+
+    def _values(self, fields: Fields) -> dict[str, Any]:
+        return dict(zip(self.input_columns, fields, strict=False))
+
+    def _choices(self, values: Mapping[str, Any]) -> list[Any]:
+        """The options of a row.
+
+        :raises DataError: If the column does not list any.
+        """
+        if not isinstance(self._options, str):
+            return self._options or []
+        found = values[self._options]
+        if not isinstance(found, list) or not found:
+            raise DataError(
+                f"task {self.name}: column {self._options!r}: expected a list of options, found "
+                f"{found!r:.80}"
+            )
+        return found
+
+    def _spelled(self, value: Any, values: Mapping[str, Any]) -> str:
+        """The completion for a value of the target."""
+        if self._said is None:
+            return f" {value}"
+        return self._said({**values, self.target_column: value})
+
+    def _answer_in(self, said: str) -> str:
+        if self._pattern is None:
+            return said.strip()
+        found = self._pattern.search(said)
+        return found.group(1).strip() if found else ""
+
+    def _compiled(self, pattern: str) -> re.Pattern[str]:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise RecipeError([f"tasks.{self.name}.pattern: {error}"]) from error
+        if not compiled.groups:
+            raise RecipeError(
+                [f"tasks.{self.name}.pattern: {pattern!r} has no group; put the answer in (...)"]
+            )
+        return compiled
