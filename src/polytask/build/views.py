@@ -8,10 +8,12 @@ from typing import Any
 
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
+from polytask.data.augmentation.copying import Copying
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
+from polytask.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class View:
     :param source: Name of the source.
     :param columns: Input columns, in the order the encoder gets them.
     :param tasks: Names of the tasks.
+    :param copying: What makes changed copies of the rows of them, for training.
     """
 
     source: str
     columns: tuple[str, ...]
     tasks: tuple[str, ...]
     steps: tuple[TextStep, ...] = field(repr=False)
+    copying: Copying | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -35,7 +39,17 @@ class View:
 
     def fields(self, row: Row) -> Fields:
         """The input columns of a row, text steps applied."""
-        return tuple(self._stepped(row[column]) for column in self.columns)
+        fields = self._unchanged(row)
+        return fields if self.copying is None else self.copying.fields(fields)
+
+    def follow(self, task: Task, lesson: Any, row: Row) -> Any | None:
+        """What a task learns from the fields of a row; None from a copy that came out unchanged."""
+        if self.copying is None:
+            return lesson
+        fields = self._unchanged(row)
+        if self.copying.fields(fields) == fields:
+            return None
+        return task.follow(lesson, self.copying.alignment(fields))
 
     def require_columns(self, table: Table) -> None:
         """Refuse a table that lacks an input column.
@@ -48,6 +62,9 @@ class View:
                     f"{table.files[0]}: no column {column!r}, the input of {', '.join(self.tasks)}."
                     f"{hint(column, table.columns)} Columns: {', '.join(table.columns)}."
                 )
+
+    def _unchanged(self, row: Row) -> Fields:
+        return tuple(self._stepped(row[column]) for column in self.columns)
 
     def _stepped(self, value: Any) -> Any:
         if isinstance(value, str) or (

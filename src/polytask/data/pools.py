@@ -87,16 +87,24 @@ class Pool:
 
 
 def make_pool(
-    name: str, table: Table, preparation: Preparation, folder: Path, *, labelled: bool = True
+    name: str,
+    table: Table,
+    preparation: Preparation,
+    folder: Path,
+    *,
+    labelled: bool = True,
+    copies: Sequence[Preparation] = (),
 ) -> Pool:
     """Prepare every row of a table once and keep the result on disk.
 
     :param folder: Where to keep it; the caller removes it.
     :param labelled: Leave out rows that no task has a target for.
+    :param copies: Other ways of reading the rows, whose results come after these.
     """
     rows = (
         row
-        for row in _prepared(table, preparation)
+        for each in (preparation, *copies)
+        for row in _prepared(table, each)
         if not labelled or any(row[_TARGET + task] is not None for task in preparation.targets)
     )
     dataset = spool(rows, folder)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,13 +15,16 @@ from torch.nn import Parameter
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition, find_partition
+from polytask.data.augmentation import EmbeddingAugmentation, Mix, RowMixing
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.tasks import Head, Task
+from polytask.tasks import Head, PooledHead, Task
 
 
 class MultiTaskModel(nn.Module):
     """``sharing(encoder)`` and heads; tasks that name the same head share one.
+
+    ``mixing`` mixes the rows of a batch while the model is trained; None by default.
 
     :param sharing: Gives every task the features of its rows.
     :param tasks: Fitted tasks by name.
@@ -38,6 +44,7 @@ class MultiTaskModel(nn.Module):
         wanted = self.tasks if trained is None else trained
         self.trained_tasks = {name: task for name, task in tasks.items() if name in wanted}
         self.stored = StoredState(self)
+        self.mixing: RowMixing | None = None
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -58,22 +65,69 @@ class MultiTaskModel(nn.Module):
         head.bind(self.sharing.encoder_of(task.name))
         return head
 
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Any]:
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        rows: Mapping[str, Tensor],
+        mixes: Mapping[str, Mix] = MappingProxyType({}),
+    ) -> dict[str, Any]:
         """Scores of every task for its rows.
 
         :param inputs: Collated inputs of B rows.
         :param rows: For each task wanted, the rows it reads, ascending.
+        :param mixes: How to mix the rows of some tasks, whose heads are pooled.
         """
-        features = self.sharing(inputs, rows)
-        return {task: self.heads[self.tasks[task].head_key](features[task]) for task in rows}
+        features = dict(self.sharing(inputs, rows))
+        for task, mix in mixes.items():
+            head: PooledHead = self._head_of(task)
+            pooled = head.pooled(features[task])
+            features[task] = replace(pooled, tokens_BLD=mix.vectors(pooled.tokens_BLD))
+        return {task: self._head_of(task)(features[task]) for task in rows}
+
+    def _head_of(self, task: str) -> Any:
+        return self.heads[self.tasks[task].head_key]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
-        scores = self(batch.inputs, rows)
-        return {
-            task: self.tasks[task].loss(scores[task], batch.targets[task].values) for task in rows
-        }
+        mixes = self._mixes(rows)
+        scores = self(batch.inputs, rows, mixes)
+        found = {}
+        for task in rows:
+            loss_of, values = (
+                partial(self.tasks[task].loss, scores[task]),
+                batch.targets[task].values,
+            )
+            found[task] = mixes[task].loss(loss_of, values) if task in mixes else loss_of(values)
+        return found
+
+    def _mixes(self, rows: Mapping[str, Tensor]) -> dict[str, Mix]:
+        """How to mix the rows of each task in this step of training."""
+        if self.mixing is None or not self.training:
+            return {}
+        pooled = [task for task in rows if isinstance(self._head_of(task), PooledHead)]
+        return {task: self.mixing.draw(len(rows[task])) for task in pooled}
+
+    def change_embeddings(self, augmentation: EmbeddingAugmentation) -> None:
+        """Let the token vectors that enter encoders pass an augmentation while they are trained.
+
+        :raises RecipeError: If an encoder has no table of token vectors.
+        """
+        encoders = [self.sharing.encoder_of(task) for task in self.trained_tasks]
+        tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
+        for table in tables.values():
+            if table is None:
+                raise RecipeError(
+                    [
+                        "augment: changes token vectors, but the encoder has no table of them. "
+                        "Remove it, or choose an encoder that has one, such as transformer."
+                    ]
+                )
+            table.register_forward_hook(
+                lambda module, _, vectors: (
+                    augmentation.changed(vectors) if module.training else vectors
+                )
+            )
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
@@ -30,6 +31,14 @@ class Head(nn.Module, ABC):
 
     def bind(self, encoder: nn.Module) -> None:
         """Tie parameters to those of the encoder; called once, when both exist."""
+
+
+class PooledHead(Head, ABC):
+    """A head that reads one vector per row."""
+
+    @abstractmethod
+    def pooled(self, features: Features) -> Features:
+        """That vector as the only token of each row; scores the same."""
 
 
 class Task(ABC):
@@ -73,6 +82,15 @@ class Task(ABC):
         :raises DataError: As ``reference`` does.
         """
         return self.reference(row)
+
+    def follow(self, lesson: Any, alignment: Alignment) -> Any | None:
+        """The lesson of a changed copy of a row; see ``data.augmentation``.
+
+        :param lesson: That of the row.
+        :param alignment: Where the words of the copy come from; of none if the row has no words.
+        :return: None if the copy has nothing to teach, as for tasks that do not say how.
+        """
+        return None
 
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:

@@ -1,0 +1,59 @@
+"""What a recipe lets training see besides the rows as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from polytask.build.views import View
+from polytask.core.errors import RecipeError
+from polytask.data.augmentation import (
+    Augmentation,
+    EmbeddingAugmentation,
+    RowMixing,
+    augmentations,
+)
+from polytask.data.augmentation.copying import copyings
+from polytask.modeling import MultiTaskModel
+from polytask.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """The augmentations of a training.
+
+    :param seed: Decides how copies are changed.
+    """
+
+    parts: tuple[Augmentation, ...]
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Augmentations:
+        """Those of a recipe.
+
+        :raises PolytaskError: If a file is missing, or two of them mix rows.
+        """
+        parts = tuple(augmentations.build(part, recipe.search()) for part in recipe.augment)
+        if sum(isinstance(part, RowMixing) for part in parts) > 1:
+            raise RecipeError(["augment: two parts mix the rows of a batch; keep one of them"])
+        return cls(parts, recipe.training.seed)
+
+    def copies(self, view: View) -> list[View]:
+        """A view of every changed copy of its rows."""
+        return [replace(view, copying=one) for one in copyings(self.parts, self.seed)]
+
+    def with_copies(self, views: Iterable[View]) -> list[View]:
+        """All views, each followed by those of its copies."""
+        return [each for view in views for each in (view, *self.copies(view))]
+
+    def attach(self, model: MultiTaskModel) -> None:
+        """Let a model see changed token vectors and mixed rows, while it is trained.
+
+        :raises RecipeError: If its encoder has no token vectors to change.
+        """
+        for part in self.parts:
+            if isinstance(part, RowMixing):
+                model.mixing = part
+            if isinstance(part, EmbeddingAugmentation):
+                model.change_embeddings(part)
