@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,7 @@ def test_rows_come_first_and_copies_only_to_training(tmp_path: Path) -> None:
             found = texts_of(opened, pool)
             assert found[: len(own)] == own
             assert 2 * len(own) < len(found) <= 4 * len(own)
+            assert pool.copies == len(found) - len(own)
 
 
 @pytest.mark.parametrize("kind", WORD_KINDS)
@@ -210,7 +212,8 @@ def test_words_that_only_copies_hold_are_known_to_the_encoder(tmp_path: Path) ->
 
 def test_a_run_answers_without_the_thesaurus(tmp_path: Path) -> None:
     path = trees(tmp_path, EVERYTHING)
-    assert polytask("train", path, "--run", tmp_path / "run").exit_code == 0
+    trained = polytask("train", path, "--run", tmp_path / "run")
+    assert re.search(r"bank\[tokens\]: 30 training rows and \d+ changed copies", trained.stderr)
     (tmp_path / "words.tsv").unlink()
     assert polytask("evaluate", tmp_path / "run").exit_code == 0
     assert polytask("predict", tmp_path / "run", tmp_path / "bank.jsonl").exit_code == 0
