@@ -17,7 +17,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.tasks import Head, Task
+from polytask.tasks import Head, Reading, Task
 
 
 class Patches(Encoder):
@@ -185,5 +185,5 @@ class TiedHead(Head):
         self.weight = encoder.embedding.weight
 
     @override
-    def forward(self, features: Features) -> Tensor:
+    def forward(self, features: Features, *reading: Reading) -> Tensor:
         return features.tokens_BLD @ self.weight.T

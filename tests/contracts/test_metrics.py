@@ -28,6 +28,37 @@ def tag_pair(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return draw(row), draw(row)
 
 
+words = st.lists(st.sampled_from(["ab", "cd", "efg"]), min_size=1, max_size=5).map(" ".join)
+costs = st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=1, max_size=4)
+LEAST = {"perplexity": 1.0}
+"""The best value of metrics of which lower is better, where that is not 0."""
+
+
+@st.composite
+def item_pair(draw: st.DrawFn) -> tuple[list[float], list[float]]:
+    size = draw(st.integers(1, 5))
+    row = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=size, max_size=size)
+    return draw(row), draw(row)
+
+
+@st.composite
+def vector_pair(draw: st.DrawFn) -> tuple[float, list[list[float]]]:
+    angles = st.integers(0, 11).map(lambda step: math.tau * step / 12 + 0.1)
+    return draw(number), [[math.cos(a), math.sin(a)] for a in (draw(angles), draw(angles))]
+
+
+said = st.sampled_from(["the cat", "Cat!", "a dog", "黑猫，", "黑猫 x", ""]).map(
+    lambda text: {"text": text, "start": 0}
+)
+phrases = st.lists(
+    st.sampled_from(["neural nets", "Neural net", "bus", "query", "queries"]).map(
+        lambda text: {"text": text, "places": []}
+    ),
+    max_size=3,
+)
+answers = st.lists(said.filter(lambda answer: answer["text"]), max_size=2)
+
+
 @st.composite
 def tree_pair(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[Any]]]:
     size = draw(st.integers(1, 4))
@@ -37,10 +68,16 @@ def tree_pair(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[Any]]]:
 
 
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
+    "text": st.tuples(words, words),
+    "surprisals": st.tuples(st.just([0.0]), costs),
     "label": st.tuples(label, label),
     "labels": st.tuples(label_list, label_list),
     "number": st.tuples(number, number),
     "tags": tag_pair(),
+    "answers": st.tuples(answers, answers.map(lambda row: row[:1])),
+    "phrases": st.tuples(phrases, phrases),
+    "ranking": item_pair(),
+    "vectors": vector_pair(),
     "words": tag_pair(),
     "tree": tree_pair(),
 }
@@ -73,9 +110,22 @@ def rows_of(draw: st.DrawFn, form: str) -> Rows:
     size = len(pairs)
     chances = st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 1.0])] * len(LABELS)).map(np.array)
     probabilities = draw(st.lists(chances, min_size=size, max_size=size))
-    weights = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size).filter(any))
+    least = 1 if form == "vectors" else 0  # texts are looked for among those of all rows
+    weights = draw(st.lists(st.integers(least, 3), min_size=size, max_size=size).filter(any))
     references, predictions = (list(column) for column in zip(*pairs, strict=True))
     return Rows(references, predictions, probabilities, weights)
+
+
+def ideal(form: str, references: list[Any]) -> list[Any]:
+    """The best predictions: the references, where these are of the same form."""
+    if form == "answers":
+        return [reference[:1] for reference in references]
+    if form != "vectors":
+        return references
+    anchors, others = np.split(np.eye(2 * len(references)), 2)
+    near = 0.5 + np.array(references)[:, None] / 10
+    partners = near * anchors + np.sqrt(1 - near**2) * others
+    return [*np.stack([anchors, partners], axis=1).tolist()]
 
 
 def build(kind: str, form: str) -> Metric:
@@ -133,19 +183,23 @@ def test_nothing_is_better_than_the_references(kind: str, form: str, data: st.Da
     if metric.needs_probabilities:
         best = 1.0
     else:
-        best = Rows(rows.references, rows.references, rows.probabilities, rows.weights).score(
-            metric
-        )
+        best = metric(rows.references, ideal(form, rows.references), rows.probabilities)
     value = rows.score(metric)
     if not math.isnan(value) and not math.isnan(best):
         assert value <= best + 1e-12 if metric.higher_is_better else value >= best
 
 
 PERFECT: dict[str, list[Any]] = {
+    "text": ["one whole sentence of words", "another one that is right"],
+    "surprisals": [[0.0, 0.0], [0.0]],
     "label": ["no", "yes", "1", "1"],
     "labels": [["no"], ["yes", "1"], []],
     "number": [1.0, 2.0, 4.0],
     "tags": [["B-x", "I-x", "O"], ["B-y"]],
+    "answers": [[{"text": "the cat", "start": 3}, {"text": "cat", "start": 7}], []],
+    "phrases": [[{"text": "neural nets"}, {"text": "bus"}], [{"text": "query"}]],
+    "ranking": [[0.0, 1.0, 0.5], [1.0], [0.0, 0.0]],
+    "vectors": [1.0, 2.0, 4.0],
     "words": [["cat", "sit"], ["_"]],
     "tree": [[[2, "det"], [0, "root"]], [[0, "root"]]],
 }
@@ -157,5 +211,5 @@ def test_perfect_predictions_score_one_or_no_error(kind: str, form: str) -> None
     sure = []
     if metric.needs_probabilities:
         sure = [np.array([float(name in one) for name in LABELS]) for one in references]
-    best = 1 if metric.higher_is_better else 0
-    assert metric(references, references, sure) == pytest.approx(best)
+    best = 1 if metric.higher_is_better else LEAST.get(kind, 0)
+    assert metric(references, ideal(form, references), sure) == pytest.approx(best)

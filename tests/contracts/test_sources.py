@@ -36,6 +36,7 @@ FILES: dict[str, bytes] = {
     "conll": b"a\tb\n\nc\td\ne\tf\n\ng\th\n",
     "conllu": "\n".join(NODE.format(1, word) for word in "abc").encode(),
     "parquet": packed_table(),
+    "text": b"a\n\nb\nc\n",
 }
 """Three rows in every format."""
 FILE_KINDS = [kind for kind in sources.kinds() if issubclass(sources.part(kind), FileSource)]

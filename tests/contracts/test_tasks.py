@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,36 +16,59 @@ from torch.nn import functional
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.tasks import Head, Task, tasks
+from polytask.encoders import encoders
+from polytask.encoders.transformer import Transformer
+from polytask.tasks import Head, Reading, Task, tasks
+from polytask.tasks.generation import GenerationHead
+from polytask.tasks.language_head import LanguageHead
 
 WIDTH = 6
+SIZE = 4
+"""Words, texts or choices of a row whose label does not say how many."""
+TEXT = "ab c de"
 IGNORED = -100
+LEAST = {"perplexity": 1}
+"""The best value of metrics of which lower is better, where that is not 0."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Rows of a task, and how scores that know the answer look."""
+    """Rows of a task, and how scores that know the answer look.
+
+    :param decoded: What scores that know it are decoded to, where that is not the reference.
+    """
 
     kind: str
     rows: Sequence[Row]
     perfect: Callable[[Task, Any], Any]
     unseen: Row | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    coupled: bool = False
+    """Whether the rows of a batch are compared with each other, so that one alone has no loss."""
+    decoded: Sequence[Any] | None = None
 
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{name}={value}" for name, value in self.options.items())])
 
-    def labels_of(self, row: int) -> int:
+    def labels_of(self, task: Task, row: int) -> int:
         """Number of labels of a row, in units of equal weight in the loss."""
         label = self.rows[row]["label"]
-        return len(label) if self.per_word else 1
+        if self.per_token:
+            return task.count(task.collate([targets_of(task, self)[row]]))
+        if self.kind == "keyphrases":
+            return 2 * SIZE - 1  # all tokens but the first are of the text
+        return len(label) if self.per_word or self.kind == "extraction" else 1
 
     @property
     def per_word(self) -> bool:
         return tasks.part(self.kind).form in ("tags", "words", "tree")
 
+    @property
+    def per_token(self) -> bool:
+        return tasks.part(self.kind).form in ("text", "surprisals")
+
     def with_options(self, **options: Any) -> Example:
-        return replace(self, options=options)
+        return replace(self, options={**self.options, **options})
 
 
 def perfect_label(task: Task, values: Tensor) -> Tensor:
@@ -65,6 +88,59 @@ def perfect_tags(task: Task, values: Tensor) -> dict[str, Tensor]:
     return {"tags_bWC": tags_bWC, "kept_bW": values != IGNORED}
 
 
+def perfect_choice(task: Task, values: Tensor) -> dict[str, Tensor]:
+    scores_bP = 30.0 * functional.one_hot(values, SIZE)
+    return {"scores_bP": scores_bP, "there_bP": torch.ones_like(scores_bP, dtype=torch.bool)}
+
+
+def perfect_order(task: Task, values: Tensor) -> dict[str, Tensor]:
+    return {"scores_bP": values.clone(), "there_bP": values >= 0}
+
+
+def perfect_sentences(task: Task, values: Tensor) -> dict[str, Tensor]:
+    return {"scores_bP": 30 * (2 * values - 1), "there_bP": values >= 0}
+
+
+def perfect_edges(task: Task, values: Tensor) -> dict[str, Tensor]:
+    edges_bP2L = 30.0 * functional.one_hot(values, 2 * SIZE)
+    places_bPL2 = places(len(values), 2 * SIZE).unsqueeze(1)
+    return {"edges_bPL2": edges_bP2L.transpose(2, 3), "places_bPL2": places_bPL2}
+
+
+def perfect_phrases(task: Task, values: Tensor) -> dict[str, Tensor]:
+    tags_bPLC = 30.0 * functional.one_hot(values.clamp(min=0), 3)
+    return {"tags_bPLC": tags_bPLC, "places_bPL2": places(len(values), 2 * SIZE).unsqueeze(1)}
+
+
+def perfect_vectors(task: Task, values: Tensor) -> dict[str, Tensor]:
+    """Anchors at right angles; partners as near as their number says, other texts opposite."""
+    size = len(values)
+    anchors_bD = functional.one_hot(torch.arange(size), 2 * size).float()
+    own_b1 = values.unsqueeze(1).clamp(0, 1)
+    partners_bD = own_b1 * anchors_bD + (1 - own_b1**2).sqrt() * anchors_bD.roll(size, 1)
+    vectors_bPD = torch.stack([anchors_bD, partners_bD, -anchors_bD], dim=1)
+    return {"vectors_bPD": vectors_bPD, "there_bP": torch.ones(size, 3, dtype=torch.bool)}
+
+
+def places(size: int, length: int) -> Tensor:
+    """Places of tokens of one character each; the first token is none of the text."""
+    starts_L = torch.arange(-1, length - 1)
+    return torch.stack([starts_L, torch.where(starts_L < 0, -1, starts_L + 1)], -1).repeat(
+        size, 1, 1
+    )
+
+
+def opposite(scores: Any) -> Any:
+    """Scores that are as wrong as they can be."""
+    if not isinstance(scores, dict):
+        return -scores
+    if "vectors_bPD" in scores:
+        return {**scores, "vectors_bPD": scores["vectors_bPD"].flip(1)}
+    if "nats_bK" in scores:
+        return {**scores, "nats_bK": torch.ones_like(scores["nats_bK"])}
+    return {name: -part if part.is_floating_point() else part for name, part in scores.items()}
+
+
 def perfect_chain(task: Task, values: Tensor) -> dict[str, Tensor]:
     states = len(task.labels) + 1
     return {**perfect_tags(task, values), "moves_bSS": torch.zeros(len(values), states, states)}
@@ -82,8 +158,21 @@ def perfect_tree(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def perfect_text(task: Task, values: Tensor) -> dict[str, Tensor]:
+    return {"logits_bTV": 30.0 * functional.one_hot(values, task.head_shape["subwords"])}
+
+
+def perfect_costs(task: Task, values: Tensor) -> dict[str, Tensor]:
+    kept_bK = torch.arange(int(values.max())) < values.unsqueeze(1)
+    return {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
+
+
 def rows(*labels: Any) -> list[Row]:
     return [{"text": "t", "label": label} for label in labels]
+
+
+def said(*answers: tuple[str, int]) -> list[dict[str, Any]]:
+    return [{"text": text, "start": start} for text, start in answers]
 
 
 CLASSIFICATION = Example(
@@ -101,6 +190,26 @@ TAGGING = Example(
     rows(["B-x", "I-x", "O"], ["O"], ["B-x", "B-y", "I-y", "I-y"]),
     perfect_tags,
     {"label": ["B-z"]},
+)
+SPAN = Example(
+    "span", rows(said(("b c", 1)), said(), said((TEXT, 0)), said(("e", 6))), perfect_edges
+)
+PHRASES = Example(
+    "keyphrases",
+    [{"text": TEXT, "label": label} for label in (["ab c", "de"], ["c"], [], ["ab", "c de"])],
+    perfect_phrases,
+)
+CHOICE = Example("multiple_choice", rows(0, "2", 3), perfect_choice)
+RANKING = Example("ranking", rows([0, 1, 0], [1, 0.5, 2, 0], [1, 0]), perfect_order)
+EXTRACTION = Example("extraction", rows([0, 1, 0], [1], [0, 1, 1, 0]), perfect_sentences)
+EMBEDDING = Example(
+    "embedding",
+    rows(0, 1, 0.5, 0.75),
+    perfect_vectors,
+    options={"target": "label", "loss": "cosine"},
+)
+PARTNERS = Example(
+    "embedding", rows(1, 1, 1), perfect_vectors, options={"target": "label"}, coupled=True
 )
 CRF = replace(TAGGING, perfect=perfect_chain, options={"crf": True})
 FEATS = Example(
@@ -127,9 +236,33 @@ PARSING = Example(
     ],
     perfect_tree,
 )
-PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING, CRF, FEATS, LEMMA, PARSING]
+GENERATION = Example(
+    "generation",
+    rows("ein Hund", ["eine Katze", "Katze"], "你好, zwei Hunde"),
+    perfect_text,
+    decoded=["ein Hund", "eine Katze", "你好, zwei Hunde"],
+    options={"vocabulary": 300, "layers": 1, "width": 8, "heads": 2, "longest": 24, "dropout": 0.0},
+)
+CAUSAL = Example(
+    "language_model",
+    rows(["a", "b", "c"], "a text", ["a", "b"]),
+    perfect_costs,
+    options={"target": "label"},
+    decoded=[[0.0] * 5, [0.0] * 7, [0.0] * 3],
+)
+MASKED = replace(
+    CAUSAL,
+    options={"target": "label", "objective": "masked", "share": 0.3},
+    decoded=[[0.0] * 2, [0.0] * 2, [0.0]],
+)
+READERS = [GENERATION, CAUSAL, MASKED]
+WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
+TEXTS = [SPAN, PHRASES, CHOICE, RANKING, EXTRACTION, EMBEDDING]
+PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
 EXAMPLES = [
     *PLAIN,
+    *READERS,
+    replace(GENERATION, options={**GENERATION.options, "beam": 2, "label_smoothing": 0.0}),
     CLASSIFICATION.with_options(pool="attention"),
     CLASSIFICATION.with_options(pool="first", hidden=5),
     CLASSIFICATION.with_options(class_weights="balanced", label_smoothing=0.1),
@@ -137,9 +270,15 @@ EXAMPLES = [
     MULTILABEL.with_options(class_weights="balanced", hidden=5),
     MULTILABEL.with_options(labels=["c", "b", "a"], pool="attention"),
     REGRESSION.with_options(loss="huber", pool="attention"),
+    CHOICE.with_options(names=[2, "x", 0, 3], pool="attention"),
+    RANKING.with_options(loss="pairwise", pool="first", hidden=5),
+    EXTRACTION.with_options(hidden=5),
+    EMBEDDING.with_options(size=5, pool="attention"),
+    replace(PARTNERS, coupled=False).with_options(loss="triplet", pool="first"),
+    PARTNERS.with_options(size=5),
     TAGGING.with_options(hidden=5),
     TAGGING.with_options(scheme="none"),
-    CRF.with_options(crf=True, scheme="none", hidden=5),
+    CRF.with_options(scheme="none", hidden=5),
     FEATS.with_options(hidden=5),
     PARSING.with_options(hidden=5, relation_hidden=4, dropout=0.0),
     Example(
@@ -160,16 +299,32 @@ def fitted(example: Example) -> tuple[Task, list[Any]]:
 
 def words(size: int) -> dict[str, list[int]]:
     """A prepared row of that many words, two tokens each."""
-    return {"words": list(range(0, 2 * size, 2))}
+    return {"words": list(range(0, 2 * size, 2)), "ids": list(range(10, 10 + 2 * size))}
 
 
 def size_of(row: Row) -> int:
     """Number of words of a row."""
-    return len(row["label"]) if isinstance(row["label"], list) and row["label"] else 2
+    label = row["label"]
+    counted = isinstance(label, list) and label and not isinstance(label[0], dict)
+    counted = counted and row.get("text") != TEXT
+    return len(label) if counted else SIZE
+
+
+def prepared(row: Row) -> dict[str, Any]:
+    """A row with words, texts and places of tokens, for tasks of all kinds."""
+    starts_L, ends_L = places(1, 2 * SIZE)[0].T.tolist()
+    size = size_of(row)
+    text = {"starts": starts_L, "ends": ends_L}
+    return {**words(size), **text, "texts": [{**words(size), **text}] * size}
+
+
+def inputs_of(task: Task, row: Row) -> dict[str, Any]:
+    inputs = prepared(row)
+    return inputs if task.read_as != "joined" else {**inputs, "texts": None}
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
-    return [task.encode(task.lesson(row), words(size_of(row))) for row in example.rows]
+    return [task.encode(task.lesson(row), inputs_of(task, row)) for row in example.rows]
 
 
 def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Features:
@@ -184,7 +339,27 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
         tokens_BLD[place, : 2 * size] = torch.randn(2 * size, WIDTH, generator=generator)
         mask_BL[place, : 2 * size] = True
         words_BW[place, :size] = torch.tensor(words(size)["words"])
-    return Features(tokens_BLD, mask_BL, words_BW)
+    read_as = tasks.part(example.kind).read_as
+    texts = 1 if read_as == "joined" else width
+    places_BL2 = places(len(sizes), 2 * width).masked_fill(~mask_BL.unsqueeze(-1), -1)
+    tokens_BLD.requires_grad_()  # as the features of an encoder
+    return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2)
+
+
+def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
+    """What a head reads beside features: every row is the ids 10, 11, ..."""
+
+    def encode(inputs: dict[str, Tensor]) -> Features:
+        return features
+
+    assert features.words_BW is not None
+    lengths_b = (features.words_BW >= 0).sum(1) * 2
+    ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
+    return Reading(task.name, {"ids": ids_bL, "lengths": lengths_b}, values, encode)
+
+
+def scores_of(task: Task, head: Head, features: Features, values: Any | None = None) -> Any:
+    return head(features, *[reading_of(task, features, values)] * head.reads_rows)
 
 
 def loss_of(
@@ -192,12 +367,24 @@ def loss_of(
 ) -> Tensor:
     targets = targets_of(task, example)
     values = task.collate([targets[row] for row in chosen])
-    return task.loss(head(features_of(example, chosen, padding)), values)
+    return task.loss(scores_of(task, head, features_of(example, chosen, padding), values), values)
+
+
+def perfect_predictions(task: Task, example: Example) -> list[Any]:
+    values = task.collate(targets_of(task, example))
+    decoded = task.decode(example.perfect(task, values))
+    fields = [(row["tokens"],) if "tokens" in row else ("q", TEXT) for row in example.rows]
+    return [task.answer(*pair) for pair in zip(decoded, fields, strict=True)]
 
 
 def new_head(task: Task) -> Head:
     torch.manual_seed(0)
-    return task.head(WIDTH)
+    head = task.head(WIDTH)
+    sizes = {"layers": 1, "width": WIDTH, "heads": 1, "causal": True}
+    encoder = cast(Transformer, encoders.build({"kind": "transformer", **sizes}, ()))
+    encoder.build(300)
+    head.bind(encoder)
+    return head
 
 
 def all_rows(example: Example) -> list[int]:
@@ -211,16 +398,17 @@ def test_every_task_type_has_an_example() -> None:
 @every_example
 def test_perfect_scores_decode_to_the_references(example: Example) -> None:
     task, references = fitted(example)
-    values = task.collate(targets_of(task, example))
-    decoded = task.decode(example.perfect(task, values))
-    decoded = [
-        task.answer(one, (row.get("tokens"),)) if task.rewrites else one
-        for one, row in zip(decoded, example.rows, strict=True)
-    ]
+    decoded = perfect_predictions(task, example)
     if example.kind == "regression":
         assert decoded == pytest.approx(references, rel=1e-5)
+    elif example.kind == "embedding":
+        cosines = [sum(a * b for a, b in zip(*own[:2], strict=True)) for own in decoded]
+        assert cosines == pytest.approx(references, abs=1e-5)
+    elif isinstance(decoded[0], list) and isinstance(decoded[0][0], float):
+        expected = example.decoded or references
+        assert [pytest.approx(own, abs=1e-6) for own in expected] == decoded
     else:
-        assert decoded == references
+        assert decoded == (example.decoded or references)
 
 
 @every_example
@@ -228,14 +416,7 @@ def test_perfect_scores_cost_less_than_their_opposite(example: Example) -> None:
     task, _ = fitted(example)
     values = task.collate(targets_of(task, example))
     perfect = example.perfect(task, values)
-    if isinstance(perfect, dict):
-        opposite: Any = {
-            name: scores if scores.dtype == torch.bool else -scores
-            for name, scores in perfect.items()
-        }
-    else:
-        opposite = -perfect
-    assert task.loss(perfect, values) < task.loss(opposite, values)
+    assert task.loss(perfect, values) < task.loss(opposite(perfect), values)
 
 
 @every_example
@@ -243,8 +424,10 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
     task, _ = fitted(example)
     head = new_head(task).eval()
     alone = [loss_of(task, head, example, [row]).item() for row in all_rows(example)]
-    counts = [example.labels_of(row) for row in all_rows(example)]
+    counts = [example.labels_of(task, row) for row in all_rows(example)]
     mean = sum(loss * count for loss, count in zip(alone, counts, strict=True)) / sum(counts)
+    if example.coupled:
+        mean = loss_of(task, head, example, all_rows(example)[::-1]).item()
     assert loss_of(task, head, example, all_rows(example)).item() == pytest.approx(mean, rel=1e-5)
     padded = loss_of(task, head, example, all_rows(example), padding=3)
     assert padded.item() == pytest.approx(mean, rel=1e-5)
@@ -280,7 +463,7 @@ def test_an_absent_column_is_named_with_the_nearest_one(example: Example) -> Non
 
 @every_example
 def test_training_rows_without_any_label_are_refused(example: Example) -> None:
-    task = tasks.build(example.kind, "t")
+    task = tasks.build({"kind": example.kind, "target": "label"}, "t")
     with pytest.raises(DataError, match=r"task t: no training row has .* 'label'"):
         task.fit([])
 
@@ -298,7 +481,7 @@ def test_the_state_survives_json(example: Example) -> None:
     head = new_head(task).eval()
     loss = loss_of(again, head, example, all_rows(example))
     assert torch.equal(loss, loss_of(task, head, example, all_rows(example)))
-    scores = head(features_of(example, all_rows(example)))
+    scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert again.decode(scores) == task.decode(scores)
     assert len(task.decode(scores)) == len(references)
 
@@ -319,7 +502,8 @@ def test_a_row_without_tokens_leaves_the_head_finite(example: Example) -> None:
     features = features_of(example, all_rows(example))
     features.mask_BL[0] = False
     head = new_head(task)
-    loss = task.loss(head(features), task.collate(targets_of(task, example)))
+    values = task.collate(targets_of(task, example))
+    loss = task.loss(scores_of(task, head, features, values), values)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
@@ -332,7 +516,7 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
     exact = loss_of(task, head, example, all_rows(example))
     with torch.autocast("cpu", torch.bfloat16):
         rounded = loss_of(task, head, example, all_rows(example))
-        scores = head(features_of(example, all_rows(example)))
+        scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.05)
     assert len(task.decode(scores)) == len(example.rows)
@@ -341,26 +525,34 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
 
 
 class Raw(nn.Module):
-    """A head as a module of tensors, as exporters want it."""
+    """A head as a module of tensors, as exporters want it; those that write, token by token."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, texts: int) -> None:
         super().__init__()
         self.head = head
+        self.texts = texts
 
-    def forward(self, tokens_BLD: Tensor, mask_BL: Tensor, words_BW: Tensor) -> Any:
-        return self.head(Features(tokens_BLD, mask_BL, words_BW))
+    def forward(
+        self, tokens_BLD: Tensor, mask_BL: Tensor, words_BW: Tensor, places_BL2: Tensor
+    ) -> Any:
+        features = Features(tokens_BLD, mask_BL, words_BW, self.texts, places_BL2)
+        if isinstance(self.head, GenerationHead):
+            return self.head.decoder(words_BW.clamp(min=0), features)
+        if isinstance(self.head, LanguageHead):
+            return self.head.logits(tokens_BLD)
+        return self.head(features)
 
 
 @pytest.mark.parametrize(
-    "example", [*PLAIN, CLASSIFICATION.with_options(pool="attention")], ids=str
+    "example", [*PLAIN, *READERS, CLASSIFICATION.with_options(pool="attention")], ids=str
 )
 def test_the_head_exports(example: Example) -> None:
     task, _ = fitted(example)
-    model = Raw(new_head(task)).eval()
     features = features_of(example, all_rows(example))
+    model = Raw(new_head(task), features.texts).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
-    tensors = (features.tokens_BLD, features.mask_BL, features.words_BW)
-    exported = torch.export.export(model, tensors, dynamic_shapes=[{0: batch}] * 3)
+    tensors = (features.tokens_BLD, features.mask_BL, features.words_BW, features.places_BL2)
+    exported = torch.export.export(model, tensors, dynamic_shapes=[{0: batch}] * 4)
     first = [tensor[:2] for tensor in tensors if tensor is not None]
     torch.testing.assert_close(exported.module()(*first), model(*first))
 
@@ -368,18 +560,21 @@ def test_the_head_exports(example: Example) -> None:
 @every_example
 def test_the_default_metrics_measure_it(example: Example) -> None:
     task, references = fitted(example)
+    made = task.form == "vectors" or example.decoded is not None
+    perfect = perfect_predictions(task, example) if made else references
     built = task.build_metrics()
     assert len({metric.name for metric in built}) == len(built) > 0
     for metric in built:
-        best = metric(references, references)
-        assert best == pytest.approx(1 if metric.higher_is_better else 0)
+        best = metric(references, perfect)
+        lowest = LEAST.get(metric.name, 0)
+        assert best == pytest.approx(1 if metric.higher_is_better else lowest)
 
 
-@pytest.mark.parametrize("example", PLAIN, ids=str)
+@pytest.mark.parametrize("example", [*PLAIN, *READERS], ids=str)
 def test_official_files_have_a_line_per_answer(example: Example) -> None:
     task, references = fitted(example)
     fields = [(["w"] * size_of(row),) for row in example.rows]
-    lines = task.scorer_lines(references, references, fields)
+    lines = task.scorer_lines(references, perfect_predictions(task, example), fields)
     if example.per_word:
         assert lines.count("") == len(references)
         assert len(lines) == len(references) + sum(map(len, references))

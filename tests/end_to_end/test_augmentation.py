@@ -159,6 +159,28 @@ def test_rows_come_first_and_copies_only_to_training(tmp_path: Path) -> None:
             assert pool.copies == len(found) - len(own)
 
 
+CHOICES = """\
+data:
+  bank: {kind: jsonl, train: bank.jsonl, validation: bank.jsonl}
+augment: [deletion, swap]
+encoder: {kind: bag, dimension: 4, hidden: [4], min_count: 1}
+tasks:
+  choice: {kind: multiple_choice, input: [question, choices], target: answer}
+training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1, device: cpu}
+"""
+
+
+def test_choices_are_texts_of_their_own(tmp_path: Path) -> None:
+    row = {"question": "a b c d", "choices": ["e f g h", "i", "j k l m"], "answer": 1}
+    write_rows(tmp_path / "bank.jsonl", [row] * 4)
+    path = tmp_path / "choices.yaml"
+    path.write_text(CHOICES, encoding="utf-8")
+    with open_new(recipe.load(path)) as opened:
+        [pool] = opened.parts.loader.pools
+        assert pool.copies > 0
+        assert all(len(row["texts"]) == 3 for row in rows_of(pool))
+
+
 @pytest.mark.parametrize("kind", WORD_KINDS)
 def test_no_copy_is_equal_to_its_row(kind: str, tmp_path: Path) -> None:
     with open_new(recipe.load(shop(tmp_path, f"[{one(kind)}]"))) as opened:

@@ -58,11 +58,11 @@ def shrink(recipe: Recipe, root: Path) -> list[Path]:
     tests = []
     for section in recipe.data.values():
         options = section.part.model_dump()
-        for split in {"train", "validation", "test"} & set(options):
+        for split in {"train", "validation", "test", "path"} & set(options):
             if isinstance(options[split], str):
                 target = root / options[split]
                 target.parent.mkdir(parents=True, exist_ok=True)
-                count = TRAINING_ROWS if split == "train" else held_out
+                count = TRAINING_ROWS if split in ("train", "path") else held_out
                 with (
                     gzip.open(DATA / options[split], "rt", encoding="utf-8") as text,
                     gzip.open(target, "wt", encoding="utf-8") as copy,
@@ -76,7 +76,7 @@ def first_rows(file: Path) -> list[dict[str, object]]:
     """Three rows to predict, without their labels where that is easily done."""
     with gzip.open(file, "rt", encoding="utf-8") as text:
         rows = [json.loads(line) for line in islice(text, 3)]
-    inputs = ("text", "text_a", "text_b", "tokens")
+    inputs = ("text", "text_a", "text_b", "tokens", "question", "context", "sentences")
     return [{name: row[name] for name in inputs if name in row} for row in rows]
 
 

@@ -97,7 +97,8 @@ def _per_row(model: MultiTaskModel, batch: Batch) -> float:
     counter = FlopCounterMode(display=False)
     device = next(model.parameters()).device
     rows = {task: own.rows_b for task, own in batch.targets.items()}
+    values = {task: own.values for task, own in batch.targets.items()}
     # With gradients: the counter cannot follow parameters that a head returns without them.
     with unchanged(model, device), counter:
-        model(batch.inputs, rows)
+        model(batch.inputs, rows, values)
     return float(counter.get_total_flops() / max(1, batch.size))

@@ -16,6 +16,7 @@ from polytask.data.augmentation import (
 from polytask.data.augmentation.copying import copyings
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe
+from polytask.tasks import Task, tasks
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Augmentations:
     """The augmentations of a training.
 
     :param seed: Decides how copies are changed.
+    :param following: The tasks that say what becomes of their labels in a copy.
     """
 
     parts: tuple[Augmentation, ...]
     seed: int
+    following: frozenset[str]
 
     @classmethod
     def of(cls, recipe: Recipe) -> Augmentations:
@@ -37,10 +40,14 @@ class Augmentations:
         parts = tuple(augmentations.build(part, recipe.search()) for part in recipe.augment)
         if sum(isinstance(part, RowMixing) for part in parts) > 1:
             raise RecipeError(["augment: two parts mix the rows of a batch; keep one of them"])
-        return cls(parts, recipe.training.seed)
+        kinds = {name: tasks.part(section.part.kind) for name, section in recipe.tasks.items()}
+        following = [name for name, kind in kinds.items() if kind.follow is not Task.follow]
+        return cls(parts, recipe.training.seed, frozenset(following))
 
     def copies(self, view: View) -> list[View]:
-        """A view of every changed copy of its rows."""
+        """A view of every changed copy of its rows; none where no task can learn from them."""
+        if self.following.isdisjoint(view.tasks):
+            return []
         return [replace(view, copying=one) for one in copyings(self.parts, self.seed)]
 
     def with_copies(self, views: Iterable[View]) -> list[View]:

@@ -155,7 +155,7 @@ def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
     """One message for every label of a held-out table that no training row has."""
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
-    for row in each_row(table):
+    for row in each_row(table) if task.labels else ():
         reference = task.lesson(row)
         for label in reference if isinstance(reference, list) else [reference]:
             if isinstance(label, str) and label not in task.labels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class TrainingFields:
             for index, row in enumerate(each_row(table)):
                 if any(allowed is None or index in allowed[view.source] for allowed in labels):
                     self._last = table, row
-                    yield view.fields(row)
+                    yield from view.texts(row)
         self._last = None
 
     @contextlib.contextmanager
@@ -128,7 +129,24 @@ def fit_tasks(
 ) -> dict[str, Labels]:
     """Let every task learn its label set and such; return what it may learn from."""
     labels = labels_of(recipe, tasks, tables)
-    for name, task in tasks.items():
+
+    def references(name: str) -> Iterator[Any]:
         own = {source: tables[source] for source in recipe.tasks[name].sources}
-        task.fit(labels[name].references(own))
+        return labels[name].references(own)
+
+    for group in _fitted_together(tasks):
+        first = tasks[group[0]]
+        first.join(group)
+        first.fit(chain.from_iterable(map(references, group)))
+        for name in group[1:]:
+            tasks[name].restore(first.state())
     return labels
+
+
+def _fitted_together(tasks: Mapping[str, Task]) -> list[list[str]]:
+    """The names of the tasks, those together that share a head and learn one state for it."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, task in tasks.items():
+        key = ("head", task.head_key) if task.fits_together else ("task", name)
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())

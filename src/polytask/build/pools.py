@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from polytask.build.labels import Labels
 from polytask.build.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
+from polytask.core.texts import collate_texts, length_of, prepare_texts
 from polytask.data.pools import Collation, Pool, Preparation, at_row, each_row, make_pool
 from polytask.data.tables import Table
 from polytask.tasks import Task
@@ -48,7 +50,8 @@ def evaluation_pool(view: View, table: Table, encoder: Encoder, folder: Path) ->
 
 def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
     """How rows of these tasks become tensors."""
-    return Collation(encoder.collate, {name: task.collate for name, task in tasks.items()})
+    inputs = partial(collate_texts, collate=encoder.collate)
+    return Collation(inputs, {name: task.collate for name, task in tasks.items()})
 
 
 def _target_of(
@@ -71,11 +74,12 @@ def _preparation(
 ) -> Preparation:
     view.require_columns(table)
 
-    def fields(index: int, row: Row) -> Fields:
+    def fields(index: int, row: Row) -> list[Fields]:
         with at_row(table, index):
-            return view.fields(row)
+            return view.texts(row)
 
-    return Preparation(fields, encoder.prepare, encoder.length, targets)
+    prepare = partial(prepare_texts, prepare=encoder.prepare)
+    return Preparation(fields, prepare, partial(length_of, length=encoder.length), targets)
 
 
 def _no_target(index: int, row: Row, inputs: Inputs) -> None:

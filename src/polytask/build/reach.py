@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from polytask.core import graph
 from polytask.core.batch import Fields
 from polytask.core.encoder import Encoder
-from polytask.core.features import Features
+from polytask.core.texts import collate_texts
 from polytask.modeling import MultiTaskModel
 
 Inputs = Mapping[str, Tensor]
@@ -19,7 +19,7 @@ Inputs = Mapping[str, Tensor]
 
 def probe_inputs(encoder: Encoder, rows: Sequence[Fields]) -> dict[str, Tensor]:
     """A few rows as a batch of B."""
-    return encoder.collate(encoder.prepare(rows))
+    return collate_texts(encoder.prepare(rows), encoder.collate)
 
 
 def reached(model: MultiTaskModel, inputs: Inputs, tasks: Iterable[str]) -> set[str]:
@@ -64,8 +64,7 @@ def differing(
 
 def _features(model: MultiTaskModel, inputs: Inputs, task: str) -> Tensor:
     rows_B = torch.arange(len(next(iter(inputs.values()))))
-    features: Features = model.sharing(dict(inputs), {task: rows_B})[task]
-    return features.tokens_BLD
+    return model.features(inputs, {task: rows_B})[task].tokens_BLD
 
 
 def _leaves(tokens_BLD: Tensor) -> set[int]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
+from polytask.core.texts import ReadAs, texts_of_row
 from polytask.data.augmentation.copying import Copying
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
-from polytask.tasks import Task
+from polytask.tasks import Task, tasks
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class View:
     :param source: Name of the source.
     :param columns: Input columns, in the order the encoder gets them.
     :param tasks: Names of the tasks.
+    :param read_as: Which texts of a row are encoded.
+    :param located: Whether a task asks for the places of tokens in the last column.
     :param copying: What makes changed copies of the rows of them, for training.
     """
 
@@ -30,6 +33,8 @@ class View:
     columns: tuple[str, ...]
     tasks: tuple[str, ...]
     steps: tuple[TextStep, ...] = field(repr=False)
+    read_as: ReadAs = "joined"
+    located: bool = False
     copying: Copying | None = field(default=None, repr=False)
 
     @property
@@ -40,16 +45,23 @@ class View:
     def fields(self, row: Row) -> Fields:
         """The input columns of a row, text steps applied."""
         fields = self._unchanged(row)
-        return fields if self.copying is None else self.copying.fields(fields)
+        return fields if self.copying is None else self._copied(self.copying, fields)
 
     def follow(self, task: Task, lesson: Any, row: Row) -> Any | None:
         """What a task learns from the fields of a row; None from a copy that came out unchanged."""
         if self.copying is None:
             return lesson
         fields = self._unchanged(row)
-        if self.copying.fields(fields) == fields:
+        if self._copied(self.copying, fields) == fields:
             return None
         return task.follow(lesson, self.copying.alignment(fields))
+
+    def texts(self, row: Row) -> list[Fields]:
+        """The texts of a row that are encoded.
+
+        :raises DataError: If the columns are not what is expected of them.
+        """
+        return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
         """Refuse a table that lacks an input column.
@@ -62,6 +74,13 @@ class View:
                     f"{table.files[0]}: no column {column!r}, the input of {', '.join(self.tasks)}."
                     f"{hint(column, table.columns)} Columns: {', '.join(table.columns)}."
                 )
+
+    def _copied(self, copying: Copying, fields: Fields) -> Fields:
+        if self.read_as != "each":
+            return copying.fields(fields)
+        *front, items = fields  # a list of texts, not one of words
+        copied = copying.fields((*front, *items))
+        return (*copied[: len(front)], list(copied[len(front) :]))
 
     def _unchanged(self, row: Row) -> Fields:
         return tuple(self._stepped(row[column]) for column in self.columns)
@@ -76,7 +95,9 @@ class View:
 
 
 def views_of(recipe: Recipe) -> list[View]:
-    """The views of a recipe; tasks that read the same columns of a source share one."""
+    """The views of a recipe; tasks that read the same columns of a source alike
+    share one.
+    """
     return _views(recipe, {name: task.sources for name, task in recipe.tasks.items()})
 
 
@@ -89,11 +110,15 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
-    readers: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    readers: dict[tuple[str, tuple[str, ...], str, ReadAs], list[str]] = {}
+    kinds = {name: tasks.part(task.part.kind) for name, task in recipe.tasks.items()}
     for name, task in recipe.tasks.items():
+        own = name if kinds[name].own_rows else ""
         for source in sources[name]:
-            readers.setdefault((source, task.columns), []).append(name)
+            key = (source, task.columns, own, kinds[name].read_as)
+            readers.setdefault(key, []).append(name)
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
-        View(source, columns, tuple(names), steps) for (source, columns), names in readers.items()
+        View(source, columns, tuple(names), steps, read_as, any(kinds[n].quotes for n in names))
+        for (source, columns, _, read_as), names in readers.items()
     ]

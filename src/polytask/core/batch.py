@@ -23,6 +23,10 @@ Inputs = dict[str, Any]
 """One row as prepared by an encoder: name to number, list of numbers or array."""
 
 
+DRAWS = "draws"
+"""The input that is another whenever a row is drawn again: shape (B,), equal on all ranks."""
+
+
 @dataclass(frozen=True)
 class Targets:
     """The labels of one task in a batch.

@@ -87,3 +87,13 @@ class Encoder(nn.Module, ABC):
     def embedding(self) -> nn.Embedding | None:
         """The table of token vectors, for heads that are tied to it."""
         return None
+
+    @property
+    def blank(self) -> int:
+        """The id that stands for a token that is hidden; that of padding unless there is one."""
+        return 0
+
+    @property
+    def special(self) -> Sequence[int]:
+        """The ids of tokens that are no part of a text: padding, separators."""
+        return ()

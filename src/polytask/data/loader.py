@@ -90,12 +90,13 @@ class Loader:
             positions_b = np.flatnonzero(rows.pools_B == pool)
             fetched = self.pools[pool].fetch(rows.rows_B[positions_b])
             found.update(zip(positions_b.tolist(), fetched, strict=True))
-        return collate([found[position] for position in range(len(found))], self._collation)
+        chosen = [found[position] for position in range(len(found))]
+        return collate(chosen, self._collation, rows.draw)
 
     def _own(self, rows: Rows) -> Rows:
         numbers_B = rows.pools_B if self._placement == "tasks" else np.arange(len(rows.pools_B))
         own_B = numbers_B % self._ranks == self._rank
-        return Rows(rows.pools_B[own_B], rows.rows_B[own_B])
+        return Rows(rows.pools_B[own_B], rows.rows_B[own_B], rows.draw)
 
 
 def _ahead(pool: ThreadPoolExecutor, make: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from polytask.core.batch import Batch, Fields, Inputs, Row, Targets
+from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.errors import DataError
 from polytask.data.tables import Table, spool
 
@@ -35,15 +35,15 @@ _TARGET = "target:"
 class Preparation:
     """How the rows of a pool become numbers; made of functions of an encoder and of tasks.
 
-    :param fields: The input fields of a row, given its position and columns; text steps applied.
-    :param prepare: Fields of some rows to inputs (``Encoder.prepare``).
+    :param fields: What ``prepare`` reads of a row, given its position and columns.
+    :param prepare: The same of some rows to inputs (``Encoder.prepare``).
     :param length: Number of tokens of prepared inputs (``Encoder.length``).
     :param targets: For each task, the target of a row given its position, columns and inputs;
         None where it has none.
     """
 
-    fields: Callable[[int, Row], Fields]
-    prepare: Callable[[Sequence[Fields]], list[Inputs]]
+    fields: Callable[[int, Row], Any]
+    prepare: Callable[[Sequence[Any]], list[Inputs]]
     length: Callable[[Inputs], int]
     targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]]
 
@@ -122,9 +122,13 @@ def make_pool(
     return Pool(name, dataset, tuple(preparation.targets), lengths_N, copies=sum(sizes[1:]))
 
 
-def collate(rows: Sequence[Mapping[str, Any]], collation: Collation) -> Batch:
-    """Stack prepared rows of any pools into one batch."""
+def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:
+    """Stack prepared rows of any pools into one batch.
+
+    :param draw: Becomes the input ``DRAWS``, for what is drawn anew each time; 0 outside training.
+    """
     inputs = collation.inputs([_inputs(row) for row in rows])
+    inputs[DRAWS] = torch.full((len(rows),), draw)
     targets = {}
     for task, collate_targets in collation.targets.items():
         found = [
@@ -169,7 +173,7 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]
 
 
 def _prepare(
-    table: Table, first: int, fields: Sequence[Fields], preparation: Preparation
+    table: Table, first: int, fields: Sequence[Any], preparation: Preparation
 ) -> list[Inputs]:
     """Prepare some rows together; if one of them is refused, say which."""
     try:

@@ -9,7 +9,7 @@ counters is remembered, so a restored sampler goes on with the same rows in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -20,6 +20,7 @@ from polytask.core.errors import RecipeError
 from polytask.data.mixing.base import Floats, Mixture
 
 Ints = npt.NDArray[np.int64]
+_SEED_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,12 @@ class Rows:
 
     :param pools_B: The pool of each row.
     :param rows_B: Its position in that pool.
+    :param draw: A number that tells the seed and the window, for what is drawn anew each time.
     """
 
     pools_B: Ints
     rows_B: Ints
+    draw: int = 0
 
 
 class Sampler:
@@ -124,7 +127,8 @@ class Sampler:
         The caller reports every batch it has used with ``advance``.
         """
         while True:
-            yield self._plan()[self._position :]
+            draw = self._seed * _SEED_STRIDE + self._window + 1
+            yield [replace(rows, draw=draw) for rows in self._plan()[self._position :]]
             self._draws_P, self._credit_P = self._quota()
             self._window, self._position = self._window + 1, 0
             self._shares_P = self._shares()

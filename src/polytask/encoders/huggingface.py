@@ -133,6 +133,8 @@ class HuggingFace(TransformersEncoder):
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
     :param max_length: Longest text in subwords, special ones included; of a pair, both together.
+    :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
+        share this many subwords; 0: cut it. Each window is encoded by itself.
     :param freeze: Do not train the model, and switch its dropout off.
     :param freeze_layers: Do not train the embeddings and this many layers after them.
     :param gradient_checkpointing: Compute hidden states twice instead of keeping them.
@@ -144,6 +146,7 @@ class HuggingFace(TransformersEncoder):
         /,
         *,
         max_length: Annotated[int, Field(ge=8)] = 128,
+        stride: NonNegativeInt = 0,
         freeze: bool = False,
         freeze_layers: NonNegativeInt = 0,
         gradient_checkpointing: bool = False,
@@ -151,6 +154,7 @@ class HuggingFace(TransformersEncoder):
     ) -> None:
         super().__init__(search, **options)
         self._max_length = max_length
+        self._stride = stride
         self._freeze = freeze
         self._freeze_layers = freeze_layers
         self._checkpoint = gradient_checkpointing
@@ -214,6 +218,17 @@ class HuggingFace(TransformersEncoder):
         table = self.model.get_input_embeddings()
         return table if isinstance(table, nn.Embedding) else None
 
+    @property
+    @override
+    def blank(self) -> int:
+        mask = self.tokenizer.mask_token_id
+        return self._padding if mask is None else mask
+
+    @property
+    @override
+    def special(self) -> Sequence[int]:
+        return (self._padding, *self.tokenizer.all_special_ids)
+
     def _new_subwords(self) -> Subwords:
         limit = longest_input(self.model)
         if limit is not None and self._max_length > limit:
@@ -225,7 +240,8 @@ class HuggingFace(TransformersEncoder):
             )
         marks = (self.tokenizer.unk_token_id, self.tokenizer.eos_token_id, self._padding)
         empty = next(mark for mark in marks if mark is not None)
-        return Subwords(self.tokenizer.backend_tokenizer, self._max_length, empty)
+        backend = self.tokenizer.backend_tokenizer
+        return Subwords(backend, self._max_length, empty, self._stride)
 
     def _freeze_lowest(self) -> None:
         """Freeze what is registered up to the last frozen layer: embeddings come before layers."""

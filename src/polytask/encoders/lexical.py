@@ -134,6 +134,11 @@ class WordEncoder(LexicalEncoder):
     def embedding(self) -> nn.Embedding:
         return self.table
 
+    @property
+    @override
+    def special(self) -> Sequence[int]:
+        return (PADDING, SEPARATOR)
+
     def _prepare(self, fields: Fields) -> Inputs:
         texts = [words_of(field) for field in fields]
         lengths = [len(words) for words in texts]

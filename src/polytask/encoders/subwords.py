@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Tokenizer, processors
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.byte_pairs import train_byte_pairs
 from polytask.core.errors import DataError
+from polytask.core.texts import ENDS, STARTS, TEXTS, Located
 from polytask.encoders.text import segmented_field, text_of
 from polytask.encoders.tokens import NO_WORD
 
@@ -16,6 +18,7 @@ SPECIAL = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 """The special tokens of a tokenizer trained here; their ids are 0, 1, 2."""
 PADDING, FIRST, LAST = range(3)
 
+_LEAST_WINDOW = 4  # tokens
 _CHUNK = 1024  # encodings are large; only so many live at a time
 
 
@@ -29,14 +32,16 @@ class Subwords:
     :param max_length: Longest row in tokens, special ones included; the longer of a pair is cut
         first.
     :param empty: The id that stands for a text without tokens.
+    :param stride: How many tokens windows of a long text share; 0 to cut it instead.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, empty: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, empty: int, stride: int = 0) -> None:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
         self.tokenizer = tokenizer
         self._max_length = max_length
         self._empty = empty
+        self._stride = stride
         special = tokenizer.num_special_tokens_to_add
         self._between = "" if special(is_pair=True) > special(is_pair=False) else "\n"
 
@@ -52,19 +57,56 @@ class Subwords:
         segmented = [segmented_field(fields) for fields in rows]
         tokenize = (
             self.tokenizer.encode_batch_fast  # without the places of tokens in the text
-            if all(field is None for field in segmented)
+            if not any(isinstance(fields[-1], Located) for fields in rows)
+            and all(field is None for field in segmented)
             else self.tokenizer.encode_batch
         )
         encodings = tokenize([self._texts(fields) for fields in rows])
         for fields, field, encoding in zip(rows, segmented, encodings, strict=True):
             cut = len(encoding) == self._max_length and bool(encoding.overflowing)
-            inputs: Inputs = {"ids": encoding.ids or [self._empty], "cut": int(cut)}
-            if len(fields) > 1:
-                inputs["segments"] = encoding.type_ids or [0]
+            if cut and self._stride and field is None:
+                windows = self._windows(fields)
+                yield {
+                    TEXTS: [self._inputs(one, fields, cut=False) for one in windows],
+                    "cut": int(len(windows) == 1),
+                }
+                continue
+            inputs = self._inputs(encoding, fields, cut=cut)
             if field is not None:
                 start = len(self._between) if field else 0
                 inputs["words"] = _first_tokens(encoding, fields[field], field, start, cut)
             yield inputs
+
+    def _inputs(self, encoding: Encoding, fields: Fields, *, cut: bool) -> Inputs:
+        """One text or pair as numbers."""
+        inputs: Inputs = {"ids": encoding.ids or [self._empty], "cut": int(cut)}
+        if len(fields) > 1:
+            inputs["segments"] = encoding.type_ids or [0]
+        if isinstance(fields[-1], Located):
+            before = len(self._between) if len(fields) > 1 else 0
+            inputs[STARTS], inputs[ENDS] = _places(encoding, len(fields) - 1, before)
+        return inputs
+
+    def _windows(self, fields: Fields) -> list[Encoding]:
+        """A text that is too long, or the second of a pair, as windows that overlap.
+
+        If the first of a pair leaves too little room, both are cut.
+        """
+        texts = self._texts(fields)
+        pair = isinstance(texts, tuple)
+        first = self.tokenizer.encode(texts[0], add_special_tokens=False) if pair else ()
+        special = self.tokenizer.num_special_tokens_to_add(pair)
+        room = self._max_length - special - len(first)
+        if room < _LEAST_WINDOW:
+            return [self.tokenizer.encode(*texts)]
+        self.tokenizer.enable_truncation(
+            self._max_length,
+            stride=min(self._stride, room // 2),
+            strategy="only_second" if pair else "longest_first",
+        )
+        encoding = self.tokenizer.encode(*(texts if pair else (texts,)))
+        self.tokenizer.enable_truncation(self._max_length)
+        return [encoding, *encoding.overflowing]
 
     def _texts(self, fields: Fields) -> str | tuple[str, str]:
         if len(fields) == 1:
@@ -77,24 +119,8 @@ class Subwords:
 
 
 def train(texts: Iterable[str], size: int) -> Tokenizer:
-    """Train byte-level byte pair encoding, which leaves no text without a token.
-
-    Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL
-    2016. https://arxiv.org/abs/1508.07909
-
-    :param size: How many subwords to learn at most, the 256 bytes included.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        min_frequency=2,
-        show_progress=False,
-        special_tokens=list(SPECIAL.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    """Learn subwords; see ``train_byte_pairs``. Marks the start and end of each text."""
+    tokenizer = train_byte_pairs(texts, size, list(SPECIAL.values()))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -106,6 +132,20 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
 def texts_of(rows: Iterable[Fields]) -> Iterator[str]:
     """All texts of some rows, as ``Subwords`` joins them."""
     return (text_of(field) for fields in rows for field in fields)
+
+
+def _places(encoding: Encoding, field: int, before: int) -> tuple[list[int], list[int]]:
+    """Where each token starts and ends in a field, -1 for tokens that are not of it.
+
+    :param before: Characters that were put in front of the field.
+    """
+    own = [sequence == field for sequence in encoding.sequence_ids] or [False]
+    offsets = encoding.offsets or [(0, 0)]
+    places = [
+        (max(0, start - before), max(0, end - before)) if there else (-1, -1)
+        for there, (start, end) in zip(own, offsets, strict=True)
+    ]
+    return [start for start, _ in places], [end for _, end in places]
 
 
 def _first_tokens(

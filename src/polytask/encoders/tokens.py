@@ -2,7 +2,8 @@
 
 A prepared text is ``ids``, at least one; ``cut``, 1 if it was too long; and where there is such a
 thing ``words``, the position of the first token of each word, -1 for a word that was cut off, and
-``segments``, for each token of a pair, 0 or 1: the text it belongs to.
+``segments``, for each token of a pair, 0 or 1: the text it belongs to. If the last text is
+``Located``, ``starts`` and ``ends`` are where in it each token is, -1 for tokens that are not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from polytask.core.batch import Inputs
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
+from polytask.core.texts import ENDS, STARTS
 
 NO_WORD = -1
 
@@ -23,8 +25,8 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
     """Stack B prepared texts.
 
     :param padding: The id that fills up shorter rows.
-    :return: ``ids`` (B, L) and ``lengths`` (B), and if any row has them ``words`` (B, W) and
-        ``segments`` (B, L).
+    :return: ``ids`` (B, L) and ``lengths`` (B), and if any row has them ``words`` (B, W),
+        ``segments``, ``starts`` and ``ends`` (B, L).
     """
     tensors = {
         "ids": pad([row["ids"] for row in rows], padding),
@@ -35,6 +37,9 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
     if any(row.get("segments") is not None for row in rows):
         segments = [row.get("segments") or [0] * len(row["ids"]) for row in rows]
         tensors["segments"] = pad(segments, 0)
+    for name in (STARTS, ENDS):
+        if any(row.get(name) is not None for row in rows):
+            tensors[name] = pad([row.get(name) or [-1] * len(row["ids"]) for row in rows], -1)
     return tensors
 
 

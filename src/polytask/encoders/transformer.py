@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,7 +30,7 @@ from polytask.core.features import Features
 from polytask.core.files import write_text
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share
-from polytask.encoders.subwords import LAST, PADDING, Subwords, texts_of, train
+from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
 from polytask.encoders.tokens import collate_tokens, mask_of
 
 _TOKENIZER = "tokenizer.json"
@@ -43,6 +43,10 @@ class SubwordEncoder(Encoder):
     :param search: Folders in which relative paths are looked up; there are none here.
     :param vocabulary: Learn at most this many subwords, the 256 bytes included.
     :param max_length: Longest text in subwords; of a pair, both together.
+    :param causal: Let every token attend to itself and those before it alone, as language models
+        that read from left to right do.
+    :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
+        share this many subwords; 0: cut it. Each window is encoded by itself.
     """
 
     subwords: Subwords
@@ -54,10 +58,14 @@ class SubwordEncoder(Encoder):
         *,
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
         max_length: Annotated[int, Field(ge=8)] = 256,
+        causal: bool = False,
+        stride: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
+        self._causal = causal
         self._vocabulary = vocabulary
         self.max_length = max_length
+        self._stride = stride
 
     @abstractmethod
     def build(self, vocabulary: int) -> None:
@@ -79,6 +87,11 @@ class SubwordEncoder(Encoder):
     def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
         return collate_tokens(rows, PADDING)
 
+    @property
+    @override
+    def special(self) -> Sequence[int]:
+        return (PADDING, FIRST, LAST)
+
     @override
     def save(self, folder: Path) -> None:
         write_text(folder / _TOKENIZER, self.subwords.tokenizer.to_str())
@@ -89,7 +102,7 @@ class SubwordEncoder(Encoder):
         self._use(Tokenizer.from_str(text))
 
     def _use(self, tokenizer: Tokenizer) -> None:
-        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST)
+        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST, stride=self._stride)
         self.build(tokenizer.get_vocab_size())
 
 
@@ -149,8 +162,11 @@ class Transformer(SubwordEncoder):
         vectors_BLD = self.table(ids_BL) + self.segment(segments_BL)
         hidden_BLD = vectors_BLD * math.sqrt(self.width) + self.positions_LD[: ids_BL.shape[1]]
         hidden_BLD = self.dropout(hidden_BLD)
+        seen_B1LL = mask_BL[:, None, None, :]
+        if self._causal:
+            seen_B1LL = seen_B1LL & earlier(mask_BL.shape[1], mask_BL.device)
         for layer in self.stack:
-            hidden_BLD = layer(hidden_BLD, mask_BL[:, None, None, :])
+            hidden_BLD = layer(hidden_BLD, seen_B1LL)
         return Features(self.norm(hidden_BLD), mask_BL, inputs.get("words"))
 
     @property
@@ -194,24 +210,32 @@ class TransformerLayer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
-        """Hidden states to hidden states; masked tokens are attended to by none."""
-        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, mask_B11L)
+    def forward(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
+        """Hidden states to hidden states.
+
+        :param seen_B1LL: Which tokens each may attend to; one row for all of them will do.
+        """
+        hidden_BLD = hidden_BLD + self._attend(hidden_BLD, seen_B1LL)
         added_BLD: Tensor = self.dropout(self.feed_forward(hidden_BLD))
         return hidden_BLD + added_BLD
 
-    def _attend(self, hidden_BLD: Tensor, mask_B11L: Tensor) -> Tensor:
+    def _attend(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
         projected_BLX = self.project(self.attention_norm(hidden_BLD))
         query, key, value = (
             part_BLD.unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for part_BLD in projected_BLX.chunk(3, dim=-1)
         )
         attended_BHLK = functional.scaled_dot_product_attention(
-            query, key, value, mask_B11L, dropout_p=self._dropout if self.training else 0.0
+            query, key, value, seen_B1LL, dropout_p=self._dropout if self.training else 0.0
         )
         attended_BLD = attended_BHLK.transpose(1, 2).flatten(2)
         added_BLD: Tensor = self.dropout(self.attention_output(attended_BLD))
         return added_BLD
+
+
+def earlier(length: int, device: torch.device) -> Tensor:
+    """For each of L tokens, itself and those before it: (L, L)."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def sinusoids(length: int, width: int) -> Tensor:

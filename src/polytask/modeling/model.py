@@ -14,11 +14,14 @@ from torch.nn import Parameter
 
 from polytask.core.batch import Batch
 from polytask.core.errors import RecipeError
+from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
+from polytask.core.texts import Unfolded, unfold
 from polytask.data.augmentation import EmbeddingAugmentation, Mix, RowMixing
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.tasks import Head, PooledHead, Task
+from polytask.sharing.base import select_inputs
+from polytask.tasks import Head, PooledHead, Reading, Task
 
 
 class MultiTaskModel(nn.Module):
@@ -69,43 +72,82 @@ class MultiTaskModel(nn.Module):
         self,
         inputs: dict[str, Tensor],
         rows: Mapping[str, Tensor],
+        values: Mapping[str, Any] | None = None,
         mixes: Mapping[str, Mix] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """Scores of every task for its rows.
 
         :param inputs: Collated inputs of B rows.
         :param rows: For each task wanted, the rows it reads, ascending.
+        :param values: Their targets, in training.
         :param mixes: How to mix the rows of some tasks, whose heads are pooled.
         """
-        features = dict(self.sharing(inputs, rows))
+        single = unfold(inputs, rows)
+        features = self._features(single, rows)
         for task, mix in mixes.items():
-            head: PooledHead = self._head_of(task)
-            pooled = head.pooled(features[task])
-            features[task] = replace(pooled, tokens_BLD=mix.vectors(pooled.tokens_BLD))
-        return {task: self._head_of(task)(features[task]) for task in rows}
+            features[task] = self._mixed(task, features[task], mix)
+        return {
+            task: self._head(task)(features[task], *self._reading(task, single, values))
+            for task in rows
+        }
 
-    def _head_of(self, task: str) -> Any:
-        return self.heads[self.tasks[task].head_key]
+    def features(
+        self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
+    ) -> dict[str, Features]:
+        """What the head of every task reads; see ``forward``."""
+        return self._features(unfold(inputs, rows), rows)
+
+    def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        read = single.inputs
+        for task, texts_n in single.rows.items():
+            read = self._head(task).disguise(read, texts_n)
+        found = self.sharing(read, single.rows)
+        return {task: single.fold(found[task], own, task) for task, own in rows.items()}
+
+    def _mixed(self, task: str, features: Features, mix: Mix) -> Features:
+        head = self._head(task)
+        assert isinstance(head, PooledHead)
+        pooled = head.pooled(features)
+        return replace(pooled, tokens_BLD=mix.vectors(pooled.tokens_BLD))
+
+    def _head(self, task: str) -> Head:
+        head = self.heads[self.tasks[task].head_key]
+        assert isinstance(head, Head)
+        return head
+
+    def _reading(
+        self, task: str, single: Unfolded, values: Mapping[str, Any] | None
+    ) -> tuple[Reading, ...]:
+        """What the head of a task reads beside features; most read nothing."""
+        if not self._head(task).reads_rows:
+            return ()
+
+        def encode(own: dict[str, Tensor]) -> Features:
+            rows_b = torch.arange(len(own["ids"]), device=own["ids"].device)
+            features: Features = self.sharing(own, {task: rows_b})[task]
+            return features
+
+        own = select_inputs(single.inputs, single.rows[task])
+        return (Reading(task, own, None if values is None else values[task], encode),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
+        values = {task: batch.targets[task].values for task in rows}
         mixes = self._mixes(rows)
-        scores = self(batch.inputs, rows, mixes)
+        scores = self(batch.inputs, rows, values, mixes)
         found = {}
         for task in rows:
-            loss_of, values = (
-                partial(self.tasks[task].loss, scores[task]),
-                batch.targets[task].values,
-            )
-            found[task] = mixes[task].loss(loss_of, values) if task in mixes else loss_of(values)
+            loss_of = partial(self.tasks[task].loss, scores[task])
+            mix = mixes.get(task)
+            found[task] = mix.loss(loss_of, values[task]) if mix else loss_of(values[task])
         return found
 
     def _mixes(self, rows: Mapping[str, Tensor]) -> dict[str, Mix]:
         """How to mix the rows of each task in this step of training."""
         if self.mixing is None or not self.training:
             return {}
-        pooled = [task for task in rows if isinstance(self._head_of(task), PooledHead)]
+        pooled = [task for task in rows if isinstance(self._head(task), PooledHead)]
         return {task: self.mixing.draw(len(rows[task])) for task in pooled}
 
     def change_embeddings(self, augmentation: EmbeddingAugmentation) -> None:

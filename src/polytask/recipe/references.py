@@ -33,7 +33,7 @@ def wrong_references(values: Any) -> list[Mistake]:
     if not isinstance(values, Mapping):
         return []
     sections = _sections(values, "tasks")
-    checks = (_wrong_sources, _wrong_pools, _wrong_metrics, _wrong_selection, _lost_words)
+    checks = (_wrong_sources, _wrong_pools, _wrong_metrics, _wrong_selection, _lost_words, _moved)
     return [mistake for check in checks for mistake in check(values, sections)]
 
 
@@ -93,6 +93,17 @@ def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistak
         if tagging and step is not None and not step.keeps_words:
             text = f"drops words, but every word has a label in {', '.join(tagging)}. Remove it."
             yield Mistake(("text", index), text)
+
+
+def _moved(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Text steps before tasks whose answers are places in the text as it was."""
+    kinds = {name: _part(tasks, task) for name, task in sections.items()}
+    quoting = [name for name, kind in kinds.items() if kind is not None and kind.quotes]
+    for index, _ in enumerate(_items(values.get("text")) if quoting else ()):
+        text = (
+            f"moves characters, but {', '.join(quoting)} finds answers by their place. Remove it."
+        )
+        yield Mistake(("text", index), text)
 
 
 def _unknown_names(keys: Keys, value: Any, what: str, known: Sequence[str]) -> Iterator[Mistake]:

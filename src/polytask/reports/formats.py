@@ -12,6 +12,7 @@ SHARES = (
     "mean_f1",
     "auc",
     "exact_match",
+    "_em",
     "las",
     "uas",
     "ufeats",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,18 +17,45 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
+from polytask.core.texts import ReadAs
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.metrics.base import Metric, metrics
 
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What some heads read beside the features of b rows.
+
+    :param task: Name of the task that asks, as several may share a head.
+    :param inputs: The collated inputs of their texts, as they were before ``Head.disguise``.
+    :param values: Their collated targets in training; None in prediction.
+    :param encode: Inputs of b rows to features, as the task reads them.
+    """
+
+    task: str
+    inputs: dict[str, Tensor]
+    values: Any | None
+    encode: Callable[[dict[str, Tensor]], Features]
+
+
 class Head(nn.Module, ABC):
     """Features of b rows -> scores of a task."""
 
+    reads_rows: ClassVar[bool] = False
+    """Whether ``forward`` also takes a ``Reading``."""
+
     @abstractmethod
-    def forward(self, features: Features) -> Any:
+    def forward(self, features: Features, *reading: Reading) -> Any:
         """Return scores: a tensor with b rows, or a dict of such tensors."""
+
+    def disguise(self, inputs: dict[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
+        """The inputs of a batch of single texts as the encoder shall read them, some changed.
+
+        A task that changes them sets ``Task.own_rows``, so that no other task reads these rows.
+        """
+        return inputs
 
     def bind(self, encoder: nn.Module) -> None:
         """Tie parameters to those of the encoder; called once, when both exist."""
@@ -56,6 +84,18 @@ class Task(ABC):
     form: ClassVar[str] = ""
     """The form of its references, which decides what metrics can measure it; empty: any."""
 
+    own_rows: ClassVar[bool] = False
+    """Whether it reads rows in a way of its own, so that it shares them with no other task."""
+
+    fits_together: ClassVar[bool] = False
+    """Whether tasks that share a head learn one state from the references of them all."""
+
+    read_as: ClassVar[ReadAs] = "joined"
+    """Which texts of a row it wants encoded; its head finds them in the order of the row."""
+
+    quotes: ClassVar[bool] = False
+    """Whether it needs the places of tokens in the last input column."""
+
     rewrites: ClassVar[bool] = False
     """Whether what it decodes is read with the words of the row (see ``answer``)."""
 
@@ -75,6 +115,9 @@ class Task(ABC):
 
         :raises DataError: If the column is absent or its value is of the wrong kind.
         """
+
+    def join(self, names: Sequence[str]) -> None:
+        """Be told, before ``fit``, which tasks ``fits_together`` brings together."""
 
     def lesson(self, row: Row) -> Any | None:
         """What ``fit`` and ``encode`` get of a row: its reference, unless a task learns another form.

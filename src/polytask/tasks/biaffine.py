@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.features import Features
-from polytask.tasks.base import Head
+from polytask.tasks.base import Head, Reading
 from polytask.tasks.heads import KEPT, word_vectors
 
 ARCS, RELATIONS = "arcs_bWH", "relations_bWHR"
@@ -55,7 +55,7 @@ class BiaffineHead(Head):
         self.relation_RKK = nn.Parameter(torch.randn(relations, side, side) / side)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         words_bWD, kept_bW = word_vectors(features, self.task)
         words_bWD = self.drop(words_bWD)
         root_bHD = self.root_D.to(words_bWD.dtype).expand(words_bWD.shape[0], 1, -1)

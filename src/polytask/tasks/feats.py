@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.features import Features
-from polytask.tasks.base import Head, tasks
+from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import TAGS, WordHead
 from polytask.tasks.words import WordTask
 
@@ -57,7 +57,7 @@ class FeatsHead(Head):
         self.register_buffer("members_VK", members_VK, persistent=False)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         scores: dict[str, Tensor] = self.words(features)
         sets = self.members_VK.shape[1]
         own_bWK, parts_bWV = scores[TAGS][..., :sets], scores[TAGS][..., sets:]

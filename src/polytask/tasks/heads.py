@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, PooledHead
+from polytask.tasks.base import Head, PooledHead, Reading
 
 Pool: TypeAlias = Literal["mean", "first", "attention"]
 """How the tokens of a row become one vector."""
@@ -36,11 +36,11 @@ class SentenceHead(PooledHead):
         self, width: int, outputs: int, pool: Pool, dropout: float, hidden: int | None
     ) -> None:
         super().__init__()
-        self.pool = _POOLS[pool](width)
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.pool = pool_of(pool, width)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
-    def forward(self, features: Features) -> Tensor:
+    def forward(self, features: Features, *reading: Reading) -> Tensor:
         scores_bC: Tensor = self.scorer(self.pool(features))
         return scores_bC
 
@@ -69,10 +69,10 @@ class WordHead(Head):
     ) -> None:
         super().__init__()
         self.task = task
-        self.scorer = _scorer(width, outputs, dropout, hidden)
+        self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         words_bWD, kept_bW = word_vectors(features, self.task)
         return {TAGS: self.scorer(words_bWD), KEPT: kept_bW}
 
@@ -90,7 +90,7 @@ class ChainHead(Head):
         self.moves_SS = nn.Parameter(torch.zeros(outputs + 1, outputs + 1))
 
     @override
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         scores: dict[str, Tensor] = self.words(features)
         rows = scores[KEPT].shape[0]
         return {**scores, MOVES: self.moves_SS.unsqueeze(0).expand(rows, -1, -1)}
@@ -117,6 +117,17 @@ def no_words(task: str) -> RecipeError:
             f"tasks.{task}: labels words, but the encoder gives one vector per text, or the text is "
             "not split into words. Choose an encoder that keeps words (cnn, bilstm, transformer, "
             "huggingface) and an input column of lists of words, or a text step that splits it."
+        ]
+    )
+
+
+def no_places(task: str) -> RecipeError:
+    """The error for a task about parts of a text on rows whose tokens have no places."""
+    return RecipeError(
+        [
+            f"tasks.{task}: predicts parts of the last input column, but the encoder does not say "
+            "where in it tokens are. Choose an encoder of subwords (transformer, huggingface), and "
+            "an input column of texts, not of lists of words."
         ]
     )
 
@@ -175,7 +186,12 @@ _POOLS: dict[Pool, type[MeanPool] | type[FirstPool] | type[AttentionPool]] = {
 }
 
 
-def _scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
+def pool_of(pool: Pool, width: int) -> nn.Module:
+    """Features to one vector per row."""
+    return _POOLS[pool](width)
+
+
+def scorer(width: int, outputs: int, dropout: float, hidden: int | None) -> nn.Sequential:
     """Dropout and a linear layer, with a hidden layer between them if asked for."""
     if hidden is None:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))

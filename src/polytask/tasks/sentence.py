@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from polytask.core.alignment import Alignment
 from polytask.core.errors import DataError, RecipeError
-from polytask.tasks.base import Task
+from polytask.tasks.base import Head, Task
 from polytask.tasks.heads import Pool, SentenceHead
 from polytask.tasks.labels import Label, given_weights, label_order, label_text, unknown_label
 
@@ -53,7 +53,7 @@ class SentenceTask(Task, ABC):
         return lesson  # a few other words do not change what a text is about
 
     @override
-    def head(self, width: int) -> SentenceHead:
+    def head(self, width: int) -> Head:
         return SentenceHead(width, self.outputs, self.pool, self.dropout, self.hidden)
 
     @property

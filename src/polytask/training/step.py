@@ -19,6 +19,7 @@ from polytask.balancing.plan import plan
 from polytask.core.batch import Batch
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
+from polytask.core.texts import texts_at
 from polytask.modeling import MultiTaskModel
 from polytask.training.penalties import Penalties
 from polytask.training.sharding import clip_gradients
@@ -157,7 +158,7 @@ class Stepper:
         kept = [*compress(losses, finite_t.tolist())]
         places, shares_t = places_t[finite_t].tolist(), shares.of(batch, kept)
         handed = [losses[task] for task in kept]
-        rows = [batch.targets[task].rows_b for task in kept]
+        rows = [texts_at(batch.inputs, batch.targets[task].rows_b) for task in kept]
         self.balancer.accumulate(
             TaskLosses(handed, places, shares_t.to(self.device), sample, rows), self.partition
         )

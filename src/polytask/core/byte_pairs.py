@@ -1,0 +1,30 @@
+"""Subwords that are learned from texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+
+def train_byte_pairs(texts: Iterable[str], size: int, special: Sequence[str]) -> Tokenizer:
+    """Train byte-level byte pair encoding, which leaves no text without a token.
+
+    Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL
+    2016. https://arxiv.org/abs/1508.07909
+
+    :param size: How many subwords to learn at most, the 256 bytes included.
+    :param special: Tokens that are not cut, in the order of their ids, which come first.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer

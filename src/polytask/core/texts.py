@@ -1,0 +1,179 @@
+"""Rows of several texts, each encoded by itself: windows of a long one, choices, sentences of a pair.
+
+A prepared row is one text, or ``texts``: a list of them. Collated, the tensors of rows with several
+have one more dimension, B × P, and ``texts`` counts those that are there. An encoder and an
+architecture see a batch of single texts; a head sees the tokens of a row's texts one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from polytask.core.batch import Fields, Inputs
+from polytask.core.errors import DataError
+from polytask.core.features import Features
+from polytask.core.padding import lengths_to_mask
+
+ReadAs: TypeAlias = Literal["joined", "apart", "each"]
+"""Which texts of a row are encoded: all columns as one, every column, the last one's items."""
+
+TEXTS, CUT, STARTS, ENDS = "texts", "cut", "starts", "ends"
+
+
+class Located(str):
+    """A text whose tokens are to carry their places in it, where an encoder has such."""
+
+    __slots__ = ()
+
+
+def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> list[Fields]:
+    """The texts of a row that are encoded.
+
+    :param read_as: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
+        the columns together with each item of the last one, which is a list of texts.
+    :param located: Ask for the places of tokens in the last column.
+    :raises DataError: If there is no list of texts where one is expected.
+    """
+    if read_as == "joined":
+        last = Located(fields[-1]) if located and isinstance(fields[-1], str) else fields[-1]
+        return [(*fields[:-1], last)]
+    if read_as == "apart":
+        return [(field,) for field in fields]
+    *front, items = fields
+    if not isinstance(items, list) or not items or not all(isinstance(one, str) for one in items):
+        raise DataError(f"the last input column: expected a list of texts, found {items!r}")
+    return [(*front, item) for item in items]
+
+
+def prepare_texts(
+    rows: Sequence[Sequence[Fields]], prepare: Callable[[Sequence[Fields]], list[Inputs]]
+) -> list[Inputs]:
+    """Prepare rows of one or more texts; of several in a row, a long one is cut, not windowed."""
+    prepared = iter(prepare([fields for texts in rows for fields in texts]))
+    return [_as_row([next(prepared) for _ in texts]) for texts in rows]
+
+
+def texts_in(inputs: Inputs) -> list[Inputs]:
+    """The prepared texts of a prepared row."""
+    return inputs.get(TEXTS) or [inputs]
+
+
+def length_of(inputs: Inputs, length: Callable[[Inputs], int]) -> int:
+    """Number of tokens of a row, all its texts being as long as the longest."""
+    texts = texts_in(inputs)
+    return len(texts) * max(map(length, texts))
+
+
+def collate_texts(
+    rows: Sequence[Inputs], collate: Callable[[Sequence[Inputs]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Stack B prepared rows; with several texts in one of them, tensors are B × P."""
+    texts = [texts_in(row) for row in rows]
+    tensors = collate([text for own in texts for text in own])
+    counts_B = torch.tensor([len(own) for own in texts])
+    if len(counts_B) == int(counts_B.sum()):
+        return tensors
+    there_BP = lengths_to_mask(counts_B, int(counts_B.max()))
+    return {name: _spread(value, there_BP) for name, value in tensors.items()} | {TEXTS: counts_B}
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """A batch as N single texts.
+
+    :param inputs: Tensors with N rows.
+    :param rows: For each task, the texts of the rows that it reads, ascending.
+    :param there_BP: Which texts each row of the batch has; None where each has one.
+    """
+
+    inputs: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    there_BP: Tensor | None = None
+
+    def fold(self, features: Features, rows_b: Tensor, task: str) -> Features:
+        """The features of a task's texts as those of its rows, with the places of tokens."""
+        features = self._with_places(features, self.rows[task])
+        if self.there_BP is None:
+            return features
+        there_bP = self.there_BP[rows_b]
+        parts = [features.tokens_BLD, features.mask_BL]
+        tokens_bPLD, mask_bPL = (_spread(part, there_bP) for part in parts)
+        return Features(
+            tokens_bPLD.flatten(1, 2),
+            mask_bPL.flatten(1, 2),
+            _folded_words(features, there_bP),
+            texts=there_bP.shape[1],
+            places_BL2=None
+            if features.places_BL2 is None
+            else _spread(features.places_BL2, there_bP, -1).flatten(1, 2),
+        )
+
+    def _with_places(self, features: Features, rows_n: Tensor) -> Features:
+        if STARTS not in self.inputs:
+            return features
+        places_NL2 = torch.stack([self.inputs[STARTS], self.inputs[ENDS]], dim=-1)
+        if places_NL2.shape[1] != features.mask_BL.shape[1]:
+            return features  # one vector per text
+        return replace(features, places_BL2=places_NL2[rows_n])
+
+
+def unfold(inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Unfolded:
+    """A batch as single texts.
+
+    :param inputs: Collated inputs of B rows; what is one number per row is that of all its texts.
+    :param rows: For each task, the rows it reads, ascending.
+    """
+    if TEXTS not in inputs:
+        return Unfolded(dict(inputs), dict(rows))
+    there_BP = _there(inputs)
+    rows_N = there_BP.nonzero()[:, 0]
+    singles = {
+        name: value[there_BP] if value.dim() > 1 else value[rows_N]
+        for name, value in inputs.items()
+        if name != TEXTS
+    }
+    return Unfolded(singles, {task: texts_at(inputs, own) for task, own in rows.items()}, there_BP)
+
+
+def texts_at(inputs: Mapping[str, Tensor], rows_b: Tensor) -> Tensor:
+    """The positions of the texts of some rows among all texts of a batch, ascending."""
+    if TEXTS not in inputs:
+        return rows_b
+    there_BP = _there(inputs).to(rows_b.device)
+    number_BP = there_BP.flatten().cumsum(0).view_as(there_BP) - 1
+    return number_BP[rows_b][there_BP[rows_b]]
+
+
+def _as_row(texts: list[Inputs]) -> Inputs:
+    if len(texts) == 1:
+        return texts[0]
+    first = [texts_in(text)[0] for text in texts]
+    return {TEXTS: first, CUT: max(text.get(CUT) or 0 for text in texts)}
+
+
+def _there(inputs: Mapping[str, Tensor]) -> Tensor:
+    """Which of P texts each row has."""
+    most = next(value.shape[1] for value in inputs.values() if value.dim() > 1)
+    return lengths_to_mask(inputs[TEXTS], most)
+
+
+def _spread(value_N: Tensor, there_BP: Tensor, filler: int = 0) -> Tensor:
+    """N texts at their places in B × P."""
+    spread = value_N.new_full((*there_BP.shape, *value_N.shape[1:]), filler)
+    spread[there_BP] = value_N
+    return spread
+
+
+def _folded_words(features: Features, there_bP: Tensor) -> Tensor | None:
+    """The words of a row's texts, one text after the other."""
+    if features.words_BW is None:
+        return None
+    words_bPW = _spread(features.words_BW, there_bP, -1)
+    length = features.mask_BL.shape[1]
+    first_P1 = length * torch.arange(there_bP.shape[1], device=words_bPW.device).unsqueeze(1)
+    return torch.where(words_bPW < 0, -1, words_bPW + first_P1).flatten(1, 2)

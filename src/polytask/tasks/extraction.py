@@ -1,0 +1,190 @@
+"""The sentences of a text that are worth keeping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.features import Features
+from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.heads import scorer
+from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
+from polytask.tasks.sentence import Share
+
+
+class SentencesHead(Head):
+    """Scores the mean of the tokens of every sentence: ``{scores_bP, there_bP}``.
+
+    :param task: Name of the task, for messages.
+    :param width: D of the features.
+    :param dropout: Share of the features dropped in training.
+    :param hidden: Width of a hidden layer, or None for a linear head.
+    """
+
+    def __init__(self, task: str, width: int, dropout: float, hidden: int | None) -> None:
+        super().__init__()
+        self.task = task
+        self.scorer = scorer(width, 1, dropout, hidden)
+
+    @override
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+        if features.words_BW is None:
+            raise no_sentences(self.task)
+        scores_bW1 = self.scorer(sentence_means(features, features.words_BW))
+        return {SCORES: scores_bW1.squeeze(-1), THERE: features.words_BW >= 0}
+
+
+@final
+@tasks.register("extraction")
+class Extraction(Task):
+    """A score of every sentence of a text: the sentences of a summary, the evidence of a claim.
+
+    The input column holds the list of sentences, which are encoded together, each seeing the
+    others; the target column a number from 0 to 1 for each. A sentence is the mean of its tokens
+    (Liu and Lapata, "Text Summarization with Pretrained Encoders", EMNLP 2019, section 3.1, put a
+    token of its own before each instead. https://aclanthology.org/D19-1387), and its loss is binary
+    cross-entropy. Sentences that the encoder cut off take no part in the loss and score 0.
+
+    :param dropout: Share of the features that the head drops in training.
+    :param hidden: Width of a hidden layer of the head; a linear head by default.
+    """
+
+    form = "ranking"
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        dropout: Share = 0.1,
+        hidden: PositiveInt | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.dropout, self.hidden = dropout, hidden
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("ndcg", "gain")
+
+    @override
+    def reference(self, row: Row) -> list[float] | None:
+        numbers = relevance(self.name, self.target_column, self._column(row))
+        if numbers is not None and max(numbers) > 1:
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: expected numbers from 0 to 1, "
+                f"found {max(numbers)}"
+            )
+        return numbers
+
+    @override
+    def fit(self, references: Iterable[list[float]]) -> None:
+        if not any(True for _ in references):
+            raise DataError(
+                f"task {self.name}: no training row has numbers in column {self.target_column!r}"
+            )
+
+    @override
+    def encode(self, reference: list[float], inputs: Inputs) -> list[float]:
+        sentences = inputs.get("words")
+        if sentences is None:
+            raise no_sentences(self.name)
+        if len(sentences) != len(reference):
+            raise self._miscounted(len(reference), len(sentences))
+        return reference
+
+    @override
+    def collate(self, targets: Sequence[list[float]]) -> Tensor:
+        return collate_numbers(targets)
+
+    @override
+    def head(self, width: int) -> SentencesHead:
+        return SentencesHead(self.name, width, self.dropout, self.hidden)
+
+    @property
+    @override
+    def head_shape(self) -> dict[str, Any]:
+        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
+
+    @override
+    def count(self, values: Tensor) -> int:
+        return int((values != MISSING).sum())
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+        width = values.shape[1]  # the sentences of these rows; scores are as wide as the batch
+        kept_bP = (values != MISSING) & scores[THERE][:, :width]
+        losses_bP = functional.binary_cross_entropy_with_logits(
+            scores[SCORES][:, :width].float(), values.clamp(min=0), reduction="none"
+        )
+        return (losses_bP * kept_bP).sum() / kept_bP.sum().clamp(min=1)
+
+    @override
+    def decode(self, scores: dict[str, Tensor]) -> list[list[float]]:
+        """The probability of every sentence that the encoder kept."""
+        return listed({**scores, SCORES: scores[SCORES].float().sigmoid()})
+
+    @override
+    def complete(self, prediction: list[float], reference: list[float]) -> list[float]:
+        if len(prediction) > len(reference):
+            raise self._miscounted(len(reference), len(prediction))
+        return prediction + [0.0] * (len(reference) - len(prediction))
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+    @override
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """The best sentence of every text."""
+        best = [max(range(len(own)), key=own.__getitem__) for own in predictions]
+        sentences = [next(f for f in row if not isinstance(f, str)) for row in fields]
+        return [" ".join(own[at].split()) for own, at in zip(sentences, best, strict=True)]
+
+    def _miscounted(self, numbers: int, sentences: int) -> DataError:
+        return DataError(
+            f"task {self.name}: {numbers} numbers in column {self.target_column!r}, but {sentences} "
+            "sentences. Expected one for each."
+        )
+
+
+def sentence_means(features: Features, first_BW: Tensor) -> Tensor:
+    """The mean of the tokens from the first one of each sentence to that of the next, means_BWD."""
+    tokens_BLD = features.tokens_BLD.float().masked_fill(~features.mask_BL.unsqueeze(-1), 0)
+    sums_BLD = functional.pad(tokens_BLD.cumsum(1), (0, 0, 1, 0))
+    lengths_B1 = features.mask_BL.sum(1, keepdim=True)
+    next_BW = functional.pad(first_BW[:, 1:], (0, 1), value=-1)
+    next_BW = torch.where(next_BW < 0, lengths_B1, next_BW)
+    starts_BW = first_BW.clamp(min=0)
+    width = tokens_BLD.shape[-1]
+    ends_BWD, starts_BWD = (
+        sums_BLD.gather(1, at_BW.unsqueeze(-1).expand(-1, -1, width))
+        for at_BW in (next_BW, starts_BW)
+    )
+    counts_BW1 = (next_BW - starts_BW).clamp(min=1).unsqueeze(-1)
+    return ((ends_BWD - starts_BWD) / counts_BW1).to(features.tokens_BLD.dtype)
+
+
+def no_sentences(task: str) -> RecipeError:
+    """The error for a task about sentences on rows without a list of them."""
+    return RecipeError(
+        [
+            f"tasks.{task}: scores the sentences of a list, but the input column is a text, or the "
+            "encoder gives one vector per text. Choose an encoder of subwords (transformer, "
+            "huggingface) and an input column of lists of sentences."
+        ]
+    )

@@ -1,0 +1,242 @@
+"""The phrases of a text that say what it is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.errors import DataError
+from polytask.core.features import Features
+from polytask.core.padding import pad
+from polytask.core.texts import ENDS, STARTS, texts_in
+from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.heads import no_places, scorer
+from polytask.tasks.labels import did_you_mean
+from polytask.tasks.sentence import Share
+
+TAGS, PLACES = "tags_bPLC", "places_bPL2"
+"""What a ``PhrasesHead`` returns: scores of the tags of every token, and the places of tokens."""
+
+Phrase: TypeAlias = dict[str, Any]
+"""``text``, and ``places``: where it starts and ends wherever it is found, in characters."""
+
+_IGNORED = -100
+_OUTSIDE, _FIRST, _INSIDE = range(3)
+
+
+class PhrasesHead(Head):
+    """Scores every token as outside of a phrase, the first of one, or inside.
+
+    :param task: Name of the task, for messages.
+    :param width: D of the features.
+    :param dropout: Share of the features dropped in training.
+    :param hidden: Width of a hidden layer, or None for a linear head.
+    """
+
+    def __init__(self, task: str, width: int, dropout: float, hidden: int | None) -> None:
+        super().__init__()
+        self.task = task
+        self.scorer: nn.Module = scorer(width, _INSIDE + 1, dropout, hidden)
+
+    @override
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+        if features.places_BL2 is None:
+            raise no_places(self.task)
+        tags_bLC, shape = self.scorer(features.tokens_BLD), (features.texts, -1)
+        places_bL2 = features.places_BL2
+        return {TAGS: tags_bLC.unflatten(1, shape), PLACES: places_bL2.unflatten(1, shape)}
+
+
+@final
+@tasks.register("keyphrases")
+class Keyphrases(Task):
+    """Phrases of the last input column, found by tagging its tokens.
+
+    The target column holds a list of phrases. Those that the text holds, in any case and with any
+    space between their words, are trained on; the longer one where two overlap. Predictions are
+    extended to whole words, and ordered by the mean probability of their tags (Sahrawat et al.,
+    "Keyphrase Extraction from Scholarly Articles as Sequence Labeling using Contextualized
+    Embeddings", ECIR 2020. https://arxiv.org/abs/1910.08840).
+
+    :param text: Column in which the phrases are looked for: the last input column.
+    :param dropout: Share of the features that the head drops in training.
+    :param hidden: Width of a hidden layer of the head; a linear head by default.
+    """
+
+    form = "phrases"
+    quotes = rewrites = True
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        text: str = "text",
+        dropout: Share = 0.1,
+        hidden: PositiveInt | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.text, self.dropout, self.hidden = text, dropout, hidden
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ({"kind": "keyphrase_f1", "k": 5}, {"kind": "keyphrase_f1", "k": 10}, "keyphrase_f1")
+
+    @override
+    def reference(self, row: Row) -> list[Phrase] | None:
+        value = self._column(row)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: expected a list of phrases, "
+                f"found {value!r}"
+            )
+        text = row.get(self.text)
+        if not isinstance(text, str):
+            hint = did_you_mean(self.text, row)
+            raise DataError(
+                f"task {self.name}: no text in column {self.text!r}.{hint} Name the last input "
+                "column with text."
+            )
+        return [{"text": phrase, "places": [*_places(phrase, text)]} for phrase in value]
+
+    @override
+    def fit(self, references: Iterable[list[Phrase]]) -> None:
+        if not any(phrase["places"] for phrases in references for phrase in phrases):
+            raise DataError(
+                f"task {self.name}: no training row has phrases of its text in column "
+                f"{self.target_column!r}"
+            )
+
+    @override
+    def encode(self, reference: list[Phrase], inputs: Inputs) -> list[list[int]]:
+        texts = texts_in(inputs)
+        if any(text.get(STARTS) is None for text in texts):
+            raise no_places(self.name)
+        places = [place for phrase in reference for place in phrase["places"]]
+        return [_tags(text[STARTS], text[ENDS], places) for text in texts]
+
+    @override
+    def collate(self, targets: Sequence[list[list[int]]]) -> Tensor:
+        most = max(map(len, targets))
+        none: list[int] = []
+        texts = [own for target in targets for own in [*target, *[none] * (most - len(target))]]
+        tags_bPL: Tensor = pad(texts, _IGNORED).unflatten(0, (-1, most))
+        return tags_bPL
+
+    @override
+    def head(self, width: int) -> PhrasesHead:
+        return PhrasesHead(self.name, width, self.dropout, self.hidden)
+
+    @property
+    @override
+    def head_shape(self) -> dict[str, Any]:
+        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
+
+    @override
+    def count(self, values: Tensor) -> int:
+        return int((values != _IGNORED).sum())
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+        _, texts, length = values.shape  # of these rows; scores are as wide as the whole batch
+        tags_NC = scores[TAGS][:, :texts, :length].float().flatten(0, 2)
+        sums = functional.cross_entropy(
+            tags_NC, values.flatten(), ignore_index=_IGNORED, reduction="sum"
+        )
+        return sums / (values != _IGNORED).sum().clamp(min=1)
+
+    @override
+    def decode(self, scores: dict[str, Tensor]) -> list[list[dict[str, Any]]]:
+        """Places and probabilities of phrases, which ``answer`` turns into text."""
+        chances_bPL, best_bPL = scores[TAGS].detach().float().softmax(-1).max(-1)
+        rows = zip(best_bPL.tolist(), chances_bPL.tolist(), scores[PLACES].tolist(), strict=True)
+        return [[one for text in zip(*row, strict=True) for one in _spans(*text)] for row in rows]
+
+    @override
+    def answer(self, prediction: list[dict[str, Any]], fields: Fields) -> list[Phrase]:
+        found: dict[str, Phrase] = {}
+        for one in sorted(prediction, key=lambda one: (-round(one["score"], 6), one["start"])):
+            start, end = _whole_words(fields[-1], one["start"], one["end"])
+            text = " ".join(fields[-1][start:end].split())
+            known = found.setdefault(text.lower(), {"text": text, "places": []})
+            known["places"] += [[start, end]] if [start, end] not in known["places"] else []
+        return [phrase for key, phrase in found.items() if key]
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+    @override
+    def scorer_lines(
+        self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
+    ) -> list[str]:
+        """The phrases of a text, the best first, separated by semicolons."""
+        return [";".join(phrase["text"] for phrase in row) for row in predictions]
+
+
+def _places(phrase: str, text: str) -> Iterator[list[int]]:
+    """Where a phrase starts and ends in a text, as whole words."""
+    words = [re.escape(word) for word in phrase.split()]
+    if words:
+        pattern = r"(?<!\w)" + r"\s+".join(words) + r"(?!\w)"
+        yield from ([*found.span()] for found in re.finditer(pattern, text, re.IGNORECASE))
+
+
+def _tags(starts: Sequence[int], ends: Sequence[int], places: Sequence[Sequence[int]]) -> list[int]:
+    """The tag of every token; tokens of no text have none."""
+    tags = [_OUTSIDE if start >= 0 else _IGNORED for start in starts]
+    for first, last in sorted(places, key=lambda place: place[0] - place[1]):
+        inside = [at for at, start in enumerate(starts) if 0 <= start < last and ends[at] > first]
+        if inside and all(tags[at] == _OUTSIDE for at in inside):
+            for at in inside:
+                tags[at] = _INSIDE
+            tags[inside[0]] = _FIRST
+    return tags
+
+
+def _spans(
+    best_L: Sequence[int], chances_L: Sequence[float], places_L2: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """The phrases that the tags of one text mark; a tag inside of none starts one."""
+    spans: list[dict[str, Any]] = []
+    open_ = False
+    for tag, chance, (start, end) in zip(best_L, chances_L, places_L2, strict=True):
+        marked = tag != _OUTSIDE and start >= 0
+        if marked and open_ and tag == _INSIDE:
+            spans[-1]["end"] = end
+            spans[-1]["chances"].append(chance)
+        elif marked:
+            spans.append({"start": start, "end": end, "chances": [chance]})
+        open_ = marked
+    return [
+        {"start": one["start"], "end": one["end"], "score": sum(chances) / len(chances)}
+        for one in spans
+        for chances in [one["chances"]]
+    ]
+
+
+def _whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """A part of a text without white space around it, extended to whole words."""
+    part = text[start:end]
+    start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+    before = re.search(r"\w*$", text[:start])
+    after = re.match(r"\w*", text[end:])
+    if start < end and before and text[start].isalnum():
+        start -= len(before[0])
+    if start < end and after and text[end - 1].isalnum():
+        end += len(after[0])
+    return start, end

@@ -1,0 +1,193 @@
+"""The head of language models: the encoder's own token vectors score the tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from polytask.core.batch import DRAWS
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
+from polytask.core.features import Features
+from polytask.core.padding import lengths_to_mask
+from polytask.tasks.base import Head, Reading
+from polytask.tasks.masking import blank_out, hide, places_of
+
+NATS, KEPT = "nats_bK", "kept_bK"
+"""What a language head returns: what each predicted token costs, and which of K there are."""
+
+
+class LanguageHead(Head, ABC):
+    """Scores tokens by the encoder's token vectors: ``{nats_bK, kept_bK}``.
+
+    Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017.
+    https://aclanthology.org/E17-2025
+
+    Where the features are as wide as the token vectors, and nothing is asked for, they are used as
+    they are: a pretrained model with a tied output predicts as it was trained to.
+
+    :param task: Name of the task, for messages.
+    :param width: D of the features.
+    """
+
+    reads_rows: ClassVar[bool] = True
+    special_C: Tensor
+
+    def __init__(self, task: str, width: int) -> None:
+        super().__init__()
+        self.task = task
+        self._width = width
+
+    @override
+    def bind(self, encoder: nn.Module) -> None:
+        assert isinstance(encoder, Encoder)
+        if encoder.embedding is None:
+            raise RecipeError(
+                [
+                    f"tasks.{self.task}: predicts tokens, but the encoder has no vectors of tokens. "
+                    "Choose an encoder that has them (transformer, huggingface, word_transformer)."
+                ]
+            )
+        table = encoder.embedding
+        self.token_vectors = table.weight  # shared with the encoder, so counted and stored once
+        self.bias = nn.Parameter(torch.zeros(table.num_embeddings))
+        self.transform = self.new_transform(self._width, table.embedding_dim)
+        self.blank = encoder.blank
+        special_C = torch.tensor(sorted(set(encoder.special)), dtype=torch.long)
+        self.register_buffer("special_C", special_C, persistent=False)
+
+    @abstractmethod
+    def new_transform(self, width: int, dimension: int) -> nn.Module:
+        """From features to vectors that are compared with token vectors."""
+
+    @abstractmethod
+    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The tokens that are predicted, and those whose features predict each: (b, L) both.
+
+        The same number of each in every row.
+        """
+
+    @override
+    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+        (rows,) = reading
+        ids_bL = rows.inputs["ids"]
+        self._check_places(features, ids_bL)
+        predicted_bL, read_bL = self.choose(rows.inputs)
+        predicted_bK, kept_bK = places_of(predicted_bL)
+        read_bK, _ = places_of(read_bL)
+        # In a batch with rows of several texts, those of this task have one, which comes first.
+        read_bKD = features.tokens_BLD.take_along_dim(read_bK.unsqueeze(-1), dim=1)
+        targets_bK = ids_bL.gather(1, predicted_bK)
+        return {NATS: self.nats(read_bKD[kept_bK], targets_bK[kept_bK], kept_bK), KEPT: kept_bK}
+
+    def nats(self, read_nD: Tensor, targets_n: Tensor, kept_bK: Tensor) -> Tensor:
+        """What the targets cost, put where they are kept; 0 elsewhere."""
+        logits_nV = self.logits(read_nD)
+        nats_n = functional.cross_entropy(logits_nV, targets_n, reduction="none")
+        nats_bK = torch.zeros(kept_bK.shape, dtype=torch.float, device=kept_bK.device)
+        return nats_bK.masked_scatter(kept_bK, nats_n)
+
+    def logits(self, read_nD: Tensor) -> Tensor:
+        """The score of every token after each of n features, in fp32."""
+        scores_nV = functional.linear(self.transform(read_nD), self.token_vectors)
+        return scores_nV.float() + self.bias
+
+    def text_mask(self, inputs: dict[str, Tensor]) -> Tensor:
+        """True for the tokens that belong to the text: (b, L)."""
+        ids_bL = inputs["ids"]
+        real_bL = lengths_to_mask(inputs["lengths"], ids_bL.shape[1])
+        return real_bL & ~torch.isin(ids_bL, self.special_C)
+
+    def _check_places(self, features: Features, ids_bL: Tensor) -> None:
+        if features.mask_BL.shape != (len(ids_bL), features.texts * ids_bL.shape[1]):
+            raise RecipeError(
+                [
+                    f"tasks.{self.task}: predicts tokens, but the features are not one per token: "
+                    f"{tuple(features.tokens_BLD.shape[:2])} of them for {tuple(ids_bL.shape)} "
+                    "tokens. Choose an encoder and a sharing that keep a vector for each token."
+                ]
+            )
+
+
+@final
+class MaskedHead(LanguageHead):
+    """Predicts tokens that are hidden from the encoder.
+
+    :param task: Name of the task, for messages.
+    :param width: D of the features.
+    :param share: Share of the tokens that are hidden.
+    """
+
+    def __init__(self, task: str, width: int, share: float) -> None:
+        super().__init__(task, width)
+        self._share = share
+
+    @override
+    def new_transform(self, width: int, dimension: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(width, dimension), nn.GELU(), nn.LayerNorm(dimension))
+
+    @override
+    def disguise(self, inputs: dict[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
+        own = {name: inputs[name][rows_b] for name in ("ids", "lengths", DRAWS) if name in inputs}
+        hidden_bL, _ = self.choose(own)
+        vocabulary = len(self.token_vectors)
+        changed_bL = blank_out(own["ids"], hidden_bL, _draws(own), self.blank, vocabulary)
+        return {**inputs, "ids": inputs["ids"].index_copy(0, rows_b, changed_bL)}
+
+    @override
+    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        hidden_bL = hide(inputs["ids"], self.text_mask(inputs), _draws(inputs), self._share)
+        return hidden_bL, hidden_bL
+
+
+@final
+class CausalHead(LanguageHead):
+    """Predicts every token from the features of the one before it."""
+
+    @override
+    def bind(self, encoder: nn.Module) -> None:
+        super().bind(encoder)
+        assert isinstance(encoder, Encoder)
+        if not reads_forward(encoder):
+            raise RecipeError(
+                [
+                    f"tasks.{self.task}: predicts the next token, but the encoder reads it before. "
+                    "Choose one that reads from left to right: a transformer with causal: true, a "
+                    "decoder by encoder.path, or objective: masked."
+                ]
+            )
+
+    @override
+    def new_transform(self, width: int, dimension: int) -> nn.Module:
+        return nn.Identity() if width == dimension else nn.Linear(width, dimension)
+
+    @override
+    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        real_bL = lengths_to_mask(inputs["lengths"], inputs["ids"].shape[1])
+        predicted_bL = real_bL.clone()
+        predicted_bL[:, 0] = False
+        return predicted_bL, predicted_bL.roll(-1, dims=1)
+
+
+@torch.no_grad()
+def reads_forward(encoder: Encoder) -> bool:
+    """Whether the features of a token depend on it and those before it alone; it is tried out."""
+    training = encoder.training
+    encoder.eval()
+    assert encoder.embedding is not None
+    device = encoder.embedding.weight.device
+    ids_BL = torch.full((2, 4), encoder.embedding.num_embeddings - 1, device=device)
+    ids_BL[1, 3] -= 1
+    features: Features = encoder({"ids": ids_BL, "lengths": torch.tensor([4, 4], device=device)})
+    encoder.train(training)
+    before_BLD = features.tokens_BLD[:, :3]
+    return before_BLD.shape[1] == 3 and torch.allclose(before_BLD[0], before_BLD[1], atol=1e-5)
+
+
+def _draws(inputs: dict[str, Tensor]) -> Tensor:
+    return inputs.get(DRAWS, torch.zeros_like(inputs["lengths"]))

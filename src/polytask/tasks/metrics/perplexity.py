@@ -1,0 +1,41 @@
+"""How well a language model predicts texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from typing_extensions import override
+
+from polytask.tasks.metrics.base import Floats, Metric, metrics
+
+
+@final
+@metrics.register("perplexity")
+class Perplexity(Metric):
+    """e to the mean cost of a predicted token in nats; lower is better, 1 is certainty.
+
+    Jelinek et al., "Perplexity: a measure of the difficulty of speech recognition tasks", Journal
+    of the Acoustical Society of America 1977. https://doi.org/10.1121/1.2016299
+    """
+
+    forms = ("surprisals",)
+    higher_is_better = False
+
+    @property
+    @override
+    def name(self) -> str:
+        return "perplexity"
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Floats:
+        """Nats and number of predicted tokens of each row, (N, 2)."""
+        return np.array([(sum(nats), len(nats)) for nats in predictions], np.float64).reshape(-1, 2)
+
+    @override
+    def value(self, evidence: Floats, weights_N: Floats) -> float:
+        nats, tokens = weights_N @ evidence
+        return float(np.exp(nats / tokens)) if tokens else float("nan")

@@ -1,0 +1,131 @@
+"""How well scores order the items of a row: means over rows.
+
+Where two scores are equal the less relevant item is put first, so that equal scores gain nothing.
+Rows without a relevant item do not count.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+from pydantic import PositiveInt
+from typing_extensions import override
+
+from polytask.tasks.metrics.base import Floats, Metric, metrics
+
+
+class _OrderMetric(Metric, ABC):
+    """The mean over rows of a function of the relevance of their items, best score first."""
+
+    forms = ("ranking",)
+
+    @abstractmethod
+    def of_row(self, relevance_P: Floats) -> float:
+        """The metric of one row, one of whose items is relevant.
+
+        :param relevance_P: The relevance of its items in the order of their scores.
+        """
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Floats:
+        pairs = zip(references, predictions, strict=True)
+        return np.array([self._row(*map(np.array, pair)) for pair in pairs], np.float64)
+
+    @override
+    def value(self, evidence: Floats, weights_N: Floats) -> float:
+        return mean_of_defined(evidence, weights_N)
+
+    def _row(self, relevance_P: Floats, scores_P: Floats) -> float:
+        order_P = np.lexsort((relevance_P, -scores_P))
+        return self.of_row(relevance_P[order_P]) if relevance_P.max() > 0 else float("nan")
+
+
+class _CutMetric(_OrderMetric, ABC):
+    """A metric of the first items alone.
+
+    :param k: How many of the first items count; all of them by default.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, labels: Sequence[str], /, *, k: PositiveInt | None = None) -> None:
+        super().__init__(labels)
+        self.k = k
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.kind if self.k is None else f"{self.kind}_{self.k}"
+
+
+@final
+@metrics.register("mrr")
+class MRR(_OrderMetric):
+    """One divided by the place of the first relevant item."""
+
+    name = "mrr"
+
+    @override
+    def of_row(self, relevance_P: Floats) -> float:
+        return 1 / (1 + int((relevance_P > 0).argmax()))
+
+
+@final
+@metrics.register("map")
+class MAP(_OrderMetric):
+    """Average precision: the mean over relevant items of the precision up to their place."""
+
+    name = "map"
+
+    @override
+    def of_row(self, relevance_P: Floats) -> float:
+        hits_P = relevance_P > 0
+        precision_P = hits_P.cumsum() / np.arange(1, len(hits_P) + 1)
+        return float(precision_P[hits_P].mean())
+
+
+@final
+@metrics.register("ndcg")
+class NDCG(_CutMetric):
+    """Discounted gain of the first items as a share of the best there could be.
+
+    Järvelin and Kekäläinen, "Cumulated Gain-based Evaluation of IR Techniques", TOIS 2002, with the
+    relevance as gain and a discount of log2(1 + place). https://doi.org/10.1145/582415.582418
+    """
+
+    kind = "ndcg"
+
+    @override
+    def of_row(self, relevance_P: Floats) -> float:
+        discounts_P = 1 / np.log2(np.arange(2, len(relevance_P) + 2))
+        discounts_P[self.k or len(relevance_P) :] = 0
+        return float(relevance_P @ discounts_P / (-np.sort(-relevance_P) @ discounts_P))
+
+
+@final
+@metrics.register("gain")
+class Gain(_CutMetric):
+    """The mean relevance of the first items, the very first by default, as a share of the best.
+
+    Of items that are relevant or not it is the share of the first k that is, among those that
+    could be; of sentences with their ROUGE, how much of the best ROUGE the chosen ones have.
+    """
+
+    kind = "gain"
+
+    @override
+    def of_row(self, relevance_P: Floats) -> float:
+        k = self.k or 1
+        return float(relevance_P[:k].sum() / -np.sort(-relevance_P)[:k].sum())
+
+
+def mean_of_defined(values_N: Floats, weights_N: Floats) -> float:
+    """The weighted mean of rows for which there is a value; nan if there are none."""
+    counted_N = weights_N * ~np.isnan(values_N)
+    total = counted_N.sum()
+    return float(np.nan_to_num(values_N) @ counted_N / total) if total else float("nan")

@@ -1,0 +1,141 @@
+"""What vectors of texts are good for: finding the partner of a text, telling how alike two are.
+
+A prediction is the vectors of a row's texts, of length 1; the reference a number that says how
+alike the first two are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import PositiveInt
+from typing_extensions import override
+
+from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.numeric import Pearson, Spearman
+from polytask.tasks.metrics.ranking_scores import mean_of_defined
+
+_BLOCK = 1024  # rows that are compared with all others at a time
+_SAME = 1e-6  # similarities that differ by less are rounding
+
+
+class _RetrievalMetric(Metric, ABC):
+    """Each first text looks for its second among the second texts of all rows, the collection.
+
+    Equal texts of the collection count once. Resampling draws rows that look, not the collection.
+
+    :param positive: Rows whose number is at least this look for their partner; the partners of
+        the others are in the collection alone.
+    """
+
+    forms = ("vectors",)
+
+    def __init__(self, labels: Sequence[str], /, *, positive: float = 1.0) -> None:
+        super().__init__(labels)
+        self.positive = positive
+
+    @abstractmethod
+    def of_rank(self, rank: int) -> float:
+        """The metric of a row whose partner is at this place, from 1."""
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Floats:
+        anchors_ND, partners_ND = (np.array([row[at] for row in predictions]) for at in (0, 1))
+        ranks_N = ranks_of_partners(anchors_ND, partners_ND)
+        looking = np.array(references, np.float64) >= self.positive
+        rows = zip(ranks_N.tolist(), looking.tolist(), strict=True)
+        return np.array([self.of_rank(rank) if own else np.nan for rank, own in rows], np.float64)
+
+    @override
+    def value(self, evidence: Floats, weights_N: Floats) -> float:
+        return mean_of_defined(evidence, weights_N)
+
+
+@final
+@metrics.register("retrieval_mrr")
+class RetrievalMRR(_RetrievalMetric):
+    """The mean of one divided by the place at which the partner of a text is found."""
+
+    name = "retrieval_mrr"
+
+    @override
+    def of_rank(self, rank: int) -> float:
+        return 1 / rank
+
+
+@final
+@metrics.register("retrieval_recall")
+class RetrievalRecall(_RetrievalMetric):
+    """The share of texts whose partner is among the k nearest.
+
+    :param k: How many of the nearest count.
+    """
+
+    def __init__(self, labels: Sequence[str], /, *, k: PositiveInt = 1, **options: Any) -> None:
+        super().__init__(labels, **options)
+        self.k = k
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"retrieval_recall_{self.k}"
+
+    @override
+    def of_rank(self, rank: int) -> float:
+        return float(rank <= self.k)
+
+
+class _CosineMetric(Metric, ABC):
+    """A correlation of the cosines of pairs with their numbers."""
+
+    forms = ("vectors",)
+    correlation: ClassVar[type[Pearson] | type[Spearman]]
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"cosine_{self.correlation.__name__.lower()}"
+
+    @override
+    def evidence(
+        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+    ) -> Any:
+        cosines = [round(float(np.dot(row[0], row[1])), 9) for row in predictions]
+        return self.correlation(()).evidence(references, cosines, ())
+
+    @override
+    def value(self, evidence: Any, weights_N: Floats) -> float:
+        return self.correlation(()).value(evidence, weights_N)
+
+
+@final
+@metrics.register("cosine_spearman")
+class CosineSpearman(_CosineMetric):
+    """Correlation of the ranks of cosines and numbers, as for STS."""
+
+    correlation = Spearman
+
+
+@final
+@metrics.register("cosine_pearson")
+class CosinePearson(_CosineMetric):
+    """Linear correlation of cosines and numbers."""
+
+    correlation = Pearson
+
+
+def ranks_of_partners(anchors_ND: Floats, partners_ND: Floats) -> npt.NDArray[np.int64]:
+    """For each row, the place of its partner among all distinct partners, nearest first, from 1."""
+    collection_MD = np.unique(partners_ND.round(6), axis=0)
+    ranks = []
+    for start in range(0, len(anchors_ND), _BLOCK):
+        anchors_nD = anchors_ND[start : start + _BLOCK]
+        own_n1 = (anchors_nD * partners_ND[start : start + _BLOCK]).sum(1, keepdims=True)
+        ranks.append(1 + (anchors_nD @ collection_MD.T > own_n1 + 2 * _SAME).sum(1))
+    return np.concatenate(ranks)
