@@ -19,10 +19,11 @@ from polytask.data.augmentation import (
     EmbeddingAugmentation,
     Mix,
     RowMixing,
+    TextAugmentation,
     WordAugmentation,
     augmentations,
 )
-from polytask.data.augmentation.copying import Copying
+from polytask.data.augmentation.copying import Copying, WordCopying
 from polytask.tasks import Task
 from tests.contracts.test_tasks import EXAMPLES, Example, fitted
 from tests.fakes import NextToken
@@ -37,7 +38,11 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     path: Path = tmp_path_factory.mktemp("thesaurus") / "words.tsv"
     letters = [f"w{number}" for number in range(9)]
     path.write_text("good\tfine\tnice\nprice\tcost\n" + "\t".join(letters), encoding="utf-8")
-    options: dict[str, dict[str, Any]] = {"synonym": {"file": path.name}}
+    hops = [{"run": "there", "task": "de"}, {"run": "back", "task": "en"}]
+    options: dict[str, dict[str, Any]] = {
+        "synonym": {"file": path.name},
+        "back_translation": {"through": hops},
+    }
 
     def made(kind: str) -> Augmentation:
         return augmentations.build({"kind": kind, **options.get(kind, {})}, (path.parent,))
@@ -49,7 +54,8 @@ def kinds(shape: type[Augmentation]) -> list[str]:
     return [kind for kind in augmentations.kinds() if issubclass(augmentations.part(kind), shape)]
 
 
-WORDS, EMBEDDINGS, ROWS = kinds(WordAugmentation), kinds(EmbeddingAugmentation), kinds(RowMixing)
+WORDS, TEXTS = kinds(WordAugmentation), kinds(TextAugmentation)
+EMBEDDINGS, ROWS = kinds(EmbeddingAugmentation), kinds(RowMixing)
 every_word = pytest.mark.parametrize("kind", WORDS)
 fields = st.tuples(
     st.lists(st.sampled_from(VOCABULARY), max_size=12),
@@ -60,11 +66,11 @@ fields = st.tuples(
 def copying(make: Make, kind: str, seed: int = 0, number: int = 0) -> Copying:
     augmentation = make(kind)
     assert isinstance(augmentation, WordAugmentation)
-    return Copying(augmentation, seed, number)
+    return WordCopying(augmentation, seed, number)
 
 
 def test_every_augmentation_has_one_of_the_shapes() -> None:
-    assert sorted([*WORDS, *EMBEDDINGS, *ROWS]) == augmentations.kinds()
+    assert sorted([*WORDS, *TEXTS, *EMBEDDINGS, *ROWS]) == augmentations.kinds()
 
 
 @every_word
@@ -166,6 +172,19 @@ def test_a_task_that_does_not_say_how_labels_follow_learns_nothing_from_copies(
     kind: str, make: Make
 ) -> None:
     assert NextToken("t").follow(True, copying(make, kind).alignment((["a", "b"],))) is None
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@given(texts=st.lists(st.text(max_size=9), max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_texts_in_texts_out_and_none_becomes_empty(kind: str, texts: list[str], make: Make) -> None:
+    made = make(kind)
+    assert isinstance(made, TextAugmentation)
+    before = list(texts)
+    written = made.rewritten(texts, lambda run, task, given: [run * len(text) for text in given])
+    assert texts == before
+    assert [bool(text) for text in written] == [bool(text) for text in texts]
+    assert made.rewritten(texts, lambda run, task, given: [" " for _ in given]) == texts
 
 
 def embedding(make: Make, kind: str) -> EmbeddingAugmentation:

@@ -14,13 +14,14 @@ from benchmarks.resume import Outcome
 from polytask import recipe
 from polytask.build.opened import Opened, open_new
 from polytask.build.training import train
-from polytask.data.augmentation import WordAugmentation, augmentations
+from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.training.log import TrainingLog
 from tests.end_to_end.files import polytask, reviews, write_experiment, write_rows
 
 KINDS = augmentations.kinds()
 WORD_KINDS = [k for k in KINDS if issubclass(augmentations.part(k), WordAugmentation)]
+TEXT_KINDS = [k for k in KINDS if issubclass(augmentations.part(k), TextAugmentation)]
 SHOP = """\
 data:
   shop: {kind: jsonl, train: train.jsonl, validation: validation.jsonl, test: test.jsonl}
@@ -52,16 +53,39 @@ training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1, device: cpu}
 THESAURUS = "parcel\tpacket\nfine\tnice\nshop\tstore\n" + "\t".join(f"w{n}s" for n in range(20))
 
 
+WRITER = """\
+data: {shop: {kind: jsonl, train: train.jsonl, validation: validation.jsonl, test: test.jsonl}}
+encoder: {kind: cnn, dimension: 4, filters: 8, min_count: 1}
+tasks:
+  again: {kind: generation, target: text, width: 8, heads: 2, layers: 1, feed_forward: 8,
+    vocabulary: 300, longest: 4, dropout: 0}
+  mood: {kind: classification, target: mood}
+training: {steps: 2, batch_rows: 4, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu}
+"""
+OPTIONS = {
+    "synonym": "{kind: synonym, file: words.tsv, share: 0.5}",
+    "back_translation": "{kind: back_translation, through: [{run: WRITER, task: again}]}",
+}
+
+
 def one(kind: str) -> str:
-    return "{kind: synonym, file: words.tsv, share: 0.5}" if kind == "synonym" else kind
+    return OPTIONS.get(kind, kind)
 
 
 EVERYTHING = f"[{', '.join(map(one, KINDS))}]"
 
 
-def shop(folder: Path, augment: str, balancing: str = "equal") -> Path:
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a task that writes, badly."""
+    folder = tmp_path_factory.mktemp("writer")
+    return train(recipe.load(write_experiment(folder, WRITER)), folder / "run").path
+
+
+def shop(folder: Path, augment: str, balancing: str = "equal", writer: Path | None = None) -> Path:
     (folder / "words.tsv").write_text(THESAURUS, encoding="utf-8")
     text = SHOP.replace("AUGMENT", augment).replace("BALANCING", balancing)
+    text = text.replace("WRITER", str(writer))
     return write_experiment(folder, text, {"more": reviews(24, 300)})
 
 
@@ -121,9 +145,9 @@ def crash_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("augment", [*(f"[{one(kind)}]" for kind in KINDS), EVERYTHING])
 def test_interrupted_and_resumed(
-    augment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    augment: str, writer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = recipe.load(shop(tmp_path, augment))
+    experiment = recipe.load(shop(tmp_path, augment, writer=writer))
     whole = Outcome.of(train(experiment, tmp_path / "whole").path)
     plain = Outcome.of(train(recipe.load(shop(tmp_path, "[]")), tmp_path / "plain").path)
     assert whole.difference(plain) is not None
@@ -136,8 +160,9 @@ def test_interrupted_and_resumed(
 
 
 @pytest.mark.parametrize("balancing", ["pcgrad", "nash_mtl", "famo", "auto_lambda", "gradnorm"])
-def test_balancers_see_losses_as_always(balancing: str, tmp_path: Path) -> None:
-    run = train(recipe.load(shop(tmp_path, EVERYTHING, balancing)), tmp_path / "run")
+def test_balancers_see_losses_as_always(balancing: str, writer: Path, tmp_path: Path) -> None:
+    path = shop(tmp_path, EVERYTHING, balancing, writer)
+    run = train(recipe.load(path), tmp_path / "run")
     losses = [record["losses"] for record in run.records() if "losses" in record]
     assert all(np.isfinite([*one.values()]).all() for one in losses)
 
@@ -232,16 +257,37 @@ def test_words_that_only_copies_hold_are_known_to_the_encoder(tmp_path: Path) ->
         assert {"packet", "store"} <= set(encoder.known.words)
 
 
+def test_copies_are_what_the_run_writes(writer: Path, tmp_path: Path) -> None:
+    with open_new(
+        recipe.load(shop(tmp_path, f"[{one('back_translation')}]", writer=writer))
+    ) as new:
+        for pool in new.parts.loader.pools:
+            texts = texts_of(new, pool)
+            rows = len(pool) - pool.copies
+            assert pool.copies == rows
+            assert {*map(len, texts[rows:])} != {*map(len, texts[:rows])}
+    path = shop(tmp_path, "[{kind: back_translation, through: [{run: WRITER, task: mood}]}]",
+                writer=writer)  # fmt: skip
+    assert "expected one column, and a kind that writes texts" in told(path)
+    path = shop(tmp_path, "[{kind: back_translation, through: [{run: absent, task: mood}]}]")
+    assert "absent: is not a run folder" in told(path)
+
+
+def told(path: Path) -> str:
+    """The mistakes of a recipe."""
+    result = polytask("check", path)
+    assert result.exit_code != 0
+    return result.stdout + result.stderr
+
+
 def test_a_run_answers_without_the_thesaurus(tmp_path: Path) -> None:
-    path = trees(tmp_path, EVERYTHING)
+    path = trees(tmp_path, f"[{', '.join(one(kind) for kind in KINDS if kind not in TEXT_KINDS)}]")
     trained = polytask("train", path, "--run", tmp_path / "run")
     assert re.search(r"bank\[tokens\]: 30 training rows and \d+ changed copies", trained.stderr)
     (tmp_path / "words.tsv").unlink()
     assert polytask("evaluate", tmp_path / "run").exit_code == 0
     assert polytask("predict", tmp_path / "run", tmp_path / "bank.jsonl").exit_code == 0
-    result = polytask("check", path)
-    assert result.exit_code != 0
-    assert "synonym.file: no file 'words.tsv'" in result.stdout + result.stderr
+    assert "synonym.file: no file 'words.tsv'" in told(path)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +306,4 @@ def test_mistakes_are_named_before_training(
     text = path.read_text(encoding="utf-8")
     options = "{kind: bag, dimension: 8, hidden: [8], dropout: 0.2, min_count: 1}"
     path.write_text(text.replace(options, encoder), encoding="utf-8")
-    result = polytask("check", path)
-    assert result.exit_code != 0
-    assert message in result.stdout + result.stderr
+    assert message in told(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from polytask.data.augmentation import (
     EmbeddingAugmentation,
     Mix,
     RowMixing,
+    TextAugmentation,
     WordAugmentation,
     augmentations,
 )
-from polytask.data.augmentation.copying import Copying, copyings
+from polytask.data.augmentation.copying import TextCopying, WordCopying, word_copyings
 from polytask.data.augmentation.cutoff import cut_features, cut_span, cut_tokens
 from polytask.data.augmentation.synonym import Neighbours, thesaurus
 from polytask.encoders import encoders
@@ -106,14 +108,33 @@ def test_copies_are_numbered_through_all_parts() -> None:
         augmentations.build("mixup"),
         augmentations.build("swap"),
     ]
-    assert [one.number for one in copyings(parts, seed=3)] == [0, 1, 2]
-    assert {one.seed for one in copyings(parts, seed=3)} == {3}
+    assert [one.number for one in word_copyings(parts, seed=3)] == [0, 1, 2]
+    assert {one.seed for one in word_copyings(parts, seed=3)} == {3}
 
 
 def test_a_text_that_stays_the_same_keeps_its_white_space() -> None:
     deletion = augmentations.build({"kind": "deletion", "share": 1e-9})
     assert isinstance(deletion, WordAugmentation)
-    assert Copying(deletion, 0, 0).fields((" a\n b ",)) == (" a\n b ",)
+    assert WordCopying(deletion, 0, 0).fields((" a\n b ",)) == (" a\n b ",)
+
+
+def test_back_translation_goes_through_its_runs_in_their_order() -> None:
+    hops = [{"run": "a", "task": "de"}, {"run": "b", "task": "en"}]
+    made = augmentations.build({"kind": "back_translation", "through": hops})
+    assert isinstance(made, TextAugmentation)
+
+    def answer(run: str, task: str, texts: Sequence[str]) -> list[str]:
+        return [f"{text} {run}-{task}" if text != "no" else "" for text in texts]
+
+    assert made.rewritten(["yes", "no"], answer) == ["yes a-de b-en", "no"]
+
+
+def test_rewritten_texts_leave_words_where_they_are() -> None:
+    copying = TextCopying({"a b": "c"})
+    row = ("a b", ["a b", "d"], 3, "other")
+    assert copying.fields(row) == ("c", ["a b", "d"], 3, "other")
+    assert copying.alignment(row) == Alignment((0, 1), (True, True))
+    assert copying.alignment(("a b",)) == Alignment()
 
 
 def follow(kind: str, lesson: Any, alignment: Alignment) -> Any:

@@ -81,7 +81,7 @@ def _check_model(
     views = views_of(recipe)
     labels = {name: Labels(task) for name, task in tasks.items()}
     try:
-        augmentation = Augmentations.of(recipe)
+        augmentation = Augmentations.of(recipe, TrainingFields(views, heads, labels))
         fields = TrainingFields(augmentation.with_copies(views), heads, labels)
         begun = begin(recipe, tasks, fields)
         augmentation.attach(begun.model)

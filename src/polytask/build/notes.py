@@ -9,7 +9,7 @@ import numpy as np
 
 from polytask.build.checking import unseen_labels
 from polytask.build.data import TRAIN, Data
-from polytask.data.augmentation import WordAugmentation, augmentations
+from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.recipe import Recipe
 from polytask.tasks import Task
@@ -55,7 +55,7 @@ def _cut(pools: Sequence[Pool]) -> Iterator[str]:
 
 def _copied(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
     parts = [augmentations.part(chosen.kind) for chosen in recipe.augment]
-    if any(issubclass(part, WordAugmentation) for part in parts):
+    if any(issubclass(part, WordAugmentation | TextAugmentation) for part in parts):
         for pool in pools:
             rows = len(pool) - pool.copies
             yield f"{pool.name}: {rows:,} training rows and {pool.copies:,} changed copies of them."

@@ -177,15 +177,17 @@ def _session(
 
 def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> Fitted:
     """The model that a recipe begins with, or that of a run without the parameters it stores."""
-    tables, augmentation = data.split(TRAIN), Augmentations.of(recipe)
+    tables = data.split(TRAIN)
     if started:
         encoder, tasks = restore_parts(recipe, run)
         model = reassemble(recipe, run, encoder, tasks)
         freeze_again(run, model)
         labels = labels_of(recipe, model.trained_tasks, tables)
-        return Fitted(Beginning(encoder, model), labels, augmentation)
+        rows = TrainingFields(data.views, tables, labels)
+        return Fitted(Beginning(encoder, model), labels, Augmentations.of(recipe, rows))
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, {name: tasks[name] for name in recipe.trained}, tables)
+    augmentation = Augmentations.of(recipe, TrainingFields(data.views, tables, labels))
     fields = TrainingFields(augmentation.with_copies(data.views), tables, labels)
     with fields.at_last():
         return Fitted(begin(recipe, tasks, fields), labels, augmentation)

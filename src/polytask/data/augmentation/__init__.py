@@ -2,20 +2,24 @@
 
 from polytask.core.registry import import_siblings
 from polytask.data.augmentation.base import (
+    Answer,
     Augmentation,
     EmbeddingAugmentation,
     Mix,
     RowMixing,
+    TextAugmentation,
     Word,
     WordAugmentation,
     augmentations,
 )
 
 __all__ = [
+    "Answer",
     "Augmentation",
     "EmbeddingAugmentation",
     "Mix",
     "RowMixing",
+    "TextAugmentation",
     "Word",
     "WordAugmentation",
     "augmentations",

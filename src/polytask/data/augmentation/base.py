@@ -1,4 +1,4 @@
-"""The interface of an augmentation, in three shapes: words, token vectors, rows of a batch.
+"""The interface of an augmentation, in four shapes: words, texts, token vectors, rows of a batch.
 
 Training alone uses them. Rows of validation and test, and what is predicted later, stay as they are.
 """
@@ -50,6 +50,21 @@ class WordAugmentation(Augmentation, ABC):
 
         :param words: At least one.
         :return: No two come from the same word.
+        """
+
+
+Answer: TypeAlias = Callable[[str, str, Sequence[str]], list[str]]
+"""What a task of a run writes: folder of the run, name of the task, texts that it reads."""
+
+
+class TextAugmentation(Augmentation, ABC):
+    """Texts -> other texts, by runs trained before, for one changed copy of each training row."""
+
+    @abstractmethod
+    def rewritten(self, texts: Sequence[str], answer: Answer) -> list[str]:
+        """As many texts; one that comes out empty stays as it was.
+
+        :param answer: Lets a task of a run write.
         """
 
 
