@@ -113,7 +113,7 @@ def test_copies_and_seeds_differ(kind: str, make: Make) -> None:
 
 @every_word
 def test_what_is_no_text_stays_as_it_is(kind: str, make: Make) -> None:
-    row = (3.5, None, [1, 2], {"a": 1}, "", [])
+    row: Fields = (3.5, None, [1, 2], {"a": 1}, "", [])
     assert copying(make, kind).fields(row) == row
     assert copying(make, kind).alignment(row) == Alignment()
 

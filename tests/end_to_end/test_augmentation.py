@@ -14,6 +14,7 @@ from benchmarks.resume import Outcome
 from polytask import recipe
 from polytask.build.opened import Opened, open_new
 from polytask.build.training import train
+from polytask.core.files import read_json
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.training.log import TrainingLog
@@ -165,6 +166,15 @@ def test_balancers_see_losses_as_always(balancing: str, writer: Path, tmp_path: 
     run = train(recipe.load(path), tmp_path / "run")
     losses = [record["losses"] for record in run.records() if "losses" in record]
     assert all(np.isfinite([*one.values()]).all() for one in losses)
+
+
+def test_task_gradients_stay_apart(tmp_path: Path) -> None:
+    """Grouped gradients refuse to go on where rows of different tasks see each other."""
+    path = shop(tmp_path, "[mixup, cutoff, swap]", "{kind: pcgrad, gradients: grouped}")
+    text = path.read_text(encoding="utf-8").replace("from: [shop, other]", "from: other")
+    path.write_text(text, encoding="utf-8")
+    run = train(recipe.load(path), tmp_path / "run")
+    assert read_json(run.facts)["task_gradients"] == "grouped"
 
 
 def test_rows_come_first_and_copies_only_to_training(tmp_path: Path) -> None:
