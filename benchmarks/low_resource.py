@@ -1,4 +1,4 @@
-"""Balancing methods or architectures on tasks with few rows: all-MiniLM-L6-v2, quality and cost.
+"""Balancers, architectures or augmentations on tasks of few rows: all-MiniLM-L6-v2, quality, cost.
 
 Two sets of tasks: the three low-resource benchmarks of TweetEval (irony, emotion and the five
 targets of stance, with some training rows of each), and the sixteen kinds of reviews of FDU-MTL,
@@ -41,7 +41,7 @@ LOW = (
     *(f"stance_{on}" for on in ["abortion", "atheism", "climate", "feminist", "hillary"]),
 )
 SHOWN = {"tweeteval": ("emotion", "irony", "stance"), "fdu_mtl": ()}
-BASE = {"balancing": "equal", "sharing": "hard"}
+BASE = {"balancing": "equal", "sharing": "hard", "augment": "none"}
 SINGLE = "independent"
 Result = dict[str, Any]
 
@@ -59,12 +59,14 @@ def few(name: str, limit: int, settings: Sequence[str]) -> Recipe:
 
 
 def varied(recipe: Recipe, part: str, value: str, seed: int, rate: float) -> Recipe:
-    """The recipe with another balancing method or architecture, a seed and a learning rate.
+    """The recipe with another balancer, architecture or augmentation, a seed and a learning rate.
 
-    :param value: A kind, or ``kind:{option: value}``.
+    :param value: A kind, or ``kind:{option: value}``; ``none`` for no augmentation.
     """
     kind, _, options = value.partition(":")
-    chosen = {"kind": kind, **yaml.safe_load(options)} if options else kind
+    chosen: Any = {"kind": kind, **yaml.safe_load(options)} if options else kind
+    if part == "augment":
+        chosen = [] if kind == "none" else [chosen]
     changed = type(recipe).model_validate(
         {**recipe.model_dump(mode="json", by_alias=True), part: chosen}
     )

@@ -52,6 +52,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 _WHERE = {
     "sources": "data.NAME",
     "text_steps": "text",
+    "augmentations": "augment",
     "encoders": "encoder",
     "architectures": "sharing",
     "tasks": "tasks.NAME",

@@ -24,6 +24,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 WALKED = [
     "README.md",
     "ARCHITECTURE.md",
+    "docs/augmentation.md",
     "docs/balancing.md",
     "docs/sharing.md",
     "docs/growing.md",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from polytask.balancing import balancers
+from polytask.build.augmentation import Augmentations
 from polytask.build.data import TRAIN, Tables, load_source
 from polytask.build.labels import Labels, TrainingFields
 from polytask.build.model import new_tasks
@@ -81,13 +82,17 @@ def _check_model(
     labels = {name: Labels(task) for name, task in tasks.items()}
     fields = TrainingFields(views, heads, labels)
     try:
-        with fields.at_last():
-            encoder = begin(recipe, tasks, fields).encoder
+        augmentation = Augmentations.of(recipe, fields)
+        read = TrainingFields(augmentation.with_copies(views), heads, labels)
+        with read.at_last():
+            begun = begin(recipe, tasks, read)
+        augmentation.attach(begun.model)
         mixtures.build(recipe.mixing).attend([view.tasks for view in views])
         balancers.build(recipe.balancing, len(recipe.trained))
         with scratch_folder() as scratch:
             for view in views:
-                training_pool(view, heads[view.source], encoder, labels, scratch)
+                own = heads[view.source], begun.encoder, labels, scratch
+                training_pool(view, *own, augmentation.copies(view))
     except PolytaskError as error:
         found.mistakes.append(str(error))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from polytask.build.checking import unseen_labels
 from polytask.build.data import TRAIN, Data
+from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.recipe import Recipe
 from polytask.tasks import Task
@@ -20,9 +21,11 @@ _FEW_ROWS = 2
 def notes(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
 ) -> list[str]:
-    """Leaks, labels that cannot be learned, texts that the encoder cuts off, batches of one row."""
-    said = (_leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools), _narrow(recipe, pools))
-    return [*chain(*said)]
+    """Leaks, labels that cannot be learned, texts that the encoder cuts off, changed copies,
+    batches of one row.
+    """
+    seen = _leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools)
+    return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools))]
 
 
 def _leaks(recipe: Recipe, data: Data) -> Iterator[str]:
@@ -48,6 +51,14 @@ def _cut(pools: Sequence[Pool]) -> Iterator[str]:
                     f"{pool.name}: {share:.0%} of the training rows are longer than the encoder "
                     "reads; see encoder.max_length."
                 )
+
+
+def _copied(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
+    parts = [augmentations.part(chosen.kind) for chosen in recipe.augment]
+    if any(issubclass(part, WordAugmentation | TextAugmentation) for part in parts):
+        for pool in pools:
+            rows = len(pool) - pool.copies
+            yield f"{pool.name}: {rows:,} training rows and {pool.copies:,} changed copies of them."
 
 
 def _narrow(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,24 +19,25 @@ from polytask.tasks import Task
 
 
 def training_pool(
-    view: View, table: Table, encoder: Encoder, labels: Mapping[str, Labels], folder: Path
+    view: View,
+    table: Table,
+    encoder: Encoder,
+    labels: Mapping[str, Labels],
+    folder: Path,
+    copies: Sequence[View] = (),
 ) -> Pool:
     """The rows of a view that carry a label, with their targets.
 
+    :param copies: The same view with changes; these copies of the rows come after the rows.
     :raises DataError: If a row does not fit the encoder or a task; names file and line.
     """
 
-    def target_of(task: str) -> Callable[[int, Row, Inputs], Any | None]:
-        def target(index: int, row: Row, inputs: Inputs) -> Any | None:
-            with at_row(table, index):
-                reference = labels[task].reference(view.source, index, row)
-                return None if reference is None else labels[task].task.encode(reference, inputs)
+    def prepared(view: View) -> Preparation:
+        targets = {task: _target_of(view, table, labels[task]) for task in view.tasks}
+        return _preparation(view, table, encoder, targets, lesson=True)
 
-        return target
-
-    targets = {task: target_of(task) for task in view.tasks}
-    preparation = _preparation(view, table, encoder, targets, lesson=True)
-    return make_pool(view.name, table, preparation, folder)
+    changed = [prepared(copy) for copy in copies]
+    return make_pool(view.name, table, prepared(view), folder, copies=changed)
 
 
 def evaluation_pool(view: View, table: Table, encoder: Encoder, folder: Path) -> Pool:
@@ -51,6 +52,18 @@ def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
     """How rows of these tasks become tensors."""
     inputs = partial(collate_texts, collate=encoder.collate)
     return Collation(inputs, {name: task.collate for name, task in tasks.items()})
+
+
+def _target_of(
+    view: View, table: Table, labels: Labels
+) -> Callable[[int, Row, Inputs], Any | None]:
+    def target(index: int, row: Row, inputs: Inputs) -> Any | None:
+        with at_row(table, index):
+            lesson = labels.reference(view.source, index, row)
+            lesson = None if lesson is None else view.follow(labels.task, lesson, row)
+            return None if lesson is None else labels.task.encode(lesson, inputs)
+
+    return target
 
 
 def _preparation(

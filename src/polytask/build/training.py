@@ -15,6 +15,7 @@ from rich.console import Console
 
 from polytask.balancing import balancers
 from polytask.balancing.engine.processes import rank
+from polytask.build.augmentation import Augmentations
 from polytask.build.data import TRAIN, VALIDATION, Data, load_data
 from polytask.build.facts import final_facts, starting_facts
 from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
@@ -131,10 +132,12 @@ class Fitted:
     """A model whose encoder and tasks know their vocabulary and labels.
 
     :param labels: What the tasks that are trained may learn from.
+    :param augmentation: What training sees besides the rows as they are.
     """
 
     beginning: Beginning
     labels: dict[str, Labels]
+    augmentation: Augmentations
 
     @property
     def encoder(self) -> Encoder:
@@ -180,12 +183,14 @@ def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -
         model = reassemble(recipe, run, encoder, tasks)
         freeze_again(run, model)
         labels = labels_of(recipe, model.trained_tasks, tables)
-        return Fitted(Beginning(encoder, model), labels)
+        rows = TrainingFields(data.views, tables, labels)
+        return Fitted(Beginning(encoder, model), labels, Augmentations.of(recipe, rows))
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, {name: tasks[name] for name in recipe.trained}, tables)
-    fields = TrainingFields(data.views, tables, labels)
+    augmentation = Augmentations.of(recipe, TrainingFields(data.views, tables, labels))
+    fields = TrainingFields(augmentation.with_copies(data.views), tables, labels)
     with fields.at_last():
-        return Fitted(begin(recipe, tasks, fields), labels)
+        return Fitted(begin(recipe, tasks, fields), labels, augmentation)
 
 
 def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Parts:
@@ -194,11 +199,12 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
     :param scratch: Where prepared rows are kept.
     """
     encoder, tasks, options = fitted.encoder, fitted.tasks, recipe.training
-    tables = data.split(TRAIN)
+    tables, copies = data.split(TRAIN), fitted.augmentation.copies
     pools = [
-        training_pool(view, tables[view.source], encoder, fitted.labels, scratch)
+        training_pool(view, tables[view.source], encoder, fitted.labels, scratch, copies(view))
         for view in data.views
     ]
+    fitted.augmentation.attach(fitted.beginning.model)
     rows = evaluation_rows(data.views, data.split(VALIDATION), encoder, tasks, scratch)
     collated = collation(encoder, tasks)
     size = BatchSize(options.batch_tokens, options.batch_rows)

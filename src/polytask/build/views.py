@@ -9,6 +9,7 @@ from typing import Any
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_of_row
+from polytask.data.augmentation.copying import Copying
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
@@ -28,6 +29,7 @@ class View:
     :param read_as: Which texts of a row are encoded.
     :param located: Whether a task asks for the places of tokens in the last column.
     :param worded: The task that puts the rows into words, if there is one.
+    :param copying: What makes changed copies of the rows of them, for training.
     """
 
     source: str
@@ -37,6 +39,7 @@ class View:
     read_as: ReadAs = "joined"
     located: bool = False
     worded: Task | None = field(default=None, repr=False)
+    copying: Copying | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -48,8 +51,18 @@ class View:
 
         :raises DataError: If the last column is to mark spans and does not.
         """
-        fields = tuple(self._stepped(row[column]) for column in self.columns)
+        fields = self._unchanged(row)
+        fields = fields if self.copying is None else self._copied(self.copying, fields)
         return (*fields[:-1], marked_spans(fields[-1])) if self.read_as == "marked" else fields
+
+    def follow(self, task: Task, lesson: Any, row: Row) -> Any | None:
+        """What a task learns from the fields of a row; None from a copy that came out unchanged."""
+        if self.copying is None:
+            return lesson
+        fields = self._unchanged(row)
+        if self._copied(self.copying, fields) == fields:
+            return None
+        return task.follow(lesson, self.copying.alignment(fields))
 
     def texts(self, row: Row, *, lesson: bool = False) -> list[Fields]:
         """The texts of a row that are encoded.
@@ -72,6 +85,16 @@ class View:
                     f"{table.files[0]}: no column {column!r}, the input of {', '.join(self.tasks)}."
                     f"{hint(column, table.columns)} Columns: {', '.join(table.columns)}."
                 )
+
+    def _copied(self, copying: Copying, fields: Fields) -> Fields:
+        if self.read_as != "each":
+            return copying.fields(fields)
+        *front, items = fields  # a list of texts, not one of words
+        copied = copying.fields((*front, *items))
+        return (*copied[: len(front)], list(copied[len(front) :]))
+
+    def _unchanged(self, row: Row) -> Fields:
+        return tuple(self._stepped(row[column]) for column in self.columns)
 
     def _stepped(self, value: Any) -> Any:
         if isinstance(value, str) or (

@@ -24,8 +24,8 @@ def list_parts(
         str | None,
         typer.Argument(
             metavar="[REGISTRY]",
-            help="sources, text_steps, encoders, architectures, tasks, metrics, mixtures or "
-            "balancers; all of them if left out.",
+            help="sources, text_steps, augmentations, encoders, architectures, tasks, metrics, "
+            "mixtures or balancers; all of them if left out.",
             show_default=False,
         ),
     ] = None,

@@ -69,6 +69,7 @@ class Pool:
     :param tasks: The tasks that label rows of this pool.
     :param lengths_N: Number of tokens of each row.
     :param fields: The input fields of every row, for tasks that answer with parts of them.
+    :param copies: How many of the rows, the last ones, are changed copies of others.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Pool:
     tasks: tuple[str, ...]
     lengths_N: Ints
     fields: Callable[[], Iterator[Fields]] = lambda: iter(())
+    copies: int = 0
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -92,25 +94,37 @@ class Pool:
 
 
 def make_pool(
-    name: str, table: Table, preparation: Preparation, folder: Path, *, labelled: bool = True
+    name: str,
+    table: Table,
+    preparation: Preparation,
+    folder: Path,
+    *,
+    labelled: bool = True,
+    copies: Sequence[Preparation] = (),
 ) -> Pool:
     """Prepare every row of a table once and keep the result on disk.
 
     :param folder: Where to keep it; the caller removes it.
     :param labelled: Leave out rows that no task has a target for.
+    :param copies: Other ways of reading the rows, whose results come after these.
     """
-    rows = (
-        row
-        for row in _prepared(table, preparation)
-        if not labelled or any(row[_TARGET + task] is not None for task in preparation.targets)
-    )
-    dataset = spool(rows, folder)
+    sizes: list[int] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for each in (preparation, *copies):
+            sizes.append(0)
+            for row in _prepared(table, each):
+                if not labelled or any(row[_TARGET + task] is not None for task in each.targets):
+                    sizes[-1] += 1
+                    yield row
+
+    dataset = spool(rows(), folder)
     lengths_N = (
         dataset.with_format("numpy")[_LENGTH][:].astype(np.int64)
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
-    return Pool(name, dataset, tuple(preparation.targets), lengths_N)
+    return Pool(name, dataset, tuple(preparation.targets), lengths_N, copies=sum(sizes[1:]))
 
 
 def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,14 +18,17 @@ from polytask.core.features import Features
 from polytask.core.packing import Packed, pack
 from polytask.core.partition import Partition, find_partition
 from polytask.core.texts import Unfolded, texts_at, unfold
+from polytask.data.augmentation import EmbeddingAugmentation, Mix, RowMixing
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.sharing.base import select_inputs
-from polytask.tasks import Head, Reading, Task
+from polytask.tasks import Head, PooledHead, Reading, Task
 
 
 class MultiTaskModel(nn.Module):
     """``sharing(encoder)`` and heads; tasks that name the same head share one.
+
+    ``mixing`` mixes the rows of a batch while the model is trained; None by default.
 
     :param sharing: Gives every task the features of its rows.
     :param tasks: Fitted tasks by name.
@@ -45,6 +50,7 @@ class MultiTaskModel(nn.Module):
         self.stored = StoredState(self)
         self.tasks_apart = True
         """Whether a packed sequence holds texts of one task only, as task gradients need."""
+        self.mixing: RowMixing | None = None
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -96,15 +102,19 @@ class MultiTaskModel(nn.Module):
         inputs: dict[str, Tensor],
         rows: Mapping[str, Tensor],
         values: Mapping[str, Any] | None = None,
+        mixes: Mapping[str, Mix] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """Scores of every task for its rows.
 
         :param inputs: Collated inputs of B rows.
         :param rows: For each task wanted, the rows it reads, ascending.
         :param values: Their targets, in training.
+        :param mixes: How to mix the rows of some tasks, whose heads are pooled.
         """
         single = unfold(inputs, rows)
         features = self._features(single, rows)
+        for task, mix in mixes.items():
+            features[task] = self._mixed(task, features[task], mix)
         return {
             task: self._head(task)(features[task], *self._reading(task, single, values))
             for task in rows
@@ -147,6 +157,12 @@ class MultiTaskModel(nn.Module):
         packed = self._packed(unfold(batch.inputs, own).inputs, texts) if own else None
         return texts if packed is None else packed.rows
 
+    def _mixed(self, task: str, features: Features, mix: Mix) -> Features:
+        head = self._head(task)
+        assert isinstance(head, PooledHead)
+        pooled = head.pooled(features)
+        return replace(pooled, tokens_BLD=mix.vectors(pooled.tokens_BLD))
+
     def _head(self, task: str) -> Head:
         head = self.heads[self.tasks[task].head_key]
         assert isinstance(head, Head)
@@ -167,8 +183,42 @@ class MultiTaskModel(nn.Module):
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         values = {task: batch.targets[task].values for task in rows}
-        scores = self(batch.inputs, rows, values)
-        return {task: self.tasks[task].loss(scores[task], values[task]) for task in rows}
+        mixes = self._mixes(rows)
+        scores = self(batch.inputs, rows, values, mixes)
+        found = {}
+        for task in rows:
+            loss_of = partial(self.tasks[task].loss, scores[task])
+            mix = mixes.get(task)
+            found[task] = mix.loss(loss_of, values[task]) if mix else loss_of(values[task])
+        return found
+
+    def _mixes(self, rows: Mapping[str, Tensor]) -> dict[str, Mix]:
+        """How to mix the rows of each task in this step of training."""
+        if self.mixing is None or not self.training:
+            return {}
+        pooled = [task for task in rows if isinstance(self._head(task), PooledHead)]
+        return {task: self.mixing.draw(len(rows[task])) for task in pooled}
+
+    def change_embeddings(self, augmentation: EmbeddingAugmentation) -> None:
+        """Let the token vectors that enter encoders pass an augmentation while they are trained.
+
+        :raises RecipeError: If an encoder has no table of token vectors.
+        """
+        encoders = [self.sharing.encoder_of(task) for task in self.trained_tasks]
+        tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
+        for table in tables.values():
+            if table is None:
+                raise RecipeError(
+                    [
+                        "augment: changes token vectors, but the encoder has no table of them. "
+                        "Remove it, or choose an encoder that has one, such as transformer."
+                    ]
+                )
+            table.register_forward_hook(
+                lambda module, _, vectors: (
+                    augmentation.changed(vectors) if module.training else vectors
+                )
+            )
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""

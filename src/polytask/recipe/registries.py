@@ -8,6 +8,7 @@ from typing import Any
 
 from polytask.balancing import balancers
 from polytask.core.registry import Registry
+from polytask.data.augmentation import augmentations
 from polytask.data.mixing import mixtures
 from polytask.data.sources import sources
 from polytask.data.text import text_steps
@@ -19,6 +20,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = MappingProxyType(
     {
         "sources": sources,
         "text_steps": text_steps,
+        "augmentations": augmentations,
         "encoders": encoders,
         "architectures": architectures,
         "tasks": tasks,

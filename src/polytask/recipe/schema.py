@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from polytask.balancing import balancers
 from polytask.core.registry import Options
+from polytask.data.augmentation import augmentations
 from polytask.data.mixing import mixtures
 from polytask.data.sources import sources
 from polytask.data.splits import SplitOptions
@@ -27,6 +28,7 @@ from polytask.training.options import TrainingOptions
 
 SourcePart: TypeAlias = Annotated[Options, Part(sources)]
 TextPart: TypeAlias = Annotated[Options, Part(text_steps)]
+AugmentPart: TypeAlias = Annotated[Options, Part(augmentations)]
 EncoderPart: TypeAlias = Annotated[Options, Part(encoders)]
 SharingPart: TypeAlias = Annotated[Options, Part(architectures)]
 TaskPart: TypeAlias = Annotated[Options, Part(tasks)]
@@ -149,6 +151,9 @@ class Recipe(BaseModel):
     )
     text: tuple[TextPart, ...] = Field(
         default=(), description="Steps that every text goes through, in order."
+    )
+    augment: tuple[AugmentPart, ...] = Field(
+        default=(), description="What training sees besides the rows as they are."
     )
     encoder: EncoderPart = Field(description="What turns rows into features.")
     sharing: SharingPart = _default("hard", "Which computation the tasks share.")

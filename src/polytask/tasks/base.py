@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
@@ -69,6 +70,14 @@ class Head(nn.Module, ABC):
 
         :raises RecipeError: If it does not suit.
         """
+
+
+class PooledHead(Head, ABC):
+    """A head that reads one vector per row."""
+
+    @abstractmethod
+    def pooled(self, features: Features) -> Features:
+        """That vector as the only token of each row; scores the same."""
 
 
 class Task(ABC):
@@ -147,6 +156,15 @@ class Task(ABC):
         :raises DataError: If a column is not what is expected of it.
         """
         return [fields]
+
+    def follow(self, lesson: Any, alignment: Alignment) -> Any | None:
+        """The lesson of a changed copy of a row; see ``data.augmentation``.
+
+        :param lesson: That of the row.
+        :param alignment: Where the words of the copy come from; of none if the row has no words.
+        :return: None if the copy has nothing to teach, as for tasks that do not say how.
+        """
+        return None
 
     @abstractmethod
     def fit(self, references: Iterable[Any]) -> None:

@@ -28,6 +28,7 @@ class Feats(WordTask):
     """
 
     form = "tags"
+    of_forms = True
 
     @property
     @override

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Reading
+from polytask.tasks.base import Head, PooledHead, Reading
 
 Pool: TypeAlias = Literal["mean", "first", "attention"]
 """How the tokens of a row become one vector."""
@@ -23,7 +23,7 @@ MOVES = "moves_bSS"
 """What a ``ChainHead`` adds: scores of a tag after another (see ``tasks.crf``)."""
 
 
-class SentenceHead(Head):
+class SentenceHead(PooledHead):
     """Pools the tokens of a row and scores the result: scores_bC.
 
     :param width: D of the features.
@@ -44,6 +44,12 @@ class SentenceHead(Head):
     def forward(self, features: Features, *reading: Reading) -> Tensor:
         scores_bC: Tensor = self.scorer(self.pool(features))
         return scores_bC
+
+    @override
+    def pooled(self, features: Features) -> Features:
+        vectors_bD: Tensor = self.pool(features)
+        mask_b1 = torch.ones_like(vectors_bD[:, :1], dtype=torch.bool)
+        return Features(vectors_bD.unsqueeze(1), mask_b1)
 
 
 class WordHead(Head):

@@ -28,6 +28,7 @@ class Lemma(WordTask):
 
     form = "words"
     rewrites = True
+    of_forms = True
 
     def __init__(self, name: str, /, *, words: str = "tokens", **options: Any) -> None:
         super().__init__(name, **options)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
@@ -38,7 +39,8 @@ class Parsing(Task):
     A word's head and then its relation to the right head are learned by cross-entropy; predicted is
     the best tree, and the best relations in it. The target column holds lists of heads, from 1 and
     0 for the root. Words that the encoder cut off take no part in the loss; they are predicted to
-    depend on the root word. Dozat and Manning, ICLR 2017. https://openreview.net/forum?id=Hk95PK9le
+    depend on the root word. A changed copy of a row has a tree if no word of it depends on one that
+    was left out. Dozat and Manning, ICLR 2017. https://openreview.net/forum?id=Hk95PK9le
 
     :param relation: Column of the relations to the heads.
     :param dropout: Share of the features, and of hidden layers, that the head drops in training.
@@ -99,6 +101,15 @@ class Parsing(Task):
             f"task {self.name}: column {self.target_column!r}: expected heads from 0 (root) to "
             f"{words}, found {head!r}"
         )
+
+    @override
+    def follow(self, lesson: list[Arc], alignment: Alignment) -> list[Arc] | None:
+        """The arcs of the words; none if a word depends on one that was left out."""
+        arcs = [lesson[origin] for origin in alignment.origins_W]
+        place = {origin + 1: at + 1 for at, origin in enumerate(alignment.origins_W)} | {0: 0}
+        if not all(head in place for head, _ in arcs):
+            return None
+        return [[place[head], relation] for head, relation in arcs]
 
     @override
     def fit(self, references: Iterable[list[Arc]]) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.alignment import Alignment
 from polytask.core.errors import DataError, RecipeError
 from polytask.tasks.base import Head, Task
 from polytask.tasks.heads import Pool, SentenceHead
@@ -46,6 +47,10 @@ class SentenceTask(Task, ABC):
     @abstractmethod
     def outputs(self) -> int:
         """Number of scores per row."""
+
+    @override
+    def follow(self, lesson: Any, alignment: Alignment) -> Any:
+        return lesson  # a few other words do not change what a text is about
 
     @override
     def head(self, width: int) -> Head:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
@@ -27,9 +28,14 @@ IGNORED = -100
 class WordTask(Task, ABC):
     """One label per word, by softmax and cross-entropy on the first token of each word.
 
+    In a changed copy of a row every label goes with its word.
+
     :param dropout: Share of the features that the head drops in training.
     :param hidden: Width of a hidden layer of the head; a linear head by default.
     """
+
+    of_forms: ClassVar[bool] = False
+    """Whether a label says something of the very word, so that one put in its place has none."""
 
     def __init__(
         self,
@@ -67,6 +73,13 @@ class WordTask(Task, ABC):
         )
 
     @override
+    def follow(self, lesson: list[str], alignment: Alignment) -> list[str | None]:
+        return [
+            lesson[origin] if same or not self.of_forms else None
+            for origin, same in zip(alignment.origins_W, alignment.same_W, strict=True)
+        ]
+
+    @override
     def fit(self, references: Iterable[list[str]]) -> None:
         counts = Counter(tag for tags in references for tag in tags)
         if not counts:
@@ -77,13 +90,13 @@ class WordTask(Task, ABC):
         self._filler = counts.most_common(1)[0][0]
 
     @override
-    def encode(self, reference: list[str], inputs: Inputs) -> list[int] | None:
+    def encode(self, reference: Sequence[str | None], inputs: Inputs) -> list[int] | None:
         words = inputs.get("words")
         if words is None:
             raise no_words(self.name)
         if len(words) != len(reference):
             raise self._miscounted(len(reference), len(words))
-        target = [self._index.get(tag, IGNORED) for tag in reference]
+        target = [IGNORED if tag is None else self._index.get(tag, IGNORED) for tag in reference]
         return None if all(tag == IGNORED for tag in target) else target
 
     @override

@@ -1,0 +1,73 @@
+"""What a recipe lets training see besides the rows as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from polytask.build.rewriting import text_copyings
+from polytask.build.views import View
+from polytask.core.batch import Fields
+from polytask.core.errors import RecipeError
+from polytask.data.augmentation import (
+    Augmentation,
+    EmbeddingAugmentation,
+    RowMixing,
+    TextAugmentation,
+    augmentations,
+)
+from polytask.data.augmentation.copying import Copying, word_copyings
+from polytask.modeling import MultiTaskModel
+from polytask.recipe import Recipe
+from polytask.tasks import Task, tasks
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """The augmentations of a training.
+
+    :param copyings: What makes each changed copy of the rows.
+    :param following: The tasks that say what becomes of their labels in a copy.
+    """
+
+    parts: tuple[Augmentation, ...]
+    copyings: tuple[Copying, ...]
+    following: frozenset[str]
+
+    @classmethod
+    def of(cls, recipe: Recipe, rows: Iterable[Fields]) -> Augmentations:
+        """Those of a recipe.
+
+        :param rows: The training rows.
+        :raises PolytaskError: If a file or a run is missing, or two of them mix rows.
+        """
+        parts = tuple(augmentations.build(part, recipe.search()) for part in recipe.augment)
+        if sum(isinstance(part, RowMixing) for part in parts) > 1:
+            raise RecipeError(["augment: two parts mix the rows of a batch; keep one of them"])
+        seed = recipe.training.seed
+        rewriting = [part for part in parts if isinstance(part, TextAugmentation)]
+        copyings = *word_copyings(parts, seed), *text_copyings(rewriting, rows, seed)
+        kinds = {name: tasks.part(section.part.kind) for name, section in recipe.tasks.items()}
+        following = [name for name, kind in kinds.items() if kind.follow is not Task.follow]
+        return cls(parts, copyings, frozenset(following))
+
+    def copies(self, view: View) -> list[View]:
+        """A view of every changed copy of its rows; none where no task can learn from them."""
+        if self.following.isdisjoint(view.tasks):
+            return []
+        return [replace(view, copying=one) for one in self.copyings]
+
+    def with_copies(self, views: Iterable[View]) -> list[View]:
+        """All views, each followed by those of its copies."""
+        return [each for view in views for each in (view, *self.copies(view))]
+
+    def attach(self, model: MultiTaskModel) -> None:
+        """Let a model see changed token vectors and mixed rows, while it is trained.
+
+        :raises RecipeError: If its encoder has no token vectors to change.
+        """
+        for part in self.parts:
+            if isinstance(part, RowMixing):
+                model.mixing = part
+            if isinstance(part, EmbeddingAugmentation):
+                model.change_embeddings(part)

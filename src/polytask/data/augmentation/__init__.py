@@ -1,0 +1,28 @@
+"""What training sees besides the rows as they are."""
+
+from polytask.core.registry import import_siblings
+from polytask.data.augmentation.base import (
+    Answer,
+    Augmentation,
+    EmbeddingAugmentation,
+    Mix,
+    RowMixing,
+    TextAugmentation,
+    Word,
+    WordAugmentation,
+    augmentations,
+)
+
+__all__ = [
+    "Answer",
+    "Augmentation",
+    "EmbeddingAugmentation",
+    "Mix",
+    "RowMixing",
+    "TextAugmentation",
+    "Word",
+    "WordAugmentation",
+    "augmentations",
+]
+
+import_siblings(__name__, __path__)
