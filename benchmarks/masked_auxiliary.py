@@ -17,8 +17,9 @@ from pathlib import Path
 from scipy import stats
 
 from benchmarks.low_resource import SHOWN, Result, few, scored
-from benchmarks.multi_mnist import holm, interval
+from benchmarks.multi_mnist import interval
 from polytask.build.data import load_data
+from polytask.evaluation.significance import holm
 from polytask.recipe import Recipe
 
 BASE = "alone"

@@ -60,8 +60,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def make(folder: Path, rows: Sequence[Row] = ROWS, **options: bool) -> Pool:
-    return make_pool("shop[text]", make_table(rows), PREPARATION, folder, **options)
+def make(folder: Path, rows: Sequence[Row] = ROWS, *, labelled: bool = True) -> Pool:
+    return make_pool("shop[text]", make_table(rows), PREPARATION, folder, labelled=labelled)
 
 
 def test_rows_without_a_label_are_left_out_of_training(tmp_path: Path) -> None:
