@@ -14,7 +14,8 @@ from typing_extensions import override
 from polytask.core.batch import Inputs, Row
 from polytask.tasks.base import Floats, tasks
 from polytask.tasks.labels import balanced_weights
-from polytask.tasks.sentence import LabelTask, Share
+from polytask.tasks.scored import Share
+from polytask.tasks.sentence import LabelTask
 
 
 @final

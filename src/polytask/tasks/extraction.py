@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
@@ -14,10 +13,10 @@ from typing_extensions import override
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
-from polytask.tasks.sentence import Share
+from polytask.tasks.scored import ScoredTask
 
 
 class SentencesHead(Head):
@@ -44,7 +43,7 @@ class SentencesHead(Head):
 
 @final
 @tasks.register("extraction")
-class Extraction(Task):
+class Extraction(ScoredTask):
     """A score of every sentence of a text: the sentences of a summary, the evidence of a claim.
 
     The input column holds the list of sentences, which are encoded together, each seeing the
@@ -52,24 +51,9 @@ class Extraction(Task):
     (Liu and Lapata, "Text Summarization with Pretrained Encoders", EMNLP 2019, section 3.1, put a
     token of its own before each instead. https://aclanthology.org/D19-1387), and its loss is binary
     cross-entropy. Sentences that the encoder cut off take no part in the loss and score 0.
-
-    :param dropout: Share of the features that the head drops in training.
-    :param hidden: Width of a hidden layer of the head; a linear head by default.
     """
 
     form = "ranking"
-
-    def __init__(
-        self,
-        name: str,
-        /,
-        *,
-        dropout: Share = 0.1,
-        hidden: PositiveInt | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(name, **options)
-        self.dropout, self.hidden = dropout, hidden
 
     @property
     @override
@@ -109,11 +93,6 @@ class Extraction(Task):
     @override
     def head(self, width: int) -> SentencesHead:
         return SentencesHead(self.name, width, self.dropout, self.hidden)
-
-    @property
-    @override
-    def head_shape(self) -> dict[str, Any]:
-        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
 
     @override
     def count(self, values: Tensor) -> int:

@@ -20,8 +20,8 @@ from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
+from polytask.tasks.scored import Share
 from polytask.tasks.search import Search
-from polytask.tasks.sentence import Share
 from polytask.tasks.target_tokens import END, PADDING, TargetTokens
 
 LOGITS, IDS = "logits_bTV", "ids_bT"

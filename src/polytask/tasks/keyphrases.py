@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
@@ -16,10 +15,10 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
-from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import no_places, scorer
 from polytask.tasks.labels import did_you_mean
-from polytask.tasks.sentence import Share
+from polytask.tasks.scored import ScoredTask
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
 """What a ``PhrasesHead`` returns: scores of the tags of every token, and the places of tokens."""
@@ -58,7 +57,7 @@ class PhrasesHead(Head):
 
 @final
 @tasks.register("keyphrases")
-class Keyphrases(Task):
+class Keyphrases(ScoredTask):
     """Phrases of the last input column, found by tagging its tokens.
 
     The target column holds a list of phrases. Those that the text holds, in any case and with any
@@ -68,8 +67,6 @@ class Keyphrases(Task):
     Embeddings", ECIR 2020. https://arxiv.org/abs/1910.08840).
 
     :param text: Column in which the phrases are looked for: the last input column.
-    :param dropout: Share of the features that the head drops in training.
-    :param hidden: Width of a hidden layer of the head; a linear head by default.
     """
 
     form = "phrases"
@@ -81,12 +78,10 @@ class Keyphrases(Task):
         /,
         *,
         text: str = "text",
-        dropout: Share = 0.1,
-        hidden: PositiveInt | None = None,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
-        self.text, self.dropout, self.hidden = text, dropout, hidden
+        self.text = text
 
     @property
     @override
@@ -139,11 +134,6 @@ class Keyphrases(Task):
     @override
     def head(self, width: int) -> PhrasesHead:
         return PhrasesHead(self.name, width, self.dropout, self.hidden)
-
-    @property
-    @override
-    def head_shape(self) -> dict[str, Any]:
-        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
 
     @override
     def count(self, values: Tensor) -> int:

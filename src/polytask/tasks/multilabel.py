@@ -15,7 +15,8 @@ from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, tasks
 from polytask.tasks.labels import label_order, positive_weights
-from polytask.tasks.sentence import LabelTask, Share
+from polytask.tasks.scored import Share
+from polytask.tasks.sentence import LabelTask
 
 
 @final

@@ -21,7 +21,7 @@ from polytask.tasks.base import Task, tasks
 from polytask.tasks.biaffine import ARCS, RELATIONS, BiaffineHead
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.labels import did_you_mean, label_order, label_text
-from polytask.tasks.sentence import Share
+from polytask.tasks.scored import Share
 from polytask.tasks.spanning_tree import best_tree
 from polytask.tasks.words import IGNORED, learned_targets, words_kept, words_of
 

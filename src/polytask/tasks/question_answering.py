@@ -17,7 +17,7 @@ from polytask.core.features import Features
 from polytask.core.texts import ENDS, STARTS, texts_in
 from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
-from polytask.tasks.sentence import Share
+from polytask.tasks.scored import Share
 
 EDGES, PLACES = "edges_bPL2", "places_bPL2"
 """What a ``SpanHead`` returns: scores to start and to end an answer, and the places of tokens."""

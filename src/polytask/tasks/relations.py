@@ -20,7 +20,7 @@ from polytask.tasks.base import Task, tasks
 from polytask.tasks.heads import no_words
 from polytask.tasks.labels import Label, did_you_mean, label_order, label_text
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
-from polytask.tasks.sentence import Share
+from polytask.tasks.scored import Share
 from polytask.tasks.spans import marked_spans
 from polytask.tasks.words import IGNORED
 

@@ -8,40 +8,29 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.alignment import Alignment
 from polytask.core.errors import DataError, RecipeError
-from polytask.tasks.base import Head, Task
+from polytask.tasks.base import Head
 from polytask.tasks.heads import Pool, SentenceHead
 from polytask.tasks.labels import Label, given_weights, label_order, label_text, unknown_label
+from polytask.tasks.scored import ScoredTask
 
-Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Weights: TypeAlias = Literal["balanced"] | dict[Label, Annotated[float, Field(ge=0)]]
 
 
-class SentenceTask(Task, ABC):
+class SentenceTask(ScoredTask, ABC):
     """One answer per row, from a head on one pooled vector.
 
     :param pool: How the tokens of a row become one vector.
-    :param dropout: Share of the features that the head drops in training.
-    :param hidden: Width of a hidden layer of the head; a linear head by default.
     """
 
-    def __init__(
-        self,
-        name: str,
-        /,
-        *,
-        pool: Pool = "mean",
-        dropout: Share = 0.1,
-        hidden: PositiveInt | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, name: str, /, *, pool: Pool = "mean", **options: Any) -> None:
         super().__init__(name, **options)
-        self.pool, self.dropout, self.hidden = pool, dropout, hidden
+        self.pool = pool
 
     @property
     @abstractmethod
@@ -59,12 +48,7 @@ class SentenceTask(Task, ABC):
     @property
     @override
     def head_shape(self) -> dict[str, Any]:
-        return {
-            **super().head_shape,
-            "pool": self.pool,
-            "dropout": self.dropout,
-            "hidden": self.hidden,
-        }
+        return {**super().head_shape, "pool": self.pool}
 
 
 class LabelTask(SentenceTask, ABC):

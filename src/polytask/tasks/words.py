@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
@@ -16,38 +15,26 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
-from polytask.tasks.base import Floats, Head, Task
+from polytask.tasks.base import Floats, Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
 from polytask.tasks.labels import label_order, label_text
-from polytask.tasks.sentence import Share
+from polytask.tasks.scored import ScoredTask
 
 IGNORED = -100
 """The target of a word that is not learned from."""
 
 
-class WordTask(Task, ABC):
+class WordTask(ScoredTask, ABC):
     """One label per word, by softmax and cross-entropy on the first token of each word.
 
     In a changed copy of a row every label goes with its word.
-
-    :param dropout: Share of the features that the head drops in training.
-    :param hidden: Width of a hidden layer of the head; a linear head by default.
     """
 
     of_forms: ClassVar[bool] = False
     """Whether a label says something of the very word, so that one put in its place has none."""
 
-    def __init__(
-        self,
-        name: str,
-        /,
-        *,
-        dropout: Share = 0.1,
-        hidden: PositiveInt | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, name: str, /, **options: Any) -> None:
         super().__init__(name, **options)
-        self.dropout, self.hidden = dropout, hidden
         self._index: dict[str, int] = {}
         self._filler = ""
 
@@ -106,11 +93,6 @@ class WordTask(Task, ABC):
     @override
     def head(self, width: int) -> Head:
         return WordHead(self.name, width, len(self._index), self.dropout, self.hidden)
-
-    @property
-    @override
-    def head_shape(self) -> dict[str, Any]:
-        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
 
     @override
     def count(self, values: Tensor) -> int:
