@@ -20,6 +20,7 @@ from polytask.core.errors import RecipeError, RunError
 from polytask.recipe import Recipe, load
 from tests.end_to_end.files import reviews, write_rows
 
+pytestmark = pytest.mark.slow
 KINDS = strategies.kinds()
 RECIPE = """\
 data:
