@@ -13,13 +13,20 @@ import typer.main
 from rich.console import Console
 
 from polytask.analysis.compare import compare
+from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
 from polytask.analysis.strategies import strategies
+from polytask.analysis.strategies.merging import Encoders
+from polytask.analysis.strategies.single import Single
+from polytask.build.data import TRAIN, load_data
+from polytask.build.labels import fit_tasks
+from polytask.build.model import new_tasks
 from polytask.cli import app
 from polytask.core.errors import RecipeError, RunError
 from polytask.recipe import Recipe, load
 from tests.end_to_end.files import reviews, write_rows
 
+pytestmark = pytest.mark.slow
 KINDS = strategies.kinds()
 RECIPE = """\
 data:
@@ -205,6 +212,17 @@ def test_equal_trainings_are_done_once(path: Path, record: Mapping[str, Any]) ->
         joint_file, sum_file = (folder / kind / "seed-0" / file for kind in ("joint", "sum"))
         assert sum_file.read_bytes() == joint_file.read_bytes()
     assert results(record, "static")[0]["seconds"] != joint["seconds"]
+
+
+def test_models_that_have_learned_nothing_are_what_they_began_as(path: Path) -> None:
+    recipe = recipe_of(path, ["single"], 1, "training.learning_rate=1e-12")
+    data, tasks = load_data(recipe), new_tasks(recipe)
+    labels = fit_tasks(recipe, tasks, data.split(TRAIN))
+    folder = path.parent / "idle"
+    comparison = Comparison(recipe, data, tasks, labels, folder, Console(quiet=True))
+    encoders = Encoders(comparison, Single("single").models(comparison, 3), 3)
+    assert encoders.deltas_TP().abs().max() < 1e-6
+    assert any(parameter.abs().max() > 0.01 for parameter in encoders.start.parameters())
 
 
 def test_an_average_of_one_model_is_that_model(path: Path) -> None:

@@ -32,6 +32,11 @@ def test_tokens_are_means_over_seeds_as_multiples_of_joint() -> None:
     assert notes[-1] == "Tokens trained on, as multiples of joint: single_all 4.00."
 
 
+def test_without_a_joint_model_tokens_are_multiples_of_another() -> None:
+    notes = fairness([result("single", 150), result("sum", 100)], "test")
+    assert notes[-1] == "Tokens trained on, as multiples of sum: single 1.50."
+
+
 def test_coefficients_and_rows_that_others_do_not_learn_from_are_said() -> None:
     merged = result("merge_ties", coefficient=1.0, validation={"1.0": 0.5, "0.3": 0.4})
     linear = result("linear", None, strengths={"a": 1.0})

@@ -25,7 +25,7 @@ from polytask.recipe import load
 from tests.end_to_end.files import RECIPE, reviews, write_experiment
 
 pytest.importorskip("optuna", reason="install the extra: tuning")
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+pytestmark = pytest.mark.slow
 TRIALS = 3
 RATE = Dimension("learning_rate", 1e-3, 1e-4, 1e-2)
 WHOLE = Dimension("balancing.steps", 4, 1, 16, whole=True)

@@ -89,8 +89,6 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     record["statistics"] = _statistics(comparison, results)
     record["verdict"] = verdict(record)
     write_json(folder / "comparison.json", record)
-    for note in record["notes"]:
-        comparison.console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     return record
 
 

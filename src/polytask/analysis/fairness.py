@@ -9,8 +9,8 @@ from typing import Any
 from polytask.build.data import VALIDATION
 
 Result = Mapping[str, Any]
-BASE = "joint"
-"""The strategy whose tokens those of the others are compared with."""
+BASES = ("joint", "sum", "single")
+"""Tokens are compared with those of the first of these strategies that is there."""
 
 
 def fairness(results: Sequence[Result], split: str) -> list[str]:
@@ -54,10 +54,11 @@ def _fitted(results: Sequence[Result]) -> Iterator[str]:
 
 def _tokens(results: Sequence[Result]) -> Iterator[str]:
     means = _trained_tokens(results)
-    others = [name for name in means if name != BASE]
-    if BASE in means and others:
-        ratios = ", ".join(f"{name} {means[name] / means[BASE]:.2f}" for name in others)
-        yield f"Tokens trained on, as multiples of {BASE}: {ratios}."
+    base = next((name for name in BASES if name in means), None)
+    others = [name for name in means if name != base]
+    if base is not None and others:
+        ratios = ", ".join(f"{name} {means[name] / means[base]:.2f}" for name in others)
+        yield f"Tokens trained on, as multiples of {base}: {ratios}."
 
 
 def _trained_tokens(results: Sequence[Result]) -> dict[str, float]:

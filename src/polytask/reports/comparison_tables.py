@@ -202,6 +202,7 @@ def _remarks(record: Record) -> Iterator[str]:
         "positive is better."
     )
     yield from _tests(record)
+    yield from record.get("notes", ())
     for name, entry in record["pooled"].items():
         tasks = ", ".join(entry["tasks"])
         yield f"{name}: over the rows of {tasks} together, in place of their scores."
