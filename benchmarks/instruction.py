@@ -34,6 +34,7 @@ from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.data.pools import Pool, collate
+from polytask.encoders.huggingface import HuggingFace
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
 
@@ -121,7 +122,7 @@ def step(model: MultiTaskModel, batch: Batch) -> tuple[float, torch.Tensor]:
     torch.manual_seed(0)
     began = time.process_time()
     losses = model.losses(batch)
-    torch.stack([*losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack([*losses.values()]).sum().backward()
     seconds = time.process_time() - began
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return seconds, torch.cat([torch.stack([*losses.values()]).detach(), *gradients])
@@ -145,6 +146,7 @@ def packing(path: Path, count: int) -> None:
 
 def _compare(model: MultiTaskModel, name: str, batches: Sequence[Batch]) -> None:
     encoder = model.sharing.encoder_of(next(iter(model.tasks)))
+    assert isinstance(encoder, HuggingFace)
     shapes: list[tuple[int, int]] = []
     hook = encoder.register_forward_pre_hook(
         lambda _module, given: shapes.append(tuple(given[0]["ids"].shape))

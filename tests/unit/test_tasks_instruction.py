@@ -31,7 +31,7 @@ CASTS: list[dict[str, Any]] = [
     {"kind": "huggingface", "config": GPT2, "max_length": 64},
     {"kind": "transformer", "causal": True, "layers": 1, "width": 16, "heads": 2},
 ]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"question": "is snow white?", "completion": "yes"},
     {"question": "is a long coal, dug up far below the ground, white?", "completion": "no, black"},
     {"question": "may it?", "completion": 7},
@@ -86,7 +86,8 @@ def log_probabilities(encoder: Encoder, ids: list[int]) -> Tensor:
     inputs = {"ids": torch.tensor([ids]), "lengths": torch.tensor([len(ids)])}
     logits_LV = encoder(inputs).tokens_BLD[0] @ encoder.embedding.weight.T
     logs_LV = logits_LV[:-1].log_softmax(-1)
-    return logs_LV.gather(1, torch.tensor(ids[1:]).unsqueeze(1)).squeeze(1)
+    found_L: Tensor = logs_LV.gather(1, torch.tensor(ids[1:]).unsqueeze(1)).squeeze(1)
+    return found_L
 
 
 def test_a_row_is_worded_by_templates() -> None:
@@ -182,7 +183,7 @@ def test_greedy_texts_are_those_of_the_transformers_library() -> None:
     encoder, task = encoder_of(), instruction(longest=8)
     model = model_of(encoder, task)
     assert isinstance(encoder, HuggingFace)
-    peer = transformers.GPT2LMHeadModel(encoder.config)
+    peer: Any = transformers.GPT2LMHeadModel(encoder.config)  # type: ignore[arg-type]
     peer.transformer.load_state_dict(encoder.model.state_dict())
     peer.tie_weights()
     peer.eval()

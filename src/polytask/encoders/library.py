@@ -114,14 +114,13 @@ class TransformersEncoder(Encoder):
     def output_vectors(self) -> nn.Parameter | None:
         if self._path is None or self.config.tie_word_embeddings:
             return None
-        if self._output is None:
-            table = self.model.get_input_embeddings().weight
-            if self.base is None:  # read back, with all its parameters still to come
-                loaded = torch.zeros_like(table)
-            else:
-                loaded = load_output(self._path, self.search)
-            if loaded is not None:
-                self._output = nn.Parameter(loaded, requires_grad=table.requires_grad)
+        table = self.embedding
+        if self._output is None and table is not None:
+            # One that is read back gets its values with all others.
+            loaded = torch.zeros_like(table.weight)
+            if self.base is not None:
+                loaded = load_output(self._path, self.search, loaded)
+            self._output = nn.Parameter(loaded, requires_grad=table.weight.requires_grad)
         return self._output
 
     @override

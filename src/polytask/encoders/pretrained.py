@@ -61,15 +61,16 @@ def load_model(
     return model
 
 
-def load_output(path: str, search: Sequence[Path]) -> torch.Tensor | None:
-    """The vectors that a pretrained causal language model scores tokens with; None if it is none.
+def load_output(path: str, search: Sequence[Path], otherwise: torch.Tensor) -> torch.Tensor:
+    """The vectors that a pretrained causal language model scores tokens with.
 
+    :param otherwise: Those of a model that is none.
     :raises RecipeError: If it cannot be loaded, or does more than multiply with them.
     """
     with _reading("encoder.path", path, search) as (name, options):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-            return None
+            return otherwise
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name, dtype=torch.float32, **options
         )

@@ -42,6 +42,7 @@ class LanguageHead(Head, ABC):
     """Whether every token has a bias of its own."""
 
     special_C: Tensor
+    bias: nn.Parameter | None
 
     def __init__(self, task: str, width: int) -> None:
         super().__init__()
