@@ -353,7 +353,7 @@ def fitted(example: Example) -> tuple[Task, list[Any]]:
     return task, [task.reference(row) for row in example.rows]
 
 
-def words(size: int) -> dict[str, list[int]]:
+def words(size: int) -> dict[str, Any]:
     """A prepared row of that many words, two tokens each."""
     ids = list(range(10, 10 + 2 * size))
     return {"words": list(range(0, 2 * size, 2)), "ids": ids, "said": SAID_TOKENS}

@@ -64,7 +64,7 @@ def losses_and_gradients(model: MultiTaskModel) -> tuple[list[Tensor], list[Tens
     losses = model.losses(batch_of(model.sharing.encoder_of("one")))
     parameters = [*model.trainable().values()]
     total = torch.stack([*losses.values()]).sum()
-    found = torch.autograd.grad(total, parameters, allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(total, parameters, allow_unused=True)
     return [*losses.values()], [g for g in found if g is not None]
 
 

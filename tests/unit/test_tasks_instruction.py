@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
+from torch.nn import functional
 
 from polytask.build.checking import check
 from polytask.core.batch import Batch, Targets
@@ -16,6 +18,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.core.prompts import Prompt
 from polytask.core.texts import collate_texts, prepare_texts
 from polytask.encoders import encoders
+from polytask.encoders.huggingface import HuggingFace
 from polytask.encoders.transformer import Transformer
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import load
@@ -28,7 +31,7 @@ CASTS: list[dict[str, Any]] = [
     {"kind": "huggingface", "config": GPT2, "max_length": 64},
     {"kind": "transformer", "causal": True, "layers": 1, "width": 16, "heads": 2},
 ]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"question": "is snow white?", "completion": "yes"},
     {"question": "is a long coal, dug up far below the ground, white?", "completion": "no, black"},
     {"question": "may it?", "completion": 7},
@@ -83,7 +86,8 @@ def log_probabilities(encoder: Encoder, ids: list[int]) -> Tensor:
     inputs = {"ids": torch.tensor([ids]), "lengths": torch.tensor([len(ids)])}
     logits_LV = encoder(inputs).tokens_BLD[0] @ encoder.embedding.weight.T
     logs_LV = logits_LV[:-1].log_softmax(-1)
-    return logs_LV.gather(1, torch.tensor(ids[1:]).unsqueeze(1)).squeeze(1)
+    found_L: Tensor = logs_LV.gather(1, torch.tensor(ids[1:]).unsqueeze(1)).squeeze(1)
+    return found_L
 
 
 def test_a_row_is_worded_by_templates() -> None:
@@ -176,12 +180,11 @@ def test_what_is_written_leaves_room_for_a_prompt() -> None:
 
 
 def test_greedy_texts_are_those_of_the_transformers_library() -> None:
-    import transformers
-
     encoder, task = encoder_of(), instruction(longest=8)
     model = model_of(encoder, task)
-    peer = transformers.GPT2LMHeadModel(encoder.config)  # type: ignore[arg-type]
-    peer.transformer.load_state_dict(encoder.model.state_dict())  # type: ignore[operator, union-attr]
+    assert isinstance(encoder, HuggingFace)
+    peer: Any = transformers.GPT2LMHeadModel(encoder.config)  # type: ignore[arg-type]
+    peer.transformer.load_state_dict(encoder.model.state_dict())
     peer.tie_weights()
     peer.eval()
     expected = []
@@ -196,6 +199,37 @@ def test_greedy_texts_are_those_of_the_transformers_library() -> None:
     assert answers(model, encoder, task) == expected
     assert answers(model, encoder, task, ROWS[1:2]) == expected[1:2]
     assert any(expected)
+
+
+def test_a_model_with_an_output_of_its_own_brings_it(tmp_path: Path) -> None:
+    base = encoder_of()
+    assert isinstance(base, HuggingFace)
+    base.save(tmp_path)
+    torch.manual_seed(1)
+    peer = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=len(base.tokenizer), hidden_size=16, num_hidden_layers=1,
+            num_attention_heads=2, intermediate_size=16, pad_token_id=0, tie_word_embeddings=False,
+        )
+    ).eval()  # fmt: skip
+    peer.save_pretrained(tmp_path)
+    encoder = encoders.build({"kind": "huggingface", "path": str(tmp_path), "max_length": 64}, ())
+    encoder.fit([])
+    task, other = instruction(longest=8), instruction(longest=8)
+    model = model_of(encoder, task, "lora")
+    rows = prepared(encoder, task, lesson=True)
+    logits_LV = peer(torch.tensor([rows[0]["ids"]])).logits[0, -rows[0]["said"] - 1 : -1]
+    said_n = torch.tensor(rows[0]["ids"][-rows[0]["said"] :])
+    nats_n = model(lesson_batch(encoder, task).inputs, {"ask": torch.arange(1)}, {"ask": said_n})
+    torch.testing.assert_close(
+        nats_n["ask"]["nats_bK"][0], functional.cross_entropy(logits_LV, said_n, reduction="none")
+    )
+    assert not model.heads["ask"].token_vectors.requires_grad
+    other.name = "other"
+    heads = MultiTaskModel(
+        architectures.build("hard", encoder, ["ask", "other"]), {"ask": task, "other": other}
+    ).heads
+    assert heads["ask"].token_vectors is heads["other"].token_vectors
 
 
 @pytest.mark.parametrize("per_token", [False, True])

@@ -90,6 +90,10 @@ class Encoder(nn.Module, ABC):
         """The table of token vectors, for heads that are tied to it."""
         return None
 
+    def output_vectors(self) -> nn.Parameter | None:
+        """The vectors that a named model scores tokens with, where those are not its embedding."""
+        return None
+
     @property
     def blank(self) -> int:
         """The id that stands for a token that is hidden; that of padding unless there is one."""

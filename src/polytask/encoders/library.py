@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import transformers
 from pydantic import Field
+from torch import nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields
@@ -21,6 +23,7 @@ from polytask.core.errors import RecipeError
 from polytask.encoders.pretrained import (
     feature_model,
     load_model,
+    load_output,
     load_tokenizer,
     new_config,
     new_model,
@@ -65,6 +68,7 @@ class TransformersEncoder(Encoder):
             raise RecipeError(
                 ["encoder.tokenizer: a pretrained model brings its own; leave it out"]
             )
+        self._output: nn.Parameter | None = None
         self.search = search
         self._path = path
         self._settings = config
@@ -105,6 +109,19 @@ class TransformersEncoder(Encoder):
                     [f"encoder.path: {self._path!r} is another: {mismatch}"]
                 ) from error
             self.base = self._path
+
+    @override
+    def output_vectors(self) -> nn.Parameter | None:
+        if self._path is None or self.config.tie_word_embeddings:
+            return None
+        table = self.embedding
+        if self._output is None and table is not None:
+            # One that is read back gets its values with all others.
+            loaded = torch.zeros_like(table.weight)
+            if self.base is not None:
+                loaded = load_output(self._path, self.search, loaded)
+            self._output = nn.Parameter(loaded, requires_grad=table.weight.requires_grad)
+        return self._output
 
     @override
     def save(self, folder: Path) -> None:

@@ -61,6 +61,28 @@ def load_model(
     return model
 
 
+def load_output(path: str, search: Sequence[Path], otherwise: torch.Tensor) -> torch.Tensor:
+    """The vectors that a pretrained causal language model scores tokens with.
+
+    :param otherwise: Those of a model that is none.
+    :raises RecipeError: If it cannot be loaded, or does more than multiply with them.
+    """
+    with _reading("encoder.path", path, search) as (name, options):
+        config = transformers.AutoConfig.from_pretrained(name, **options)
+        if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+            return otherwise
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, **options
+        )
+    output = model.get_output_embeddings()
+    if getattr(output, "bias", None) is not None:
+        raise RecipeError(
+            [f"encoder.path: {path!r} adds a bias to the scores of tokens, which no task does here"]
+        )
+    vectors_VD: torch.Tensor = output.weight.detach()
+    return vectors_VD
+
+
 def new_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedModel:
     """A model with new weights in fp32, without its pooler.
 

@@ -25,6 +25,8 @@ NATS, KEPT = "nats_bK", "kept_bK"
 class LanguageHead(Head, ABC):
     """Scores tokens by the encoder's token vectors: ``{nats_bK, kept_bK}``.
 
+    A named model with other vectors for this brings those.
+
     Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017.
     https://aclanthology.org/E17-2025
 
@@ -57,8 +59,9 @@ class LanguageHead(Head, ABC):
                     "Choose an encoder that has them (transformer, huggingface, word_transformer)."
                 ]
             )
-        table = encoder.embedding
-        self.token_vectors = table.weight  # shared with the encoder, so counted and stored once
+        table, own = encoder.embedding, encoder.output_vectors()
+        # Shared with the encoder, so counted and stored once.
+        self.token_vectors = table.weight if own is None else own
         bias_V = nn.Parameter(torch.zeros(table.num_embeddings)) if self.biased else None
         self.register_parameter("bias", bias_V)
         self.transform = self.new_transform(self._width, table.embedding_dim)
