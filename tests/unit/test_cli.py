@@ -197,7 +197,8 @@ def test_a_failed_prediction_leaves_no_file(
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables that show what they are given."""
     shown = SimpleNamespace(render_scores=json.dumps, render_comparison=json.dumps)
-    monkeypatch.setitem(sys.modules, "polytask.reports.tables", shown)
+    for name in ("tables", "comparison_tables"):
+        monkeypatch.setitem(sys.modules, f"polytask.reports.{name}", shown)
 
 
 @pytest.mark.usefixtures("tables")

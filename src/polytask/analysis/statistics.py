@@ -43,9 +43,10 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
       found with the power, by the test that Holm's method is strictest with), ``rows``, ``seeds``
       (``seed``, ``difference`` and ``p`` of each), ``others`` (of each other metric ``difference``,
       ``low`` and ``high``; not tested).
-    * ``gains``: by strategy, Δm over all tasks in percent, positive is better: the same keys, but
-      ``metric``, ``test``, ``p`` of single seeds and ``others``; and ``at_least``, the lower end of
-      an interval that holds for all strategies together (Bonferroni).
+    * ``gains``: by strategy, Δm in percent over the tasks that it is known of, positive is better:
+      ``difference``, ``low``, ``high``, ``p``, ``p_holm``, ``rows_error``, ``seeds_error`` and
+      ``detectable`` as above, ``at_least`` (the lower end of an interval that holds for all
+      strategies together, Bonferroni), ``rows`` (of the smallest task), ``seeds`` (how many).
     * ``ranks``: by strategy, baseline included, the mean over tasks of its rank, 1 being the best
       (Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006, section
       3.2.2, https://jmlr.org/papers/v7/demsar06a.html), of tasks that all strategies answer.
