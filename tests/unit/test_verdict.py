@@ -138,6 +138,15 @@ def test_what_correction_takes_away_is_not_better() -> None:
     assert (said["rule"], said["settle"]["rule"]) == ("unclear", "nothing")
 
 
+def test_what_is_better_without_sharing_is_not_passed_over() -> None:
+    gains = {"joint": EVEN, "linear": GOOD, "single_all": gain(4, 0.5), "majority": BAD}
+    found = record(gains) | {"sharing": ["joint"]}
+    words = decision({**found, "verdict": verdict(found)})
+    assert words is not None
+    [said] = [text.texts["en"] for text in words.because if "Other strategies" in text.texts["en"]]
+    assert said.endswith("by Δm: single_all (+4.0 %), linear (+3.0 %).")
+
+
 def test_groups_are_those_that_were_trained() -> None:
     said = verdict(record({"grouped": GOOD}))
     assert said["groups"] == [["mood", "topic"], ["stars"]]

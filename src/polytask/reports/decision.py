@@ -58,6 +58,8 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
             detectable=f"{gain['detectable']:.1f}",
             power=f"{100 * statistics_of(record)['power']:.0f}",
         )
+    if others := _also_better(record, strategy):
+        yield phrase("verdict.others", others=", ".join(others))
     settle = found["settle"]
     if settle:
         pasted = ", ".join(f"[{', '.join(group)}]" for group in found["groups"] or ())
@@ -67,3 +69,17 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
             times=settle["times"],
             groups=f"[{pasted}]",
         )
+
+
+def _also_better(record: Record, strategy: str | None) -> list[str]:
+    """All others whose Δm is significantly above 0, the best first, whether they share or not."""
+    tested = statistics_of(record)
+    if not tested or len(record["seeds"]) < 2:
+        return []
+    gains = {
+        name: gain["difference"]
+        for name, gain in tested["gains"].items()
+        if name != strategy and gain["p_holm"] is not None and gain["p_holm"] < tested["level"]
+    }
+    ordered = sorted((name for name in gains if gains[name] > 0), key=lambda name: -gains[name])
+    return [f"{name} ({formats.signed(gains[name])} %)" for name in ordered]
