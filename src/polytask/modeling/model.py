@@ -152,7 +152,7 @@ class MultiTaskModel(nn.Module):
 
     def lines(self, batch: Batch) -> dict[str, Tensor]:
         """The rows of what the encoder reads that each task of a batch reads."""
-        own = {task: targets.rows_b for task, targets in batch.targets.items()}
+        own = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         texts = {task: texts_at(batch.inputs, rows_b) for task, rows_b in own.items()}
         packed = self._packed(unfold(batch.inputs, own).inputs, texts) if own else None
         return texts if packed is None else packed.rows
