@@ -155,6 +155,40 @@ def test_task_gradients_are_the_same(kind: str) -> None:
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
+def test_labels_of_words_stay_with_their_words() -> None:
+    losses = []
+    for packing in (True, False):
+        encoder = encoder_of(packing)
+        task = tasks.build({"kind": "tagging", "scheme": "none", "dropout": 0}, "tags")
+        labels = [["x" if word in "ace" else "y" for word in text.split()] for text in TEXTS]
+        task.fit(labels)
+        torch.manual_seed(0)
+        model = MultiTaskModel(architectures.build("hard", encoder, ["tags"]), {"tags": task})
+        rows = encoder.prepare([(text.split(),) for text in TEXTS])
+        values = task.collate([task.encode(*pair) for pair in zip(labels, rows, strict=True)])
+        targets = {"tags": Targets(torch.arange(len(rows)), values)}
+        losses.append(model.losses(Batch(encoder.collate(rows), targets, len(rows)))["tags"])
+    torch.testing.assert_close(*losses)
+
+
+def test_a_model_that_reads_in_both_directions_is_refused() -> None:
+    bert = {
+        "model_type": "bert",
+        "num_hidden_layers": 1,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+    }
+    made = {"topic": tasks.build({"kind": "classification", "labels": ["a", "b"]}, "topic")}
+    made["topic"].fit(["a", "b"])
+    with pytest.raises(RecipeError, match=r"encoder.packing: is for models that read from left"):
+        MultiTaskModel(architectures.build("hard", encoder_of(True, bert), ["topic"]), made)
+
+
+def test_sharing_that_adds_tokens_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"encoder.packing: this sharing does not keep texts"):
+        model_of(True, "prompt")
+
+
 def test_a_model_that_takes_no_places_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"encoder.packing: a bloom cannot be told where"):
         encoder_of(True, {"model_type": "bloom", "n_layer": 1, "hidden_size": 16, "n_head": 2})

@@ -40,8 +40,10 @@ TYPES: dict[str, Any] = {
 }
 
 
-def fits(value: Any, node: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+def fits(value: Any, node: Mapping[str, Any] | bool, root: Mapping[str, Any]) -> bool:
     """The part of JSON Schema that recipes use: shapes, choices, no unknown keys."""
+    if isinstance(node, bool):
+        return node
     if "$ref" in node:
         return fits(value, root["$defs"][node["$ref"].rsplit("/", 1)[-1]], root)
     if "anyOf" in node:

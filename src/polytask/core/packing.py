@@ -32,6 +32,7 @@ class Packed:
     :param start_N: Its first token there.
     :param lengths_N: How many tokens it has.
     :param longest: Tokens of the longest text as it was padded, L.
+    :param words_NW: The first token of each word of every text, where texts have words.
     """
 
     inputs: dict[str, Tensor]
@@ -40,6 +41,7 @@ class Packed:
     start_N: Tensor
     lengths_N: Tensor
     longest: int
+    words_NW: Tensor | None = None
 
     def features(self, found: Features, task: str, texts_n: Tensor) -> Features:
         """The features of a task's texts.
@@ -52,7 +54,8 @@ class Packed:
             self.longest, device=mask_nL.device
         )
         tokens_nLD = found.tokens_BLD[place_n.unsqueeze(1), token_nL.where(mask_nL, 0)]
-        return Features(tokens_nLD, mask_nL)
+        words_nW = None if self.words_NW is None else self.words_NW[texts_n]
+        return Features(tokens_nLD, mask_nL, words_nW)
 
 
 def pack(
@@ -87,7 +90,8 @@ def pack(
     ids_SM[parts_SM != NO_PART] = ids_NL[order_N][real_NL[order_N]]
     sequences = {"ids": ids_SM, "lengths": (parts_SM != NO_PART).sum(1), PARTS: parts_SM}
     read = {task: sequence_N[texts_n].unique() for task, texts_n in rows.items()}
-    return Packed(sequences, read, sequence_N, start_N, lengths_N, ids_NL.shape[1])
+    longest = ids_NL.shape[1]
+    return Packed(sequences, read, sequence_N, start_N, lengths_N, longest, inputs.get("words"))
 
 
 def first_fit(texts: Sequence[int], lengths: Sequence[int], most: int) -> list[list[int]]:

@@ -23,6 +23,7 @@ from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.sharing.base import select_inputs
 from polytask.tasks import Head, PooledHead, Reading, Task
+from polytask.tasks.language_head import reads_forward
 
 
 class MultiTaskModel(nn.Module):
@@ -82,9 +83,16 @@ class MultiTaskModel(nn.Module):
         if self._head(task).reads_forward and mixes == "row":
             text = f"tasks.{task}: predicts the next token, but this sharing lets it be seen before"
             raise RecipeError([f"{text}. Choose another one."])
-        if self.sharing.encoder_of(task).packs is not None and mixes != "nothing":
+        encoder = self.sharing.encoder_of(task)
+        if encoder.packs is None:
+            return
+        if mixes != "nothing":
             text = "encoder.packing: this sharing does not keep texts in a sequence apart"
             raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
+        assert encoder.embedding is not None
+        if not reads_forward(partial(self._encode, task), encoder.embedding.weight):
+            text = "encoder.packing: is for models that read from left to right, and this one does"
+            raise RecipeError([f"{text} not. Leave it out."])
 
     def _encode(self, task: str, inputs: dict[str, Tensor]) -> Features:
         """The features of all rows as a task reads them."""
@@ -145,8 +153,10 @@ class MultiTaskModel(nn.Module):
         return {task: packed.features(found[task], task, own) for task, own in rows.items()}
 
     def _packed(self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Packed | None:
+        if not rows or not self.training:
+            return None
         most = self.sharing.encoder_of(next(iter(rows))).packs
-        if most is None or not self.training:
+        if most is None:
             return None
         return pack(inputs, rows, most, apart=self.tasks_apart or not self.sharing.one_pass)
 
@@ -154,7 +164,7 @@ class MultiTaskModel(nn.Module):
         """The rows of what the encoder reads that each task of a batch reads."""
         own = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         texts = {task: texts_at(batch.inputs, rows_b) for task, rows_b in own.items()}
-        packed = self._packed(unfold(batch.inputs, own).inputs, texts) if own else None
+        packed = self._packed(unfold(batch.inputs, own).inputs, texts)
         return texts if packed is None else packed.rows
 
     def _mixed(self, task: str, features: Features, mix: Mix) -> Features:

@@ -24,6 +24,7 @@ class WordedTask(Task, ABC):
     :param completion: The completion, a template of the input columns and the target column; by
         default a space and the target.
     :param options: Values of the target to choose from, or the input column that lists them.
+    :param target: Column of the answer.
     :param pattern: A regular expression whose first group is the answer in a completion; by default
         all of it.
     """
