@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
 from rich.console import Console
 
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
-from polytask.balancing import balancers
+from polytask.analysis.parts import balancing_of, sharing_of
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import held_out
 from polytask.build.labels import Labels, TrainingFields
@@ -93,8 +92,7 @@ class Comparison:
         """The recipe of some of the tasks, which selects by their average.
 
         Whichever task the whole recipe selects by may not be among them. It is validated as often
-        as the joint model is, so that more validations do not select better. A task alone has
-        nothing to balance.
+        as the joint model is, so that more validations do not select better.
 
         :param passes: How often its rows are passed over, compared with the joint model.
         """
@@ -113,20 +111,9 @@ class Comparison:
             changed["steps"] = max(1, round(share * training.steps))
         shorter = training.model_copy(update=changed)
         update = {"tasks": kept, "pooled": pooled, "training": shorter, "compare": options}
-        return self.recipe.model_copy(update={**update, "balancing": self._balancing_of(kept)})
-
-    def _balancing_of(self, tasks: Collection[str]) -> BaseModel:
-        """The balancing method for some of the tasks; of an option per task, those of these tasks."""
-        if len(tasks) == 1:
-            return balancers.parse("equal")
-        places = [place for place, task in enumerate(self.recipe.tasks) if task in tasks]
-        options = {
-            name: [value[place] for place in places]
-            if _one_each(value, self.recipe.tasks)
-            else value
-            for name, value in self.recipe.balancing.model_dump().items()
-        }
-        return balancers.parse(options)
+        update |= {"balancing": balancing_of(self.recipe, kept)}
+        update |= {"sharing": sharing_of(self.recipe, kept)}
+        return self.recipe.model_copy(update=update)
 
     def epoch_tokens(self, tasks: Collection[str]) -> int:
         """Tokens of one pass over the training rows that some of the tasks label."""
@@ -158,8 +145,3 @@ class Comparison:
                     rows, tokens = found.get(readers, Size(0, 0))
                     found[readers] = Size(rows + 1, tokens + length)
         return found
-
-
-def _one_each(value: Any, tasks: Collection[str]) -> bool:
-    """Whether an option has one entry per task, such as weights."""
-    return isinstance(value, list | tuple) and len(value) == len(tasks)

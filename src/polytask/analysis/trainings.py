@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from polytask.analysis.parts import balancing_of, sharing_of
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import evaluate, held_out
 from polytask.build.model import new_tasks
@@ -41,6 +42,8 @@ def part_of(recipe: Recipe, tasks: Sequence[str], data: Data | None = None) -> R
             "pooled": {},
             "data": {name: part for name, part in recipe.data.items() if name in sources},
             "training": training,
+            "balancing": balancing_of(recipe, chosen),
+            "sharing": sharing_of(recipe, chosen),
         }
     )
 

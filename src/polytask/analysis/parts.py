@@ -1,0 +1,60 @@
+"""Recipes of some of the tasks of a recipe: options that speak of tasks speak of those that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from polytask.balancing import balancers
+from polytask.recipe import Recipe
+from polytask.sharing import architectures
+
+
+def balancing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
+    """The balancing method for some of the tasks; of an option per task, those of these tasks.
+
+    A task alone has nothing to balance.
+    """
+    if len(tasks) == 1:
+        return balancers.parse("equal")
+    places = [place for place, task in enumerate(recipe.tasks) if task in tasks]
+    options = {
+        name: [value[place] for place in places] if _one_each(value, recipe.tasks) else value
+        for name, value in recipe.balancing.model_dump().items()
+    }
+    return balancers.parse(options)
+
+
+def sharing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
+    """The architecture for some of the tasks; the others are taken out of lists of tasks."""
+    options = recipe.sharing.model_dump()
+    return architectures.parse({name: _only(v, recipe.tasks, tasks) for name, v in options.items()})
+
+
+def _one_each(value: Any, tasks: Collection[str]) -> bool:
+    """Whether an option has one entry per task, such as weights."""
+    return isinstance(value, list | tuple) and len(value) == len(tasks)
+
+
+def _only(value: Any, known: Collection[str], kept: Collection[str]) -> Any:
+    """A value in which lists of tasks, nested or not, name some of them only."""
+    if isinstance(value, dict):
+        return {key: _only(each, known, kept) for key, each in value.items()}
+    if isinstance(value, list | tuple) and value and all(leaf in known for leaf in _leaves(value)):
+        return _pruned(value, kept)
+    return value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _pruned(value: Any, kept: Collection[str]) -> list[Any]:
+    inner = [_pruned(each, kept) if isinstance(each, list | tuple) else each for each in value]
+    return [each for each in inner if (each if isinstance(each, list) else each in kept)]

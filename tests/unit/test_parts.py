@@ -1,0 +1,55 @@
+"""Options that speak of tasks fit the tasks that are left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polytask.analysis.parts import balancing_of, sharing_of
+from polytask.recipe import Recipe
+
+TASKS = ["mood", "stars", "side"]
+
+
+def recipe(**parts: Any) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "data": {"reviews": {"kind": "jsonl", "path": "reviews.jsonl"}},
+            "encoder": "bag",
+            "tasks": {task: {"kind": "classification", "target": task} for task in TASKS},
+            **parts,
+        }
+    )
+
+
+def test_weights_go_with_their_tasks() -> None:
+    whole = recipe(balancing={"kind": "fixed", "weights": [1, 2, 3]})
+    assert balancing_of(whole, ["mood", "side"]).model_dump()["weights"] == [1, 3]
+    assert balancing_of(whole, TASKS) == whole.balancing
+
+
+def test_a_task_alone_is_not_balanced() -> None:
+    whole = recipe(balancing={"kind": "fixed", "weights": [1, 2, 3]})
+    assert balancing_of(whole, ["stars"]).model_dump() == {"kind": "equal"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        (TASKS, [["mood", "stars"], ["side"]]),
+        (["mood", "side"], [["mood"], ["side"]]),
+        (["mood", "stars"], [["mood", "stars"]]),
+        (["side"], [["side"]]),
+    ],
+)
+def test_branches_name_the_tasks_that_are_left(kept: list[str], expected: list[list[str]]) -> None:
+    whole = recipe(sharing={"kind": "tree", "branches": {1: [["mood", "stars"], ["side"]]}})
+    found = sharing_of(whole, kept).model_dump()["branches"]
+    assert [[*group] for group in found[1]] == expected
+
+
+@pytest.mark.parametrize("kind", ["hard", "mmoe", "lora", "cross_stitch"])
+def test_other_architectures_stay_as_they_are(kind: str) -> None:
+    whole = recipe(sharing=kind)
+    assert sharing_of(whole, ["mood"]) == whole.sharing
