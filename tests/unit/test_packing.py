@@ -71,7 +71,10 @@ def losses_and_gradients(model: MultiTaskModel) -> tuple[list[Tensor], list[Tens
 def seen(model: MultiTaskModel) -> list[Sequence[int]]:
     """The shapes of what the encoder reads."""
     shapes: list[Sequence[int]] = []
-    hook = lambda _module, inputs: shapes.append(tuple(inputs[0]["ids"].shape))  # noqa: E731
+
+    def hook(_module: Any, inputs: Any) -> None:
+        shapes.append(tuple(inputs[0]["ids"].shape))
+
     for name in NAMES:
         model.sharing.encoder_of(name).register_forward_pre_hook(hook)
     losses_and_gradients(model)
