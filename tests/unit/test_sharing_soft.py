@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
 from polytask.sharing.l2_distance import squared_distance
+from polytask.sharing.layers import hidden_layers
 from polytask.sharing.per_task import LinearPerTask
 from polytask.sharing.rows import TaskRows
 from polytask.sharing.shared_private import overlap, reverse_gradient
@@ -202,7 +203,21 @@ def test_layers_that_are_computed_again_are_masked_once() -> None:
         assert_close(checkpointed, plain)
 
 
-@pytest.mark.parametrize("kind", ["mtan", "task_attention"])
+def test_every_task_sums_up_layers_by_its_own_weights() -> None:
+    built = build("scalar_mix", "transformer").eval()
+    states: list[Tensor] = []
+    lowest = hidden_layers(built.encoder)[0]
+    lowest.register_forward_hook(lambda _module, _inputs, output: states.append(output))
+    with torch.no_grad():
+        built.weights["y"].copy_(torch.tensor([2.0, -0.5]))
+    plain = new_encoder("transformer")(everything("transformer")).tokens_BLD
+    found = built(everything("transformer"), ROWS)
+    assert_close(found["x"].tokens_BLD, plain[ROWS["x"]])
+    assert_close(found["y"].tokens_BLD, (2 * states[0] - 0.5 * plain)[ROWS["y"]])
+    assert built.observed()["weight/y/layer_1"] == 2.0
+
+
+@pytest.mark.parametrize("kind", ["mtan", "scalar_mix", "task_attention"])
 def test_rows_are_encoded_once(kind: str) -> None:
     built = build(kind).eval()
     sizes: list[int] = []

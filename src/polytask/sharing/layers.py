@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,36 @@ def hidden_layers(encoder: Encoder) -> Sequence[nn.Module]:
     An encoder without layers, such as a bag of words, counts as one.
     """
     return encoder.layers or (encoder,)
+
+
+class States:
+    """The hidden states of all layers of an encoder, of one pass through it.
+
+    :param encoder: It is told to hand over what each of its layers gives, from now on.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._below: list[Tensor] | None = None
+        for layer in hidden_layers(encoder)[:-1]:
+            change_output(layer, self._keep)
+
+    def of(self, inputs: Mapping[str, Tensor]) -> tuple[Features, list[Tensor]]:
+        """The features, and the hidden states BLD of all layers, of which the features are the last.
+
+        :param inputs: A collated batch.
+        """
+        below: list[Tensor] = []
+        self._below = below
+        features: Features = self._encoder(inputs)
+        # Layers that are computed again for their gradients give nothing new.
+        self._below = None
+        return features, [*below, features.tokens_BLD]
+
+    def _keep(self, hidden_BLD: Tensor) -> Tensor:
+        if self._below is not None:
+            self._below.append(hidden_BLD)
+        return hidden_BLD
 
 
 def change_output(module: nn.Module, change: Change) -> None:

@@ -25,7 +25,7 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
-from polytask.sharing.layers import change_output, hidden_layers
+from polytask.sharing.layers import States, hidden_layers
 from polytask.sharing.per_task import LinearPerTask
 from polytask.sharing.rows import TaskRows
 
@@ -47,17 +47,15 @@ class MultiTaskAttentionNetwork(Architecture):
     ) -> None:
         super().__init__(encoder, tasks)
         self.encoder = encoder
-        *below, _ = hidden_layers(encoder)
+        depth = len(hidden_layers(encoder))
         self.masks = nn.ModuleList(
-            Mask(self.tasks, encoder.width, hidden, place > 0) for place in range(len(below) + 1)
+            Mask(self.tasks, encoder.width, hidden, place > 0) for place in range(depth)
         )
-        self._states: list[Tensor] | None = None
-        for layer in below:
-            change_output(layer, self._keep)
+        self._states = States(encoder)
 
     @override
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        features, states = self._encode(inputs)
+        features, states = self._states.of(inputs)
         task_rows = TaskRows.of(rows)
         masked_VLD = task_rows.take(states[0])
         for mask, state_BLD in zip(self.masks, states, strict=True):
@@ -67,20 +65,6 @@ class MultiTaskAttentionNetwork(Architecture):
     @override
     def encoder_of(self, task: str) -> Encoder:
         return self.encoder
-
-    def _encode(self, inputs: dict[str, Tensor]) -> tuple[Features, list[Tensor]]:
-        """The features, and the hidden states of all layers, of which the features are the last."""
-        states: list[Tensor] = []
-        self._states = states
-        features: Features = self.encoder(inputs)
-        # Layers that are computed again for their gradients give nothing new.
-        self._states = None
-        return features, [*states, features.tokens_BLD]
-
-    def _keep(self, hidden_BLD: Tensor) -> Tensor:
-        if self._states is not None:
-            self._states.append(hidden_BLD)
-        return hidden_BLD
 
 
 class Mask(nn.Module):
