@@ -111,6 +111,16 @@ def test_train_passes_on_what_was_asked(
     assert (folder, resume) == (tmp_path / "r", True)
 
 
+def test_one_set_may_hold_several_changes(
+    recipe: Path, trained: list[tuple[Recipe, Any, bool]]
+) -> None:
+    changes = ["training.epochs=9", "sharing=independent", "name=other"]
+    assert run("train", "--set", *changes, "--resume", recipe).exit_code == 0
+    [(loaded, _, resume)] = trained
+    assert (loaded.training.epochs, loaded.sharing.kind, loaded.name) == (9, "independent", "other")
+    assert resume
+
+
 def test_a_wrong_recipe_is_explained_on_standard_error(recipe: Path) -> None:
     recipe.write_text(f"{RECIPE}trainin: {{}}\nsharing: hardd\n", encoding="utf-8")
     result = run("train", recipe, "--set", "training.epochs=x")

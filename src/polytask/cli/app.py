@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from polytask.cli.compare import compare
 from polytask.cli.describe import describe
 from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
+from polytask.cli.options import SET
 from polytask.cli.predict import predict
 from polytask.cli.remove import remove
 from polytask.cli.report import report
@@ -24,6 +27,7 @@ from polytask.cli.watch import watch
 from polytask.core.errors import PolytaskError, RecipeError
 
 _DEBUG = "POLYTASK_DEBUG"
+_CHANGE = re.compile(r"[\w.]+=")
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -33,6 +37,10 @@ class Command(TyperCommand):
 
     0 done, 1 failed, 2 wrong usage, recipe or data, 130 interrupted.
     """
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, changes_apart(args))
 
     @override
     def invoke(self, ctx: Any) -> Any:
@@ -52,6 +60,16 @@ class Command(TyperCommand):
                 raise
             hint = f"For where it happened: polytask --debug {ctx.command.name} ..."
             raise _end(f"{type(error).__name__}: {error}\n{hint}", _FAILED) from error
+
+
+def changes_apart(arguments: Sequence[str]) -> list[str]:
+    """``--set a=1 b=2`` as ``--set a=1 --set b=2``, which is what is meant by it."""
+    found: list[str] = []
+    for argument in arguments:
+        if found[-2:-1] == [SET] and _CHANGE.match(argument):
+            found.append(SET)
+        found.append(argument)
+    return found
 
 
 def _end(message: str, code: int) -> typer.Exit:

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from polytask.recipe import Recipe
 
+SET = "--set"
 RecipeFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)
 ]
@@ -20,9 +21,9 @@ RunPath: TypeAlias = Annotated[
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="PATH=VALUE",
-        help="Change the recipe, as in --set training.epochs=1. May be repeated.",
+        SET,
+        metavar="PATH=VALUE ...",
+        help="Change the recipe, as in --set training.epochs=1 sharing=hard. May be repeated.",
     ),
 ]
 Language: TypeAlias = Annotated[
