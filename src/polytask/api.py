@@ -137,7 +137,7 @@ def compare(
     from polytask.analysis import compare as analysis
     from polytask.core.errors import InterruptedTrainingError, RunError
     from polytask.core.files import write_text
-    from polytask.reports.comparison_tables import comparison_markdown
+    from polytask.reports.comparison_text import comparison_markdown
     from polytask.reports.page import write_page
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

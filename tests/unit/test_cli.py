@@ -207,7 +207,7 @@ def test_a_failed_prediction_leaves_no_file(
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables that show what they are given."""
     shown = SimpleNamespace(render_scores=json.dumps, render_comparison=json.dumps)
-    for name in ("tables", "comparison_tables"):
+    for name in ("tables", "comparison_text"):
         monkeypatch.setitem(sys.modules, f"polytask.reports.{name}", shown)
 
 

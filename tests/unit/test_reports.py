@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from polytask.reports.comparison_tables import comparison_markdown, render_comparison
+from polytask.reports.comparison_text import comparison_markdown, render_comparison
 from polytask.reports.summary import (
     best,
     family_estimate,

@@ -43,7 +43,7 @@ def compare(
 ) -> None:
     """Compare ways of training over paired seeds; go on if the folder holds some already."""
     from polytask import api
-    from polytask.reports.comparison_tables import render_comparison
+    from polytask.reports.comparison_text import render_comparison
 
     loaded = open_recipe(recipe, overrides, plugins)
     folder = run or api.RUNS / f"{loaded.name}-compare"

@@ -1,11 +1,13 @@
-"""A comparison as tables: for the console, and as Markdown. Reads ``comparison.json`` only."""
+"""The tables of a comparison: for the page, the console and Markdown. Reads ``comparison.json`` only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 from polytask.reports import formats
-from polytask.reports.decision import decision
+from polytask.reports.cells import Cell, Table
 from polytask.reports.summary import (
     FAMILIES,
     Estimate,
@@ -19,8 +21,8 @@ from polytask.reports.summary import (
     task_estimate,
     worst_task,
 )
-from polytask.reports.tables import Grid
 from polytask.reports.tested import (
+    BETTER,
     detectable,
     mark,
     mean_rank,
@@ -29,197 +31,182 @@ from polytask.reports.tested import (
     tested_difference,
     tested_gain,
 )
-from polytask.reports.wording import in_language
+from polytask.reports.wording import Text, phrase
 
-_COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "parameters": ("parameters", formats.amount),
-    "trained_parameters": ("trained", formats.amount),
-    "tokens": ("tokens", formats.amount),
-    "flops": ("FLOPs", formats.amount),
-    "seconds": ("time", formats.seconds),
-    "peak_memory_mb": ("peak MiB", formats.amount),
-    "inference_parameters": ("to answer: parameters", formats.amount),
-    "inference_flops_per_row": ("FLOPs a row", formats.amount),
+_COSTS: dict[str, Callable[[float | None], str]] = {
+    "parameters": formats.amount,
+    "trained_parameters": formats.amount,
+    "tokens": formats.amount,
+    "seconds": formats.seconds,
+    "flops": formats.amount,
+    "peak_memory_mb": formats.amount,
+    "inference_parameters": formats.amount,
+    "inference_flops_per_row": formats.amount,
 }
 
 
-def render_comparison(record: Record) -> str:
-    """A comparison for the console."""
-    grids = (grid.text() for grid in _grids(record))
-    return "\n".join([*_verdict(record), *grids, *_remarks(record)])
-
-
-def comparison_markdown(record: Record) -> str:
-    """A comparison as a Markdown document."""
-    grids = (grid.markdown() for grid in _grids(record))
-    return (
-        "\n".join([f"# {record['name']}", "", *_verdict(record), *grids, *_remarks(record)]) + "\n"
-    )
-
-
-def _verdict(record: Record) -> Iterator[str]:
-    found = decision(record)
-    if found is not None:
-        yield f"Verdict: {in_language(found.said, 'en')}."
-        yield from (in_language(text, "en") for text in found.because)
-        yield ""
-
-
-def _grids(record: Record) -> list[Grid]:
-    tested = [_differences(record)] if statistics_of(record) else []
-    return [_summary(record), _by_task(record), *tested, _costs(record)]
-
-
-def _summary(record: Record) -> Grid:
+def means(record: Record) -> Table:
+    """A row for each strategy: what it reaches in the mean over tasks, and what it gains."""
     families = [
         name
         for name in FAMILIES
         if any(family_estimate(record, one, name) for one in record["strategies"])
     ]
-    tested = ["p, Holm", "mean rank"] if statistics_of(record) else []
-    hurt = ["tasks hurt"] if tested else []
-    head = ["strategy", *families, "mean", "Δm %", *tested, "worst task", *hurt]
-    rows = [
-        [
-            strategy,
-            *(_estimate("accuracy", family_estimate(record, strategy, name)) for name in families),
-            _estimate("accuracy", main_estimate(record, strategy)),
-            _gain(record, strategy),
-            *([_chance(record, strategy), _rank(record, strategy)] if tested else []),
-            _worst(record, strategy),
-            *([_hurt(record, strategy)] if hurt else []),
-        ]
-        for strategy in record["strategies"]
+    tested = bool(statistics_of(record))
+    columns: list[tuple[Text, Callable[[Record, str], Cell]]] = [
+        ("Δm %", _gain),
+        *([(phrase("column.chance"), _chance), (phrase("column.rank"), _rank)] if tested else []),
+        (phrase("column.worst"), _worst),
+        *([(phrase("column.hurt"), _hurt)] if tested else []),
     ]
-    return Grid(f"{record['name']}: means over {len(standing(record))} tasks", head, rows)
+    shares = [
+        *(_shares(record, partial(_family, record, name)) for name in families),
+        _shares(record, partial(main_estimate, record)),
+    ]
+    head = [
+        phrase("column.strategy"),
+        *(phrase(f"column.{name}") for name in (*families, "mean")),
+        *(name for name, _ in columns),
+    ]
+    rows = [
+        [Cell(strategy), *reached, *(cell(record, strategy) for _, cell in columns)]
+        for strategy, *reached in zip(record["strategies"], *shares, strict=True)
+    ]
+    return Table("strategies", head, rows, filtered=len(rows) > 3)
 
 
-def _by_task(record: Record) -> Grid:
-    strategies = record["strategies"]
-    rows = []
-    for task, entry in standing(record).items():
-        metric, winner = entry["select"], best(record, task)
-        cells = []
-        for strategy in strategies:
-            found = task_estimate(record, strategy, task, metric)
-            sign = mark(record, strategy, task)
-            cell = _estimate(metric, found) + (f" {sign}" if sign else "")
-            cells.append(("*" if strategy == winner else "") + cell)
-        rows.append([task, metric, *cells])
-    return Grid("By task", ["task", "metric", *strategies], rows)
+def by_task(record: Record) -> Table:
+    """A row for each task: the metric that stands for it, under every strategy."""
+    head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
+    rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
+    return Table("tasks", head, rows, filtered=len(rows) > 3)
 
 
-def _differences(record: Record) -> Grid:
-    """Every metric that was compared; those that stand for a task are the tested ones."""
+def differences(record: Record) -> Table:
+    """Every metric that was compared with its interval; those that stand for a task were tested."""
     baseline = statistics_of(record)["baseline"]
     strategies = [name for name in record["strategies"] if name != baseline]
     rows = [
-        _difference_row(record, strategies, task, metric)
+        [
+            Cell(task),
+            Cell(metric),
+            *(_difference(record, one, task, metric) for one in strategies),
+            _detectable(record, task, metric),
+        ]
         for task, entry in standing(record).items()
         for metric in entry["metrics"]
     ]
-    head = ["task", "metric", *strategies, "detectable"]
-    return Grid(f"Differences to {baseline} [95 % interval]", head, rows)
+    head = [phrase("column.task"), phrase("column.metric"), *strategies]
+    return Table("differences", [*head, phrase("column.detectable")], rows, filtered=len(rows) > 3)
 
 
-def _difference_row(record: Record, strategies: Sequence[str], task: str, metric: str) -> list[str]:
+def costs(record: Record) -> Table:
+    """A row for each strategy: what its trainings took."""
+    there = [
+        name for name in _COSTS if any(result.get(name) is not None for result in record["results"])
+    ]
+    rows = [
+        [Cell(strategy), *(_cost(record, strategy, name) for name in there)]
+        for strategy in record["strategies"]
+    ]
+    head = [phrase("column.strategy"), *(phrase(f"column.{name}") for name in there)]
+    return Table("cost", head, rows)
+
+
+def _family(record: Record, family: str, strategy: str) -> Estimate | None:
+    return family_estimate(record, strategy, family)
+
+
+def _shares(record: Record, estimate: Callable[[str], Estimate | None]) -> list[Cell]:
+    """A column of shares, in which the best is marked."""
+    found = [estimate(name) for name in record["strategies"]]
+    top = max((one.mean for one in found if one is not None), default=None)
+    return [_estimate("accuracy", one, best=one is not None and one.mean == top) for one in found]
+
+
+def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
+    if found is None:
+        return Cell(formats.NOTHING, -1e9)
+    spread = "" if found.spread is None else f" ± {formats.score(metric, found.spread)}"
+    return Cell(formats.score(metric, found.mean) + spread, found.mean, best)
+
+
+def _gain(record: Record, strategy: str) -> Cell:
+    """Δm with its interval; coloured where it is significant, or was not tested."""
+    value, tested = gain(record, strategy), tested_gain(record, strategy)
+    if value is None:
+        return Cell(formats.NOTHING, -1e9)
+    tone = "good" if value > 0.05 else "bad" if value < -0.05 else ""
+    if tested is None:
+        return Cell(formats.signed(value), value, tone=tone)
+    low, high = (formats.signed(tested[end]) for end in ("low", "high"))
+    p = tested["p_holm"]
+    found = p is not None and p < statistics_of(record)["level"]
+    shown = f"{formats.signed(value)} [{low}, {high}]"
+    return Cell(shown, value, tone=tone if found else "")
+
+
+def _chance(record: Record, strategy: str) -> Cell:
+    p = (tested_gain(record, strategy) or {}).get("p_holm")
+    return Cell(formats.chance(p), 2.0 if p is None else p)
+
+
+def _rank(record: Record, strategy: str) -> Cell:
+    rank = mean_rank(record, strategy)
+    return Cell(formats.NOTHING, 1e9) if rank is None else Cell(f"{rank:.1f}", rank)
+
+
+def _worst(record: Record, strategy: str) -> Cell:
+    found = worst_task(record, strategy)
+    if found is None:
+        return Cell(formats.NOTHING, -1e9)
+    return Cell(f"{found[0]} {formats.signed(found[1])}", found[1])
+
+
+def _hurt(record: Record, strategy: str) -> Cell:
+    """How many tasks are significantly worse, and how many are by their mean."""
+    found = moved(record, strategy, "hurt")
+    if found is None:
+        return Cell(formats.NOTHING, -1)
+    shown = f"{len(found.found)} ({len(found.seen)}) / {found.of}"
+    return Cell(shown, len(found.found), tone="bad" if found.found else "")
+
+
+def _task(record: Record, task: str) -> Iterator[Cell]:
+    metric, winner = standing(record)[task]["select"], best(record, task)
+    yield Cell(metric)
+    for strategy in record["strategies"]:
+        found = task_estimate(record, strategy, task, metric)
+        cell = _estimate(metric, found, best=strategy == winner)
+        sign = mark(record, strategy, task)
+        yield replace(cell, text=f"{cell.text} {sign}") if sign else cell
+
+
+def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
+    """A difference with its interval; coloured where a test has found it."""
+    tested = tested_difference(record, strategy, task) or {"others": {}}
     main = metric == standing(record)[task]["select"]
-    cells = []
-    for strategy in strategies:
-        entry = tested_difference(record, strategy, task)
-        found = (entry if main else entry["others"].get(metric)) if entry else None
-        cells.append(formats.NOTHING if found is None else _with_interval(metric, found))
-    shown = formats.score(metric, detectable(record, task)) if main else ""
-    return [task, metric, *cells, shown]
-
-
-def _with_interval(metric: str, found: Record) -> str:
+    found = tested if main else tested["others"].get(metric)
+    if not found or "difference" not in found:
+        return Cell(formats.NOTHING, -1e9)
     middle, low, high = (
         formats.difference(metric, found[end]).replace("-", "−")
         for end in ("difference", "low", "high")
     )
-    return f"{middle} [{low}, {high}]"
+    sign = mark(record, strategy, task) if main else ""
+    tone = ("good" if sign == BETTER else "bad") if sign else ""
+    return Cell(f"{middle} [{low}, {high}]", found["difference"], tone=tone)
 
 
-def _costs(record: Record) -> Grid:
-    there = [
-        name
-        for name in _COSTS
-        if any(result.get(name) is not None for result in record["results"])
-        and all(name in result for result in record["results"])
-    ]
-    rows = [
-        [one, *(_COSTS[name][1](cost(record, one, name)) for name in there)]
-        for one in record["strategies"]
-    ]
-    return Grid("Cost, means over seeds", ["strategy", *(_COSTS[name][0] for name in there)], rows)
+def _detectable(record: Record, task: str, metric: str) -> Cell:
+    """Of the metric that is tested."""
+    tested = metric == standing(record)[task]["select"]
+    value = detectable(record, task) if tested else None
+    return Cell("", -1e9) if value is None else Cell(formats.score(metric, value), value)
 
 
-def _estimate(metric: str, found: Estimate | None) -> str:
-    if found is None:
-        return formats.NOTHING
-    spread = "" if found.spread is None else f" ± {formats.score(metric, found.spread)}"
-    return formats.score(metric, found.mean) + spread
-
-
-def _gain(record: Record, strategy: str) -> str:
-    tested = tested_gain(record, strategy)
-    if tested is None:
-        return formats.signed(gain(record, strategy))
-    low, high = (formats.signed(tested[end]) for end in ("low", "high"))
-    return f"{formats.signed(tested['difference'])} [{low}, {high}]"
-
-
-def _chance(record: Record, strategy: str) -> str:
-    return formats.chance((tested_gain(record, strategy) or {}).get("p_holm"))
-
-
-def _rank(record: Record, strategy: str) -> str:
-    rank = mean_rank(record, strategy)
-    return formats.NOTHING if rank is None else f"{rank:.1f}"
-
-
-def _worst(record: Record, strategy: str) -> str:
-    found = worst_task(record, strategy)
-    return formats.NOTHING if found is None else f"{found[0]} {formats.signed(found[1])}"
-
-
-def _hurt(record: Record, strategy: str) -> str:
-    found = moved(record, strategy, "hurt")
-    if found is None:
-        return formats.NOTHING
-    return f"{len(found.found)} ({len(found.seen)}) of {found.of}"
-
-
-def _remarks(record: Record) -> Iterator[str]:
-    seeds = len(record["seeds"])
-    yield (
-        f"Scores on {record['split']} rows; selection on validation rows. {seeds} seed"
-        f"{'s: mean ± standard deviation' if seeds > 1 else ''}; linear models do not depend on it."
-    )
-    yield (
-        "mean: of the metric that stands for each task. Δm: mean relative gain over single; "
-        "positive is better."
-    )
-    yield from _tests(record)
-    yield from record.get("notes", ())
-    for name, entry in record["pooled"].items():
-        tasks = ", ".join(entry["tasks"])
-        yield f"{name}: over the rows of {tasks} together, in place of their scores."
-    leaks = record.get("leaks")
-    if leaks and any(leaks["train_rows"].values()):
-        done = "dropped from train" if record["drop_leaks"] else "not dropped"
-        yield f"Leaks: {leaks['summary']}; {done}."
-
-
-def _tests(record: Record) -> Iterator[str]:
-    found = statistics_of(record)
-    if found:
-        yield (
-            f"↑ ↓: significantly better and worse than {found['baseline']}, after Holm's correction "
-            f"of {found['tests']} tests. Tasks hurt: so many significantly, in brackets by the mean."
-        )
-        yield (
-            "detectable: the smallest true difference that is found with a probability of "
-            f"{100 * found['power']:.0f} % after correction, by the strategies that share."
-        )
+def _cost(record: Record, strategy: str, name: str) -> Cell:
+    """Nothing where some result of the strategy does not say it."""
+    own = [result for result in record["results"] if result["strategy"] == strategy]
+    value = cost(record, strategy, name) if all(name in result for result in own) else None
+    return Cell(_COSTS[name](value), -1.0 if value is None else value)

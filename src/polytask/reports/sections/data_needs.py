@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polytask.reports import formats
+from polytask.reports.cells import Cell, Table
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.material import Material
-from polytask.reports.sections.base import Cell, Figure, Section, Table, filled
+from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import Phrase, Text, phrase
 
 _STYLES = {"single": 0, "joint": 1}

@@ -8,8 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from polytask.reports import formats
+from polytask.reports.cells import Cell, Table
 from polytask.reports.material import Material
-from polytask.reports.sections.base import Cell, Figure, Section, Table, filled
+from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.structure import block_title, blocks, svg
 from polytask.reports.wording import Text, phrase
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polytask.reports import formats
+from polytask.reports.cells import Cell, Table
 from polytask.reports.material import Material
-from polytask.reports.sections.base import Cell, Section, Table, filled
+from polytask.reports.sections.base import Section, filled
 from polytask.reports.summary import Record
 from polytask.reports.wording import Text, phrase
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polytask.reports import formats
+from polytask.reports.cells import Cell, Table
 from polytask.reports.charts.bars import Bar, dot_chart, limits_of
 from polytask.reports.material import Material
-from polytask.reports.sections.base import Cell, Figure, Section, Table, filled
+from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 
 

@@ -1,0 +1,89 @@
+"""A comparison for the console, and as Markdown. Reads ``comparison.json`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from polytask.reports.cells import Table
+from polytask.reports.comparison_tables import by_task, costs, differences, means
+from polytask.reports.decision import decision
+from polytask.reports.summary import Record, standing
+from polytask.reports.tables import Grid
+from polytask.reports.tested import statistics_of
+from polytask.reports.wording import in_language
+
+_LANGUAGE = "en"
+
+
+def render_comparison(record: Record) -> str:
+    """A comparison for the console."""
+    grids = (grid.text() for grid in _grids(record))
+    return "\n".join([*_verdict(record), *grids, *_remarks(record)])
+
+
+def comparison_markdown(record: Record) -> str:
+    """A comparison as a Markdown document."""
+    grids = (grid.markdown() for grid in _grids(record))
+    return (
+        "\n".join([f"# {record['name']}", "", *_verdict(record), *grids, *_remarks(record)]) + "\n"
+    )
+
+
+def _verdict(record: Record) -> Iterator[str]:
+    found = decision(record)
+    if found is not None:
+        yield f"Verdict: {in_language(found.said, _LANGUAGE)}."
+        yield from (in_language(text, _LANGUAGE) for text in found.because)
+        yield ""
+
+
+def _grids(record: Record) -> Iterator[Grid]:
+    yield _grid(means(record), f"{record['name']}: means over {len(standing(record))} tasks")
+    yield _grid(by_task(record), "By task")
+    tested = statistics_of(record)
+    if tested:
+        title = f"Differences to {tested['baseline']} [95 % interval]"
+        yield _grid(differences(record), title)
+    yield _grid(costs(record), "Cost, means over seeds")
+
+
+def _grid(table: Table, title: str) -> Grid:
+    rows = [
+        [("*" if cell.best else "") + in_language(cell.text, _LANGUAGE) for cell in row]
+        for row in table.rows
+    ]
+    return Grid(title, [in_language(name, _LANGUAGE) for name in table.head], rows)
+
+
+def _remarks(record: Record) -> Iterator[str]:
+    seeds = len(record["seeds"])
+    yield (
+        f"Scores on {record['split']} rows; selection on validation rows. {seeds} seed"
+        f"{'s: mean ± standard deviation' if seeds > 1 else ''}; linear models do not depend on it."
+    )
+    yield (
+        "mean: of the metric that stands for each task. Δm: mean relative gain over single; "
+        "positive is better."
+    )
+    yield from _tests(record)
+    yield from record.get("notes", ())
+    for name, entry in record["pooled"].items():
+        tasks = ", ".join(entry["tasks"])
+        yield f"{name}: over the rows of {tasks} together, in place of their scores."
+    leaks = record.get("leaks")
+    if leaks and any(leaks["train_rows"].values()):
+        done = "dropped from train" if record["drop_leaks"] else "not dropped"
+        yield f"Leaks: {leaks['summary']}; {done}."
+
+
+def _tests(record: Record) -> Iterator[str]:
+    found = statistics_of(record)
+    if found:
+        yield (
+            f"↑ ↓: significantly better and worse than {found['baseline']}, after Holm's correction "
+            f"of {found['tests']} tests. Tasks hurt: so many significantly, in brackets by the mean."
+        )
+        yield (
+            "detectable: the smallest true difference that is found with a probability of "
+            f"{100 * found['power']:.0f} % after correction, by the strategies that share."
+        )
