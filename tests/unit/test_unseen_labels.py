@@ -14,8 +14,14 @@ from polytask.tasks import tasks
 @pytest.mark.parametrize(
     ("kind", "train", "held_out", "unseen"),
     [
-        ("classification", ["a", "b"], ["b", "c", "c"], ["'c' occurs in test (rows: 2)"]),
-        ("multilabel", [["a"], ["b"]], [["b", "c"], []], ["'c' occurs in test (rows: 1)"]),
+        ("classification", ["a", "b"], ["b", "c", "c"], ["'c' occurs in test (2 times)"]),
+        ("multilabel", [["a"], ["b"]], [["b", "c"], []], ["'c' occurs in test (once)"]),
+        (
+            "tagging",
+            [["a"]],
+            [["b", "c", "b"], list("cdefa")],
+            ["5 labels occur in test (7 times)"],
+        ),
         ("multiple_choice", [0, 1], [2, 3], []),
         ("multiple_choice", [[1, 0]], [[0, 0, 1]], []),
         ("regression", [0.5], [1.5], []),

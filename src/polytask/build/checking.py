@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -154,23 +155,36 @@ def _unreadable(task: Task, table: Table) -> Iterator[str]:
 
 
 def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
-    """One message for every label of a held-out table that no training row has.
+    """Which labels of a held-out table no training row has: a message for each, or one for many.
 
     None for tasks without a label set.
     """
+    known = {*task.labels}
     first: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for row in each_row(table) if task.labels else ():
+    counts = Counter[str]()
+    for row in each_row(table) if known else ():
         reference = task.lesson(row)
         for label in reference if isinstance(reference, list) else [reference]:
-            if isinstance(label, str) and label not in task.labels:
+            if isinstance(label, str) and label not in known:
                 first.setdefault(label, table.place_of(row))
-                counts[label] = counts.get(label, 0) + 1
+                counts[label] += 1
+    if len(first) > _SHOWN:
+        names = ", ".join(repr(label) for label, _ in counts.most_common(_SHOWN))
+        yield (
+            f"{next(iter(first.values()))}: tasks.{task.name}: {len(first)} labels occur in {split} "
+            f"({counts.total()} times) but never in train; they cannot be learned and count as "
+            f"wrong: {names}, ..."
+        )
+        return
     for label, place in first.items():
         yield (
-            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} (rows: {counts[label]}) but never in "
-            "train; it cannot be learned and counts as wrong."
+            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} ({_times(counts[label])}) "
+            "but never in train; it cannot be learned and counts as wrong."
         )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _first(messages: Iterator[str]) -> Iterator[str]:
