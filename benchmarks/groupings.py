@@ -1,0 +1,120 @@
+"""Do groupings that are predicted to be good turn out to be so? Low-resource tweets, trained groups.
+
+The low-resource tasks of TweetEval, with some training rows of each, and all-MiniLM-L6-v2. From
+looks at the gradients of joint trainings, one per seed, ``analyse`` predicts the mean gain over
+tasks of a grouping. Trained are: all tasks together, and for two and for three models the groupings
+that are predicted to be best, those predicted to be worst, and one drawn at random; each task alone
+is what gains are over, in per cent of its test score. All groupings see the same rows and tokens.
+A training that is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from scipy import stats
+
+from benchmarks.low_resource import few
+from polytask.analysis.analyse import Wanted, analyse
+from polytask.analysis.grouping import Group, best_grouping, value_of
+from polytask.analysis.trainings import Trainer, relative_gain
+from polytask.analysis.uncertainty import Floats, mean_and_error
+from polytask.build.data import Data, load_data
+from polytask.build.training import train
+from polytask.recipe import Recipe
+
+MODELS = (2, 3)
+Groups = tuple[Group, ...]
+
+
+def predicted(recipe: Recipe, data: Data, folder: Path, seeds: Sequence[int]) -> Floats:
+    """How much tasks help each other: the mean over joint trainings of what analyse prefers."""
+    quiet, found = Console(quiet=True), []
+    for seed in seeds:
+        training = recipe.training.model_copy(update={"seed": seed, "interference": 2})
+        seeded = recipe.model_copy(update={"training": training})
+        run = train(seeded, folder / f"joint-{seed}", resume=True, data=data, console=quiet)
+        record = analyse(run, Wanted(steps=10), quiet)["transference"]
+        found.append(np.array(record["methods"][record["preferred"]]["mean"], dtype=float))
+    mean_TT: Floats = np.nan_to_num(np.mean(found, axis=0))
+    return mean_TT
+
+
+def drawn(tasks: int, models: int) -> Groups:
+    """A partition at random."""
+    rng = random.Random(models)
+    while True:
+        model_of = [rng.randrange(models) for _ in range(tasks)]
+        if len({*model_of}) == models:
+            return tuple(
+                tuple(task for task in range(tasks) if model_of[task] == model)
+                for model in range(models)
+            )
+
+
+def chosen(gains_TT: Floats) -> dict[str, Groups]:
+    """The groupings that are trained."""
+    count = len(gains_TT)
+    found: dict[str, Groups] = {"all together": (tuple(range(count)),)}
+    for models in MODELS:
+        found[f"best of {models}"] = best_grouping(gains_TT, models).groups
+        found[f"worst of {models}"] = best_grouping(-gains_TT, models).groups
+        found[f"random {models}"] = drawn(count, models)
+    return found
+
+
+def gained(trainer: Trainer, groups: Groups) -> list[float]:
+    """The mean gain over tasks, one for each seed."""
+    tasks = [*trainer.recipe.tasks]
+    gains = []
+    for group in groups:
+        together = trainer.scores([tasks[task] for task in group], "held out")
+        for name in (tasks[task] for task in group):
+            alone = trainer.scores([name], "held out")
+            gains.append(
+                [
+                    100 * relative_gain(a[name], b[name])
+                    for a, b in zip(together, alone, strict=True)
+                ]
+            )
+    return [statistics.fmean(by_seed) for by_seed in zip(*gains, strict=True)]
+
+
+def main() -> None:
+    """Print what was predicted beside what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=100, help="training rows of a task")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], help="changes to the recipe")
+    parser.add_argument("--out", type=Path, required=True, help="keeps what is done")
+    args = parser.parse_args()
+    recipe, seeds = few("tweeteval", args.limit, args.set), range(args.seeds)
+    data = load_data(recipe)
+    gains_TT = predicted(recipe, data, args.out, seeds)
+    trainer = Trainer(recipe, data, args.out / "trainings", seeds)
+    tasks = [*recipe.tasks]
+    print("| | groups | predicted | measured | by seed |\n|---|---|---:|---:|---|")
+    expected, measured = [], []
+    for name, groups in chosen(gains_TT).items():
+        expected.append(100 * value_of(gains_TT, groups, groups) / len(tasks))
+        by_seed = gained(trainer, groups)
+        mean, error = mean_and_error(by_seed)
+        measured.append(statistics.fmean(by_seed))
+        shown = " · ".join(", ".join(tasks[task] for task in group) for group in groups)
+        each = ", ".join(f"{value:+.1f}" for value in by_seed)
+        print(
+            f"| {name} | {shown} | {expected[-1]:+.3f} | {mean:+.2f} ± {error or 0:.2f} | {each} |",
+            flush=True,
+        )
+    found = stats.spearmanr(expected, measured)
+    print(f"\nSpearman's rank correlation {found.statistic:.2f} (p {found.pvalue:.2f})")
+
+
+if __name__ == "__main__":
+    main()
