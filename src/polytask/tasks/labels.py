@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self, TypeAlias
 
 from polytask.core.errors import DataError
 
@@ -34,6 +37,41 @@ def label_order(label: str) -> tuple[bool, float, str]:
     except ValueError:
         number = math.nan
     return (False, number, label) if math.isfinite(number) else (True, 0.0, label)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels that a task has seen in training, in the order of their numbers.
+
+    :param filler: The most frequent one: what is said of words that an encoder cut off.
+    """
+
+    names: tuple[str, ...] = ()
+    filler: str = ""
+
+    @classmethod
+    def of(cls, labels: Iterable[str]) -> Self:
+        """Those of training rows, one after the other; an empty set if there are none."""
+        counts = Counter(labels)
+        names = sorted(counts, key=label_order)
+        return cls(tuple(names), max(names, key=lambda name: counts[name], default=""))
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each."""
+        return {name: number for number, name in enumerate(self.names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` needs, for JSON."""
+        return {"labels": list(self.names), "filler": self.filler}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> Self:
+        """Undo ``state``."""
+        return cls(tuple(state["labels"]), state["filler"])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

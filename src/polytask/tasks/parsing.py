@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
@@ -20,7 +19,7 @@ from polytask.core.padding import pad
 from polytask.tasks.base import Task, tasks
 from polytask.tasks.biaffine import ARCS, RELATIONS, BiaffineHead
 from polytask.tasks.heads import KEPT, no_words
-from polytask.tasks.labels import did_you_mean, label_order, label_text
+from polytask.tasks.labels import LabelSet, did_you_mean, label_text
 from polytask.tasks.scored import Share
 from polytask.tasks.spanning_tree import best_tree
 from polytask.tasks.words import IGNORED, learned_targets, words_kept, words_of
@@ -64,8 +63,7 @@ class Parsing(Task):
         super().__init__(name, **options)
         self.relation_column, self.dropout = relation, dropout
         self.hidden, self.relation_hidden = hidden, relation_hidden
-        self._index: dict[str, int] = {}
-        self._filler = ""
+        self._labels = LabelSet()
 
     @property
     @override
@@ -75,7 +73,7 @@ class Parsing(Task):
     @property
     @override
     def labels(self) -> Sequence[str]:
-        return tuple(self._index)
+        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[Arc] | None:
@@ -113,13 +111,11 @@ class Parsing(Task):
 
     @override
     def fit(self, references: Iterable[list[Arc]]) -> None:
-        counts = Counter(relation for arcs in references for _, relation in arcs)
-        if not counts:
+        self._labels = LabelSet.of(relation for arcs in references for _, relation in arcs)
+        if not self._labels:
             raise DataError(
                 f"task {self.name}: no training row has heads in column {self.target_column!r}"
             )
-        self._index = {name: place for place, name in enumerate(sorted(counts, key=label_order))}
-        self._filler = counts.most_common(1)[0][0]
 
     @override
     def encode(self, reference: list[Arc], inputs: Inputs) -> list[list[int]]:
@@ -128,8 +124,8 @@ class Parsing(Task):
             raise no_words(self.name)
         if len(words) != len(reference):
             raise self._miscounted(len(reference), len(words))
-        heads = [head for head, _ in reference]
-        return [heads, [self._index.get(relation, IGNORED) for _, relation in reference]]
+        heads, number_of = [head for head, _ in reference], self._labels.numbers
+        return [heads, [number_of.get(relation, IGNORED) for _, relation in reference]]
 
     @override
     def collate(self, targets: Sequence[list[list[int]]]) -> dict[str, Tensor]:
@@ -143,7 +139,7 @@ class Parsing(Task):
     @override
     def head(self, width: int) -> BiaffineHead:
         sizes = self.hidden, self.relation_hidden
-        return BiaffineHead(self.name, width, len(self._index), self.dropout, *sizes)
+        return BiaffineHead(self.name, width, len(self._labels), self.dropout, *sizes)
 
     @property
     @override
@@ -183,16 +179,18 @@ class Parsing(Task):
             for place, head in zip(places, heads, strict=True)
         }
         root = next((place + 1 for place, (head, _) in found.items() if head == 0), 0)
-        return [found.get(at, [root, self._filler]) for at in range(words_kept(kept_W.tolist()))]
+        return [
+            found.get(at, [root, self._labels.filler]) for at in range(words_kept(kept_W.tolist()))
+        ]
 
     @override
     def complete(self, prediction: list[Arc], reference: list[Arc]) -> list[Arc]:
         missing = len(reference) - len(prediction)
         if missing < 0:
             raise self._miscounted(len(reference), len(prediction))
-        prediction = prediction or [[0, self._filler]][:missing]
+        prediction = prediction or [[0, self._labels.filler]][:missing]
         root = next((at + 1 for at, (head, _) in enumerate(prediction) if head == 0), 0)
-        return prediction + [[root, self._filler]] * (len(reference) - len(prediction))
+        return prediction + [[root, self._labels.filler]] * (len(reference) - len(prediction))
 
     @override
     def columns(self, prediction: list[Arc]) -> dict[str, Sequence[Any]]:
@@ -201,12 +199,11 @@ class Parsing(Task):
 
     @override
     def state(self) -> dict[str, Any]:
-        return {"labels": list(self._index), "filler": self._filler}
+        return self._labels.state()
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._index = {name: place for place, name in enumerate(state["labels"])}
-        self._filler = state["filler"]
+        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(

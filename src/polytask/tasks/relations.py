@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -18,7 +17,7 @@ from polytask.core.errors import DataError
 from polytask.core.texts import SPANS, ReadAs
 from polytask.tasks.base import Task, tasks
 from polytask.tasks.heads import no_words
-from polytask.tasks.labels import Label, did_you_mean, label_order, label_text
+from polytask.tasks.labels import Label, LabelSet, did_you_mean, label_text
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
 from polytask.tasks.scored import Share
 from polytask.tasks.spans import marked_spans
@@ -70,7 +69,7 @@ class Relations(Task):
         self.spans_column, self.pairs = spans, pairs
         self.negative = None if negative is None else label_text(negative)
         self.dropout, self.hidden = dropout, hidden
-        self._index: dict[str, int] = {}
+        self._labels = LabelSet()
 
     @property
     @override
@@ -81,7 +80,7 @@ class Relations(Task):
     @property
     @override
     def labels(self) -> Sequence[str]:
-        return tuple(self._index)
+        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[Relation] | None:
@@ -105,12 +104,11 @@ class Relations(Task):
 
     @override
     def fit(self, references: Iterable[list[Relation]]) -> None:
-        found = Counter(one["type"] for reference in references for one in reference)
-        if not found:
+        self._labels = LabelSet.of(one["type"] for found in references for one in found)
+        if not self._labels:
             raise DataError(
                 f"task {self.name}: no training row has relations in column {self.target_column!r}"
             )
-        self._index = {name: place for place, name in enumerate(sorted(found, key=label_order))}
 
     @override
     def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | None:
@@ -121,7 +119,7 @@ class Relations(Task):
         known: dict[tuple[int, int], int] = {}
         for one in reference:
             pair = spans.index(one["head"]), spans.index(one["tail"])
-            known.setdefault(pair, self._index.get(one["type"], IGNORED - 1) + 1)
+            known.setdefault(pair, self._labels.numbers.get(one["type"], IGNORED - 1) + 1)
         target = [[IGNORED] * len(spans) for _ in spans]
         for head, tail in self._asked(len(spans)):
             target[head][tail] = known.get((head, tail), _NONE)
@@ -137,7 +135,7 @@ class Relations(Task):
 
     @override
     def head(self, width: int) -> PairsHead:
-        return PairsHead(self.name, width, len(self._index) + 1, self.dropout, self.hidden)
+        return PairsHead(self.name, width, len(self._labels) + 1, self.dropout, self.hidden)
 
     @property
     @override
@@ -182,11 +180,11 @@ class Relations(Task):
 
     @override
     def state(self) -> dict[str, Any]:
-        return {"labels": list(self._index)}
+        return self._labels.state()
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._index = {name: place for place, name in enumerate(state["labels"])}
+        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(

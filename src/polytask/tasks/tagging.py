@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, final
 
 import torch
@@ -72,14 +73,14 @@ class Tagging(WordTask):
     @override
     def fit(self, references: Iterable[list[str]]) -> None:
         super().fit(references)
-        self._scheme = detect_scheme(self._index) if self._asked == "auto" else self._asked
+        self._scheme = detect_scheme(self.labels) if self._asked == "auto" else self._asked
         if self._scheme != "none":
-            self._filler = OUTSIDE
-            read_spans(self._index)
+            self._labels = replace(self._labels, filler=OUTSIDE)
+            read_spans(self.labels)
 
     @override
     def head(self, width: int) -> Head:
-        return ChainHead(super().head(width), len(self._index)) if self.crf else super().head(width)
+        return ChainHead(super().head(width), len(self.labels)) if self.crf else super().head(width)
 
     @property
     @override
@@ -132,5 +133,5 @@ class Tagging(WordTask):
         """The same spans, written as the scheme demands."""
         if self._scheme == "none":
             return tags
-        prefixes = span_prefixes(self._scheme, self._index)
+        prefixes = span_prefixes(self._scheme, self.labels)
         return write_spans(read_spans(tags), len(tags), prefixes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from polytask.core.errors import DataError
 from polytask.core.padding import pad
 from polytask.tasks.base import Floats, Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
-from polytask.tasks.labels import label_order, label_text
+from polytask.tasks.labels import LabelSet, label_text
 from polytask.tasks.scored import ScoredTask
 
 IGNORED = -100
@@ -35,8 +34,7 @@ class WordTask(ScoredTask, ABC):
 
     def __init__(self, name: str, /, **options: Any) -> None:
         super().__init__(name, **options)
-        self._index: dict[str, int] = {}
-        self._filler = ""
+        self._labels = LabelSet()
 
     @property
     @override
@@ -46,7 +44,7 @@ class WordTask(ScoredTask, ABC):
     @property
     @override
     def labels(self) -> Sequence[str]:
-        return tuple(self._index)
+        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[str] | None:
@@ -68,13 +66,11 @@ class WordTask(ScoredTask, ABC):
 
     @override
     def fit(self, references: Iterable[list[str]]) -> None:
-        counts = Counter(tag for tags in references for tag in tags)
-        if not counts:
+        self._labels = LabelSet.of(tag for tags in references for tag in tags)
+        if not self._labels:
             raise DataError(
                 f"task {self.name}: no training row has tags in column {self.target_column!r}"
             )
-        self._index = {tag: place for place, tag in enumerate(sorted(counts, key=label_order))}
-        self._filler = counts.most_common(1)[0][0]
 
     @override
     def encode(self, reference: Sequence[str | None], inputs: Inputs) -> list[int] | None:
@@ -83,7 +79,8 @@ class WordTask(ScoredTask, ABC):
             raise no_words(self.name)
         if len(words) != len(reference):
             raise self._miscounted(len(reference), len(words))
-        target = [IGNORED if tag is None else self._index.get(tag, IGNORED) for tag in reference]
+        number_of = self._labels.numbers
+        target = [IGNORED if tag is None else number_of.get(tag, IGNORED) for tag in reference]
         return None if all(tag == IGNORED for tag in target) else target
 
     @override
@@ -92,7 +89,7 @@ class WordTask(ScoredTask, ABC):
 
     @override
     def head(self, width: int) -> Head:
-        return WordHead(self.name, width, len(self._index), self.dropout, self.hidden)
+        return WordHead(self.name, width, len(self._labels), self.dropout, self.hidden)
 
     @override
     def count(self, values: Tensor) -> int:
@@ -125,16 +122,15 @@ class WordTask(ScoredTask, ABC):
     def complete(self, prediction: list[str], reference: list[str]) -> list[str]:
         if len(prediction) > len(reference):
             raise self._miscounted(len(reference), len(prediction))
-        return prediction + [self._filler] * (len(reference) - len(prediction))
+        return prediction + [self._labels.filler] * (len(reference) - len(prediction))
 
     @override
     def state(self) -> dict[str, Any]:
-        return {"labels": list(self._index), "filler": self._filler}
+        return self._labels.state()
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._index = {tag: place for place, tag in enumerate(state["labels"])}
-        self._filler = state["filler"]
+        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(
@@ -159,7 +155,7 @@ class WordTask(ScoredTask, ABC):
         """The best tags of one row, up to the last word that the encoder kept."""
         labels = self.labels
         pairs = list(zip(best, kept, strict=True))[: words_kept(kept)]
-        return [labels[tag] if real else self._filler for tag, real in pairs]
+        return [labels[tag] if real else self._labels.filler for tag, real in pairs]
 
 
 def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
