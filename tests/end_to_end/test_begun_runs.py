@@ -65,6 +65,15 @@ def test_batches_of_one_row_are_noted_unless_asked_for(tmp_path: Path) -> None:
     assert read_json(train(recipe, name="usual").facts)["notes"] == []
 
 
+def test_trainings_of_a_few_steps_are_noted_unless_asked_for(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path)
+    large = ["training.batch_rows=1000", "training.epochs=2"]
+    [note] = read_json(train(recipe, *large, name="large").facts)["notes"]
+    assert note.startswith("about 2 steps in all: an epoch has ")
+    asked = train(recipe, *large, "training.steps=2", name="asked")
+    assert read_json(asked.facts)["notes"] == []
+
+
 PLUGIN = '''\
 from polytask.data.text import TextStep, text_steps
 

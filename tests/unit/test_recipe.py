@@ -84,6 +84,25 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert recipe.tasks["sentiment"].sources == ("reviews",)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "rate"),
+    [
+        ("bag", 2e-3),
+        ("{kind: transformer, layers: 2}", 5e-4),
+        ("{kind: huggingface, config: {model_type: bert}}", 5e-4),
+        ("{kind: huggingface, path: bert-base-uncased}", 3e-5),
+    ],
+)
+def test_the_learning_rate_suits_the_encoder_unless_it_is_given(
+    tmp_path: Path, encoder: str, rate: float
+) -> None:
+    text = SMALL.replace("encoder: bag", f"encoder: {encoder}")
+    assert load(write(tmp_path, text)).training.learning_rate == rate
+    given = load(write(tmp_path, f"{text}training: {{learning_rate: 0.125}}"))
+    assert given.training.learning_rate == 0.125
+    assert load(write(tmp_path, f"{text}training: {{epochs: 2}}")).training.learning_rate == rate
+
+
 def test_a_recipe_cannot_be_changed(full: Recipe) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Recipe.__setattr__(full, "name", "other")

@@ -15,17 +15,17 @@ from polytask.recipe import Recipe
 from polytask.tasks import Task
 
 _WORTH_SAYING = 0.01
-_FEW_ROWS = 2
+_FEW_ROWS, _FEW_STEPS = 2, 10
 
 
 def notes(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
 ) -> list[str]:
     """Leaks, labels that cannot be learned, texts that the encoder cuts off, changed copies,
-    batches of one row.
+    batches of one row, trainings of a few steps.
     """
     seen = _leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools)
-    return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools))]
+    return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools), _short(recipe, pools))]
 
 
 def _leaks(recipe: Recipe, data: Data) -> Iterator[str]:
@@ -72,4 +72,18 @@ def _narrow(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
             f"a batch holds {mean:.1f} rows on average: training.batch_tokens is "
             f"{options.batch_tokens}, and a row has {lengths_N.mean():.0f} tokens. Give it more, "
             "or let the encoder read less of each row."
+        )
+
+
+def _short(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
+    """Trainings that end before they begin, unless a number of steps was asked for."""
+    options = recipe.training
+    rows, tokens = sum(map(len, pools)), sum(int(pool.lengths_N.sum()) for pool in pools)
+    batches = max(tokens / options.batch_tokens, rows / (options.batch_rows or rows), 1)
+    steps = round(options.epochs * batches / options.accumulate)
+    if options.steps is None and steps < _FEW_STEPS:
+        yield (
+            f"about {max(1, steps)} steps in all: an epoch has {rows:,} rows of {tokens:,} tokens "
+            f"together, and a batch up to {options.batch_tokens:,} tokens. Little is learned in so "
+            "few; take smaller batches, as in training.batch_rows: 16, or more epochs."
         )

@@ -9,9 +9,10 @@ from a folder; only then do its parameters exist.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,6 +30,14 @@ class Encoder(nn.Module, ABC):
     width: int
     base: str | None = None
     """The named model whose parameters it was given, so that frozen ones need not be stored."""
+
+    @classmethod
+    def usual_rate(cls, options: Mapping[str, Any]) -> float:
+        """The peak learning rate where a recipe says none.
+
+        :param options: Those that the encoder is built with.
+        """
+        return 2e-3
 
     @abstractmethod
     def fit(self, rows: Iterable[Fields]) -> None:

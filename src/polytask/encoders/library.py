@@ -7,7 +7,7 @@ https://arxiv.org/abs/1910.03771
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +75,11 @@ class TransformersEncoder(Encoder):
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._dropout = dropout
+
+    @classmethod
+    @override
+    def usual_rate(cls, options: Mapping[str, Any]) -> float:
+        return 5e-4 if options.get("path") is None else 3e-5
 
     @abstractmethod
     def use(self, model: transformers.PreTrainedModel) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,6 +161,11 @@ class Transformer(AttentionEncoder):
         self.width = width
         self._depth = layers
         self._sizes = (width, heads, feed_forward, dropout)
+
+    @classmethod
+    @override
+    def usual_rate(cls, options: Mapping[str, Any]) -> float:
+        return 5e-4
 
     @override
     def build(self, vocabulary: int) -> None:

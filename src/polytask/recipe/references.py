@@ -12,6 +12,7 @@ from typing import Any
 from polytask.core.errors import PolytaskError
 from polytask.core.registry import Registry
 from polytask.data.text import text_steps
+from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
 from polytask.tasks import metrics, tasks
 
@@ -21,11 +22,27 @@ _PER_WORD = ("tags", "words", "tree")
 
 
 def fill_references(values: Any) -> Any:
-    """Let tasks that do not say where their rows come from read the only data there are."""
-    if not isinstance(values, Mapping) or len(sources := list(_mapping(values, "data"))) != 1:
-        return values
+    """What a section leaves open and another one decides.
+
+    Tasks that do not say where their rows come from read the only data there are. A training that
+    says no learning rate takes one that suits the encoder.
+    """
+    return _with_rate(_with_sources(values)) if isinstance(values, Mapping) else values
+
+
+def _with_sources(values: Plain) -> Plain:
+    sources = list(_mapping(values, "data"))
     filled = {name: {"from": sources, **task} for name, task in _sections(values, "tasks").items()}
-    return {**values, "tasks": {**values["tasks"], **filled}} if filled else values
+    one = len(sources) == 1 and filled
+    return {**values, "tasks": {**values["tasks"], **filled}} if one else values
+
+
+def _with_rate(values: Plain) -> Plain:
+    encoder, training = _part(encoders, values.get("encoder")), values.get("training", {})
+    if encoder is None or not isinstance(training, Mapping):
+        return values
+    rate = encoder.usual_rate(_mapping(values, "encoder"))
+    return {**values, "training": {"learning_rate": rate, **training}}
 
 
 def wrong_references(values: Any) -> list[Mistake]:

@@ -17,7 +17,11 @@ class OptimiserOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    learning_rate: PositiveFloat = Field(default=3e-5, description="Peak rate of the encoder.")
+    learning_rate: PositiveFloat = Field(
+        default=3e-5,
+        description="Peak rate of the encoder. The default is that of pretrained ones; from "
+        "scratch it is 5e-4 for transformers and 2e-3 for others.",
+    )
     head_learning_rate: PositiveFloat | None = Field(
         default=None,
         description="Peak rate of everything outside the encoder; the same by default.",
