@@ -59,6 +59,14 @@ def test_a_tree_in_which_every_word_prefers_the_root_has_one_root() -> None:
     assert heads[1] == 0
 
 
+def test_scores_of_words_as_their_own_heads_do_not_matter() -> None:
+    """Heads score them with the lowest number there is, beside which all others are equal."""
+    scores_WH = np.random.default_rng(0).standard_normal((9, 10))
+    expected = best_tree(scores_WH)
+    scores_WH[np.arange(9), np.arange(1, 10)] = np.finfo(np.float32).min
+    assert best_tree(scores_WH).tolist() == expected.tolist()
+
+
 def test_no_words_no_heads() -> None:
     assert best_tree(np.zeros((0, 1))).tolist() == []
 

@@ -27,7 +27,9 @@ def best_tree(scores_WH: Floats) -> Ints:
         return np.zeros(0, dtype=np.int64)
     scores_NN = np.vstack([np.zeros(words + 1), scores_WH])
     # One arc from the root costs more than all others can bring: a tree that has one is the best.
-    highest, lowest = scores_WH.max(), scores_WH.min()
+    # It costs no more than that, or what distinguishes roots would be lost in rounding.
+    others_WH = ~np.eye(words, words + 1, 1, dtype=bool)
+    highest, lowest = scores_WH[others_WH].max(), scores_WH[others_WH].min()
     scores_NN[:, 0] -= (words + 1) * (highest - lowest) + 1
     return _arborescence(scores_NN)[1:]
 
