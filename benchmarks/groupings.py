@@ -37,7 +37,7 @@ def predicted(recipe: Recipe, data: Data, folder: Path, seeds: Sequence[int]) ->
     """How much tasks help each other: the mean over joint trainings of what analyse prefers."""
     quiet, found = Console(quiet=True), []
     for seed in seeds:
-        training = recipe.training.model_copy(update={"seed": seed, "interference": 2})
+        training = recipe.training.model_copy(update={"seed": seed, "interference": 8})
         seeded = recipe.model_copy(update={"training": training})
         run = train(seeded, folder / f"joint-{seed}", resume=True, data=data, console=quiet)
         record = analyse(run, Wanted(steps=10), quiet)["transference"]
