@@ -104,14 +104,13 @@ def main() -> None:
     for name, groups in chosen(gains_TT).items():
         expected.append(100 * value_of(gains_TT, groups, groups) / len(tasks))
         by_seed = gained(trainer, groups)
-        mean, error = mean_and_error(by_seed)
+        _, error = mean_and_error(by_seed)
         measured.append(statistics.fmean(by_seed))
         shown = " · ".join(", ".join(tasks[task] for task in group) for group in groups)
         each = ", ".join(f"{value:+.1f}" for value in by_seed)
-        print(
-            f"| {name} | {shown} | {expected[-1]:+.3f} | {mean:+.2f} ± {error or 0:.2f} | {each} |",
-            flush=True,
-        )
+        spread = "" if error is None else f" ± {error:.2f}"
+        row = f"{expected[-1]:+.3f} | {measured[-1]:+.2f}{spread} | {each}"
+        print(f"| {name} | {shown} | {row} |", flush=True)
     found = stats.spearmanr(expected, measured)
     print(f"\nSpearman's rank correlation {found.statistic:.2f} (p {found.pvalue:.2f})")
 
