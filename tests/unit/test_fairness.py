@@ -32,6 +32,12 @@ def test_tokens_are_means_over_seeds_as_multiples_of_joint() -> None:
     assert notes[-1] == "Tokens trained on, as multiples of joint: single_all 4.00."
 
 
+def test_strategies_of_a_few_steps_are_named() -> None:
+    results = [result("single", steps=30), result("single", steps=9), result("joint", steps=63)]
+    [note] = [note for note in fairness([*results, result("linear")], "test") if "steps" in note]
+    assert note.startswith("Some models were trained for few steps, at the least: single 9. ")
+
+
 def test_without_a_joint_model_tokens_are_multiples_of_another() -> None:
     notes = fairness([result("single", 150), result("sum", 100)], "test")
     assert notes[-1] == "Tokens trained on, as multiples of sum: single 1.50."

@@ -11,15 +11,17 @@ from polytask.build.data import VALIDATION
 Result = Mapping[str, Any]
 BASES = ("joint", "sum", "single")
 """Tokens are compared with those of the first of these strategies that is there."""
+_FEW_STEPS = 20
 
 
 def fairness(results: Sequence[Result], split: str) -> list[str]:
-    """Sentences on what was tried to find settings, on tokens, and on the rows that are scored.
+    """Sentences on what was tried to find settings, on steps, tokens, and the rows that are scored.
 
     :param results: Of a comparison, as ``compare`` describes them.
     :param split: The rows that scores are of.
     """
-    return [*_tuned(results), *_merged(results), *_fitted(results), *_tokens(results), *_on(split)]
+    trained = *_tuned(results), *_merged(results), *_fitted(results), *_short(results)
+    return [*trained, *_tokens(results), *_on(split)]
 
 
 def _tuned(results: Sequence[Result]) -> Iterator[str]:
@@ -49,6 +51,21 @@ def _fitted(results: Sequence[Result]) -> Iterator[str]:
         yield (
             "Fitted to training rows, and after the choice of a penalty to training and "
             f"validation rows: {', '.join(names)}."
+        )
+
+
+def _short(results: Sequence[Result]) -> Iterator[str]:
+    """Small models of few rows learn nothing where large ones of many rows learn well."""
+    fewest: dict[str, int] = {}
+    for result in results:
+        name, steps = result["strategy"], result.get("steps", _FEW_STEPS)
+        fewest[name] = min(steps, fewest.get(name, steps))
+    few = ", ".join(f"{name} {steps}" for name, steps in fewest.items() if steps < _FEW_STEPS)
+    if few:
+        yield (
+            f"Some models were trained for few steps, at the least: {few}. They may have learned "
+            "little for that alone; take smaller batches, as in training.batch_rows: 16, or more "
+            "epochs."
         )
 
 

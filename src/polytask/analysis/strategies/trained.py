@@ -16,6 +16,7 @@ from polytask.analysis.runs import costs_of, evaluate_model, train_model, with_s
 from polytask.analysis.settings import dimensions
 from polytask.analysis.strategies.base import Answered, Strategy
 from polytask.analysis.tuning import Chosen, Parzen, Search, choose
+from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.evaluation.score import Entry, Outcome
 from polytask.recipe import Recipe
@@ -72,9 +73,10 @@ class TrainedStrategy(Strategy):
         return together([costs_of(comparison, m.run, m.recipe) for m in models.values()])
 
     def notes(self, models: Mapping[str, Model]) -> dict[str, Any]:
-        """How the settings of the models were found, if any were tuned."""
+        """The steps of the model that took fewest, and how settings were found that were tuned."""
+        steps = min(read_json(model.run.facts)["steps"] for model in models.values())
         tuned = {name: dict(model.tuning) for name, model in models.items() if model.tuning}
-        return {"tuning": tuned} if tuned else {}
+        return {"steps": steps} | ({"tuning": tuned} if tuned else {})
 
     def _model(self, comparison: Comparison, recipe: Recipe, name: str, seed: int) -> Model:
         search = self.search(recipe, comparison.recipe.compare.trials)
