@@ -41,7 +41,8 @@ def groups(found: Sequence[Sequence[str]]) -> str:
 def _because(record: Record, found: Record) -> Iterator[Phrase]:
     strategy = found["strategy"]
     gain = tested_gain(record, strategy) or {}
-    hurt = moved(record, strategy, "hurt")
+    moves = moved(record, strategy, "hurt")
+    hurt = ", ".join(moves.found) if moves else ""
     yield phrase(
         f"verdict.rule.{found['rule']}",
         strategy=strategy,
@@ -49,9 +50,11 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
         low=formats.signed(gain.get("low")),
         high=formats.signed(gain.get("high")),
         p=formats.chance(gain.get("p_holm")),
-        hurt=", ".join(hurt.found) if hurt and hurt.found else formats.NOTHING,
+        hurt=hurt,
         margin=f"{found['margin']:g}",
     )
+    if found["rule"] == "worse":
+        yield phrase(f"verdict.worse.{'tasks' if hurt else 'none'}", hurt=hurt)
     if gain.get("detectable") is not None and len(record["seeds"]) > 1:
         yield phrase(
             "verdict.detectable",
