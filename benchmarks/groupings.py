@@ -1,11 +1,12 @@
-"""Do groupings that are predicted to be good turn out to be so? Low-resource tweets, trained groups.
+"""Do groupings that are predicted to be good turn out to be so? Trained groups of real tasks.
 
-The low-resource tasks of TweetEval, with some training rows of each, and all-MiniLM-L6-v2. From
-looks at the gradients of joint trainings, one per seed, ``analyse`` predicts the mean gain over
-tasks of a grouping. Trained are: all tasks together, and for two and for three models the groupings
-that are predicted to be best, those predicted to be worst, and one drawn at random; each task alone
-is what gains are over, in per cent of its test score. All groupings see the same rows and tokens.
-A training that is done is not repeated.
+The low-resource tasks of TweetEval, or the three granularities of GoEmotions, with some training
+rows of each, and all-MiniLM-L6-v2. From looks at the gradients of joint trainings, one per seed,
+``analyse`` predicts the mean gain over tasks of a grouping. Trained are all tasks together, and for
+two and for three models the groupings that are predicted to be best, those predicted to be worst,
+and one drawn at random; of three tasks all groupings that there are. Each task alone is what gains
+are over, in per cent of its test score. All models see their rows equally often. A training that is
+done is not repeated.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from polytask.build.training import train
 from polytask.recipe import Recipe
 
 MODELS = (2, 3)
+PAIRS = {2: (0, 1), 1: (0, 2), 0: (1, 2)}
+"""Of three tasks, the one left alone, and the others."""
 Groups = tuple[Group, ...]
 
 
@@ -62,6 +65,8 @@ def chosen(gains_TT: Floats) -> dict[str, Groups]:
     """The groupings that are trained."""
     count = len(gains_TT)
     found: dict[str, Groups] = {"all together": (tuple(range(count)),)}
+    if count == len(PAIRS):
+        return found | {f"{alone + 1} alone": (pair, (alone,)) for alone, pair in PAIRS.items()}
     for models in MODELS:
         found[f"best of {models}"] = best_grouping(gains_TT, models).groups
         found[f"worst of {models}"] = best_grouping(-gains_TT, models).groups
@@ -89,12 +94,13 @@ def gained(trainer: Trainer, groups: Groups) -> list[float]:
 def main() -> None:
     """Print what was predicted beside what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", choices=["tweeteval", "goemotions"], default="tweeteval")
     parser.add_argument("--limit", type=int, default=100, help="training rows of a task")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], help="changes to the recipe")
     parser.add_argument("--out", type=Path, required=True, help="keeps what is done")
     args = parser.parse_args()
-    recipe, seeds = few("tweeteval", args.limit, args.set), range(args.seeds)
+    recipe, seeds = few(args.tasks, args.limit, args.set), range(args.seeds)
     data = load_data(recipe)
     gains_TT = predicted(recipe, data, args.out, seeds)
     trainer = Trainer(recipe, data, args.out / "trainings", seeds)

@@ -54,7 +54,8 @@ def few(name: str, limit: int, settings: Sequence[str]) -> Recipe:
     whole = load(RECIPES / f"{name}.yaml", ["evaluation.bootstrap=0", *settings])
     chosen = LOW if name == "tweeteval" else tuple(whole.tasks)
     tasks = {task: whole.tasks[task].model_copy(update={"limit": limit}) for task in chosen}
-    data = {source: section for source, section in whole.data.items() if source in chosen}
+    sources = {source for task in tasks.values() for source in task.sources}
+    data = {source: section for source, section in whole.data.items() if source in sources}
     return whole.model_copy(update={"tasks": tasks, "data": data})
 
 
