@@ -109,14 +109,17 @@ def results(args: argparse.Namespace) -> dict[str, list[Result]]:
     data = load_data(recipe)
     found: dict[str, list[Result]] = {value: [] for value in args.variants}
 
-    def result(value: str, seed: int, rate: float) -> Result:
+    def result(variant: str, seed: int, rate: float) -> Result:
+        value, _, _ = variant.partition("@")
         name = re.sub(r"\W+", "-", value).strip("-")
         one = varied(recipe, args.part, value, seed, rate)
         place = args.out / f"{name}-{rate:g}-{seed}"
         return {"rate": rate, **scored(one, data, place, SHOWN[args.tasks])}
 
     for value in args.variants:
-        tried = [result(value, 0, rate) for rate in args.rates]
+        _, _, own = value.partition("@")
+        rates = [float(own)] if own else args.rates
+        tried = [result(value, 0, rate) for rate in rates]
         found[value].append(max(tried, key=lambda one: one["selection"]))
     for seed in range(1, args.seeds):
         for value in args.variants:
@@ -174,7 +177,10 @@ def main() -> None:
     parser.add_argument("--tasks", choices=[*SHOWN], default="tweeteval")
     parser.add_argument("--part", choices=[*BASE], default="balancing")
     parser.add_argument(
-        "--variants", nargs="+", required=True, help="kinds, or kind:{option: value}"
+        "--variants",
+        nargs="+",
+        required=True,
+        help="kinds, or kind:{option: value}, with @rate if it is to have a learning rate of its own",
     )
     parser.add_argument("--limit", type=int, default=400, help="training rows of a task")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4], help="learning rates")
