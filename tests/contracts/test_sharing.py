@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -130,6 +132,31 @@ def test_every_task_gets_the_features_of_its_rows(architecture: Architecture, en
         assert features.tokens_BLD.shape[:2] == features.mask_BL.shape
         assert features.tokens_BLD.isfinite().all()
         assert features.mask_BL.sum(1).tolist() == masks_BL.sum(1)[ROWS[task]].tolist()
+
+
+def test_it_is_freed_with_its_last_reference(kind: str, encoder: str) -> None:
+    """Not only when the garbage collector comes round: many models may be trained in a row."""
+    built = new_architecture(kind, encoder)
+    torch.stack([*losses(built, encoder).values()]).sum().backward()
+    modules = [weakref.ref(module) for module in built.modules()]
+    gc.disable()
+    try:
+        del built
+        assert [left for module in modules if (left := module()) is not None] == []
+    finally:
+        gc.enable()
+
+
+def test_a_deep_copy_is_a_model_of_its_own(architecture: Architecture, encoder: str) -> None:
+    """Averages of weights are kept in deep copies, for one."""
+    copied = copy.deepcopy(architecture)
+    before, alike = (made(everything(encoder), ROWS) for made in (architecture, copied))
+    disturb(copied)
+    after, apart = (made(everything(encoder), ROWS) for made in (architecture, copied))
+    for task in ROWS:
+        assert torch.equal(real_tokens(alike[task]), real_tokens(before[task]))
+        assert torch.equal(real_tokens(after[task]), real_tokens(before[task]))
+        assert not torch.equal(real_tokens(apart[task]), real_tokens(before[task]))
 
 
 def test_a_mixed_batch_equals_separate_batches(architecture: Architecture, encoder: str) -> None:

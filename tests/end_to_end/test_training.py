@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from polytask import api
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
+from polytask.modeling import MultiTaskModel
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
 
@@ -45,6 +47,25 @@ def test_the_best_model_is_kept_not_the_last_one(tmp_path: Path) -> None:
     last = found[-1]["validation"]["stars"]["rmse"]
     assert scores["stars"]["rmse"]["value"] != pytest.approx(last)
     assert read_json(run.facts)["best_selection"] == 1.0
+
+
+@pytest.mark.parametrize("balancing", ["equal", "famo", "pcgrad", "auto_lambda"])
+def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: str) -> None:
+    recipe = write_experiment(tmp_path)
+    train(recipe, "training.steps=1", name="first")  # PyTorch imports the last of itself in it
+    gc.collect()
+    gc.disable()
+    try:
+        before = models()
+        train(recipe, f"balancing={balancing}", "training.interference=1")
+        assert models() == before
+    finally:
+        gc.enable()
+
+
+def models() -> int:
+    """How many models there are in memory."""
+    return sum(issubclass(type(each), MultiTaskModel) for each in gc.get_objects())
 
 
 def test_one_metric_may_select(tmp_path: Path) -> None:

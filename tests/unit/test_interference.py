@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 from pathlib import Path
@@ -19,9 +20,9 @@ from polytask.training.interference import (
     Observer,
     agreement,
     check_plain,
-    steps_between,
 )
 from polytask.training.options import TrainingOptions
+from polytask.training.pace import Affordable, Regular, first_look
 from tests.unit.test_step import ROWS, make_batch, make_model, values
 
 LABELLED = [row for row in ROWS if None not in row]
@@ -73,17 +74,33 @@ def test_a_look_changes_nothing() -> None:
 
 
 def test_only_some_steps_are_looked_at(tmp_path: Path) -> None:
-    log = InterferenceLog(make_observer(), 3, tmp_path / "looks.jsonl")
+    log = InterferenceLog(make_observer(), Regular(3), tmp_path / "looks.jsonl")
     for step in range(1, 8):
         log.before(step, [make_batch(ROWS)])
     lines = (tmp_path / "looks.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [3, 6]
 
 
-@pytest.mark.parametrize("tasks", [1, 2, 4, 16])
-def test_looks_are_so_rare_that_they_cost_a_twentieth(tasks: int) -> None:
-    cost = (1 + 2 * tasks) / 3
-    assert cost / steps_between(tasks) <= 0.05
+@pytest.mark.parametrize("look", [0.01, 3.0, 20.0])
+@pytest.mark.parametrize("first", [1, 10, 1000])
+def test_looks_cost_a_twentieth_of_the_steps_that_pay_for_them(look: float, first: int) -> None:
+    seconds, looks = 0.0, []
+    pace = Affordable(first, lambda: seconds)
+    for step in range(101, 3001):  # a training that is gone on with
+        if pace.due(step):
+            seconds += look
+            pace.looked(step)
+            looks.append(step)
+        seconds += 0.5
+    assert looks[0] == 101 + first
+    paid = {after - before for before, after in itertools.pairwise(looks)}
+    assert paid <= {max(1, math.ceil(look / (0.05 * 0.5)))}
+
+
+def test_a_first_look_waits_longer_where_it_will_cost_more() -> None:
+    apart = [(name,) for name in "abcdefgh"]
+    assert first_look([("a",)]) < first_look(apart[:2]) < first_look(apart)
+    assert first_look([("a",)]) < first_look([("a", "b")]) < first_look([(*"abcd",)])
 
 
 @pytest.mark.parametrize("option", ["compile", "shard"])

@@ -17,7 +17,7 @@ def save_base(run: RunFolder, model: MultiTaskModel, name: str | None) -> None:
 
     :param name: The name of the base.
     """
-    if model.stored.given:
+    if model.given:
         tensors = model.stored.given_tensors()
         facts = {"model": name, "sha256": sha256_of(tensors), "tensors": sorted(tensors)}
         write_json(run.base, facts)
@@ -45,7 +45,7 @@ def check_base(run: RunFolder, model: MultiTaskModel) -> None:
     :raises RunError: If the base has changed since.
     """
     facts = _facts(run)
-    model.stored.given = frozenset(facts.get("tensors", ()))
+    model.given = frozenset(facts.get("tensors", ()))
     found = sha256_of(model.stored.given_tensors())
     if facts and found != facts["sha256"]:
         raise RunError(

@@ -38,7 +38,7 @@ def assemble(recipe: Recipe, encoder: Encoder, fitted: Mapping[str, Task]) -> Mu
     base = [] if encoder.base is None else [*encoder.parameters()]
     sharing = architectures.build(recipe.sharing, encoder, list(fitted))
     model = MultiTaskModel(sharing, fitted, recipe.trained)
-    model.stored.given = frozen_among(model, lambda: prints_of(base))
+    model.given = frozen_among(model, lambda: prints_of(base))
     return model
 
 

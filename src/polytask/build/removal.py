@@ -81,7 +81,7 @@ def _fill(left: MultiTaskModel, model: MultiTaskModel, task: str, smaller: Recip
     if any(name not in old or old[name].shape != tensor.shape for name, tensor in own.items()):
         raise _dependent(task, smaller)
     left.load_state_dict({name: old[name] for name in own})
-    left.stored.given = model.stored.given & own.keys()
+    left.given = model.given & own.keys()
 
 
 def _dependent(task: str, recipe: Recipe) -> RunError:

@@ -75,7 +75,7 @@ def _begin(
     if origin.options.keep:
         frozen |= _kept(recipe, origin, model, inputs, taken)
     _freeze(model, frozen)
-    model.stored.given = frozen_among(model, lambda: base)
+    model.given = frozen_among(model, lambda: base)
     _check_trained(model, inputs)
     named = {
         "taken": {name: t for name, t in model.state_dict().items() if name in taken},

@@ -48,7 +48,8 @@ class MultiTaskModel(nn.Module):
         self.tasks = dict(tasks)
         wanted = self.tasks if trained is None else trained
         self.trained_tasks = {name: task for name, task in tasks.items() if name in wanted}
-        self.stored = StoredState(self)
+        self.given: frozenset[str] = frozenset()
+        """Names in the state of frozen parameters that are as the encoder's base has them."""
         self.tasks_apart = True
         """Whether a packed sequence holds texts of one task only, as task gradients need."""
         self.mixing: RowMixing | None = None
@@ -68,6 +69,11 @@ class MultiTaskModel(nn.Module):
                 )
 
         self._try_out()
+
+    @property
+    def stored(self) -> StoredState:
+        """Its state without what can be had again from the encoder's base."""
+        return StoredState(self, self.given)
 
     @torch.no_grad()
     def _try_out(self) -> None:

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from polytask.core.tensors import sha256_of
 
 
+@dataclass(frozen=True)
 class StoredState:
     """The state of a model as it is written to files, and read from them.
 
     :param model: Gives, and takes, the state.
+    :param given: Names in it that are not stored.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._state_of = model.state_dict
-        self._load = model.load_state_dict
-        self.given: frozenset[str] = frozenset()
-        """Names that are not stored: frozen parameters that are as the encoder's base has them."""
+    model: nn.Module
+    given: frozenset[str]
 
     def state_dict(self) -> dict[str, Tensor]:
         """What is stored."""
-        return {name: t for name, t in self._state_of().items() if name not in self.given}
+        return {name: t for name, t in self.model.state_dict().items() if name not in self.given}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take what was stored; what is given stays as it is.
 
         :raises RuntimeError: If a tensor is missing, unknown or of another shape.
         """
-        self._load({**self.given_tensors(), **state})
+        self.model.load_state_dict({**self.given_tensors(), **state})
 
     def given_tensors(self) -> dict[str, Tensor]:
         """What is not stored."""
-        return {name: t for name, t in self._state_of().items() if name in self.given}
+        return {name: t for name, t in self.model.state_dict().items() if name in self.given}
 
 
 def prints_of(tensors: Iterable[Tensor]) -> frozenset[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +19,6 @@ from polytask.core.features import Features
 from polytask.sharing.base import Architecture
 from polytask.sharing.copies import LayerCopies, encode_beside, replace_layers, side_by_side
 from polytask.sharing.layers import hidden_layers, with_changed
-
-Mix = Callable[[Tensor], Tensor]
-"""Hidden states TBLD of all columns to those that the columns go on with."""
 
 
 class Columns(Architecture, ABC):
@@ -44,7 +42,7 @@ class Columns(Architecture, ABC):
             self.encoder = encoder
             replace_layers(
                 encoder,
-                lambda place, layer: ColumnLayer(layer, tasks, functools.partial(self.mix, place)),
+                lambda place, layer: ColumnLayer(layer, tasks, MixOf(self, place)),
             )
         else:
             self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
@@ -99,13 +97,34 @@ class Columns(Architecture, ABC):
         return encode_beside(self.encoder, inputs, len(self.tasks))
 
 
+class MixOf:
+    """What an architecture does after a layer of its encoder, which does not keep it alive.
+
+    :param place: Position of the layer.
+    """
+
+    def __init__(self, architecture: Columns, place: int) -> None:
+        self._architecture, self._place = weakref.ref(architecture), place
+
+    def __call__(self, hidden_TBLD: Tensor) -> Tensor:
+        """Hidden states TBLD of all columns to those that the columns go on with."""
+        architecture = self._architecture()
+        assert architecture is not None
+        return architecture.mix(self._place, hidden_TBLD)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MixOf:
+        architecture = self._architecture()
+        assert architecture is not None
+        return MixOf(memo.get(id(architecture), architecture), self._place)
+
+
 class ColumnLayer(LayerCopies):
     """A layer of every column; the rows of the first column come first, then of the second.
 
     :param mix: What is done with what the columns give.
     """
 
-    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: Mix) -> None:
+    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: MixOf) -> None:
         super().__init__(layer, tasks)
         self._mix = mix
 

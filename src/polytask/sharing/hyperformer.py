@@ -12,6 +12,7 @@ the upper weights starts at zero, so that all adapters start as the identity.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -56,13 +57,7 @@ class HyperFormer(Tuned):
         sizes = (embedding, encoder.width, bottleneck)
         self.maker = AdapterMaker(self.present, self.tasks, len(places), sizes)
         for place, module in enumerate(places):
-            change_output(module, self._adapter(place))
-
-    def _adapter(self, place: int) -> Any:
-        def change(hidden_VLD: Tensor) -> Tensor:
-            return adapted(hidden_VLD, *self.maker(place))
-
-        return change
+            change_output(module, partial(_adapted, self.maker, place))
 
 
 class AdapterMaker(nn.Module):
@@ -104,3 +99,7 @@ class AdapterMaker(nn.Module):
         down_VRD = self.down(vector_VE).unflatten(-1, self._shape)
         up_VRD = self.up(vector_VE).unflatten(-1, self._shape)
         return down_VRD, self.inner(vector_VE), up_VRD, self.outer(vector_VE)
+
+
+def _adapted(maker: nn.Module, place: int, hidden_VLD: Tensor) -> Tensor:
+    return adapted(hidden_VLD, *maker(place))

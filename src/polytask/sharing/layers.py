@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,19 +31,19 @@ class States:
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
         self._below: list[Tensor] | None = None
         for layer in hidden_layers(encoder)[:-1]:
             change_output(layer, self._keep)
 
-    def of(self, inputs: Mapping[str, Tensor]) -> tuple[Features, list[Tensor]]:
+    def of(self, encoder: Encoder, inputs: Mapping[str, Tensor]) -> tuple[Features, list[Tensor]]:
         """The features, and the hidden states BLD of all layers, of which the features are the last.
 
+        :param encoder: The same one, or the copy that belongs to a copy of this.
         :param inputs: A collated batch.
         """
         below: list[Tensor] = []
         self._below = below
-        features: Features = self._encoder(inputs)
+        features: Features = encoder(inputs)
         # Layers that are computed again for their gradients give nothing new.
         self._below = None
         return features, [*below, features.tokens_BLD]
@@ -58,8 +59,15 @@ def change_output(module: nn.Module, change: Change) -> None:
 
     :param module: One whose output is a tensor of hidden states, or a tuple that begins with one,
         or features.
+    :param change: The module keeps it, so it must not keep the architecture that the module is part
+        of; a copy of the module has a copy of it, which a function with variables from around it,
+        such as a lambda, is not.
     """
-    module.register_forward_hook(lambda _module, _inputs, output: with_changed(output, change))
+    module.register_forward_hook(partial(_changed, change))
+
+
+def _changed(change: Change, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+    return with_changed(output, change)
 
 
 def with_changed(output: Any, change: Change) -> Any:

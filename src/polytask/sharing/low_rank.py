@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -108,7 +109,7 @@ class LowRank(Tuned):
 
     def _attach(self) -> None:
         for linear in self._linear:
-            hook = _adding(self.terms[_key(linear.name)])
+            hook = partial(_added, self.terms[_key(linear.name)])
             self._handles.append(linear.module.register_forward_hook(hook))
 
     def _detach(self) -> None:
@@ -119,7 +120,7 @@ class LowRank(Tuned):
         terms = {}
         for place, layer in enumerate(hidden_layers(self.encoder)):
             term = terms[str(place)] = self.new_term(self.encoder.width, self.encoder.width)
-            change_output(layer, _on_itself(term))
+            change_output(layer, partial(_added_to_itself, term))
         return terms
 
 
@@ -168,17 +169,13 @@ def _key(name: str) -> str:
     return name.replace(".", "/")
 
 
-def _adding(term: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    def added(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        result: Tensor = term(output, inputs[0])
-        return result
+def _added(
+    term: nn.Module, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> Tensor:
+    result: Tensor = term(output, inputs[0])
+    return result
 
-    return added
 
-
-def _on_itself(term: nn.Module) -> Callable[[Tensor], Tensor]:
-    def added(hidden_VLD: Tensor) -> Tensor:
-        result: Tensor = term(hidden_VLD, hidden_VLD)
-        return result
-
-    return added
+def _added_to_itself(term: nn.Module, hidden_VLD: Tensor) -> Tensor:
+    result: Tensor = term(hidden_VLD, hidden_VLD)
+    return result

@@ -55,7 +55,7 @@ class MultiTaskAttentionNetwork(Architecture):
 
     @override
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        features, states = self._states.of(inputs)
+        features, states = self._states.of(self.encoder, inputs)
         task_rows = TaskRows.of(rows)
         masked_VLD = task_rows.take(states[0])
         for mask, state_BLD in zip(self.masks, states, strict=True):

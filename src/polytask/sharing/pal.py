@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -65,25 +66,33 @@ class ProjectedAttention(Tuned):
             for _ in range(max(1, len(encoder.layers)))
         )
         for layer, attention in zip(encoder.layers, self.attention, strict=False):
-            layer.register_forward_hook(self._beside(attention))
+            layer.register_forward_hook(partial(_beside_layer, attention, self.ends, self.present))
         if not encoder.layers:
-            encoder.register_forward_hook(self._beside_all)
+            encoder.register_forward_hook(partial(_beside_all, self.attention[0], self.ends))
 
-    def _beside(self, attention: nn.Module) -> Any:
-        def changed(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-            gave_VLD, *others = output if isinstance(output, tuple) else (output,)
-            reads = bool(inputs) and inputs[0].shape[-1] == gave_VLD.shape[-1]
-            read_VLD = inputs[0] if reads else gave_VLD
-            low_VLR = attention(self.ends.lower(read_VLD), self.present.mask(read_VLD))
-            result_VLD = self.ends.add(gave_VLD, low_VLR)
-            return (result_VLD, *others) if isinstance(output, tuple) else result_VLD
 
-        return changed
+def _beside_layer(
+    attention: nn.Module,
+    ends: Ends,
+    present: Present,
+    _layer: nn.Module,
+    inputs: tuple[Any, ...],
+    output: Any,
+) -> Any:
+    gave_VLD, *others = output if isinstance(output, tuple) else (output,)
+    reads = bool(inputs) and inputs[0].shape[-1] == gave_VLD.shape[-1]
+    read_VLD = inputs[0] if reads else gave_VLD
+    low_VLR = attention(ends.lower(read_VLD), present.mask(read_VLD))
+    result_VLD = ends.add(gave_VLD, low_VLR)
+    return (result_VLD, *others) if isinstance(output, tuple) else result_VLD
 
-    def _beside_all(self, _encoder: nn.Module, _inputs: Any, features: Features) -> Features:
-        tokens_VLD, [attention] = features.tokens_BLD, self.attention
-        low_VLR = attention(self.ends.lower(tokens_VLD), features.mask_BL)
-        return replace(features, tokens_BLD=self.ends.add(tokens_VLD, low_VLR))
+
+def _beside_all(
+    attention: nn.Module, ends: Ends, _encoder: nn.Module, _inputs: Any, features: Features
+) -> Features:
+    tokens_VLD = features.tokens_BLD
+    low_VLR = attention(ends.lower(tokens_VLD), features.mask_BL)
+    return replace(features, tokens_BLD=ends.add(tokens_VLD, low_VLR))
 
 
 class Ends(nn.Module):

@@ -7,6 +7,7 @@ added to the features instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt
@@ -19,7 +20,7 @@ from polytask.core.features import Features
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output
 from polytask.sharing.prompts import in_front, with_room, without_room, word_vectors
-from polytask.sharing.tuned import Tuned
+from polytask.sharing.tuned import Present, Tuned
 
 
 class Prompted(Tuned):
@@ -61,7 +62,7 @@ class Prompted(Tuned):
 
     def replace(self, module: nn.Module, prompts: nn.ParameterDict) -> None:
         """Let the first hidden states that a module gives be the learned ones."""
-        change_output(module, lambda hidden_VLD: in_front(self.present.own(prompts), hidden_VLD))
+        change_output(module, partial(_prompted, self.present, prompts))
 
     def new_vectors(self, values: Sequence[Tensor]) -> nn.ParameterDict:
         """Learned vectors for each task, with initial values."""
@@ -74,3 +75,7 @@ class Prompted(Tuned):
             return super().encode(inputs)
         longer = with_room(inputs, self.length, self._longest)
         return without_room(super().encode(longer), self.length, longer)
+
+
+def _prompted(present: Present, prompts: nn.ParameterDict, hidden_VLD: Tensor) -> Tensor:
+    return in_front(present.own(prompts), hidden_VLD)

@@ -55,7 +55,7 @@ class ScalarMix(Architecture):
 
     @override
     def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        features, states = self._states.of(inputs)
+        features, states = self._states.of(self.encoder, inputs)
         task_rows = TaskRows.of(rows)
         self._present = task_rows.tasks
         weights_tN = torch.stack([self.weights[task] for task in task_rows.tasks])

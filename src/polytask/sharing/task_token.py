@@ -13,15 +13,16 @@ the features. It starts at zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output
-from polytask.sharing.tuned import Tuned
+from polytask.sharing.tuned import Present, Tuned
 
 
 @architectures.register("task_token")
@@ -43,9 +44,10 @@ class TaskToken(Tuned):
         if table is None:
             change_output(encoder, self.vector)
         else:
-            change_output(table, self._tell)
+            change_output(table, partial(_told, self.vector, self.present))
 
-    def _tell(self, tokens_VLD: Tensor) -> Tensor:
-        told_VLD: Tensor = self.vector(tokens_VLD)
-        mask_VL = self.present.mask(tokens_VLD)
-        return told_VLD if mask_VL is None else told_VLD.where(mask_VL.unsqueeze(-1), tokens_VLD)
+
+def _told(vector: nn.Module, present: Present, tokens_VLD: Tensor) -> Tensor:
+    told_VLD: Tensor = vector(tokens_VLD)
+    mask_VL = present.mask(tokens_VLD)
+    return told_VLD if mask_VL is None else told_VLD.where(mask_VL.unsqueeze(-1), tokens_VLD)

@@ -32,25 +32,11 @@ from polytask.modeling import MultiTaskModel
 from polytask.modeling.layers import in_layers, layers_of
 from polytask.training.log import finite
 from polytask.training.options import TrainingOptions
+from polytask.training.pace import Pace
 from polytask.training.shares import Shares
-
-_BUDGET = 0.05
-_SLACK = 2.0
-"""Small batches, one for each set of tasks, are slower than a large one."""
 
 WHOLE = "all"
 """All shared parameters together, among the layers of a record."""
-
-
-def steps_between(tasks_of_a_row: int) -> int:
-    """Steps between looks so that these cost at most 5 % of the steps.
-
-    A look costs a forward pass and, for every row, a backward pass for each task that reads it; a
-    backward pass costs two forward passes, and a step three.
-
-    :param tasks_of_a_row: The most tasks that read a row.
-    """
-    return math.ceil(_SLACK * (1 + 2 * tasks_of_a_row) / 3 / _BUDGET)
 
 
 def check_plain(options: TrainingOptions) -> None:
@@ -187,21 +173,23 @@ def unchanged(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
 class InterferenceLog:
     """Appends a record of every look to a file.
 
+    :param pace: When to look.
     :param path: None to keep no record, as in all processes but the first.
     :param every: Steps between looks.
     """
 
-    def __init__(self, observer: Observer, every: int, path: Path | None) -> None:
-        self._observer, self._every, self._path = observer, every, path
+    def __init__(self, observer: Observer, pace: Pace, path: Path | None) -> None:
+        self._observer, self._pace, self._path = observer, pace, path
 
     def before(self, step: int, batches: Sequence[Batch]) -> None:
         """Look at the rows of a step before it is made, if it is one to be looked at.
 
         :param step: Its number, from 1 on.
         """
-        if step % self._every:
+        if not self._pace.due(step):
             return
         record = {"step": step, **self._observer.look(batches)}
         if self._path is not None:
             with self._path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
+        self._pace.looked(step)

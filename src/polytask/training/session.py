@@ -22,10 +22,11 @@ from polytask.modeling import MultiTaskModel
 from polytask.training import sharding
 from polytask.training.budget import Budget
 from polytask.training.checkpoint import Checkpoints
-from polytask.training.interference import InterferenceLog, Observer, check_plain, steps_between
+from polytask.training.interference import InterferenceLog, Observer, check_plain
 from polytask.training.log import TrainingLog, drop_records_after
 from polytask.training.optimiser import build_optimiser
 from polytask.training.options import TrainingOptions
+from polytask.training.pace import Affordable, Regular, first_look
 from polytask.training.precision import Precision, select_device
 from polytask.training.processes import copy_from_first, is_first, on_first
 from polytask.training.randomness import random_state, restore_random_state
@@ -78,8 +79,8 @@ class Session:
             self.partition = self.model.partition(parts.probe.to(self.device))
         self.optimiser = build_optimiser(self.model, self.balancer, options)
         self.schedule = Schedule(options.schedule, options.warmup)
-        self.budget = Budget(options, parts.loader.epoch_draws)
-        self.loader.follow(lambda: self.budget.share)
+        self.budget = budget = Budget(options, parts.loader.epoch_draws)
+        self.loader.follow(lambda: budget.share)  # not of self: a cycle would keep the model
         for loader in filter(None, (self.loader, self.guide)):
             loader.divide(rank(), world_size(), options.placement)
         self.selection = Selection(parts.criterion, options.patience, options.task_patience)
@@ -98,9 +99,9 @@ class Session:
     @cached_property
     def _interference(self) -> InterferenceLog:
         """Keeps what is seen of them; records after the step that is gone on from are dropped."""
-        tasks_of_a_row = max(len(pool.tasks) for pool in self.loader.pools)
         asked = self.options.interference
-        every = steps_between(tasks_of_a_row) if asked == "auto" else asked
+        tasks_of_rows = {pool.tasks for pool in self.loader.pools}
+        pace = Affordable(first_look(tasks_of_rows)) if asked == "auto" else Regular(asked)
         autocast, scaler = self.precision.autocast, self.precision.scaler
         observer = Observer(
             self.model, self.partition, self.device, autocast,
@@ -108,7 +109,7 @@ class Session:
         )  # fmt: skip
         if is_first():
             drop_records_after(self.run.interference, self.budget.step)
-        return InterferenceLog(observer, every, self.run.interference if is_first() else None)
+        return InterferenceLog(observer, pace, self.run.interference if is_first() else None)
 
     def validate(self) -> Scores:
         """Score the validation rows with the model as it is."""
