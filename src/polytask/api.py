@@ -88,13 +88,18 @@ def evaluate(run: PathLike, split: str | None = None, *, task_best: bool = False
 
 
 def predict(
-    run: PathLike, rows: PathLike | Sequence[Row], *, task_best: bool = False
+    run: PathLike,
+    rows: PathLike | Sequence[Row],
+    *,
+    task_best: bool = False,
+    left_out: Callable[[str], object] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """Predict all tasks of a run for new rows, from one encoder pass.
 
     :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ...), or rows.
     :param task_best: Predict each task with the model of its own best validation, which
         ``training.task_best`` keeps; one encoder pass for each of these models.
+    :param left_out: Told in words which tasks are not predicted, because the rows lack columns.
     :return: One record per row, in order: task to ``label`` and ``probabilities``.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
@@ -102,7 +107,9 @@ def predict(
     from polytask.core.run_folder import RunFolder
 
     source = Path(rows) if isinstance(rows, str | Path) else rows
-    return prediction.predict(RunFolder.open(Path(run)), source, task_best=task_best)
+    return prediction.predict(
+        RunFolder.open(Path(run)), source, task_best=task_best, left_out=left_out
+    )
 
 
 def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:

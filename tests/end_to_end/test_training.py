@@ -14,7 +14,7 @@ from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.modeling import MultiTaskModel
-from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
+from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, write_rows
 
 
 def train(recipe: Path, *changes: str, name: str = "run") -> RunFolder:
@@ -203,6 +203,17 @@ def test_new_rows_are_predicted_like_those_that_were_scored(tmp_path: Path) -> N
     assert set(from_file[0]["mood"]["probabilities"]) == {"good", "bad"}
     result = polytask("predict", run.path, tmp_path / "test.jsonl")
     assert [json.loads(line) for line in result.stdout.splitlines()] == from_file
+
+
+def test_tasks_that_cannot_read_new_rows_are_named(tmp_path: Path) -> None:
+    two = RECIPE.replace(
+        "  stars:", "  kind: {kind: classification, input: mood, target: mood}\n  stars:"
+    )
+    run = train(write_experiment(tmp_path, two))
+    rows = write_rows(tmp_path / "new.jsonl", [{"text": "fine"}])
+    result = polytask("predict", run.path, rows)
+    assert "note: not predicted, as the rows have no mood: kind.\n" in result.stderr
+    assert set(json.loads(result.stdout)) == {"mood", "stars"}
 
 
 def test_rows_that_no_task_can_read_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -174,7 +174,10 @@ def test_wrong_usage_ends_in_2(arguments: list[str]) -> None:
 
 
 def test_predict_writes_a_line_per_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def predict(run: Path, rows: Path, *, task_best: bool) -> Iterator[dict[str, Any]]:
+    def predict(
+        run: Path, rows: Path, *, task_best: bool, left_out: Callable[[str], object]
+    ) -> Iterator[dict[str, Any]]:
+        left_out("no stars")
         for line in rows.read_text(encoding="utf-8").splitlines():
             yield {"best" if task_best else "mood": {"label": json.loads(line)["text"]}}
 
@@ -183,7 +186,8 @@ def test_predict_writes_a_line_per_row(monkeypatch: pytest.MonkeyPatch, tmp_path
     expected = '{"mood": {"label": "好"}}\n{"mood": {"label": "bad"}}\n'
     source, target = tmp_path / "rows.jsonl", tmp_path / "out" / "predicted.jsonl"
     source.write_text(rows, encoding="utf-8")
-    assert run("predict", "runs/shop", source).stdout == expected
+    result = run("predict", "runs/shop", source)
+    assert (result.stdout, result.stderr) == (expected, "note: no stars\n")
     assert run("predict", "runs/shop", "-", stdin=rows).stdout == expected
     best = run("predict", "runs/shop", "-", "--task-best", stdin=rows).stdout
     assert best == expected.replace("mood", "best")
@@ -194,7 +198,7 @@ def test_predict_writes_a_line_per_row(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_failed_prediction_leaves_no_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def predict(run: Path, rows: Path, *, task_best: bool) -> Iterator[dict[str, Any]]:
+    def predict(run: Path, rows: Path, **_: object) -> Iterator[dict[str, Any]]:
         yield {}
         raise DataError("rows.jsonl:2: broken.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,17 @@ _KINDS = {
 
 
 def predict(
-    run: RunFolder, rows: Path | Sequence[Row], *, task_best: bool = False
+    run: RunFolder,
+    rows: Path | Sequence[Row],
+    *,
+    task_best: bool = False,
+    left_out: Callable[[str], object] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """Predict every task whose input columns the rows have.
 
     :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ..., also ``.gz``), or rows.
     :param task_best: Let each task answer with the model of its own best validation.
+    :param left_out: Told in words which tasks lack which columns.
     :return: One record per row, in order: task to ``label`` and, where the task has them,
         ``probabilities`` by label.
     :raises DataError: If no task can read the rows.
@@ -45,9 +50,14 @@ def predict(
     recipe = load(run.recipe)
     table = _table(rows)
     model = TrainedModel.load(recipe, run, task_best=task_best)
-    views = _readable(views_of_any(recipe, "new"), table)
+    views = views_of_any(recipe, "new")
+    readable = _readable(views, table)
+    for view in views:
+        if view not in readable:
+            lacking = ", ".join(column for column in view.columns if column not in table.columns)
+            left_out(f"not predicted, as the rows have no {lacking}: {', '.join(view.tasks)}.")
     with scratch_folder() as scratch:
-        pools = [evaluation_pool(view, table, model.encoder, scratch) for view in views]
+        pools = [evaluation_pool(view, table, model.encoder, scratch) for view in readable]
         found = model.predict(pools, "new")
     for index in range(len(table)):
         yield {name: _record(one, index, model.tasks[name].labels) for name, one in found.items()}

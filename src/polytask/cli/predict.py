@@ -47,8 +47,12 @@ def predict(
 
     open_plugins(plugins)
     with _rows(file) as rows, _writer(output) as write:
-        for record in api.predict(run, rows, task_best=task_best):
+        for record in api.predict(run, rows, task_best=task_best, left_out=_note):
             write(json.dumps(record, ensure_ascii=False))
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
 @contextmanager
