@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.modeling import MultiTaskModel
+from polytask.training.session import Session
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, write_rows
 
 
@@ -66,6 +69,28 @@ def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: s
 def models() -> int:
     """How many models there are in memory."""
     return sum(issubclass(type(each), MultiTaskModel) for each in gc.get_objects())
+
+
+def test_a_signal_during_the_last_validation_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a comparison that was asked to stop would begin its next training."""
+    recipe, validate = write_experiment(tmp_path), Session.validate
+
+    def interrupted(session: Session) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "validate", interrupted)
+        result = polytask("train", recipe, "--run", tmp_path / "run", "--set", "training.epochs=1")
+    assert result.exit_code == 1
+    assert "stopped by SIGTERM after step 6" in result.stderr
+    result = polytask(
+        "train", recipe, "--run", tmp_path / "run", "--set", "training.epochs=1", "--resume"
+    )
+    assert result.exit_code == 0
+    assert read_json(RunFolder(tmp_path / "run").facts)["finished"]
 
 
 def test_one_metric_may_select(tmp_path: Path) -> None:

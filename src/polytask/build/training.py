@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +83,6 @@ def train(
     started, finished = on_first(lambda: _open(run, recipe, resume=resume))
     if finished:
         return run
-    gc.collect()  # a model trained before in this process is held in cycles by its hooks
     with scratch_folder() as scratch:
         with console.status("reading and preparing rows"):
             data = load_data(recipe, run.splits) if data is None else data

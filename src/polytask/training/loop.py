@@ -37,9 +37,9 @@ def train(session: Session, console: Console | None = None) -> None:
             log.step(record)
             if budget.validation_due:
                 _validate(session, log)
-            if session.done:
-                break
             stopping, due = anywhere(stop.requested, is_first() and budget.checkpoint_due)
+            if session.done and not stopping:
+                break
             if stopping or due:
                 session.save()
             if stopping:
