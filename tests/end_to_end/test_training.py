@@ -7,11 +7,12 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from polytask import api
+from polytask.balancing.base import Provider
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
@@ -52,9 +53,18 @@ def test_the_best_model_is_kept_not_the_last_one(tmp_path: Path) -> None:
     assert read_json(run.facts)["best_selection"] == 1.0
 
 
-@pytest.mark.parametrize("balancing", ["equal", "famo", "pcgrad", "auto_lambda"])
+@pytest.mark.parametrize(
+    "balancing",
+    ["equal", "famo", "graddrop", "auto_lambda"]
+    + [f"{{kind: pcgrad, gradients: {how}}}" for how in get_args(Provider) if how != "adapters"],
+)
 def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: str) -> None:
-    recipe = write_experiment(tmp_path)
+    files = "{kind: jsonl, train: train.jsonl, validation: validation.jsonl, test: test.jsonl}"
+    apart = RECIPE.replace("encoder:", f"  other: {files}\nencoder:")
+    apart = apart.replace("target: mood", "target: mood, from: shop")
+    recipe = write_experiment(
+        tmp_path, apart.replace("target: stars", "target: stars, from: other")
+    )
     train(recipe, "training.steps=1", name="first")  # PyTorch imports the last of itself in it
     gc.collect()
     gc.disable()
