@@ -87,10 +87,10 @@ class Observer:
         """
         losses_T, jacobian_TP = self.gradients(batches)
         present = losses_T.isfinite().nonzero().flatten().tolist()
-        jacobian_tP = jacobian_TP[present]
-        pieces = jacobian_tP.split([p.numel() for p in self.partition.shared], dim=1)
+        pieces = jacobian_TP.split([p.numel() for p in self.partition.shared], dim=1)
         gramians = {
-            layer: torch.stack([inner_products(pieces[at]).double().cpu() for at in places]).sum(0)
+            layer: torch.stack([inner_products(pieces[at]).double().cpu() for at in places])
+            .sum(0)[present][:, present]
             for layer, places in self._layers.items()
         }
         whole_tt = torch.stack([*gramians.values()]).sum(0)
@@ -103,12 +103,15 @@ class Observer:
         }
 
     def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """The mean losses_T of the tasks in a step, nan for absent ones, and their jacobian_TP."""
+        """The mean losses_T of the tasks in a step, nan for absent ones, and their jacobian_TP.
+
+        The latter is valid until the next call.
+        """
         sums_2T = self._over(batches, self._differentiate)
         jacobian_TP = sum_over_ranks(self._provider.jacobian(range(len(self._names))))
         scale_T1 = self.scale() * sums_2T[1, :, None].to(jacobian_TP)
         self._provider.forget()
-        return sums_2T[0] / sums_2T[1], jacobian_TP / scale_T1
+        return sums_2T[0] / sums_2T[1], jacobian_TP.div_(scale_T1)
 
     def losses(self, batches: Sequence[Batch]) -> Tensor:
         """The mean losses_T of the tasks in a step, with the same dropout as their gradients."""
