@@ -89,8 +89,9 @@ class Observer:
         present = losses_T.isfinite().nonzero().flatten().tolist()
         pieces = jacobian_TP.split([p.numel() for p in self.partition.shared], dim=1)
         gramians = {
-            layer: torch.stack([inner_products(pieces[at]).double().cpu() for at in places])
-            .sum(0)[present][:, present]
+            layer: torch.stack([inner_products(pieces[at]).double().cpu() for at in places]).sum(0)[
+                present
+            ][:, present]
             for layer, places in self._layers.items()
         }
         whole_tt = torch.stack([*gramians.values()]).sum(0)
