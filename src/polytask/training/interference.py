@@ -88,12 +88,12 @@ class Observer:
         losses_T, jacobian_TP = self.gradients(batches)
         present = losses_T.isfinite().nonzero().flatten().tolist()
         pieces = jacobian_TP.split([p.numel() for p in self.partition.shared], dim=1)
-        gramians = {
-            layer: torch.stack([inner_products(pieces[at]).double().cpu() for at in places]).sum(0)[
-                present
-            ][:, present]
-            for layer, places in self._layers.items()
-        }
+
+        def gramian(places: Sequence[int]) -> Tensor:
+            parts = [inner_products(pieces[place]).double().cpu() for place in places]
+            return torch.stack(parts).sum(0)[present][:, present]
+
+        gramians = {layer: gramian(places) for layer, places in self._layers.items()}
         whole_tt = torch.stack([*gramians.values()]).sum(0)
         everything = {WHOLE: whole_tt, **gramians}
         return {
