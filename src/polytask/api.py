@@ -168,8 +168,8 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
 
     :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
         ``runs/NAME-analysis`` is written.
-    :param wanted: ``steps``, ``models``, ``overlapping``, ``pairwise``, ``verify``, ``seeds``,
-        ``curve``; see ``polytask.analysis.analyse.Wanted``.
+    :param wanted: ``steps``, ``models``, ``parameters``, ``overlapping``, ``pairwise``,
+        ``verify``, ``seeds``, ``curve``; see ``polytask.analysis.analyse.Wanted``.
     :return: The records that were written, by name, and their ``folder``.
     :raises PolytaskError: If there are not two tasks, or the run or its data are not whole.
     """

@@ -88,6 +88,17 @@ def test_a_run_that_was_not_looked_at_is_looked_at_now(folder: Path) -> None:
     assert "training.interference: auto" in result.stdout
 
 
+def test_a_budget_may_be_one_of_parameters(folder: Path) -> None:
+    size = json.loads((folder / "run" / "run.json").read_text("utf-8"))["parameters"]
+    arguments: list[str | Path] = ["analyse", folder / "run", "--steps", "1", "--parameters"]
+    assert polytask(*arguments, str(2 * size + 1)).exit_code == 0
+    groups = json.loads((folder / "run/analysis/groups.json").read_text("utf-8"))
+    assert [each["models"] for each in groups["by_models"]] == [1, 2]
+    result = polytask(*arguments, str(size - 1))
+    assert result.exit_code == 2
+    assert f"one model of this run has {size:,}" in result.stderr
+
+
 def test_groups_are_verified_and_nothing_is_trained_twice(folder: Path) -> None:
     command: list[str | Path] = [
         "analyse",
@@ -128,6 +139,7 @@ def test_a_learning_curve_needs_no_run(folder: Path, monkeypatch: pytest.MonkeyP
     [
         (["shop.yaml"], "with --curve or --pairwise"),
         (["shop.yaml", "--curve", "8,many"], "expected numbers of rows"),
+        (["shop.yaml", "--curve", "8", "--parameters", "9"], "known of a run only"),
         (["nowhere"], "no such file"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Wanted:
 
     :param steps: Steps of training rows that the trained model is looked at on.
     :param models: The most models that tasks are grouped into; None: as many as help.
+    :param parameters: The most parameters of these models together, each counted as the run's own.
     :param overlapping: Whether groups may overlap.
     :param pairwise: Whether to train every pair of tasks.
     :param verify: Whether to train the proposed groups.
@@ -53,11 +54,28 @@ class Wanted:
 
     steps: int = 20
     models: int | None = None
+    parameters: int | None = None
     overlapping: bool = False
     pairwise: bool = False
     verify: bool = False
     seeds: int = 1
     curve: Sequence[int] = ()
+
+    def within(self, size: int) -> Wanted:
+        """The same, with as many models as the parameters are enough for.
+
+        :param size: The parameters of a model.
+        :raises RunError: If they are not enough for one.
+        """
+        if self.parameters is None:
+            return self
+        if self.parameters < size:
+            raise RunError(
+                f"{self.parameters:,} parameters were given as the most that groups may have, but "
+                f"one model of this run has {size:,}."
+            )
+        models = self.parameters // size
+        return replace(self, models=min(models, self.models or models))
 
 
 def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
@@ -65,7 +83,7 @@ def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
 
     :return: The records by name: ``describe``, ``interference``, ``transference``, ``groups``,
         ``curve``.
-    :raises RunError: If the run holds one task, or no model.
+    :raises RunError: If the run holds one task, or no model, or one with too many parameters.
     :raises DataError: If its training rows are gone.
     """
     recipe = load(run.recipe)
@@ -77,8 +95,9 @@ def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
                 f"{run.path}: its tasks share no parameters, so none can help or hurt another. "
                 "Choose another sharing than 'independent'."
             )
-        looks, after = _looks(opened, wanted.steps, console)
         structure = description(opened)
+        wanted = wanted.within(structure["parameters"]["all"])
+        looks, after = _looks(opened, wanted.steps, console)
     tasks = [*recipe.tasks]
     during = [*_records(run.interference)]
     seen, when = (during, "training") if during else (looks, "after")
@@ -93,13 +112,18 @@ def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
 def analyse_recipe(recipe: Recipe, folder: Path, wanted: Wanted, console: Console) -> Record:
     """What can be found out without a run: learning curves, and pairs of tasks.
 
-    :raises RunError: If the recipe holds one task, or neither is asked for.
+    :raises RunError: If the recipe holds one task, or neither is asked for, or models of a size.
     """
     _check(recipe, folder)
     if not (wanted.pairwise or wanted.curve):
         raise RunError(
             "a recipe without a run can be analysed with --curve or --pairwise. For gradients, "
             "train it first: polytask train, then polytask analyse RUN."
+        )
+    if wanted.parameters is not None:
+        raise RunError(
+            "how many parameters a model has is known of a run only. Give the number of models "
+            "instead, or a run."
         )
     with console.status("reading rows"):
         data = load_data(recipe, folder / "splits")

@@ -30,6 +30,12 @@ class Analyse:
     models: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="Group the tasks into K models at most.")
     ] = None
+    parameters: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Group them into models of N parameters together at most."
+        ),
+    ] = None
     overlap: Annotated[
         bool, typer.Option("--overlap", help="A task may help in models that others answer for.")
     ] = False
@@ -59,6 +65,7 @@ class Analyse:
             self.target if self.target.is_dir() else api.load_recipe(self.target),
             steps=self.steps,
             models=self.models,
+            parameters=self.parameters,
             overlapping=self.overlap,
             pairwise=self.pairwise,
             verify=self.verify,
