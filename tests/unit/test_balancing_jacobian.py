@@ -329,10 +329,10 @@ def test_excess_mtl_shares_the_weight_of_the_tasks_present_among_them() -> None:
 def test_adatask_is_the_sum_of_the_updates_of_one_adam_per_task() -> None:
     """Up to a factor per coordinate, the same for all tasks: the largest root mean square."""
     method = build("adatask", 2, decay=0.9)
-    updates_TP = [torch.nn.Parameter(torch.zeros(6)) for _ in range(2)]
+    updates_TP = [torch.nn.Parameter(torch.zeros(6, dtype=torch.float64)) for _ in range(2)]
     adam = torch.optim.Adam(updates_TP, lr=1.0, betas=(0.0, 0.9))
     for seed in range(4):
-        jacobian_TP = torch.tensor([[1e-3], [10.0]]) * random_jacobian(2, 6, seed=seed)
+        jacobian_TP = torch.tensor([[1e-3], [10.0]]) * random_jacobian(2, 6, seed=seed).double()
         for parameter, row_P in zip(updates_TP, jacobian_TP, strict=True):
             parameter.data.zero_()
             parameter.grad = row_P.clone()
