@@ -30,6 +30,7 @@ tasks:
 compare: {groups: [[one], [other, third]]}
 """
 # Tokens of a pass: one 4 rows × 2, other 2 of these rows, third 12 rows × 1; all 8 + 12 = 20.
+TOKENS = {"one": 8, "other": 4, "third": 12, "other+third": 16}
 BOTH = [
     {"text": "a b", "one": "xy"[n % 2], "other": "uv"[n % 2] if n < 2 else None} for n in range(4)
 ]
@@ -62,7 +63,8 @@ EPOCHS = "training={epochs: 6, evaluate_every: 2}"
     [
         ("joint", {"": 1.0}),
         ("sum", {"": 1.0}),
-        ("single", {"one": 1.0, "other": 1.0, "third": 1.0}),
+        # The models read 8, 4 and 12 tokens in a pass, 24 together.
+        ("single", {"one": 20 / 24, "other": 20 / 24, "third": 20 / 24}),
         ("single_all", {"one": 20 / 8, "other": 20 / 4, "third": 20 / 12}),
         # The groups read 8 and 4 + 12 tokens in a pass, 24 together.
         ("grouped", {"one": 20 / 24, "other+third": 20 / 24}),
@@ -81,11 +83,11 @@ def test_passes_and_as_many_validations(
     ("kind", "batch", "steps"),
     [
         ("joint", "batch_tokens: 8", {"": 300}),
-        ("single", "batch_tokens: 8", {"one": 120, "other": 60, "third": 180}),
+        ("single", "batch_tokens: 8", {"one": 100, "other": 50, "third": 150}),
         ("single_all", "batch_tokens: 8", {"one": 300, "other": 300, "third": 300}),
         ("grouped", "batch_tokens: 8", {"one": 100, "other+third": 200}),
         # Of 16 rows: 4, 2 and 12. Rows have 2, 2 and 1 tokens, those of the joint model 1.25.
-        ("single", "batch_rows: 4", {"one": 75, "other": 38, "third": 225}),
+        ("single", "batch_rows: 4", {"one": 62, "other": 31, "third": 188}),
         ("single_all", "batch_rows: 4", {"one": 188, "other": 188, "third": 375}),
     ],
 )
@@ -121,3 +123,17 @@ def test_weights_go_with_their_tasks_and_one_task_needs_none(tmp_path: Path) -> 
     assert {recipe.balancing.kind for recipe in alone.values()} == {"equal"}
     [joint] = models(tmp_path, "joint", weighted).values()
     assert joint.balancing.model_dump()["weights"] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", ["single", "grouped"])
+@pytest.mark.parametrize("settings", ["training={epochs: 6}", "training={steps: 300}"])
+def test_models_of_some_tasks_together_take_the_compute_of_the_joint_one(
+    tmp_path: Path, kind: str, settings: str
+) -> None:
+    share = sum(
+        recipe.training.steps / 300
+        if recipe.training.steps
+        else recipe.training.epochs / 6 * TOKENS[name] / 20
+        for name, recipe in models(tmp_path, kind, settings).items()
+    )
+    assert share == pytest.approx(1, abs=0.01)

@@ -38,6 +38,16 @@ def test_strategies_of_a_few_steps_are_named() -> None:
     assert note.startswith("Some models were trained for few steps, at the least: single 9. ")
 
 
+def test_fewer_passes_at_the_same_compute_are_said() -> None:
+    results = [result("joint", passes=1.0), result("single", passes=0.25)]
+    [note] = [
+        note for note in fairness([*results, result("linear", None)], "test") if "pass" in note
+    ]
+    assert note.startswith(
+        "To take as many tokens, single passed over the rows 0.25 times as often"
+    )
+
+
 def test_without_a_joint_model_tokens_are_multiples_of_another() -> None:
     notes = fairness([result("single", 150), result("sum", 100)], "test")
     assert notes[-1] == "Tokens trained on, as multiples of sum: single 1.50."

@@ -50,10 +50,12 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     * ``tasks``: of each ``kind``, ``labels`` (in the order of probabilities), ``metrics``, ``select``
       (the metric that stands for it), ``higher_is_better``; ``pooled``: the same of poolings.
     * ``results``: of each ``strategy``, ``seed``, the costs named by ``COSTS``, ``scores`` (entries
-      of ``evaluation.score`` by task and pooling); and, where there are such, ``tuning`` (by model:
-      ``trials``, ``settings``, ``validation``, ``seconds``, ``tokens``), ``coefficient`` and
-      ``validation`` (merging), ``strengths`` (linear), ``groups``. Strategies that do not depend on
-      chance have a result for the first seed only.
+      of ``evaluation.score`` by task and pooling); and, where there are such, ``steps`` (of the
+      model that took fewest), ``passes`` (over the rows of a model, as a multiple of those of the
+      joint one, the fewest of any), ``tuning`` (by model: ``trials``, ``settings``, ``validation``,
+      ``seconds``, ``tokens``), ``coefficient`` and ``validation`` (merging), ``strengths``
+      (linear), ``groups``. Strategies that do not depend on chance have a result for the first seed
+      only.
     * ``sharing``: the strategies with one encoder for all tasks; ``statistics``, ``verdict``: see
       the functions of these names; null without single-task models.
     * ``notes``: sentences on whether strategies were treated alike, see ``fairness``.

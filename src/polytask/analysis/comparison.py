@@ -88,7 +88,16 @@ class Comparison:
         views = zip(self.data.views, tasks, strict=True)
         return replace(self.data, views=[replace(view, tasks=own) for view, own in views if own])
 
-    def recipe_of(self, tasks: Collection[str], passes: float = 1.0) -> Recipe:
+    def recipes_of(self, groups: Collection[Collection[str]]) -> dict[str, Recipe]:
+        """Recipes of models of some tasks each, which together take as many tokens as one of all.
+
+        :return: By the names of their tasks, joined by ``+``.
+        """
+        everything = self.epoch_tokens(self.recipe.tasks)
+        passes = everything / max(1, sum(map(self.epoch_tokens, groups)))
+        return {"+".join(group): self.recipe_of(group, passes) for group in groups}
+
+    def recipe_of(self, tasks: Collection[str], passes: float) -> Recipe:
         """The recipe of some of the tasks, which selects by their average.
 
         Whichever task the whole recipe selects by may not be among them. It is validated as often

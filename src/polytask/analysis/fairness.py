@@ -12,6 +12,7 @@ Result = Mapping[str, Any]
 BASES = ("joint", "sum", "single")
 """Tokens are compared with those of the first of these strategies that is there."""
 _FEW_STEPS = 20
+_FEWER_PASSES = 0.95
 
 
 def fairness(results: Sequence[Result], split: str) -> list[str]:
@@ -21,7 +22,7 @@ def fairness(results: Sequence[Result], split: str) -> list[str]:
     :param split: The rows that scores are of.
     """
     trained = *_tuned(results), *_merged(results), *_fitted(results), *_short(results)
-    return [*trained, *_tokens(results), *_on(split)]
+    return [*trained, *_tokens(results), *_passes(results), *_on(split)]
 
 
 def _tuned(results: Sequence[Result]) -> Iterator[str]:
@@ -76,6 +77,20 @@ def _tokens(results: Sequence[Result]) -> Iterator[str]:
     if base is not None and others:
         ratios = ", ".join(f"{name} {means[name] / means[base]:.2f}" for name in others)
         yield f"Tokens trained on, as multiples of {base}: {ratios}."
+
+
+def _passes(results: Sequence[Result]) -> Iterator[str]:
+    """At the same compute, several models for the same rows see them less often than one does."""
+    fewest: dict[float, list[str]] = {}
+    for name, passes in {r["strategy"]: r.get("passes", 1.0) for r in results}.items():
+        if passes < _FEWER_PASSES:
+            fewest.setdefault(round(passes, 2), []).append(name)
+    for passes, names in fewest.items():
+        yield (
+            f"To take as many tokens, {', '.join(names)} passed over the rows {passes:.2f} times as "
+            "often as one model for all tasks. What more passes bring without sharing is told by "
+            "the strategy single_all."
+        )
 
 
 def _trained_tokens(results: Sequence[Result]) -> dict[str, float]:

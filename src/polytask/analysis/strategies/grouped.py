@@ -38,7 +38,4 @@ class Grouped(TrainedStrategy):
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
-        groups = comparison.recipe.compare.groups
-        everything = comparison.epoch_tokens(comparison.recipe.tasks)
-        passes = everything / max(1, sum(map(comparison.epoch_tokens, groups)))
-        return {"+".join(group): comparison.recipe_of(group, passes) for group in groups}
+        return comparison.recipes_of(comparison.recipe.compare.groups)

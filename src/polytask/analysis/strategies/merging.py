@@ -72,7 +72,7 @@ class MergingStrategy(Strategy):
             validation = {c: _average(comparison, found) for c, found in tried.items()}
         best = max(validation, key=lambda c: validation[c], default=self.coefficients[0])
         [outcomes] = encoders.outcomes(direction_P, [best], comparison.held_out).values()
-        notes = {**single.notes(models), "coefficient": best}
+        notes = {**single.notes(comparison, models), "coefficient": best}
         notes |= {"validation": {str(c): v for c, v in validation.items()}} if validation else {}
         costs = single.costs(comparison, models) | encoders.inference_costs()
         return Answered(costs, outcomes, notes)

@@ -12,11 +12,11 @@ from polytask.recipe import Recipe
 
 @strategies.register("single")
 class Single(TrainedStrategy):
-    """One model per task, which passes over its rows as often as the joint one does.
+    """One model per task; together they are trained on as many tokens as the joint one.
 
-    Where every row is read by one task, all of them together see as many tokens as the joint one.
+    Rows that several tasks label are read once for each, and all of them less often.
     """
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
-        return {task: comparison.recipe_of([task]) for task in comparison.recipe.tasks}
+        return comparison.recipes_of([[task] for task in comparison.recipe.tasks])

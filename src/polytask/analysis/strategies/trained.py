@@ -59,7 +59,9 @@ class TrainedStrategy(Strategy):
             found = evaluate_model(comparison, model.run, model.recipe)
             outcomes |= found.outcomes
             entries |= found.scores["tasks"]
-        return Answered(self.costs(comparison, models), outcomes, self.notes(models), entries)
+        return Answered(
+            self.costs(comparison, models), outcomes, self.notes(comparison, models), entries
+        )
 
     def models(self, comparison: Comparison, seed: int) -> dict[str, Model]:
         """Train every model, as far as that has not been done."""
@@ -72,11 +74,13 @@ class TrainedStrategy(Strategy):
         """What all models together have cost."""
         return together([costs_of(comparison, m.run, m.recipe) for m in models.values()])
 
-    def notes(self, models: Mapping[str, Model]) -> dict[str, Any]:
-        """The steps of the model that took fewest, and how settings were found that were tuned."""
+    def notes(self, comparison: Comparison, models: Mapping[str, Model]) -> dict[str, Any]:
+        """What a result says of its trainings: ``steps``, ``passes`` and ``tuning`` of ``compare``."""
         steps = min(read_json(model.run.facts)["steps"] for model in models.values())
+        epochs = min(model.recipe.training.epochs for model in models.values())
+        passes = epochs / comparison.recipe.training.epochs
         tuned = {name: dict(model.tuning) for name, model in models.items() if model.tuning}
-        return {"steps": steps} | ({"tuning": tuned} if tuned else {})
+        return {"steps": steps, "passes": passes} | ({"tuning": tuned} if tuned else {})
 
     def _model(self, comparison: Comparison, recipe: Recipe, name: str, seed: int) -> Model:
         search = self.search(recipe, comparison.recipe.compare.trials)
