@@ -72,7 +72,7 @@ UNKNOWN = {
 }
 
 CASES: dict[str, tuple[dict[str, Any], str, str | None]] = {
-    "no_baseline": ({"statistics": None}, "undecided", None),
+    "no_baseline": ({"statistics": None, "results": []}, "undecided", None),
     "nothing_shared": (record({"linear": GOOD}), "undecided", None),
     "one_seed": (record({"joint": GOOD}) | {"seeds": [0]}, "undecided", "joint"),
     "untested": (record({"joint": UNKNOWN}), "undecided", "joint"),
@@ -145,6 +145,20 @@ def test_what_is_better_without_sharing_is_not_passed_over() -> None:
     assert words is not None
     [said] = [text.texts["en"] for text in words.because if "Other strategies" in text.texts["en"]]
     assert said.endswith("by Δm: single_all (+4.0 %), linear (+3.0 %).")
+
+
+@pytest.mark.parametrize(
+    ("all_of_it", "said"), [(True, "is +4.0 % (single_all)"), (False, "told by")]
+)
+def test_fewer_passes_of_single_task_models_are_said(all_of_it: bool, said: str) -> None:
+    found = record({"joint": GOOD, **({"single_all": gain(4, 0.5)} if all_of_it else {})})
+    assert verdict(found)["passes"] is None
+    found["results"][0]["passes"] = 0.25
+    words = decision({**found, "verdict": verdict(found)})
+    assert words is not None
+    [text] = [one.texts["en"] for one in words.because if "equal compute" in one.texts["en"]]
+    assert "0.25 times as often" in text
+    assert said in text
 
 
 def test_groups_are_those_that_were_trained() -> None:

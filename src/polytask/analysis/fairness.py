@@ -25,6 +25,15 @@ def fairness(results: Sequence[Result], split: str) -> list[str]:
     return [*trained, *_tokens(results), *_passes(results), *_on(split)]
 
 
+def fewer_passes(results: Sequence[Result]) -> dict[str, float]:
+    """Strategies whose models saw their rows less often than the joint one, as a share of it.
+
+    At the same compute, several models for the same rows see them less often than one does.
+    """
+    passes = {result["strategy"]: result.get("passes", 1.0) for result in results}
+    return {name: share for name, share in passes.items() if share < _FEWER_PASSES}
+
+
 def _tuned(results: Sequence[Result]) -> Iterator[str]:
     trials = {
         result["strategy"]: max(model["trials"] for model in result["tuning"].values())
@@ -80,16 +89,13 @@ def _tokens(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _passes(results: Sequence[Result]) -> Iterator[str]:
-    """At the same compute, several models for the same rows see them less often than one does."""
-    fewest: dict[float, list[str]] = {}
-    for name, passes in {r["strategy"]: r.get("passes", 1.0) for r in results}.items():
-        if passes < _FEWER_PASSES:
-            fewest.setdefault(round(passes, 2), []).append(name)
-    for passes, names in fewest.items():
+    by_passes: dict[str, list[str]] = {}
+    for name, passes in fewer_passes(results).items():
+        by_passes.setdefault(f"{passes:.2f}", []).append(name)
+    for times, names in by_passes.items():
         yield (
-            f"To take as many tokens, {', '.join(names)} passed over the rows {passes:.2f} times as "
-            "often as one model for all tasks. What more passes bring without sharing is told by "
-            "the strategy single_all."
+            f"To take no more tokens than joint, {', '.join(names)} passed over the rows {times} "
+            "times as often."
         )
 
 

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from polytask.analysis.fairness import fewer_passes
 from polytask.evaluation.significance import Paired
 
 MARGIN = 1.0
@@ -89,8 +90,13 @@ def verdict(record: Record) -> Verdict:
         decided, the ``strategy`` that it is about and its ``groups`` (or null), ``margin``, and
         ``settle``: what would settle what is open, or null: its ``rule`` (``baseline``, ``share``,
         ``resample``, ``seeds``, ``rows``, ``train_groups`` or ``nothing``), ``seeds`` (in all) and
-        ``times`` (so many times the held-out rows).
+        ``times`` (so many times the held-out rows). ``passes``: how often single-task models passed
+        over their rows, as a share of what the joint one did, if that is less; or null.
     """
+    return {**_judged(record), "passes": fewer_passes(record["results"]).get("single")}
+
+
+def _judged(record: Record) -> Verdict:
     found = record.get("statistics")
     if not found:
         return _verdict("undecided", "no_baseline", settle=_settle("baseline"))

@@ -63,6 +63,13 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
         )
     if others := _also_better(record, strategy):
         yield phrase("verdict.others", others=", ".join(others))
+    if found.get("passes"):
+        more = tested_gain(record, "single_all")
+        yield phrase(
+            f"verdict.passes.{'more' if more else 'unknown'}",
+            passes=f"{found['passes']:.2f}",
+            gain=formats.signed((more or {}).get("difference")),
+        )
     settle = found["settle"]
     if settle:
         pasted = ", ".join(f"[{', '.join(group)}]" for group in found["groups"] or ())
