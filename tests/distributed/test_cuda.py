@@ -13,7 +13,7 @@ from tests.distributed import worker
 from tests.distributed.processes import run
 from tests.distributed.test_parity import KINDS, OPTIONS, SHARDED
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1500)]
 DEVICES = torch.cuda.device_count()
 
 

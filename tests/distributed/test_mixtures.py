@@ -9,7 +9,7 @@ import pytest
 from polytask.data.mixing import mixtures
 from tests.distributed.test_training import check_same, train, write
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 DYNAMIC = [kind for kind in mixtures.kinds() if mixtures.part(kind).adapts]
 
 

@@ -28,7 +28,7 @@ SHARDED = ["equal", "pcgrad", "moco", "modo", "auto_lambda", "famo"]
 """With four processes, where some have nothing of small parameters; with two, all methods are."""
 PLAIN = ["equal", "uncertainty", "pcgrad", "moco"]
 WORLDS = [1, 2, 4]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def cases(world: int) -> dict[str, worker.Case]:

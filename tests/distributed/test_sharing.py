@@ -17,7 +17,7 @@ from tests.contracts.test_sharing_engine import NAMES, Ones, batch, new_model, u
 from tests.distributed import worker
 from tests.distributed.processes import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 METHODS: dict[str, Callable[[], Balancer]] = {
     "plain sum": lambda: balancers.build("equal", len(NAMES)),

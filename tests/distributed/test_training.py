@@ -21,7 +21,7 @@ from tests.distributed.processes import kill, run, start, wait
 from tests.end_to_end.processes import Forked
 from tests.end_to_end.test_not_finite import fragile
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 RECIPE = """\
 name: several
