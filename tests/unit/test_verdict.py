@@ -87,6 +87,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str | None]] = {
         "groups",
         "joint",
     ),
+    "none_left": (
+        record({"joint": GOOD, "sum": BAD}, {"joint": ["stars", "mood"]}),
+        "separate",
+        "joint",
+    ),
     "worse": (record({"joint": BAD, "sum": EVEN}, {"sum": ["stars"]}), "separate", "sum"),
     "unclear": (record({"joint": OPEN, "sum": BAD}), "undecided", "joint"),
 }
@@ -129,7 +134,7 @@ def test_a_gain_does_not_excuse_a_task_that_is_hurt() -> None:
     assert said["groups"] == [["mood", "stars"], ["topic"]]
     assert said["settle"]["rule"] == "train_groups"
     two = verdict(record({"joint": GOOD}, {"joint": ["topic", "mood"]}))
-    assert (two["rule"], two["groups"]) == ("worse", None)  # nobody is left to share with
+    assert (two["rule"], two["groups"]) == ("none_left", None)  # nobody is left to share with
 
 
 def test_what_correction_takes_away_is_not_better() -> None:

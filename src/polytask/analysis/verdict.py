@@ -25,8 +25,9 @@ The first rule that fits decides. Of several strategies the one with the highest
 8.  ``groups_not_worse``: share these groups, if a grouping is equal.
 9.  ``some_hurt``: share these groups, if a strategy is mixed and leaves at least two tasks unhurt:
     these together, those that are hurt by themselves. The groups are proposed, not tested.
-10. ``worse``: do not share, if all that was compared harms or is mixed.
-11. ``unclear``: undecided.
+10. ``none_left``: do not share, if all that was compared is mixed or harms, and the best is mixed.
+11. ``worse``: do not share, if all that was compared is mixed or harms, and the best harms.
+12. ``unclear``: undecided.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def _decided(candidates: Sequence[Candidate], found: Record) -> Verdict:
         if one.standing == "mixed" and (proposed := _without_hurt(one, found)):
             return _verdict("groups", "some_hurt", one, _settle("train_groups"), proposed)
     if all(one.standing in ("harms", "mixed") for one in candidates):
-        return _verdict("separate", "worse", candidates[0])
+        rule = "none_left" if candidates[0].standing == "mixed" else "worse"
+        return _verdict("separate", rule, candidates[0])
     [best, *_] = [one for one in candidates if one.standing == "unclear"]
     return _verdict("undecided", "unclear", best, needed(best.gain, best.level))
 
