@@ -29,14 +29,15 @@ class Grid:
 
     def text(self) -> str:
         """For the console."""
-        table = Table(title=self.title, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for number, name in enumerate(self.head):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             table.add_row(*(cell.removeprefix("*") for cell in row))
         out = StringIO()
         Console(file=out, width=_WIDTH, markup=False).print(table)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        lines = [self.title, *(line.rstrip() for line in out.getvalue().splitlines())]
+        return "\n".join(lines) + "\n"
 
     def markdown(self) -> str:
         """For documents."""
