@@ -43,7 +43,10 @@ def penalty(architecture: Architecture) -> Tensor:
 
 
 def test_squared_distance_is_to_the_mean() -> None:
-    assert squared_distance(torch.tensor([[1.0, 2.0], [3.0, 2.0]])) == 2
+    weights_TP = torch.tensor([[1.0, 2.0], [3.0, 2.0]], requires_grad=True)
+    assert squared_distance(weights_TP) == 2
+    [gradient_TP] = torch.autograd.grad(squared_distance(weights_TP), weights_TP)
+    assert_close(gradient_TP, torch.tensor([[-2.0, 0.0], [2.0, 0.0]]))
     assert squared_distance(torch.ones(3, 4)) == 0
 
 

@@ -45,5 +45,8 @@ class L2Distance(TiedEncoders):
 
 
 def squared_distance(weights_TP: Tensor) -> Tensor:
-    """The sum over the tasks of the squared distance to their mean."""
-    return (weights_TP - weights_TP.mean(0)).square().sum()
+    """The sum over the tasks of the squared distance to their mean.
+
+    Distances to the mean sum to zero, so nothing would come back through it.
+    """
+    return (weights_TP - weights_TP.detach().mean(0)).square().sum()
