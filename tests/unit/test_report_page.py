@@ -198,7 +198,7 @@ def test_a_tested_comparison_says_so_in_tables_and_words(tmp_path: Path) -> None
         "+1.4 [−2.5, −0.5]",
         "2.5",
         "1 (1) / 2",
-        "71.2 ± 0.4 ↓",
+        "71.2 ± 3.2 ↓",
         "+1.0 [−1.0, +3.0]",
         "5.0",
     ):

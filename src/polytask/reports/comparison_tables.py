@@ -127,8 +127,8 @@ def _shares(record: Record, estimate: Callable[[str], Estimate | None]) -> list[
 def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
     if found is None:
         return Cell(formats.NOTHING, -1e9)
-    spread = "" if found.spread is None else f" ± {formats.score(metric, found.spread)}"
-    return Cell(formats.score(metric, found.mean) + spread, found.mean, best)
+    half = "" if found.half is None else f" ± {formats.score(metric, found.half)}"
+    return Cell(formats.score(metric, found.mean) + half, found.mean, best)
 
 
 def _gain(record: Record, strategy: str) -> Cell:
