@@ -115,6 +115,14 @@ def test_check_finds_the_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
     assert any("validation.jsonl:1: " in message for message in messages)
 
 
+def test_check_says_once_what_is_wrong_in_all_rows(tmp_path: Path) -> None:
+    rows = [{key: row[key] for key in ("text", "mood")} for row in reviews(20)]
+    splits = dict.fromkeys(("train", "validation", "test"), rows)
+    [message] = refused("check", write_experiment(tmp_path, rows=splits))
+    assert "train.jsonl:1: task stars: no column 'stars'" in message
+    assert message.endswith("(60 rows)")
+
+
 def test_a_label_only_in_test_is_named_and_training_goes_on(tmp_path: Path) -> None:
     odd = {"text": "a parcel of sand", "mood": "amused", "stars": 3.0}
     recipe = write_experiment(tmp_path, rows={"test": [*reviews(9, 200), odd]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -123,12 +123,7 @@ def _check_inputs(view: View, table: Table, found: Findings) -> None:
 
 def _check_labels(task: Task, sources: Mapping[str, Mapping[str, Table]], found: Findings) -> None:
     """Labels of the wrong kind, and labels that training never sees."""
-    wrong = [
-        text
-        for tables in sources.values()
-        for table in tables.values()
-        for text in _unreadable(task, table)
-    ]
+    wrong = [*_unreadable(task, [t for tables in sources.values() for t in tables.values()])]
     train = {source: tables[TRAIN] for source, tables in sources.items() if TRAIN in tables}
     found.mistakes.extend(wrong)
     if wrong or not train:
@@ -143,15 +138,21 @@ def _check_labels(task: Task, sources: Mapping[str, Mapping[str, Table]], found:
         found.warnings.extend(unseen_labels(task, table, split))
 
 
-def _unreadable(task: Task, table: Table) -> Iterator[str]:
-    def messages() -> Iterator[str]:
+def _unreadable(task: Task, tables: Sequence[Table]) -> Iterator[str]:
+    """What is wrong with labels; what is said of many rows alike, as of a missing column, once."""
+    first: dict[str, str] = {}
+    counts = Counter[str]()
+    for table in tables:
         for row in each_row(table):
             try:
                 task.lesson(row)
             except DataError as error:
-                yield f"{table.place_of(row)}: {error}"
-
-    yield from _first(messages())
+                first.setdefault(str(error), table.place_of(row))
+                counts[str(error)] += 1
+    yield from _first(
+        f"{place}: {text}{f' ({counts[text]} rows)' if counts[text] > 1 else ''}"
+        for text, place in first.items()
+    )
 
 
 def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
@@ -192,4 +193,4 @@ def _first(messages: Iterator[str]) -> Iterator[str]:
     yield from islice(messages, _SHOWN)
     more = sum(1 for _ in messages)
     if more:
-        yield f"... and {more} more rows like these."
+        yield f"... and {more} more like these."
