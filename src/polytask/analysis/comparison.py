@@ -12,7 +12,7 @@ from rich.console import Console
 
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
-from polytask.analysis.parts import balancing_of, sharing_of
+from polytask.analysis.parts import balancing_of, compare_of, sharing_of
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import held_out
 from polytask.build.labels import Labels, TrainingFields
@@ -107,8 +107,6 @@ class Comparison:
         """
         kept = {name: section for name, section in self.recipe.tasks.items() if name in tasks}
         pooled = {n: p for n, p in self.recipe.pooled.items() if set(p.tasks) <= kept.keys()}
-        # groups are of tasks that are not here
-        options = self.recipe.compare.model_copy(update={"groups": ()})
         training = self.recipe.training
         changed: dict[str, Any] = {
             "select": "average",
@@ -119,9 +117,9 @@ class Comparison:
             share = passes * self._batches(tasks) / max(1, self._batches(self.recipe.tasks))
             changed["steps"] = max(1, round(share * training.steps))
         shorter = training.model_copy(update=changed)
-        update = {"tasks": kept, "pooled": pooled, "training": shorter, "compare": options}
+        update = {"tasks": kept, "pooled": pooled, "training": shorter}
         update |= {"balancing": balancing_of(self.recipe, kept)}
-        update |= {"sharing": sharing_of(self.recipe, kept)}
+        update |= {"sharing": sharing_of(self.recipe, kept), "compare": compare_of(self.recipe)}
         return self.recipe.model_copy(update=update)
 
     def epoch_tokens(self, tasks: Collection[str]) -> int:

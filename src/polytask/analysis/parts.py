@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from polytask.balancing import balancers
-from polytask.recipe import Recipe
+from polytask.recipe import CompareOptions, Recipe
 from polytask.sharing import architectures
 
 
@@ -31,6 +31,11 @@ def sharing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
     """The architecture for some of the tasks; the others are taken out of lists of tasks."""
     options = recipe.sharing.model_dump()
     return architectures.parse({name: _only(v, recipe.tasks, tasks) for name, v in options.items()})
+
+
+def compare_of(recipe: Recipe) -> CompareOptions:
+    """How to compare, without the groups, which are of tasks that are not there."""
+    return recipe.compare.model_copy(update={"groups": ()})
 
 
 def _one_each(value: Any, tasks: Collection[str]) -> bool:

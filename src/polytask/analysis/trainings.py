@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from polytask.analysis.parts import balancing_of, sharing_of
+from polytask.analysis.parts import balancing_of, compare_of, sharing_of
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import evaluate, held_out
 from polytask.build.model import new_tasks
@@ -44,6 +44,7 @@ def part_of(recipe: Recipe, tasks: Sequence[str], data: Data | None = None) -> R
             "training": training,
             "balancing": balancing_of(recipe, chosen),
             "sharing": sharing_of(recipe, chosen),
+            "compare": compare_of(recipe),
         }
     )
 
