@@ -59,7 +59,8 @@ def _remarks(record: Record) -> Iterator[str]:
     seeds = len(record["seeds"])
     yield (
         f"Scores on {record['split']} rows; selection on validation rows. {seeds} seed"
-        f"{'s: mean ± 95 % confidence interval over them' if seeds > 1 else ''}; linear models do not depend on it."
+        f"{'s: mean ± 95 % confidence interval over them' if seeds > 1 else ''}; "
+        "linear models do not depend on it."
     )
     yield (
         "mean: of the metric that stands for each task. Δm: mean relative gain over single; "

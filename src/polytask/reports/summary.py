@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.special import stdtrit
+from polytask.evaluation.significance import seeds_interval
 
-CONFIDENCE = 0.95
 Record = Mapping[str, Any]
 
 FAMILIES = {
@@ -39,12 +37,7 @@ class Estimate:
         known = [value for value in values if value is not None]
         if not known:
             return None
-        return cls(statistics.fmean(known), _half(known) if len(known) > 1 else None)
-
-
-def _half(values: Sequence[float]) -> float:
-    t = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    return t * statistics.stdev(values) / math.sqrt(len(values))
+        return cls(*seeds_interval(known)) if len(known) > 1 else cls(known[0], None)
 
 
 def results_of(record: Record, strategy: str) -> list[Record]:
