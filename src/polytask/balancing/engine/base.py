@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,8 +18,9 @@ from polytask.core.partition import Partition
 Gradients = Sequence[Tensor | None]
 
 _BLOCK = 4096
-_PART = 16 * _BLOCK
-"""Columns that are there in fp32 as well at a time, where rows are kept in half precision."""
+_CACHED, _PART = 4 * _BLOCK, 256 * _BLOCK
+"""Columns that are there in fp32 as well at a time, where rows are kept in half precision: on a
+processor as many as its caches hold, and on other devices."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,13 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
     wide = torch.promote_types(rows_tP.dtype, torch.float32)
     others = None if others_tP is None else len(others_tP)
     total_tt = rows_tP.new_zeros(len(rows_tP), others or len(rows_tP), dtype=torch.float64)
-    for start in range(0, rows_tP.shape[1], _PART):
-        one_tp = rows_tP[:, start : start + _PART].to(wide)
-        other_tp = one_tp if others_tP is None else others_tP[:, start : start + _PART].to(wide)
+    ones = _wide_parts(rows_tP)
+    pairs = (
+        ((one_tp, one_tp) for one_tp in ones)
+        if others_tP is None
+        else zip(ones, _wide_parts(others_tP), strict=True)
+    )
+    for one_tp, other_tp in pairs:
         whole = one_tp.shape[1] - one_tp.shape[1] % _BLOCK
         if whole:
             one_Ntb, other_Ntb = (
@@ -155,4 +160,16 @@ def weighted_sum(weights_t: Tensor, rows_tP: Tensor) -> Tensor:
     """The weighted sum of rows, row_P, in fp32 or better."""
     wide = torch.promote_types(rows_tP.dtype, torch.float32)
     weights_t = weights_t.to(rows_tP.device, wide)
-    return torch.cat([weights_t @ part_tp.to(wide) for part_tp in rows_tP.split(_PART, dim=1)])
+    return torch.cat([weights_t @ part_tp for part_tp in _wide_parts(rows_tP)])
+
+
+def _wide_parts(rows_tP: Tensor) -> Iterator[Tensor]:
+    """Some columns after the others, in fp32 or better; each is gone when the next one comes."""
+    wide = torch.promote_types(rows_tP.dtype, torch.float32)
+    if rows_tP.dtype == wide:
+        yield rows_tP
+        return
+    size = _CACHED if rows_tP.device.type == "cpu" else _PART
+    room_tp = rows_tP.new_empty(len(rows_tP), size, dtype=wide)
+    for part_tp in rows_tP.split(size, dim=1):
+        yield room_tp[:, : part_tp.shape[1]].copy_(part_tp)

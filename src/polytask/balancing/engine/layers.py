@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,10 @@ class Pass:
             return self.given[first : last + 1], self.returned[first : last + 1]
         return self.given[rows_b], self.returned[rows_b]
 
+    def converted(self) -> Pass:
+        """The same, with what went in in the type of what came back, as autocast computes it."""
+        return replace(self, given=self.given.to(self.returned.dtype))
+
     def weighed(self, weights: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         """What all rows gave, and got times the weights of their tasks."""
         weights_B = self.returned.new_zeros(len(self.returned))
@@ -60,8 +64,11 @@ class Layer(ABC):
         self.names, self.parameters = [*trained], [*trained.values()]
 
     @abstractmethod
-    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
-        """The gradient of each trained parameter, from the rows of some task."""
+    def form(self, given: Tensor, returned: Tensor, room: Sequence[Tensor]) -> None:
+        """Write the gradient of each trained parameter, from the rows of some task.
+
+        :param room: Where to, a tensor for each of ``names``.
+        """
 
     def gradients(self, tasks: Sequence[int]) -> Tensor:
         """The gradients of some tasks, rows_tp."""
@@ -94,9 +101,10 @@ class Layer(ABC):
         if not parts:
             row_p.zero_()
         for place, (given, returned) in enumerate(parts):
-            formed = self.form(given, returned.flatten(0, -2))
-            for piece, gradient in zip(self._pieces(row_p), formed, strict=True):
-                piece.add_(gradient) if place else piece.copy_(gradient)
+            room_p = torch.empty_like(row_p) if place else row_p
+            self.form(given, returned.flatten(0, -2), self._pieces(room_p))
+            if place:
+                row_p.add_(room_p)
 
     def _pieces(self, row_p: Tensor) -> list[Tensor]:
         pieces = row_p.split([parameter.numel() for parameter in self.parameters])
@@ -106,24 +114,28 @@ class Layer(ABC):
 class LinearLayer(Layer):
     """``nn.Linear``."""
 
+    def __init__(self, module: nn.Module, passes: Sequence[Pass]) -> None:
+        super().__init__(module, [each.converted() for each in passes])
+
     @override
-    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
-        gradients = []
-        if "weight" in self.names:
-            gradients.append(returned.T @ given.flatten(0, -2).to(returned.dtype))
-        if "bias" in self.names:
-            gradients.append(returned.float().sum(0))
-        return gradients
+    def form(self, given: Tensor, returned: Tensor, room: Sequence[Tensor]) -> None:
+        for name, piece in zip(self.names, room, strict=True):
+            if name == "bias":
+                piece.copy_(returned.sum(0, dtype=torch.float32))
+            else:
+                self.multiply(given.flatten(0, -2), returned, piece)
+
+    def multiply(self, given: Tensor, returned: Tensor, room: Tensor) -> None:
+        """Write the gradient of the weight."""
+        write_product(returned.T, given, room)
 
 
-class TransposedLayer(Layer):
+class TransposedLayer(LinearLayer):
     """``Conv1D`` of the transformers library: a linear layer with a weight of inputs by outputs."""
 
     @override
-    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
-        formed = {"bias": lambda: returned.float().sum(0)}
-        formed["weight"] = lambda: given.flatten(0, -2).to(returned.dtype).T @ returned
-        return [formed[name]() for name in self.names]
+    def multiply(self, given: Tensor, returned: Tensor, room: Tensor) -> None:
+        write_product(given.T, returned, room)
 
 
 class VectorLayer(Layer):
@@ -134,10 +146,13 @@ class VectorLayer(Layer):
 
     @override
     @torch.enable_grad()
-    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+    def form(self, given: Tensor, returned: Tensor, room: Sequence[Tensor]) -> None:
         wide = torch.promote_types(given.dtype, self.parameters[0].dtype)
         output = self.module.forward(given.to(wide))
-        return torch.autograd.grad(output, self.parameters, returned.view_as(output).to(output))
+        seeds = returned.view_as(output).to(output)
+        formed = torch.autograd.grad(output, self.parameters, seeds)
+        for piece, gradient in zip(room, formed, strict=True):
+            piece.copy_(gradient)
 
 
 class EmbeddingLayer(Layer):
@@ -156,13 +171,13 @@ class EmbeddingLayer(Layer):
         return torch.empty(rows, size, device=self.parameters[0].device, dtype=self._dtype)
 
     @override
-    def form(self, given: Tensor, returned: Tensor) -> Sequence[Tensor]:
+    def form(self, given: Tensor, returned: Tensor, room: Sequence[Tensor]) -> None:
         places_n = torch.searchsorted(self._used_U, given.flatten())
         gradient_UD = returned.new_zeros(len(self._used_U), self._width, dtype=torch.float32)
         gradient_UD.index_add_(0, places_n, returned.float())
         if self._padding is not None:
             gradient_UD[self._used_U == self._padding] = 0
-        return [gradient_UD]
+        room[0].copy_(gradient_UD)
 
     @override
     def write(self, row_p: Tensor) -> None:
@@ -174,6 +189,14 @@ class EmbeddingLayer(Layer):
     @override
     def _pieces(self, row_p: Tensor) -> list[Tensor]:
         return [row_p.view(-1, self._width)]
+
+
+def write_product(left: Tensor, right: Tensor, room: Tensor) -> None:
+    """Write a matrix product, without a copy where it is of the type that is to be written."""
+    if left.dtype == room.dtype:
+        torch.mm(left, right, out=room)
+    else:
+        room.copy_(left @ right)
 
 
 LAYERS: Mapping[Kind, type[Layer]] = {
