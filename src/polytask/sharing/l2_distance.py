@@ -10,11 +10,14 @@ parameters are tied, word vectors too, as the tasks read the same vocabulary. En
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
+from torch.nn.functional import mse_loss
 from typing_extensions import override
 
 from polytask.core.encoder import Encoder
@@ -40,13 +43,15 @@ class L2Distance(TiedEncoders):
         super().__init__(encoder, tasks, weight=weight)
 
     @override
-    def tie(self, weights_TP: Tensor) -> Tensor:
-        return squared_distance(weights_TP)
+    def tie(self, copies: Sequence[Tensor]) -> Tensor:
+        return squared_distance(copies)
 
 
-def squared_distance(weights_TP: Tensor) -> Tensor:
-    """The sum over the tasks of the squared distance to their mean.
+def squared_distance(copies: Sequence[Tensor]) -> Tensor:
+    """The sum over T vectors of the squared distance to their mean.
 
     Distances to the mean sum to zero, so nothing would come back through it.
     """
-    return (weights_TP - weights_TP.detach().mean(0)).square().sum()
+    with torch.no_grad():
+        mean_P = functools.reduce(torch.add, copies) / len(copies)
+    return torch.stack([mse_loss(each_P, mean_P, reduction="sum") for each_P in copies]).sum()

@@ -51,20 +51,20 @@ class TiedEncoders(OwnEncoders, ABC):
         self._weight = weight
 
     @abstractmethod
-    def tie(self, weights_TP: Tensor) -> Tensor:
+    def tie(self, copies: Sequence[Tensor]) -> Tensor:
         """How far a parameter is from being shared, as a scalar.
 
-        :param weights_TP: Its values in the encoder of each task.
+        :param copies: Its values in the encoder of each task, T vectors of P.
         """
 
     @override
     def penalty(self) -> Tensor | None:
-        ties = [self.tie(weights_TP) for weights_TP in self._trained()]
+        ties = [self.tie(copies) for copies in self._trained()]
         return self._weight * torch.stack(ties).sum() if ties else None
 
-    def _trained(self) -> Iterator[Tensor]:
-        """Each trainable parameter of the encoders, task by task: weights_TP."""
+    def _trained(self) -> Iterator[list[Tensor]]:
+        """Each trainable parameter of the encoders, task by task."""
         encoders = [encoder.parameters() for encoder in self._encoders.values()]
         for copies in zip(*encoders, strict=True):
             if copies[0].requires_grad:
-                yield torch.stack([parameter.flatten() for parameter in copies])
+                yield [parameter.flatten() for parameter in copies]

@@ -41,8 +41,8 @@ class TraceNorm(TiedEncoders):
         super().__init__(encoder, tasks, weight=weight)
 
     @override
-    def tie(self, weights_TP: Tensor) -> Tensor:
-        return trace_norm(weights_TP)
+    def tie(self, copies: Sequence[Tensor]) -> Tensor:
+        return trace_norm(torch.stack([*copies]))
 
 
 def trace_norm(weights_TP: Tensor) -> Tensor:
