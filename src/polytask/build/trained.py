@@ -51,7 +51,7 @@ class TrainedModel:
             model.to(device),
             collation(encoder, model.tasks),
             device,
-            4 * recipe.training.batch_tokens,
+            recipe.training.batch_tokens,
             precision.autocast,
         )
         files = _files(run, model.tasks, task_best=task_best)

@@ -36,8 +36,6 @@ from polytask.training.step import Stepper
 from polytask.training.trackers import build_trackers
 
 _LOG = logging.getLogger("polytask")
-_EVALUATION_FACTOR = 4
-"""Batches without gradients may be this much larger."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class Session:
     @cached_property
     def predictor(self) -> Predictor:
         """Runs the model over rows."""
-        tokens = _EVALUATION_FACTOR * self.options.batch_tokens
+        tokens = self.options.batch_tokens
         return Predictor(self.model, self._collation, self.device, tokens, self.precision.autocast)
 
     @cached_property
