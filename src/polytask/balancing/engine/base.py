@@ -135,16 +135,10 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
     :param others_tP: The rows to multiply with; the same ones if they are not given.
     :return: gramian_tt, in fp32 or better.
     """
-    wide = torch.promote_types(rows_tP.dtype, torch.float32)
-    others = None if others_tP is None else len(others_tP)
-    total_tt = rows_tP.new_zeros(len(rows_tP), others or len(rows_tP), dtype=torch.float64)
-    ones = _wide_parts(rows_tP)
-    pairs = (
-        ((one_tp, one_tp) for one_tp in ones)
-        if others_tP is None
-        else zip(ones, _wide_parts(others_tP), strict=True)
-    )
-    for one_tp, other_tp in pairs:
+    stacks = [rows_tP] if others_tP is None else [rows_tP, others_tP]
+    total_tt = rows_tP.new_zeros(len(stacks[0]), len(stacks[-1]), dtype=torch.float64)
+    for parts in zip(*map(_wide_parts, stacks), strict=True):
+        one_tp, other_tp = parts[0], parts[-1]
         whole = one_tp.shape[1] - one_tp.shape[1] % _BLOCK
         if whole:
             one_Ntb, other_Ntb = (
@@ -153,14 +147,19 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
             )
             total_tt += torch.bmm(one_Ntb, other_Ntb.transpose(1, 2)).double().sum(0)
         total_tt += one_tp[:, whole:] @ other_tp[:, whole:].T
-    return total_tt.to(wide)
+    return total_tt.to(torch.promote_types(rows_tP.dtype, torch.float32))
 
 
 def weighted_sum(weights_t: Tensor, rows_tP: Tensor) -> Tensor:
     """The weighted sum of rows, row_P, in fp32 or better."""
     wide = torch.promote_types(rows_tP.dtype, torch.float32)
     weights_t = weights_t.to(rows_tP.device, wide)
-    return torch.cat([weights_t @ part_tp for part_tp in _wide_parts(rows_tP)])
+    row_P = rows_tP.new_empty(rows_tP.shape[1], dtype=wide)
+    rest_p = row_P
+    for part_tp in _wide_parts(rows_tP):
+        room_p, rest_p = rest_p.tensor_split([part_tp.shape[1]])
+        torch.mv(part_tp.T, weights_t, out=room_p)
+    return row_P
 
 
 def _wide_parts(rows_tP: Tensor) -> Iterator[Tensor]:
