@@ -21,6 +21,9 @@ from polytask.data.sources.files import FileSource, text_lines
 _LONGEST_CELL = 1 << 27
 """Characters; the standard library stops at 128 thousand, which is less than a book."""
 
+_DELIMITERS = ",;\t|"
+"""Those in use, one of which in the name of an only column tells that another was expected."""
+
 
 class Delimited(FileSource):
     """Rows of cells, the first of which names the columns.
@@ -40,12 +43,28 @@ class Delimited(FileSource):
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
         records = self._records(path)
         _, header = next(records, (1, []))
-        _check_header(header, path)
+        self._check_header(header, path)
         for line, cells in records:
             if len(cells) != len(header):
                 found = f"{len(cells)} cells found, {len(header)} expected ({', '.join(header)})"
                 raise DataError(f"{path}:{line}: {found}.{self._advice(len(cells))}")
             yield line, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+    def _check_header(self, header: Sequence[str], path: Path) -> None:
+        if not header:
+            raise DataError(
+                f"{path}: the file is empty; expected a first line that names the columns."
+            )
+        if "" in header or len(set(header)) < len(header):
+            found = ", ".join(map(repr, header))
+            raise DataError(f"{path}:1: expected a different name for every column, found {found}.")
+        other = next((one for one in _DELIMITERS if one in header[0]), None)
+        if len(header) == 1 and other:
+            told = "kind: tsv" if other == "\t" else f"kind: csv, delimiter: {other!r}"
+            raise DataError(
+                f"{path}:1: expected {self.delimiter!r} between the names of columns, found a single "
+                f"one, {header[0]!r}. Where it is {other!r}, write: {told}."
+            )
 
     def _records(self, path: Path) -> Iterator[tuple[int, list[str]]]:
         """The cells of every record that is not blank, with the number of its first line."""
@@ -71,11 +90,3 @@ class Delimited(FileSource):
         if found == 1:
             return f" Is {self.delimiter!r} the right delimiter?"
         return " A quote opened on this line may not be closed." if self.quotes else ""
-
-
-def _check_header(header: Sequence[str], path: Path) -> None:
-    if not header:
-        raise DataError(f"{path}: the file is empty; expected a first line that names the columns.")
-    if "" in header or len(set(header)) < len(header):
-        found = ", ".join(map(repr, header))
-        raise DataError(f"{path}:1: expected a different name for every column, found {found}.")
