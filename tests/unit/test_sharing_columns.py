@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from polytask.core.features import Features
 from polytask.sharing import Architecture, architectures
-from polytask.sharing.columns import shares, weighted_sums
+from polytask.sharing.columns import shares
+from polytask.sharing.cross_stitch import stitch
 from polytask.sharing.nddr import reduce
 from polytask.sharing.sluice import correlation, mix_subspaces, sum_of_layers
 from tests.contracts import test_sharing as contract
@@ -63,26 +64,37 @@ def test_columns_begin_to_take_most_from_themselves() -> None:
     assert_close(shares(3, 0.8), expected)
 
 
-def test_a_column_reads_a_weighted_sum() -> None:
+def test_a_column_reads_weighted_sums_channel_by_channel() -> None:
     hidden_TBLD = torch.tensor([[1.0, 2.0], [10.0, 20.0]])[:, None, None]
-    by_channel = torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.0, 3.0], [1.0, -1.0]]])
+    units = torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.0, 3.0], [1.0, -1.0]]])
     expected = torch.tensor([[6.0, 40.0], [10.0, -14.0]])[:, None, None]
-    assert_close(weighted_sums(by_channel, hidden_TBLD), expected)
-    by_column = torch.tensor([[[1.0], [0.5]], [[0.0], [2.0]]])
-    expected = torch.tensor([[6.0, 12.0], [20.0, 40.0]])[:, None, None]
-    assert_close(weighted_sums(by_column, hidden_TBLD), expected)
+    assert_close(stitch(units, hidden_TBLD), expected)
 
 
-def test_weighted_sums_keep_the_precision_of_hidden_states() -> None:
+def test_gradients_of_stitches_are_those_of_the_sums() -> None:
+    units = torch.randn(2, 3, 4, dtype=torch.double, requires_grad=True)
+    hidden_SBLD = torch.randn(3, 2, 5, 4, dtype=torch.double, requires_grad=True)
+    sums = torch.einsum("tsd,sbld->tbld", units, hidden_SBLD)
+    assert_close(stitch(units, hidden_SBLD), sums)
+    assert torch.autograd.gradcheck(stitch, (units, hidden_SBLD), check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(stitch, (units, hidden_SBLD))
+
+
+def test_columns_keep_the_precision_of_hidden_states() -> None:
+    hidden_TBLD = torch.full((2, 1, 1, 4), 1 + 2**-12)
+    alone = torch.eye(2)
     with torch.autocast("cpu", torch.bfloat16):
-        assert weighted_sums(torch.ones(2, 2, 1), torch.ones(2, 1, 1, 3)).dtype is torch.float32
-        assert reduce(torch.ones(2, 6, 3), torch.ones(2, 1, 1, 3)).dtype is torch.float32
+        assert_close(stitch(alone.unsqueeze(-1).repeat(1, 1, 4), hidden_TBLD), hidden_TBLD)
+        apart = torch.einsum("ts,gh->tgsh", alone, alone)
+        assert_close(mix_subspaces(apart, hidden_TBLD), hidden_TBLD)
+        reduced_TBLD = reduce([torch.ones(8, 4)] * 2, hidden_TBLD)
+        assert reduced_TBLD.dtype is torch.float32
 
 
 def test_a_reduction_projects_the_channels_of_all_columns() -> None:
     hidden_TBLD = torch.tensor([[1.0, 2.0], [10.0, 20.0]])[:, None, None]
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    projections = torch.stack([torch.cat([swap, 0 * swap]), torch.cat([swap, 0.1 * swap])])
+    projections = [torch.cat([swap, 0 * swap]), torch.cat([swap, 0.1 * swap])]
     expected = torch.tensor([[2.0, 1.0], [4.0, 2.0]])[:, None, None]
     assert_close(reduce(projections, hidden_TBLD), expected)
 

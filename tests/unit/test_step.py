@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from polytask.balancing import Balancer, balancers
 from polytask.core.batch import Batch, Targets
+from polytask.core.encoder import Encoder
 from polytask.core.errors import TrainingError
 from polytask.core.features import Features
 from polytask.modeling import MultiTaskModel
@@ -292,6 +293,52 @@ def test_methods_do_not_see_the_penalty(balancing: str) -> None:
         make_stepper(each, balancing).step([make_batch(ROWS)])
     difference = values(plain)["sharing.encoder.columns"] - values(model)["sharing.encoder.columns"]
     assert_close(difference, 2 * columns, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("balancing", ["equal", "uncertainty", "pcgrad", "graddrop"])
+def test_a_penalty_trains_what_no_task_reaches(balancing: str) -> None:
+    """As a discriminator, which reads what the tasks read, but is not read by them."""
+
+    class Watched(Hard):
+        """Its features have to be what an extra parameter says."""
+
+        def __init__(self, encoder: Encoder, names: Sequence[str], /) -> None:
+            super().__init__(encoder, names)
+            self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        @override
+        def forward(
+            self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
+        ) -> dict[str, Features]:
+            found = super().forward(inputs, rows)
+            self.term = (self.scale * next(iter(found.values())).mean_BD).square().mean()
+            return found
+
+        @override
+        def penalty(self) -> Tensor:
+            return self.term
+
+    model, plain = make_model(sharing=Watched), make_model()
+    torch.manual_seed(0)
+    make_stepper(plain, balancing).step([make_batch(ROWS)])
+    term = penalty_of(model)
+    names = [*model.trainable()]
+    extra = torch.autograd.grad(term, [*model.trainable().values()], materialize_grads=True)
+    before = values(model)
+    torch.manual_seed(0)
+    result = make_stepper(model, balancing).step([make_batch(ROWS)])
+    assert result.sharing["penalty"] == pytest.approx(float(term.detach()))
+    for name, gradient in zip(names, extra, strict=True):
+        alone = values(plain).get(name, before[name])
+        assert_close(values(model)[name], alone - gradient, rtol=1e-4, atol=1e-5)
+    assert not values(model)["sharing.scale"].equal(before["sharing.scale"])
+
+
+def penalty_of(model: MultiTaskModel) -> Tensor:
+    model.losses(make_batch(ROWS))
+    term = model.sharing.penalty()
+    assert term is not None
+    return term
 
 
 def test_the_rows_of_a_compiled_model_may_be_penalised() -> None:

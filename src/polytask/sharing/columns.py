@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,8 +65,8 @@ class Columns(Architecture, ABC):
     def encoder_of(self, task: str) -> Encoder:
         return self._encoders[task]
 
-    def readers(self, place: int, parameters: nn.ParameterDict) -> Tensor:
-        """How all columns read after a layer, T of them stacked.
+    def readers(self, place: int, parameters: nn.ParameterDict) -> list[Tensor]:
+        """How each of the columns reads after a layer.
 
         After the last layer a column is read by its task alone, so what belongs to absent tasks is
         not trained.
@@ -76,14 +75,10 @@ class Columns(Architecture, ABC):
         :param parameters: How each column reads, by task.
         """
         is_last = place == self.depth - 1
-        return torch.stack(
-            [
-                parameters[task].detach()
-                if is_last and task not in self._present
-                else parameters[task]
-                for task in self.tasks
-            ]
-        )
+        return [
+            parameters[task].detach() if is_last and task not in self._present else parameters[task]
+            for task in self.tasks
+        ]
 
     def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
         """The features of all rows, in each column."""
@@ -158,15 +153,3 @@ def shares(count: int, own: float) -> Tensor:
         return torch.ones(1, 1)
     others = (1 - own) / (count - 1)
     return torch.full((count, count), others) + (own - others) * torch.eye(count)
-
-
-def weighted_sums(weights_TSD: Tensor, hidden_SBLD: Tensor) -> Tensor:
-    """For each of T readers a weighted sum of S columns; in their precision, also under autocast.
-
-    :param weights_TSD: For each reader, the weight of each column; D is the width, or one.
-    """
-    weights = weights_TSD.to(hidden_SBLD.dtype).unbind(1)
-    pairs = zip(weights, hidden_SBLD, strict=True)
-    terms = (weight_TD[:, None, None] * hidden_BLD for weight_TD, hidden_BLD in pairs)
-    total: Tensor = functools.reduce(torch.add, terms)
-    return total

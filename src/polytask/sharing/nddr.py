@@ -71,8 +71,13 @@ class NDDR(Columns):
         }
 
 
-def reduce(projections_TXD: Tensor, hidden_TBLD: Tensor) -> Tensor:
-    """Project the channels of all columns, X = T D of them, to D for each column: a 1 x 1 convolution."""
+def reduce(projections: Sequence[Tensor], hidden_TBLD: Tensor) -> Tensor:
+    """Project the channels of all columns, X = T D of them, to D for each column: a 1 x 1 convolution.
+
+    :param projections: XD for each column.
+    """
     all_BLX = hidden_TBLD.movedim(0, 2).flatten(2)
-    reduced_TBLD = torch.einsum("blx,txd->tbld", all_BLX, projections_TXD.to(all_BLX.dtype))
-    return reduced_TBLD.to(hidden_TBLD.dtype)
+    together_XX = torch.cat([*projections], dim=1).to(all_BLX.dtype)
+    reduced_BLTD = (all_BLX @ together_XX).unflatten(2, (len(projections), -1))
+    reduced_TBLD: Tensor = reduced_BLTD.movedim(2, 0).to(hidden_TBLD.dtype)
+    return reduced_TBLD

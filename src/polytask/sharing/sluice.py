@@ -12,6 +12,7 @@ subspaces decay as matrices do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -24,7 +25,7 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
-from polytask.sharing.columns import Columns, by_task, shares, weighted_sums
+from polytask.sharing.columns import Columns, by_task, shares
 
 _SUBSPACES = 2
 
@@ -71,11 +72,13 @@ class Sluice(Columns):
             self._given, self._mixed = [], []
         if self.training and self._orthogonality:
             self._given.append(hidden_TBLD)
-        self._mixed.append(mix_subspaces(self.readers(place, self._alphas[place]), hidden_TBLD))
+        self._mixed.append(
+            mix_subspaces(torch.stack(self.readers(place, self._alphas[place])), hidden_TBLD)
+        )
         if place < self.depth - 1:
             return self._mixed[-1]
         mixed, self._mixed = self._mixed, []
-        return sum_of_layers(self.readers(place, self.betas), mixed)
+        return sum_of_layers(torch.stack(self.readers(place, self.betas)), mixed)
 
     @override
     def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
@@ -124,11 +127,15 @@ def subspaces(hidden_TBLD: Tensor) -> Tensor:
 def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
     """Every subspace of a column becomes a weighted sum of the subspaces of all.
 
+    In the precision of the hidden states, also under autocast.
+
     :param alphas_TGTG: For each subspace of a reader, the weight of each subspace of a column.
     """
-    alphas_XX1 = alphas_TGTG.flatten(2).flatten(0, 1).unsqueeze(-1)
-    mixed_XBLC = weighted_sums(alphas_XX1, subspaces(hidden_TBLD).flatten(0, 1))
-    joined_TBLD = mixed_XBLC.unflatten(0, (-1, _SUBSPACES)).movedim(1, -2).flatten(-2)
+    given_TGBLC = subspaces(hidden_TBLD)
+    alphas_XX = alphas_TGTG.flatten(2).flatten(0, 1).to(hidden_TBLD.dtype)
+    with torch.autocast(hidden_TBLD.device.type, enabled=False):
+        mixed_XN = alphas_XX @ given_TGBLC.flatten(0, 1).flatten(1)
+    joined_TBLD = mixed_XN.view_as(given_TGBLC).movedim(1, -2).flatten(-2)
     own_TBLD: Tensor = joined_TBLD[..., : hidden_TBLD.shape[-1]]
     return own_TBLD
 
@@ -136,8 +143,9 @@ def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
 def sum_of_layers(betas_TK: Tensor, mixed: Sequence[Tensor]) -> Tensor:
     """For each task a weighted sum of the hidden states TBLD of its column, layer by layer."""
     betas_KT111 = betas_TK.T[..., None, None, None].to(mixed[0].dtype)
-    terms = [beta_T111 * each for beta_T111, each in zip(betas_KT111, mixed, strict=True)]
-    return torch.stack(terms).sum(0)
+    terms = (beta_T111 * each for beta_T111, each in zip(betas_KT111, mixed, strict=True))
+    total: Tensor = functools.reduce(torch.add, terms)
+    return total
 
 
 def correlation(hidden_TBLD: Tensor, mask_BL: Tensor) -> Tensor:

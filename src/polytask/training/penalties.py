@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch._functorch.config as functorch_config
 from torch import Tensor
@@ -9,39 +12,56 @@ from torch.nn import Parameter
 
 from polytask.balancing.engine.base import add_gradients
 from polytask.balancing.engine.processes import sum_gradients, sum_over_ranks
+from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
 
 
 class Penalties:
-    """The gradient of an architecture's own term, kept apart from those of the tasks.
+    """The gradient of an architecture's own term, which balancing methods do not see.
 
-    Balancing methods see the losses of tasks alone. Like these, the term of a batch counts by the
-    batch's share of the rows of the step.
+    Like the losses of tasks, the term of a batch counts by the batch's share of the rows of the
+    step. Where these are differentiated together, the term is differentiated in the same pass.
+
+    :param partition: The parameters that the losses of tasks reach.
     """
 
-    def __init__(self, model: MultiTaskModel) -> None:
+    def __init__(self, model: MultiTaskModel, partition: Partition) -> None:
         functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
-        self._sharing = model.sharing
+        self._model = model
         self._parameters = [*model.trainable().values()]
+        reached = {id(parameter) for parameter in [*partition.shared, *partition.private]}
+        self._beyond = [each for each in self._parameters if id(each) not in reached]
         self._gradients: dict[Parameter, Tensor] = {}
-        self._value = 0.0
+        self._value = self._counted = 0.0
 
-    def add(self, share: float, scale: float) -> None:
-        """Differentiate the term of the rows that went through the model last.
+    def add(self, losses: Sequence[Tensor], share: float, scale: float) -> list[Tensor]:
+        """Count the term of the rows that went through the model last.
 
-        Their graph is kept, as the losses of the tasks are still to be differentiated.
-
+        :param losses: Of the tasks in the same rows; still to be differentiated, in one pass unless
+            the model keeps tasks apart.
         :param share: Share of the rows of the step, over all ranks.
         :param scale: What fp16 multiplies losses by.
+        :return: The losses; differentiating the first may differentiate the term as well.
         """
-        term = self._sharing.penalty()
-        if term is None or not term.requires_grad:  # as where all that it is about is frozen
-            return
+        term = self._model.sharing.penalty()
+        if not losses or term is None or not term.requires_grad:  # all that it is about is frozen
+            return [*losses]
         self._value += share * float(term.detach())
-        found = torch.autograd.grad(
-            share * scale * term, self._parameters, retain_graph=True, allow_unused=True
-        )
-        for parameter, gradient in zip(self._parameters, found, strict=True):
+        self._counted = 1.0
+        term = share * scale * term
+        if self._model.tasks_apart:
+            self._differentiate(term, self._parameters)
+            return [*losses]
+        self._differentiate(term, self._beyond)
+        first, *others = losses
+        return [_Carry.apply(first, term), *others]  # type: ignore[no-untyped-call]
+
+    def _differentiate(self, term: Tensor, parameters: Sequence[Parameter]) -> None:
+        """Keep the gradient of some parameters; the losses will need the graph again."""
+        if not parameters:
+            return
+        found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=True):
             if gradient is not None:
                 before = self._gradients.get(parameter)
                 self._gradients[parameter] = gradient if before is None else before + gradient
@@ -51,13 +71,29 @@ class Penalties:
 
         :return: The term of the step; None where there is none on any rank.
         """
-        gathered = torch.tensor([self._value, float(bool(self._gradients))], dtype=torch.float64)
-        value, givers = sum_over_ranks(gathered).tolist()
+        gathered = [self._value, self._counted, float(bool(self._gradients))]
+        value, counted, givers = sum_over_ranks(
+            torch.tensor(gathered, dtype=torch.float64)
+        ).tolist()
         if givers:
             before = [parameter.grad for parameter in self._parameters]
             for parameter in self._parameters:
                 parameter.grad = self._gradients.get(parameter)
             sum_gradients(self._parameters)
             add_gradients(self._parameters, before)
-        self._gradients, self._value = {}, 0.0
-        return value if givers else None
+        self._gradients, self._value, self._counted = {}, 0.0, 0.0
+        return value if counted else None
+
+
+class _Carry(torch.autograd.Function):
+    """A loss as it is; whatever it is weighed by, a term besides is differentiated with it."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, term: Tensor) -> Tensor:
+        ctx.save_for_backward(torch.ones_like(term))
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        [one] = ctx.saved_tensors
+        return gradient, one

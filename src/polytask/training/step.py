@@ -71,7 +71,7 @@ class Stepper:
     def __post_init__(self) -> None:
         self._names = list(self.model.trained_tasks)
         self._share = 1.0
-        self._penalties = Penalties(self.model)
+        self._penalties = Penalties(self.model, self.partition)
         self.model.tasks_apart = not isinstance(self.balancer, LossBalancer)
         for parameter in self.balancer.parameters():
             parameter.register_hook(self._like_the_model)
@@ -149,8 +149,6 @@ class Stepper:
         :return: sums_3T: the losses times their shares, the shares, and losses that are not finite.
         """
         losses = self._losses(batch)
-        if losses and not (sample and "validation" in self.balancer.needs):
-            self._penalties.add(self._share, self.balancer.loss_scale)
         places_t = torch.tensor([*map(self._names.index, losses)], dtype=torch.long)
         values_t = torch.stack([loss.detach() for loss in losses.values()] or [torch.zeros(0)])
         values_t = values_t.flatten().double().cpu()
@@ -158,6 +156,8 @@ class Stepper:
         kept = [*compress(losses, finite_t.tolist())]
         places, shares_t = places_t[finite_t].tolist(), shares.of(batch, kept)
         handed = [losses[task] for task in kept]
+        if not (sample and "validation" in self.balancer.needs):
+            handed = self._penalties.add(handed, self._share, self.balancer.loss_scale)
         lines = self.model.lines(batch)
         rows = [lines[task] for task in kept]
         self.balancer.accumulate(
