@@ -22,6 +22,9 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.own_encoders import TiedEncoders
 
+_PART = 2**14
+"""How many weights of each task are there in double precision at a time: what caches hold."""
+
 
 @architectures.register("trace_norm")
 class TraceNorm(TiedEncoders):
@@ -60,10 +63,14 @@ def polar_factor(weights_TP: Tensor) -> Tensor:
     By the T x T Gramian, in double precision: tasks that differ by a ten-thousandth of their
     weights have eigenvalues below the rounding of single precision.
     """
-    exact_TP = weights_TP.double()
-    values_T, vectors_TT = torch.linalg.eigh(exact_TP @ exact_TP.T)
+    parts = weights_TP.split(_PART, dim=1)
+    gramian_TT = torch.stack([exact @ exact.T for exact in map(Tensor.double, parts)]).sum(0)
+    values_T, vectors_TT = torch.linalg.eigh(gramian_TT)
     # What is less than the rounding of the weights themselves is no difference.
     kept_T = values_T > values_T[-1] * torch.finfo(torch.float32).eps ** 2
     roots_T = torch.where(kept_T, values_T, 1.0).rsqrt() * kept_T
-    polar_TP: Tensor = (vectors_TT * roots_T) @ vectors_TT.T @ exact_TP
-    return polar_TP.to(weights_TP)
+    factor_TT = (vectors_TT * roots_T) @ vectors_TT.T
+    polar_TP = torch.empty_like(weights_TP)
+    for room_Tp, part_Tp in zip(polar_TP.split(_PART, dim=1), parts, strict=True):
+        room_Tp.copy_(factor_TT @ part_Tp.double())
+    return polar_TP
