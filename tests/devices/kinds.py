@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch.utils._pytree import tree_map
 
 from polytask import api
 from polytask.balancing import balancers
 from polytask.recipe import load
 from polytask.sharing import architectures
 from tests.devices import other
+from tests.distributed import worker
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 SMALL = [
@@ -21,9 +25,8 @@ SMALL = [
     "data.reviews.size=64",
     "data.reviews.validation=16",
     "data.reviews.test=16",
+    "encoder={kind: transformer, vocabulary: 300, layers: 2, width: 16, heads: 2, feed_forward: 32}",
 ]
-LAYERS = "{kind: transformer, vocabulary: 300, layers: 2, width: 16, heads: 2, feed_forward: 32}"
-CNN = "{kind: cnn, dimension: 8, filters: 8}"
 OPTIONS = {"tree": "{kind: tree, branches: {1: [[sentiment, stars], [topic, aspects]]}}"}
 
 
@@ -37,20 +40,28 @@ def test_tensors_of_two_devices_do_not_mix() -> None:
 
 @pytest.mark.parametrize("kind", architectures.kinds())
 def test_an_architecture(kind: str, tmp_path: Path) -> None:
-    train(tmp_path, f"encoder={LAYERS}", f"sharing={OPTIONS.get(kind, kind)}")
+    train(tmp_path, f"sharing={OPTIONS.get(kind, kind)}")
 
 
 @pytest.mark.parametrize("kind", balancers.kinds())
-def test_a_balancer(kind: str, tmp_path: Path) -> None:
-    train(tmp_path, f"encoder={CNN}", f"balancing={kind}")
+def test_a_method_does_the_same(kind: str) -> None:
+    found, expected = worker.train(kind, 0, 1, device=other.NAME), worker.train(kind, 0, 1)
+    assert_close(tree_map(Tensor.cpu, found), expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("gradients", ["exact", "streamed", "features", "last_layer"])
-def test_task_gradients(gradients: str, tmp_path: Path) -> None:
-    train(tmp_path, f"encoder={LAYERS}", f"balancing={{kind: upgrad, gradients: {gradients}}}")
+PROVIDERS = ["exact", "streamed", "features", "last_layer"]
+NEEDY = ["auto_lambda", "famo", "sdmgrad", "uncertainty"]
+"""Of validation rows, losses after the step, two samples, and parameters of their own."""
 
 
-def train(folder: Path, *changes: str) -> None:
-    run = api.train(load(QUICKSTART, [*SMALL, *changes]), folder / "run")
+@pytest.mark.parametrize(
+    "balancing", [*NEEDY, *(f"{{kind: upgrad, gradients: {name}}}" for name in PROVIDERS)]
+)
+def test_what_methods_need(balancing: str, tmp_path: Path) -> None:
+    train(tmp_path, f"balancing={balancing}")
+
+
+def train(folder: Path, change: str) -> None:
+    run = api.train(load(QUICKSTART, [*SMALL, change]), folder / "run")
     scores = api.evaluate(run.path, "test")
     assert set(scores["tasks"]) == {"sentiment", "topic", "stars", "aspects"}
