@@ -7,9 +7,11 @@ goes together, differ. It stands on what PyTorch has for devices that are writte
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -30,8 +32,6 @@ class Other(Tensor):
 
     raw: Tensor
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-
     @staticmethod
     def __new__(cls, raw: Tensor) -> Other:
         made: Other = Tensor._make_wrapper_subclass(
@@ -51,6 +51,11 @@ class Other(Tensor):
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return compute(func, args, kwargs or {})
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
 
     # What PyTorch does for its own tensors only.
 
@@ -152,15 +157,14 @@ class _Module(backend_registration._DummyBackendModule):
         torch.set_rng_state(state)
 
 
+_KEPT = contextlib.ExitStack()
+_LIBRARY = torch.library.Library("_", "IMPL")
+"""Both take back what they registered when they go."""
+
+
 def register() -> None:
     """Have the device in this process, for good."""
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-    library = torch.library.Library("_", "IMPL")
-    _KEPT.append(library)
-    library.fallback(lambda operator, *args, **named: compute(operator, args, named), "PrivateUse1")
-    torch.inference_mode = torch.no_grad  # type: ignore[misc, assignment] # does not take subclasses
-    _Making().__enter__()  # type: ignore[no-untyped-call]
-
-
-_KEPT: list[torch.library.Library] = []
-"""A library takes back what it registered when it goes."""
+    _LIBRARY.fallback(lambda op, *args, **named: compute(op, args, named), "PrivateUse1")
+    pytest.MonkeyPatch().setattr(torch, "inference_mode", torch.no_grad)  # takes no subclasses
+    _KEPT.enter_context(_Making())

@@ -28,9 +28,9 @@ class Penalties:
     def __init__(self, model: MultiTaskModel, partition: Partition) -> None:
         functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
         self._model = model
-        self._parameters = [*model.trainable().values()]
-        reached = {id(parameter) for parameter in [*partition.shared, *partition.private]}
-        self._beyond = [each for each in self._parameters if id(each) not in reached]
+        parameters = model.trainable()
+        self._parameters = [*parameters.values()]
+        self._beyond = [parameters[name] for name in partition.unreached]
         self._gradients: dict[Parameter, Tensor] = {}
         self._value = self._counted = 0.0
 
