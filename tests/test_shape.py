@@ -1,6 +1,7 @@
 """The size budgets of ARCHITECTURE.md, so that growth is a decision and not an accident."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,33 @@ def functions(path: Path) -> Iterator[tuple[Function, int]]:
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             first = body[0].lineno if body else node.lineno
             yield node, (node.end_lineno or 0) - first + 1
+
+
+def documented(path: Path) -> Iterator[tuple[str, set[str], set[str]]]:
+    """Functions and classes by name, what their docstrings call parameters, and what they take."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, Function | ast.ClassDef):
+            stated = {*re.findall(r":param \**(\w+):", ast.get_docstring(node) or "")}
+            if stated:
+                yield node.name, stated, {*taken(node)}
+
+
+def taken(node: Function | ast.ClassDef) -> Iterator[str]:
+    """Parameters of a function; fields and parameters of the methods that make an instance."""
+    if isinstance(node, Function):
+        yield from (found.arg for found in ast.walk(node.args) if isinstance(found, ast.arg))
+        return
+    for part in node.body:
+        if isinstance(part, Function) and part.name in {"__init__", "__call__"}:
+            yield from taken(part)
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+            yield part.target.id
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_documented_parameters_exist(path: Path) -> None:
+    for name, stated, parameters in documented(path):
+        assert not parameters or stated <= parameters, f"{name}: {stated - parameters}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

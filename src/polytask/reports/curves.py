@@ -57,7 +57,10 @@ class Curves:
     :param losses: By task.
     :param weights: What the balancer gave each task.
     :param validation: By task and metric: every validation, in full.
-    :param steps: Steps and tokens so far, and the last pace in tokens per second.
+    :param pace: Tokens per second.
+    :param rate: The learning rate.
+    :param step: Steps so far, and with them ``epoch``, ``share`` of the training, ``tokens`` and
+        ``seconds``.
     """
 
     losses: dict[str, Track] = field(default_factory=dict)

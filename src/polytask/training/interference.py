@@ -179,7 +179,6 @@ class InterferenceLog:
 
     :param pace: When to look.
     :param path: None to keep no record, as in all processes but the first.
-    :param every: Steps between looks.
     """
 
     def __init__(self, observer: Observer, pace: Pace, path: Path | None) -> None:
