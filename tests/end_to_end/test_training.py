@@ -278,3 +278,39 @@ def test_data_that_has_changed_since_it_was_split_is_refused(tmp_path: Path) -> 
     result = polytask("evaluate", run.path)
     assert result.exit_code == 2
     assert "train.jsonl" in result.stderr
+
+
+def test_tasks_on_words_and_answers_need_no_columns_named(tmp_path: Path) -> None:
+    """Where files name their columns as is usual, the kinds of the tasks are enough."""
+    words = [
+        ("Cats", "cat", "NOUN", "NNS", "Number=Plur", 2, "nsubj"),
+        ("sleep", "sleep", "VERB", "VBP", "_", 0, "root"),
+    ]
+    lines = [
+        f"{place}\t{form}\t{lemma}\t{upos}\t{xpos}\t{feats}\t{head}\t{relation}\t_\t_"
+        for place, (form, lemma, upos, xpos, feats, head, relation) in enumerate(words, 1)
+    ]
+    (tmp_path / "trees.conllu").write_text(20 * ("\n".join(lines) + "\n\n"), encoding="utf-8")
+    (tmp_path / "names.conll").write_text(20 * "Ann B-PER\nsleeps O\n\n", encoding="utf-8")
+    answer = {"text": "Ann", "start": 0}
+    row = {"question": "Who sleeps?", "context": "Ann sleeps.", "answers": [answer]}
+    write_rows(tmp_path / "answers.jsonl", [row] * 20)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "data:\n"
+        "  trees: {kind: conllu, train: trees.conllu}\n"
+        "  names: {kind: conll, train: names.conll}\n"
+        "  answers: {kind: jsonl, train: answers.jsonl}\n"
+        "encoder: {kind: transformer, width: 8, heads: 2, layers: 1, vocabulary: 300}\n"
+        "tasks:\n"
+        "  tree: {kind: parsing, from: trees, hidden: 8, relation_hidden: 8}\n"
+        "  feats: {kind: feats, from: trees}\n"
+        "  lemma: {kind: lemma, from: trees}\n"
+        "  names: {kind: tagging, from: names}\n"
+        "  answer: {kind: span, from: answers}\n"
+        "training: {steps: 1}\n",
+        encoding="utf-8",
+    )
+    run = train(recipe)
+    [step] = steps(run)
+    assert sorted(step["losses"]) == ["answer", "feats", "lemma", "names", "tree"]

@@ -12,6 +12,7 @@ from polytask.core.errors import RecipeError
 from polytask.recipe import Recipe, dump, load
 from polytask.recipe.registries import REGISTRIES
 from polytask.recipe.schema import SourceSection, TaskSection
+from polytask.tasks import tasks
 
 SMALL = """
 data: {reviews: {kind: jsonl, path: reviews.jsonl}}
@@ -82,6 +83,14 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert recipe.text == ()
     assert recipe.compare.seeds == 5
     assert recipe.tasks["sentiment"].sources == ("reviews",)
+
+
+@pytest.mark.parametrize("kind", tasks.kinds())
+def test_input_columns_suit_the_kind_unless_they_are_given(tmp_path: Path, kind: str) -> None:
+    text = SMALL.replace("classification", kind)
+    assert load(write(tmp_path, text)).tasks["sentiment"].columns == tasks.part(kind).usual_columns
+    given = load(write(tmp_path, SMALL.replace("classification", f"{kind}, input: body")))
+    assert given.tasks["sentiment"].columns == ("body",)
 
 
 @pytest.mark.parametrize(

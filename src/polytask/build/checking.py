@@ -106,7 +106,8 @@ def _check_inputs(view: View, table: Table, found: Findings) -> None:
         found.mistakes.append(str(error))
         return
     missing = (
-        f"{table.place_of(row)}: column {column!r} is null; expected something to read."
+        f"{table.place_of(row)}: column {column!r} is null; expected something to read. Remove "
+        "the row, or name another column: input: NAME."
         for row in each_row(table)
         for column in view.columns
         if row[column] is None

@@ -24,17 +24,23 @@ _PER_WORD = ("tags", "words", "tree")
 def fill_references(values: Any) -> Any:
     """What a section leaves open and another one decides.
 
-    Tasks that do not say where their rows come from read the only data there are. A training that
-    says no learning rate takes one that suits the encoder.
+    Tasks that do not say where their rows come from read the only data there are, and columns that
+    suit their kind. A training that says no learning rate takes one that suits the encoder.
     """
-    return _with_rate(_with_sources(values)) if isinstance(values, Mapping) else values
+    return _with_rate(_with_tasks(values)) if isinstance(values, Mapping) else values
 
 
-def _with_sources(values: Plain) -> Plain:
+def _with_tasks(values: Plain) -> Plain:
     sources = list(_mapping(values, "data"))
-    filled = {name: {"from": sources, **task} for name, task in _sections(values, "tasks").items()}
-    one = len(sources) == 1 and filled
-    return {**values, "tasks": {**values["tasks"], **filled}} if one else values
+    only = {"from": sources} if len(sources) == 1 else {}
+    sections = _sections(values, "tasks").items()
+    filled = {name: {**only, "input": _usual_columns(task), **task} for name, task in sections}
+    return {**values, "tasks": {**values["tasks"], **filled}} if filled else values
+
+
+def _usual_columns(task: Plain) -> Sequence[str]:
+    kind = _part(tasks, task)
+    return ["text"] if kind is None else [*kind.usual_columns]
 
 
 def _with_rate(values: Plain) -> Plain:

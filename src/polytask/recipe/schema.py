@@ -63,7 +63,9 @@ class TaskSection(Section):
         "task that start.keep keeps.",
     )
     columns: Texts = Field(
-        default=("text",), alias="input", description="Columns the encoder reads; two for a pair."
+        alias="input",
+        description="Columns the encoder reads; two for a pair. May be left out: tokens for tags, "
+        "lemmas and trees, with tags for relations, question and context for answers, else text.",
     )
     limit: PositiveInt | None = Field(default=None, description="Most training rows; None for all.")
     metrics: tuple[MetricPart, ...] | None = Field(

@@ -95,6 +95,9 @@ class Task(ABC):
     form: ClassVar[str] = ""
     """The form of its references, which decides what metrics can measure it; empty: any."""
 
+    usual_columns: ClassVar[tuple[str, ...]] = ("text",)
+    """The input columns of a recipe that names none."""
+
     own_rows: ClassVar[bool] = False
     """Whether it reads rows in a way of its own, so that it shares them with no other task."""
 

@@ -30,6 +30,9 @@ class Feats(WordTask):
     form = "tags"
     of_forms = True
 
+    def __init__(self, name: str, /, *, target: str = "feats", **options: Any) -> None:
+        super().__init__(name, target=target, **options)
+
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:

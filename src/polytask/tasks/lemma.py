@@ -30,8 +30,10 @@ class Lemma(WordTask):
     rewrites = True
     of_forms = True
 
-    def __init__(self, name: str, /, *, words: str = "tokens", **options: Any) -> None:
-        super().__init__(name, **options)
+    def __init__(
+        self, name: str, /, *, words: str = "tokens", target: str = "lemma", **options: Any
+    ) -> None:
+        super().__init__(name, target=target, **options)
         self.words_column = words
 
     @property

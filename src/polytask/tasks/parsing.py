@@ -48,6 +48,7 @@ class Parsing(Task):
     """
 
     form = "tree"
+    usual_columns = ("tokens",)
 
     def __init__(
         self,
@@ -58,9 +59,10 @@ class Parsing(Task):
         dropout: Share = 0.3,
         hidden: PositiveInt = 400,
         relation_hidden: PositiveInt = 100,
+        target: str = "head",
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(name, target=target, **options)
         self.relation_column, self.dropout = relation, dropout
         self.hidden, self.relation_hidden = hidden, relation_hidden
         self._labels = LabelSet()

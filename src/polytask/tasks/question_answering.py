@@ -71,6 +71,7 @@ class SpanAnswer(Task):
     """
 
     form = "answers"
+    usual_columns = ("question", "context")
     quotes = rewrites = True
 
     def __init__(
@@ -82,9 +83,10 @@ class SpanAnswer(Task):
         longest: PositiveInt = 30,
         threshold: float = 0.0,
         dropout: Share = 0.1,
+        target: str = "answers",
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(name, target=target, **options)
         self.start, self.longest, self.threshold, self.dropout = start, longest, threshold, dropout
         self._may_have_none = False
 

@@ -50,6 +50,7 @@ class Relations(Task):
     """
 
     form = "relations"
+    usual_columns = ("tokens", "tags")
     read_as: ClassVar[ReadAs] = "marked"
     quotes = rewrites = True
 
@@ -63,9 +64,10 @@ class Relations(Task):
         negative: Label | None = None,
         dropout: Share = 0.1,
         hidden: PositiveInt = 150,
+        target: str = "relations",
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(name, target=target, **options)
         self.spans_column, self.pairs = spans, pairs
         self.negative = None if negative is None else label_text(negative)
         self.dropout, self.hidden = dropout, hidden

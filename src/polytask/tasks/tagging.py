@@ -56,9 +56,10 @@ class Tagging(WordTask):
         *,
         scheme: Literal["auto", "bio", "bmes", "none"] = "auto",
         crf: bool = False,
+        target: str = "tags",
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(name, target=target, **options)
         self.crf = crf
         self._asked = scheme
         self._scheme: Scheme = "none"

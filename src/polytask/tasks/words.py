@@ -29,6 +29,8 @@ class WordTask(ScoredTask, ABC):
     In a changed copy of a row every label goes with its word.
     """
 
+    usual_columns = ("tokens",)
+
     of_forms: ClassVar[bool] = False
     """Whether a label says something of the very word, so that one put in its place has none."""
 
