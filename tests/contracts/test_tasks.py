@@ -232,11 +232,9 @@ EMBEDDING = Example(
     "embedding",
     rows(0, 1, 0.5, 0.75),
     perfect_vectors,
-    options={"target": "label", "loss": "cosine"},
+    options={"loss": "cosine"},
 )
-PARTNERS = Example(
-    "embedding", rows(1, 1, 1), perfect_vectors, options={"target": "label"}, coupled=True
-)
+PARTNERS = Example("embedding", rows(1, 1, 1), perfect_vectors, coupled=True)
 CRF = replace(TAGGING, perfect=perfect_chain, options={"crf": True})
 FEATS = Example(
     "feats",
@@ -287,12 +285,11 @@ CAUSAL = Example(
     "language_model",
     rows(["a", "b", "c"], "a text", ["a", "b"]),
     perfect_costs,
-    options={"target": "label"},
     decoded=[[0.0] * 5, [0.0] * 7, [0.0] * 3],
 )
 MASKED = replace(
     CAUSAL,
-    options={"target": "label", "objective": "masked", "share": 0.3},
+    options={"objective": "masked", "share": 0.3},
     decoded=[[0.0] * 2, [0.0] * 2, [0.0]],
 )
 WANTED = ["yes", "12", "你好 "]
@@ -300,14 +297,14 @@ INSTRUCTION = Example(
     "instruction",
     rows("yes", 12, "你好 "),
     perfect_completion,
-    options={"target": "label", "longest": 3},
+    options={"longest": 3},
     decoded=["yes", "12", "你好"],
 )
 OPTIONS = replace(
     INSTRUCTION,
     rows=rows("yes", "no", "yes"),
     perfect=perfect_option,
-    options={"target": "label", "options": ["yes", "no"]},
+    options={"options": ["yes", "no"]},
     decoded=None,
 )
 READERS = [GENERATION, CAUSAL, MASKED, INSTRUCTION, OPTIONS]
@@ -347,8 +344,14 @@ EXAMPLES = [
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 
+def new(example: Example) -> Task:
+    task = tasks.build({"kind": example.kind, "target": "label", **example.options}, "t")
+    task.read(task.usual_columns)
+    return task
+
+
 def fitted(example: Example) -> tuple[Task, list[Any]]:
-    task = tasks.build({"kind": example.kind, **example.options}, "t")
+    task = new(example)
     task.fit([task.lesson(row) for row in example.rows])
     return task, [task.reference(row) for row in example.rows]
 
@@ -548,7 +551,7 @@ def test_training_rows_without_any_label_are_refused(example: Example) -> None:
 @every_example
 def test_the_state_survives_json(example: Example) -> None:
     task, references = fitted(example)
-    again = tasks.build({"kind": example.kind, **example.options}, "t")
+    again = new(example)
     again.restore(json.loads(json.dumps(task.state())))
     assert again.state() == task.state()
     assert again.labels == task.labels

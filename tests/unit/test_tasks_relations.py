@@ -27,7 +27,9 @@ def relation(head: Any, tail: Any, kind: str) -> dict[str, Any]:
 
 
 def task_of(**options: Any) -> Task:
-    return tasks.build({"kind": "relations", **options}, "t")
+    task = tasks.build({"kind": "relations", "target": "label", **options}, "t")
+    task.read(["tokens", "tags"])
+    return task
 
 
 @pytest.mark.parametrize("marks", [TAGS, SPANS, [(0, 2), (3, 4), (5, 6)]])
@@ -53,7 +55,7 @@ def test_a_relation_names_a_span_by_its_ends_or_any_word_of_it(head: Any) -> Non
         ({}, {"tags": TAGS, "label": [relation(2, 3, "x")]}, "2 is neither a span nor a word"),
         ({}, {"tags": TAGS, "label": [relation([0, 1], 3, "x")]}, "neither a span"),
         ({}, {"tags": TAGS, "label": "x"}, "set pairs: first"),
-        ({}, {"tag": TAGS, "label": []}, "Did you mean 'tag'"),
+        ({}, {"tags": None, "label": []}, "expected spans as a tag for every word"),
         ({"pairs": "first"}, {"tags": ["B-x"], "label": "x"}, "expected two spans"),
     ],
 )

@@ -151,7 +151,7 @@ def test_cosines_are_correlated_with_the_numbers() -> None:
 
 
 def span_task(*, none: bool = False, **options: Any) -> Task:
-    task = tasks.build({"kind": "span", **options}, "t")
+    task = tasks.build({"kind": "span", "target": "label", **options}, "t")
     task.fit([said("x"), []] if none else [said("x")])
     return task
 
@@ -227,6 +227,7 @@ def test_what_lacks_places_of_tokens_is_refused() -> None:
 
 def test_phrases_are_found_as_whole_words_whatever_their_spaces() -> None:
     task = tasks.build("keyphrases", "t")
+    task.read(["text"])
     row = {
         "text": "Neural\n  networks, not neural net. NEURAL networks",
         "label": ["neural networks", "net", "x"],
@@ -316,14 +317,16 @@ def test_a_sentence_is_the_mean_of_its_tokens() -> None:
         ({"kind": "extraction"}, {"label": [0, 2]}, "expected numbers from 0 to 1"),
         ({"kind": "embedding", "target": "label"}, {"label": "near"}, "expected a number"),
         ({"kind": "keyphrases"}, {"label": "a; b", "text": "a"}, "expected a list of phrases"),
-        ({"kind": "keyphrases"}, {"label": ["a"], "texts": "a"}, "Did you mean 'texts'"),
+        ({"kind": "keyphrases"}, {"label": ["a"], "text": ["a"]}, "'text': expected a text"),
     ],
 )
 def test_labels_of_the_wrong_kind_are_refused(
     options: dict[str, Any], row: dict[str, Any], message: str
 ) -> None:
+    task = tasks.build(options, "t")
+    task.read(["text"])
     with pytest.raises(DataError, match=message):
-        tasks.build(options, "t").reference(row)
+        task.reference(row)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from polytask.tasks import tasks
 def test_labels_of_no_training_row(
     kind: str, train: list[Any], held_out: list[Any], unseen: list[str]
 ) -> None:
-    task = tasks.build(kind, "t")
+    task = tasks.build({"kind": kind, "target": "label"}, "t")
     task.fit([task.lesson({"label": label}) for label in train])
     rows = [{"label": label} for label in held_out]
     table = sources.build({"kind": "rows", "rows": rows}, ()).load()["all"]

@@ -17,7 +17,6 @@ from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
 from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import no_places, scorer
-from polytask.tasks.labels import did_you_mean
 from polytask.tasks.scored import ScoredTask
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
@@ -65,23 +64,10 @@ class Keyphrases(ScoredTask):
     extended to whole words, and ordered by the mean probability of their tags (Sahrawat et al.,
     "Keyphrase Extraction from Scholarly Articles as Sequence Labeling using Contextualized
     Embeddings", ECIR 2020. https://arxiv.org/abs/1910.08840).
-
-    :param text: Column in which the phrases are looked for: the last input column.
     """
 
     form = "phrases"
     quotes = rewrites = True
-
-    def __init__(
-        self,
-        name: str,
-        /,
-        *,
-        text: str = "text",
-        **options: Any,
-    ) -> None:
-        super().__init__(name, **options)
-        self.text = text
 
     @property
     @override
@@ -98,12 +84,11 @@ class Keyphrases(ScoredTask):
                 f"task {self.name}: column {self.target_column!r}: expected a list of phrases, "
                 f"found {value!r}"
             )
-        text = row.get(self.text)
+        text = row.get(self.input_columns[-1])
         if not isinstance(text, str):
-            hint = did_you_mean(self.text, row)
             raise DataError(
-                f"task {self.name}: no text in column {self.text!r}.{hint} Name the last input "
-                "column with text."
+                f"task {self.name}: column {self.input_columns[-1]!r}: expected a text, found "
+                f"{text!r}"
             )
         return [{"text": phrase, "places": [*_places(phrase, text)]} for phrase in value]
 

@@ -13,11 +13,11 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs, Row
-from polytask.core.errors import DataError
+from polytask.core.errors import DataError, RecipeError
 from polytask.core.texts import SPANS, ReadAs
 from polytask.tasks.base import Task, tasks
 from polytask.tasks.heads import no_words
-from polytask.tasks.labels import Label, LabelSet, did_you_mean, label_text
+from polytask.tasks.labels import Label, LabelSet, label_text
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
 from polytask.tasks.scored import Share
 from polytask.tasks.spans import marked_spans
@@ -41,7 +41,6 @@ class Relations(Task):
     has several, the first one is trained on. Pairs are classified by softmax and cross-entropy; those
     of which the encoder cut off a span take no part in the loss and are predicted not to be related.
 
-    :param spans: Column of the spans: the last input column.
     :param pairs: ``all``, or ``first``: the target column holds the label of the first two spans, of
         which alone a relation is predicted.
     :param negative: The label of pairs that are not related, for ``first``.
@@ -59,7 +58,6 @@ class Relations(Task):
         name: str,
         /,
         *,
-        spans: str = "tags",
         pairs: Literal["all", "first"] = "all",
         negative: Label | None = None,
         dropout: Share = 0.1,
@@ -68,7 +66,7 @@ class Relations(Task):
         **options: Any,
     ) -> None:
         super().__init__(name, target=target, **options)
-        self.spans_column, self.pairs = spans, pairs
+        self.pairs = pairs
         self.negative = None if negative is None else label_text(negative)
         self.dropout, self.hidden = dropout, hidden
         self._labels = LabelSet()
@@ -83,6 +81,17 @@ class Relations(Task):
     @override
     def labels(self) -> Sequence[str]:
         return self._labels.names
+
+    @override
+    def read(self, columns: Sequence[str]) -> None:
+        super().read(columns)
+        if len(columns) < 2:
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}.input: found {', '.join(columns)}; expected two columns, the "
+                    "words and the spans."
+                ]
+            )
 
     @override
     def reference(self, row: Row) -> list[Relation] | None:
@@ -208,13 +217,7 @@ class Relations(Task):
         return permutations(range(spans), 2)
 
     def _spans(self, row: Row) -> list[list[int]]:
-        if self.spans_column not in row:
-            hint = did_you_mean(self.spans_column, [name for name in row if name[:1] != "_"])
-            raise DataError(
-                f"task {self.name}: no column {self.spans_column!r} of spans.{hint} Name the last "
-                "input column: spans: NAME."
-            )
-        return marked_spans(row[self.spans_column])
+        return marked_spans(row.get(self.input_columns[-1]))
 
     def _span(self, value: Any, spans: Sequence[list[int]]) -> list[int]:
         """The span that a relation means by its ends, or by a word of it."""
