@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -111,6 +112,18 @@ def test_a_record_holds_what_a_step_did(clock: list[float]) -> None:
     }  # fmt: skip
     assert json.loads(json.dumps(record)) == record
     assert budget.advance(step(25), 0.1)["epoch"] == 0.25  # where the step began
+
+
+@pytest.mark.parametrize(("numbers", "whole"), [(3, 20), (65, 11), (65 * 9, 3), (10**4, 2)])
+def test_many_observations_are_recorded_now_and_then(numbers: int, whole: int) -> None:
+    """With the first step, every so many steps, and before a validation; the penalty always."""
+    budget = make(steps=20)
+    observed = {"penalty": 0.5, **{f"gate/{number}": 0.1 for number in range(numbers - 1)}}
+    result = replace(step(1), sharing=observed)
+    found = [budget.advance(result, 0.1)["sharing"] for _ in range(20)]
+    assert sum(kept == observed for kept in found) == whole
+    assert [found[0], found[-1]] == [observed, observed]
+    assert all(kept in (observed, {"penalty": 0.5}) for kept in found)
 
 
 def test_what_was_skipped_is_recorded() -> None:

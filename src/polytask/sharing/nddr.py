@@ -62,13 +62,20 @@ class NDDR(Columns):
     def observed(self) -> dict[str, float]:
         """At each layer, the size of what a column takes from each: the norm over that of one."""
         return {
-            f"projection/{task}/layer_{place + 1}/{giver}": float(block.norm()) / len(block) ** 0.5
+            f"projection/{task}/layer_{place + 1}/{giver}": size
             for place, projections in enumerate(self._projections)
             for task in self.tasks
-            for giver, block in zip(
-                self.tasks, projections[task].detach().chunk(len(self.tasks)), strict=True
+            for giver, size in zip(
+                self.tasks, _sizes(projections[task], len(self.tasks)), strict=True
             )
         }
+
+
+def _sizes(projection_XD: Tensor, columns: int) -> list[float]:
+    """The norm of the part of each column, over that of the identity."""
+    parts_TDD = projection_XD.detach().unflatten(0, (columns, -1))
+    sizes_T = torch.linalg.vector_norm(parts_TDD, dim=(1, 2)) / projection_XD.shape[1] ** 0.5
+    return [*map(float, sizes_T.tolist())]
 
 
 def reduce(projections: Sequence[Tensor], hidden_TBLD: Tensor) -> Tensor:

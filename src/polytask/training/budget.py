@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from polytask.training.options import TrainingOptions
-from polytask.training.step import StepResult
+from polytask.training.step import PENALTY, StepResult
+
+_OBSERVED = 64
+"""Numbers of an architecture that the record of a step holds, on average."""
 
 
 class Budget:
@@ -74,6 +78,7 @@ class Budget:
         self.tokens += result.tokens
         self.padded += result.padded
         self.seconds += seconds
+        sharing = self._kept(result.sharing)
         return {
             "step": self.step,
             "epoch": round(epoch, 4),
@@ -86,9 +91,18 @@ class Budget:
             "tokens": result.tokens,
             "padded": result.padded,
             "seconds": round(seconds, 4),
-            **({"sharing": result.sharing} if result.sharing else {}),
+            **({"sharing": sharing} if sharing else {}),
             **({"skipped": list(result.skipped)} if result.skipped else {}),
         }
+
+    def _kept(self, observed: Mapping[str, float]) -> dict[str, float]:
+        """Of few numbers all; of many all now and then and before a validation, else the penalty.
+
+        Sixteen columns that mix at every layer have thousands.
+        """
+        every = math.ceil(len(observed) / _OBSERVED)
+        whole = every < 2 or self.step % every == 1 or self.validation_due
+        return {name: number for name, number in observed.items() if whole or name == PENALTY}
 
     def pause(self) -> None:
         """Leave what has passed since the last step out of the time of the next one."""

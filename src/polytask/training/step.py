@@ -24,6 +24,9 @@ from polytask.training.penalties import Penalties
 from polytask.training.sharding import clip_gradients
 from polytask.training.shares import Shares
 
+PENALTY = "penalty"
+"""What the own term of an architecture is called among the numbers that are observed."""
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -33,7 +36,7 @@ class StepResult:
     :param weights: Weight that the balancer gave each of them.
     :param gradient_norm: Norm of the whole gradient before clipping.
     :param skipped: Tasks whose loss or gradient was not finite and was left out.
-    :param sharing: What the architecture observed; its own term as ``penalty``, if it has one.
+    :param sharing: What the architecture observed; its own term as ``PENALTY``, if it has one.
     """
 
     losses: dict[str, float]
@@ -190,7 +193,7 @@ class Stepper:
         sum_gradients([*self.balancer.parameters()])
         penalty = self._penalties.apply()
         if penalty is not None:
-            observed["penalty"] = penalty
+            observed[PENALTY] = penalty
         return weights_T
 
     def _update(self, skipped: set[str], absent: list[int]) -> float:
