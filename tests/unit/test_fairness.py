@@ -32,6 +32,12 @@ def test_tokens_are_means_over_seeds_as_multiples_of_joint() -> None:
     assert notes[-1] == "Tokens trained on, as multiples of joint: single_all 4.00."
 
 
+def test_operations_are_said_where_they_do_not_go_with_tokens() -> None:
+    results = [result("joint", flops=100), result("single", flops=50), result("sum", flops=110)]
+    notes = fairness([*results, result("single_all", 200, flops=200)], "test")
+    assert notes[-1] == "Floating point operations of training, as multiples of joint: single 0.50."
+
+
 def test_strategies_of_a_few_steps_are_named() -> None:
     results = [result("single", steps=30), result("single", steps=9), result("joint", steps=63)]
     [note] = [note for note in fairness([*results, result("linear")], "test") if "steps" in note]

@@ -161,7 +161,7 @@ def test_fewer_passes_of_single_task_models_are_said(all_of_it: bool, said: str)
     found["results"][0]["passes"] = 0.25
     words = decision({**found, "verdict": verdict(found)})
     assert words is not None
-    [text] = [one.texts["en"] for one in words.because if "equal compute" in one.texts["en"]]
+    [text] = [one.texts["en"] for one in words.because if "equally many tokens" in one.texts["en"]]
     assert "0.25 times as often" in text
     assert said in text
 

@@ -13,6 +13,8 @@ BASES = ("joint", "sum", "single")
 """Tokens are compared with those of the first of these strategies that is there."""
 _FEW_STEPS = 20
 _FEWER_PASSES = 0.95
+_ALIKE = 1.25
+"""How far apart numbers of operations are called the same compute."""
 
 
 def fairness(results: Sequence[Result], split: str) -> list[str]:
@@ -22,7 +24,8 @@ def fairness(results: Sequence[Result], split: str) -> list[str]:
     :param split: The rows that scores are of.
     """
     trained = *_tuned(results), *_merged(results), *_fitted(results), *_short(results)
-    return [*trained, *_tokens(results), *_passes(results), *_on(split)]
+    used = *_tokens(results), *_operations(results), *_passes(results)
+    return [*trained, *used, *_on(split)]
 
 
 def fewer_passes(results: Sequence[Result]) -> dict[str, float]:
@@ -80,12 +83,22 @@ def _short(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _tokens(results: Sequence[Result]) -> Iterator[str]:
-    means = _trained_tokens(results)
-    base = next((name for name in BASES if name in means), None)
-    others = [name for name in means if name != base]
-    if base is not None and others:
-        ratios = ", ".join(f"{name} {means[name] / means[base]:.2f}" for name in others)
-        yield f"Tokens trained on, as multiples of {base}: {ratios}."
+    base, ratios = _multiples(_trained_tokens(results))
+    if ratios:
+        yield f"Tokens trained on, as multiples of {base}: {_listed(ratios)}."
+
+
+def _operations(results: Sequence[Result]) -> Iterator[str]:
+    """Where heads cost much, as those that write texts do, tokens do not say what was computed."""
+    _, tokens = _multiples(_trained_tokens(results))
+    base, ratios = _multiples(_means(results, "flops"))
+    apart = {
+        name: ratio
+        for name, ratio in ratios.items()
+        if not 1 / _ALIKE < ratio / tokens.get(name, ratio) < _ALIKE
+    }
+    if apart:
+        yield f"Floating point operations of training, as multiples of {base}: {_listed(apart)}."
 
 
 def _passes(results: Sequence[Result]) -> Iterator[str]:
@@ -101,11 +114,28 @@ def _passes(results: Sequence[Result]) -> Iterator[str]:
 
 def _trained_tokens(results: Sequence[Result]) -> dict[str, float]:
     """The tokens of strategies that train, without what choosing settings took, mean over seeds."""
+    return _means(results, "tokens")
+
+
+def _means(results: Sequence[Result], cost: str) -> dict[str, float]:
+    """A cost of the strategies that have it, mean over seeds."""
     found: dict[str, list[float]] = {}
     for result in results:
-        if result["tokens"]:
-            found.setdefault(result["strategy"], []).append(result["tokens"])
-    return {name: statistics.fmean(tokens) for name, tokens in found.items()}
+        if result.get(cost):
+            found.setdefault(result["strategy"], []).append(result[cost])
+    return {name: statistics.fmean(values) for name, values in found.items()}
+
+
+def _multiples(means: Mapping[str, float]) -> tuple[str | None, dict[str, float]]:
+    """The strategy that others are compared with, and what they cost over it."""
+    base = next((name for name in BASES if name in means), None)
+    if base is None:
+        return None, {}
+    return base, {name: mean / means[base] for name, mean in means.items() if name != base}
+
+
+def _listed(ratios: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
 
 
 def _on(split: str) -> Iterator[str]:
