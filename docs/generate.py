@@ -5,9 +5,9 @@ A test fails when the page is out of date.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,4 +136,6 @@ def _text(entry: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    (Path(sys.argv[1]) if sys.argv[1:] else PAGE).write_text(reference(), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path, nargs="?", default=PAGE, help="where to write it")
+    parser.parse_args().page.write_text(reference(), encoding="utf-8")
