@@ -183,9 +183,12 @@ training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1}
 """
 
 
-def test_a_task_without_validation_rows_is_trained_but_cannot_select(tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", ["other.accuracy", "moods.accuracy"])
+def test_a_task_without_validation_rows_is_trained_but_cannot_select(
+    tmp_path: Path, score: str
+) -> None:
     recipe = write_experiment(tmp_path, UNVALIDATED, {"more": reviews(20, 400)})
-    select = ["--set", "training.select=other.accuracy"]
+    select = ["--set", f"training.select={score}"]
     refusal = polytask("train", recipe, "--run", tmp_path / "selected", *select)
     assert refusal.exit_code == 2
     assert "training.select" in refusal.stderr

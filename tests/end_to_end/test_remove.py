@@ -10,6 +10,7 @@ from polytask import api
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
+from polytask.recipe import load
 from tests.end_to_end.files import RECIPE, polytask
 from tests.end_to_end.test_start import answers, experiment, grown
 
@@ -39,6 +40,14 @@ def test_the_other_tasks_answer_as_before(tmp_path: Path, sharing: str) -> None:
     assert facts["removed"] == [{"task": "stars", "from": str(old.path)}]
     numbers = sum(tensor.numel() for tensor in read_tensors(new.parameters).values())
     assert facts["parameters"] == numbers
+
+
+def test_what_pooled_tasks_selected_by_goes_with_one_of_them(tmp_path: Path) -> None:
+    tasks = "  side: {kind: classification, target: mood}\ntraining:"
+    pooled = "pooled: {both: {tasks: [mood, side], metric: exact_match, by_row: true}}\n"
+    recipe = RECIPE.replace("epochs: 2,", "epochs: 2, select: both.exact_match,") + pooled
+    new = removed(experiment(tmp_path, "hard", recipe.replace("training:", tasks)), "side")
+    assert load(new.recipe).training.select == "average"
 
 
 def test_growing_and_removing_gives_the_run_there_was(tmp_path: Path) -> None:

@@ -111,6 +111,20 @@ def test_one_metric_may_select(tmp_path: Path) -> None:
     assert best["validation"]["stars"]["rmse"] == min(errors)
 
 
+def test_the_score_of_pooled_tasks_may_select(tmp_path: Path) -> None:
+    changes = [
+        "tasks.side={kind: classification, target: mood}",
+        "pooled.both={tasks: [mood, side], metric: exact_match, by_row: true}",
+        "training.select=both.exact_match",
+        "training.epochs=6",
+    ]
+    found = validations(train(write_experiment(tmp_path), *changes))
+    values = [record["validation"]["both"]["exact_match"] for record in found]
+    assert [record["selection"] for record in found] == values
+    best = [number for number, record in enumerate(found) if record["best"]][-1]
+    assert best == values.index(max(values))
+
+
 def test_each_task_may_answer_with_the_model_of_its_own_best_validation(tmp_path: Path) -> None:
     changes = ["training.epochs=6", "training.learning_rate=0.1", "tasks.stars.metrics=[rmse]"]
     run = train(write_experiment(tmp_path), *changes, "training.task_best=true")

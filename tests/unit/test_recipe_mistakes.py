@@ -167,11 +167,22 @@ def test_the_selecting_metric_must_be_measured(tmp_path: Path) -> None:
     text = VALID.replace("from: irony}", "from: irony, metrics: [accuracy, mcc]}")
     selected = f"{text}training: {{select: irony.acuracy}}"
     [message] = mistakes_of(tmp_path, selected)
-    assert "no metric of task irony called 'acuracy'. Did you mean 'accuracy'?" in message
+    assert "no metric of irony called 'acuracy'. Did you mean 'accuracy'?" in message
     messages = mistakes_of(tmp_path, selected.replace("mcc", "mc"))
     assert [message.split(":")[2] for message in messages] == [" tasks.irony.metrics.1"]
     (tmp_path / "recipe.yaml").write_text(selected.replace("acuracy", "mcc"), encoding="utf-8")
     assert load(tmp_path / "recipe.yaml").training.select == "irony.mcc"
+
+
+def test_a_score_of_pooled_tasks_may_select(tmp_path: Path) -> None:
+    pooled = "pooled: {all: {tasks: [irony], metric: accuracy}}\n"
+    text = f"{VALID}{pooled}training: {{select: all.accuracy}}"
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    assert load(tmp_path / "recipe.yaml").training.select == "all.accuracy"
+    [message] = mistakes_of(tmp_path, text.replace("all.acc", "all.ac"))
+    assert "no metric of all called 'acuracy'. Did you mean 'accuracy'?" in message
+    [message] = mistakes_of(tmp_path, text.replace("all.acc", "al.acc"))
+    assert "no task called 'al'. Did you mean 'all'?" in message
 
 
 def test_steps_that_drop_words_do_not_go_with_tasks_that_label_words(tmp_path: Path) -> None:

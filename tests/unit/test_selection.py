@@ -41,6 +41,13 @@ def test_any_metric_can_be_chosen_and_higher_is_better(select: str, value: float
     assert Criterion(METRICS, select).value(scores(0.5, 0.1, f1=0.4)) == value
 
 
+def test_a_score_of_pooled_tasks_can_be_chosen() -> None:
+    found = {**scores(0.5, 0.1), "pooled": {"both": {"rows": 5, "exact_match": {"value": 0.3}}}}
+    criterion = Criterion({**METRICS, "both": {"exact_match": True}}, "both.exact_match")
+    assert criterion.value(found) == 0.3
+    assert criterion.by_task(found) == {"mood": 0.5, "stars": -0.1}
+
+
 def test_the_first_metric_stands_for_its_task() -> None:
     assert Criterion(METRICS).by_task(scores(0.5, 0.1)) == {"mood": 0.5, "stars": -0.1}
 

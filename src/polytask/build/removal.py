@@ -63,7 +63,7 @@ def _without(recipe: Recipe, task: str, run: RunFolder) -> Recipe:
     data = {name: section for name, section in recipe.data.items() if name in read}
     pooled = {name: pool for name, pool in recipe.pooled.items() if task not in pool.tasks}
     selected = recipe.training.select.rpartition(".")[0]
-    select = "average" if selected == task else recipe.training.select
+    select = recipe.training.select if selected in {*tasks, *pooled} else "average"
     training = recipe.training.model_copy(update={"select": select})
     return recipe.model_copy(
         update={

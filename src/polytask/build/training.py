@@ -211,7 +211,10 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
     balancer = balancers.build(recipe.balancing, len(tasks))
     validated = {name: tasks[name] for name in rows.tasks}
     metrics = metrics_of(recipe, tasks)
-    higher = {name: {m.name: m.higher_is_better for m in metrics[name]} for name in validated}
+    pooled = poolings_of(recipe, validated)
+    measured = {name: metrics[name] for name in validated}
+    measured |= {name: [pooling.metric] for name, pooling in pooled.items()}
+    higher = {name: {m.name: m.higher_is_better for m in own} for name, own in measured.items()}
     _check_selection(options.select, higher)
     return Parts(
         model=fitted.beginning.model,
@@ -220,7 +223,7 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
         guide=_guide(recipe, data, fitted, scratch) if "validation" in balancer.needs else None,
         collation=collated,
         probe=collate(_probe_rows(pools, tasks), collated),
-        validate=partial(_validate, rows, tasks, metrics, poolings_of(recipe, validated)),
+        validate=partial(_validate, rows, tasks, metrics, pooled),
         criterion=Criterion(higher, options.select),
     )
 
@@ -250,9 +253,9 @@ def _guide(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Loader:
 
 def _check_selection(select: str, metrics: Mapping[str, Mapping[str, bool]]) -> None:
     """Refuse a metric that is not measured; which are is only known once the tasks are fitted."""
-    task, _, metric = select.rpartition(".")
-    if select != "average" and metric not in metrics.get(task, {}):
-        known = [f"{name}.{each}" for name, own in metrics.items() for each in own]
+    name, _, metric = select.rpartition(".")
+    if select != "average" and metric not in metrics.get(name, {}):
+        known = [f"{measured}.{each}" for measured, own in metrics.items() for each in own]
         raise RecipeError(
             [
                 f"training.select: nothing called {select!r} is measured on validation rows."

@@ -119,13 +119,16 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
     if not isinstance(select, str) or select == "average":
         return
     name, dot, metric = select.rpartition(".")
+    pools = _sections(values, "pooled").items()
+    chosen = {task: section.get("metrics") for task, section in sections.items()}
+    chosen |= {pool: [section.get("metric")] for pool, section in pools}
     if not dot:
         text = f"found {select!r}, expected average, or TASK.METRIC such as TASK.accuracy."
         yield Mistake(keys, text)
-    elif name not in sections:
-        yield Mistake(keys, unknown("task", name, list(sections)))
-    elif (known := _metric_names(sections[name])) and metric not in known:
-        yield Mistake(keys, unknown(f"metric of task {name}", metric, known))
+    elif name not in chosen:
+        yield Mistake(keys, unknown("task", name, list(chosen)))
+    elif (known := _metric_names(chosen[name])) and metric not in known:
+        yield Mistake(keys, unknown(f"metric of {name}", metric, known))
 
 
 def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
@@ -161,10 +164,10 @@ def _unknown_names(keys: Keys, value: Any, what: str, known: Sequence[str]) -> I
             yield Mistake(place, unknown(what, name, known))
 
 
-def _metric_names(task: Plain) -> list[str]:
-    """The names of the scores of a task, if the recipe lists its metrics and all are valid."""
+def _metric_names(chosen: Any) -> list[str]:
+    """The names of the scores that metrics give, if the recipe lists some and all are valid."""
     try:
-        return [metrics.build(chosen, ()).name for chosen in _items(task.get("metrics"))]
+        return [metrics.build(each, ()).name for each in _items(chosen)]
     except (PolytaskError, ValueError):
         return []  # reported where the metric is validated
 

@@ -86,7 +86,8 @@ class TrainingOptions(OptimiserOptions):
     )
     evaluate_every: PositiveFloat = Field(default=1.0, description="Epochs between validations.")
     select: str = Field(
-        default="average", description="What picks the best model: average, or TASK.METRIC."
+        default="average",
+        description="What picks the best model: average, or TASK.METRIC, also of pooled tasks.",
     )
     patience: PositiveInt | None = Field(
         default=None,

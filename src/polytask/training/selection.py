@@ -15,9 +15,9 @@ Scores = Mapping[str, Any]
 class Criterion:
     """The validation metric that stands for each task.
 
-    :param higher_is_better: For each task, its metrics and whether a higher value is better; the
-        first metric of a task stands for it.
-    :param select: ``average`` of all tasks, or one ``TASK.METRIC``.
+    :param higher_is_better: For each task and each pooling of tasks, its metrics and whether a
+        higher value is better; the first metric of a task stands for it.
+    :param select: ``average`` of all tasks, or one ``TASK.METRIC``, also of a pooling.
     """
 
     higher_is_better: Mapping[str, Mapping[str, bool]]
@@ -26,7 +26,7 @@ class Criterion:
     def by_task(self, scores: Scores) -> dict[str, float]:
         """One number per task, higher is better; an undefined metric counts as 0."""
         return {
-            task: self._signed(scores, task, next(iter(self.higher_is_better[task])))
+            task: self._signed(entry, task, next(iter(self.higher_is_better[task])))
             for task, entry in scores["tasks"].items()
             if entry["rows"]
         }
@@ -35,11 +35,12 @@ class Criterion:
         """The number that picks the best model, higher is better."""
         if self.select == "average":
             return float(scores["average"] or 0.0)
-        return self._signed(scores, *self.select.rsplit(".", 1))
+        name, metric = self.select.rsplit(".", 1)
+        return self._signed({**scores["tasks"], **scores["pooled"]}[name], name, metric)
 
-    def _signed(self, scores: Scores, task: str, metric: str) -> float:
-        value = scores["tasks"][task][metric]["value"]
-        return 0.0 if value is None else value * (1 if self.higher_is_better[task][metric] else -1)
+    def _signed(self, entry: Mapping[str, Any], name: str, metric: str) -> float:
+        value = entry[metric]["value"]
+        return 0.0 if value is None else value * (1 if self.higher_is_better[name][metric] else -1)
 
 
 @dataclass
