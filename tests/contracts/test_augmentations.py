@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields
 from polytask.data.augmentation import (
+    Adversary,
     Augmentation,
     EmbeddingAugmentation,
     Mix,
@@ -56,6 +57,7 @@ def kinds(shape: type[Augmentation]) -> list[str]:
 
 WORDS, TEXTS = kinds(WordAugmentation), kinds(TextAugmentation)
 EMBEDDINGS, ROWS = kinds(EmbeddingAugmentation), kinds(RowMixing)
+ADVERSARIES = kinds(Adversary)
 every_word = pytest.mark.parametrize("kind", WORDS)
 fields = st.tuples(
     st.lists(st.sampled_from(VOCABULARY), max_size=12),
@@ -70,7 +72,7 @@ def copying(make: Make, kind: str, seed: int = 0, number: int = 0) -> Copying:
 
 
 def test_every_augmentation_has_one_of_the_shapes() -> None:
-    assert sorted([*WORDS, *TEXTS, *EMBEDDINGS, *ROWS]) == augmentations.kinds()
+    assert sorted([*WORDS, *TEXTS, *EMBEDDINGS, *ADVERSARIES, *ROWS]) == augmentations.kinds()
 
 
 @every_word
@@ -220,6 +222,56 @@ def test_rows_do_not_see_each_other(kind: str, make: Make) -> None:
 @pytest.mark.parametrize("kind", EMBEDDINGS)
 def test_one_row_of_one_token_is_possible(kind: str, make: Make) -> None:
     assert embedding(make, kind).changed(torch.ones(1, 1, 1)).isfinite().all()
+
+
+def adversary(make: Make, kind: str) -> Adversary:
+    made = make(kind)
+    assert isinstance(made, Adversary)
+    return made
+
+
+@pytest.mark.parametrize("kind", ADVERSARIES)
+@pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16])
+def test_an_adversary_moves_rows_uphill_and_repeats_with_the_seed(
+    kind: str, dtype: torch.dtype, make: Make
+) -> None:
+    vectors_BLD, gradients_BLD = torch.randn(2, 16, 7, 5, dtype=dtype)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        found.append(adversary(make, kind).changed(vectors_BLD, gradients_BLD))
+    assert torch.equal(*found)
+    assert found[0].dtype == dtype
+    gains_B = ((found[0] - vectors_BLD) * gradients_BLD).float().sum((1, 2))
+    moved_B = (found[0] != vectors_BLD).any(-1).any(-1)
+    assert moved_B.any()
+    assert (gains_B[moved_B] > 0).all()
+
+
+@pytest.mark.parametrize("kind", ADVERSARIES)
+def test_an_adversary_does_not_see_other_rows_and_lets_gradients_pass(
+    kind: str, make: Make
+) -> None:
+    vectors_BLD = torch.randn(6, 7, 5, requires_grad=True)
+    gradients_BLD = torch.randn(6, 7, 5)
+    found = []
+    for others in (1.0, 1e6):
+        torch.manual_seed(0)
+        scale_B11 = torch.where(torch.arange(6) == 2, 1.0, others).view(6, 1, 1)
+        found.append(adversary(make, kind).changed(vectors_BLD, gradients_BLD * scale_B11)[2])
+    assert_close(*found)
+    found[0].sum().backward()
+    assert vectors_BLD.grad is not None
+    assert vectors_BLD.grad.flatten(1).eq((torch.arange(6) == 2).float().unsqueeze(1)).all()
+
+
+@pytest.mark.parametrize("kind", ADVERSARIES)
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
+def test_an_adversary_bears_any_gradient(kind: str, scale: float, make: Make) -> None:
+    vectors_BLD = torch.ones(9, 1, 1)
+    changed_BLD = adversary(make, kind).changed(vectors_BLD, scale * vectors_BLD)
+    assert changed_BLD.isfinite().all()
+    assert torch.equal(changed_BLD, vectors_BLD) == (scale == 0)
 
 
 def drawn(make: Make, kind: str, rows: int) -> Mix:

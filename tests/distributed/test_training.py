@@ -112,6 +112,13 @@ def test_sharded_parameters_do_the_same(balancing: str, world: int, tmp_path: Pa
     check_same(train(world, recipe, tmp_path / str(world), *SHARD), alone)
 
 
+def test_rows_are_attacked_alike_with_sharded_parameters(tmp_path: Path) -> None:
+    attack = ("--set", "augment=[{kind: adversarial, rows: 1.0}]")
+    recipe = write(tmp_path, "pcgrad")
+    whole = train(2, recipe, tmp_path / "whole", *attack)
+    check_same(train(2, recipe, tmp_path / "sharded", *attack, *SHARD), whole)
+
+
 @pytest.mark.parametrize(("after", "options"), [(4, SHARD), (1, ())])
 def test_sharded_killed_and_resumed(after: int, options: Sequence[str], tmp_path: Path) -> None:
     recipe, folder = write(tmp_path, "pcgrad"), tmp_path / "run"

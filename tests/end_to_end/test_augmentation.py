@@ -170,7 +170,9 @@ def test_balancers_see_losses_as_always(balancing: str, writer: Path, tmp_path: 
 
 def test_task_gradients_stay_apart(tmp_path: Path) -> None:
     """Grouped gradients refuse to go on where rows of different tasks see each other."""
-    path = shop(tmp_path, "[mixup, cutoff, swap]", "{kind: pcgrad, gradients: grouped}")
+    path = shop(
+        tmp_path, "[mixup, cutoff, adversarial, swap]", "{kind: pcgrad, gradients: grouped}"
+    )
     text = path.read_text(encoding="utf-8").replace("from: [shop, other]", "from: other")
     path.write_text(text, encoding="utf-8")
     run = train(recipe.load(path), tmp_path / "run")
@@ -305,6 +307,12 @@ def test_a_run_answers_without_the_thesaurus(tmp_path: Path) -> None:
     [
         ("[cutof]", "bag", "augment.0: no augmentation called 'cutof'. Did you mean 'cutoff'?"),
         ("[mixup, mixup]", "bag", "augment: two parts mix the rows of a batch"),
+        (
+            "[adversarial, adversarial]",
+            "bag",
+            "augment: two parts look at the gradients of a batch",
+        ),
+        ("[adversarial]", "tfidf", "augment: changes token vectors, but the encoder has no table"),
         ("[cutoff]", "tfidf", "augment: changes token vectors, but the encoder has no table"),
         ("[{kind: deletion, share: 1.5}]", "bag", "augment.0.share"),
     ],
@@ -317,3 +325,10 @@ def test_mistakes_are_named_before_training(
     options = "{kind: bag, dimension: 8, hidden: [8], dropout: 0.2, min_count: 1}"
     path.write_text(text.replace(options, encoder), encoding="utf-8")
     assert message in told(path)
+
+
+def test_a_compiled_model_is_not_attacked(tmp_path: Path) -> None:
+    path = shop(tmp_path, "[adversarial]")
+    text = path.read_text(encoding="utf-8").replace("{epochs: 2", "{compile: true, epochs: 2")
+    path.write_text(text, encoding="utf-8")
+    assert "augment: a part looks at gradients" in told(path)

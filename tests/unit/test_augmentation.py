@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Batch, Targets
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.augmentation import (
+    Adversary,
     EmbeddingAugmentation,
     Mix,
     RowMixing,
@@ -24,6 +26,7 @@ from polytask.data.augmentation import (
     WordAugmentation,
     augmentations,
 )
+from polytask.data.augmentation.adversarial import ascent
 from polytask.data.augmentation.copying import TextCopying, WordCopying, word_copyings
 from polytask.data.augmentation.cutoff import cut_features, cut_span, cut_tokens
 from polytask.data.augmentation.synonym import Neighbours, thesaurus
@@ -255,6 +258,90 @@ def test_a_model_changes_vectors_while_it_is_trained(sharing: str) -> None:
     assert all(not torch.equal(changed[task], plain[task]) for task in plain)
     model.eval()
     assert_close(model.losses(batch), plain)
+
+
+def test_a_move_of_known_size() -> None:
+    vectors_BLD = torch.tensor([[[3.0, 4.0], [9.0, 9.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    gradients_BLD = torch.tensor([[[0.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    expected_BLD = torch.zeros(2, 2, 2)
+    expected_BLD[0, 0, 1] = 0.1 * 5  # of the token that has a gradient
+    assert_close(ascent(vectors_BLD, gradients_BLD, 0.1), expected_BLD)
+
+
+def adversarial(size: float = 0.05) -> Adversary:
+    """One that attacks all rows."""
+    made = augmentations.build({"kind": "adversarial", "size": size, "rows": 1.0})
+    assert isinstance(made, Adversary)
+    return made
+
+
+@pytest.mark.parametrize("sharing", ["hard", "independent"])
+def test_losses_under_attack_are_higher_while_a_model_is_trained(sharing: str) -> None:
+    model, batch = made_model(sharing=sharing)
+    plain = model.losses(batch)
+    size, rise = 1e-3, {}
+    for factor in (1, 2):
+        attacked, _ = made_model(sharing=sharing)
+        attacked.attack_embeddings(adversarial(factor * size))
+        losses = attacked.losses(batch)
+        rise[factor] = sum(float(losses[task].detach() - plain[task].detach()) for task in plain)
+        assert [*losses] == [*plain]
+    assert rise[1] > 0
+    assert rise[2] == pytest.approx(2 * rise[1], rel=0.05)
+    model.attack_embeddings(adversarial(size))
+    with torch.no_grad():
+        assert_close(model.losses(batch), plain)
+    model.eval()
+    assert_close(model.losses(batch), plain)
+
+
+def test_how_a_row_is_attacked_does_not_depend_on_the_other_rows() -> None:
+    """Rows count the same whatever labels others have, so it does not matter which rank has them."""
+    whole = gradients_seen(torch.arange(3))
+    for rows_b in (torch.tensor([0, 1]), torch.tensor([2])):
+        for own_LD, among_LD in zip(gradients_seen(rows_b), whole[rows_b], strict=True):
+            assert_close(own_LD[: len(among_LD)], among_LD[: len(own_LD)])
+
+
+def gradients_seen(rows_b: Tensor) -> Tensor:
+    """What an adversary is shown of some rows of a batch; one of three has no tags."""
+    model, batch = made_model()
+    watching = Watching()
+    model.attack_embeddings(watching)
+    batch.targets["tags"].values[:, 2:] = -100  # as many words in every row
+    model.losses(batch.select(rows_b))
+    return watching.seen
+
+
+class Watching(Adversary):
+    """Changes nothing, and remembers the gradients."""
+
+    seen: Tensor
+
+    def changed(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
+        self.seen = gradients_BLD
+        return vectors_BLD
+
+
+def test_an_attack_leaves_no_gradient_and_no_change_behind() -> None:
+    model, batch = made_model()
+    model.attack_embeddings(adversarial())
+    copied = copy.deepcopy(model)
+    losses = model.losses(batch)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert_close(copied.losses(batch), losses)
+    table = model.sharing.encoder_of("mood").embedding
+    assert table is not None
+    assert torch.equal(table(torch.tensor([1])), table.weight[1:2])
+
+
+def test_a_table_that_is_not_trained_is_attacked_too() -> None:
+    model, batch = made_model()
+    plain = model.losses(batch)
+    model.sharing.requires_grad_(False)
+    model.attack_embeddings(adversarial())
+    losses = model.losses(batch)
+    assert sum(losses.values()) > sum(plain.values())
 
 
 def test_an_encoder_without_token_vectors_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from polytask.build.rewriting import text_copyings
@@ -10,6 +10,7 @@ from polytask.build.views import View
 from polytask.core.batch import Fields
 from polytask.core.errors import RecipeError
 from polytask.data.augmentation import (
+    Adversary,
     Augmentation,
     EmbeddingAugmentation,
     RowMixing,
@@ -20,6 +21,12 @@ from polytask.data.augmentation.copying import Copying, word_copyings
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe
 from polytask.tasks import Task, tasks
+
+_ALONE: Mapping[type[Augmentation], str] = {
+    RowMixing: "mix the rows of a batch",
+    Adversary: "look at the gradients of a batch before it is learned from",
+}
+"""What of which there can be one only."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,17 @@ class Augmentations:
         """Those of a recipe.
 
         :param rows: The training rows.
-        :raises PolytaskError: If a file or a run is missing, or two of them mix rows.
+        :raises PolytaskError: If a file or a run is missing, or parts do not go together.
         """
         parts = tuple(augmentations.build(part, recipe.search()) for part in recipe.augment)
-        if sum(isinstance(part, RowMixing) for part in parts) > 1:
-            raise RecipeError(["augment: two parts mix the rows of a batch; keep one of them"])
+        for shape, what in _ALONE.items():
+            if sum(isinstance(part, shape) for part in parts) > 1:
+                raise RecipeError([f"augment: two parts {what}; keep one of them"])
+        if recipe.training.compile and any(isinstance(part, Adversary) for part in parts):
+            text = (
+                "a part looks at gradients, which a compiled model does not show it. Remove it, or "
+            )
+            raise RecipeError([f"augment: {text}set training.compile: false."])
         seed = recipe.training.seed
         rewriting = [part for part in parts if isinstance(part, TextAugmentation)]
         copyings = *word_copyings(parts, seed), *text_copyings(rewriting, rows, seed)
@@ -71,3 +84,5 @@ class Augmentations:
                 model.mixing = part
             if isinstance(part, EmbeddingAugmentation):
                 model.change_embeddings(part)
+            if isinstance(part, Adversary):
+                model.attack_embeddings(part)

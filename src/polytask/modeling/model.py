@@ -18,7 +18,8 @@ from polytask.core.features import Features
 from polytask.core.packing import Packed, pack
 from polytask.core.partition import Partition, find_partition
 from polytask.core.texts import Unfolded, texts_at, unfold
-from polytask.data.augmentation import EmbeddingAugmentation, Mix, RowMixing
+from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, RowMixing
+from polytask.modeling.attack import Attack
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.sharing.base import select_inputs
@@ -53,6 +54,7 @@ class MultiTaskModel(nn.Module):
         self.tasks_apart = True
         """Whether a packed sequence holds texts of one task only, as task gradients need."""
         self.mixing: RowMixing | None = None
+        self._attack: Attack | None = None
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -197,9 +199,16 @@ class MultiTaskModel(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
+        mixes = self._mixes(batch)
+        compute = partial(self._losses, batch, mixes)
+        if self._attack is None or not (self.training and torch.is_grad_enabled()):
+            return compute()
+        rows = {task: len(targets.rows_b) for task, targets in batch.targets.items()}
+        return self._attack.losses(compute, rows)
+
+    def _losses(self, batch: Batch, mixes: Mapping[str, Mix]) -> dict[str, Tensor]:
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         values = {task: batch.targets[task].values for task in rows}
-        mixes = self._mixes(rows)
         scores = self(batch.inputs, rows, values, mixes)
         found = {}
         for task in rows:
@@ -208,33 +217,46 @@ class MultiTaskModel(nn.Module):
             found[task] = mix.loss(loss_of, values[task]) if mix else loss_of(values[task])
         return found
 
-    def _mixes(self, rows: Mapping[str, Tensor]) -> dict[str, Mix]:
+    def _mixes(self, batch: Batch) -> dict[str, Mix]:
         """How to mix the rows of each task in this step of training."""
         if self.mixing is None or not self.training:
             return {}
-        pooled = [task for task in rows if isinstance(self._head(task), PooledHead)]
-        return {task: self.mixing.draw(len(rows[task])) for task in pooled}
+        present = [task for task in self.tasks if task in batch.targets]
+        pooled = [task for task in present if isinstance(self._head(task), PooledHead)]
+        return {task: self.mixing.draw(len(batch.targets[task].rows_b)) for task in pooled}
 
     def change_embeddings(self, augmentation: EmbeddingAugmentation) -> None:
         """Let the token vectors that enter encoders pass an augmentation while they are trained.
 
         :raises RecipeError: If an encoder has no table of token vectors.
         """
-        encoders = [self.sharing.encoder_of(task) for task in self.trained_tasks]
-        tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
-        for table in tables.values():
-            if table is None:
-                raise RecipeError(
-                    [
-                        "augment: changes token vectors, but the encoder has no table of them. "
-                        "Remove it, or choose an encoder that has one, such as transformer."
-                    ]
-                )
+        for table in self._tables():
             table.register_forward_hook(
                 lambda module, _, vectors: (
                     augmentation.changed(vectors) if module.training else vectors
                 )
             )
+
+    def attack_embeddings(self, adversary: Adversary) -> None:
+        """Let an adversary change the token vectors that enter encoders while they are trained.
+
+        :raises RecipeError: If an encoder has no table of token vectors.
+        """
+        self._attack = Attack(adversary, self._tables())
+
+    def _tables(self) -> list[nn.Embedding]:
+        """The tables of token vectors of the encoders that are trained."""
+        encoders = [self.sharing.encoder_of(task) for task in self.trained_tasks]
+        tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
+        found = [table for table in tables.values() if table is not None]
+        if len(found) < len(tables):
+            raise RecipeError(
+                [
+                    "augment: changes token vectors, but the encoder has no table of them. "
+                    "Remove it, or choose an encoder that has one, such as transformer."
+                ]
+            )
+        return found
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""
@@ -250,5 +272,5 @@ class MultiTaskModel(nn.Module):
         """
         with torch.random.fork_rng():
             present = [task for task in self.tasks if task in batch.targets]
-            losses = {task: self.losses(batch.only(task))[task] for task in present}
+            losses = {task: self._losses(batch.only(task), {})[task] for task in present}
             return find_partition(losses, self.trainable())

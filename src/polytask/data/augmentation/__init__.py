@@ -2,6 +2,7 @@
 
 from polytask.core.registry import import_siblings
 from polytask.data.augmentation.base import (
+    Adversary,
     Answer,
     Augmentation,
     EmbeddingAugmentation,
@@ -14,6 +15,7 @@ from polytask.data.augmentation.base import (
 )
 
 __all__ = [
+    "Adversary",
     "Answer",
     "Augmentation",
     "EmbeddingAugmentation",

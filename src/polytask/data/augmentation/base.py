@@ -1,4 +1,4 @@
-"""The interface of an augmentation, in four shapes: words, texts, token vectors, rows of a batch.
+"""The interface of an augmentation, for words, texts, token vectors and rows of a batch.
 
 Training alone uses them. Rows of validation and test, and what is predicted later, stay as they are.
 """
@@ -77,6 +77,20 @@ class EmbeddingAugmentation(Augmentation, ABC):
     @abstractmethod
     def changed(self, vectors_BLD: Tensor) -> Tensor:
         """Vectors of the same shape; rows do not see each other."""
+
+
+class Adversary(Augmentation, ABC):
+    """Token vectors -> others with higher losses, whenever a training batch enters an encoder.
+
+    What is random is drawn from the generators of PyTorch, as dropout is.
+    """
+
+    @abstractmethod
+    def changed(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
+        """Vectors of the same shape; rows do not see each other.
+
+        :param gradients_BLD: Those of the losses, at vectors of the same rows.
+        """
 
 
 @dataclass(frozen=True)
