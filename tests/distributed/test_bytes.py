@@ -70,14 +70,19 @@ class Network(nn.Module):
         return [head(hidden_BD).square().mean() for head in self.heads]
 
 
+def differentiate_plainly(network: Network, rows_BD: Tensor) -> None:
+    """By plain DDP, which is gone before the group that it belongs to."""
+    wrapped = DistributedDataParallel(network)
+    wrapped.register_comm_hook(None, allreduce_hook)  # what it does anyway, seen from Python
+    torch.stack(wrapped(rows_BD)).sum().backward()
+
+
 def work(kind: str, folder: Path) -> None:
     with group():
         rank, network = dist.get_rank(), Network()
         rows_BD = torch.randn(8, 50, generator=torch.Generator().manual_seed(rank))
         count = Count()
-        wrapped = DistributedDataParallel(network)
-        wrapped.register_comm_hook(None, allreduce_hook)  # what it does anyway, seen from Python
-        torch.stack(wrapped(rows_BD)).sum().backward()
+        differentiate_plainly(network, rows_BD)
         plain, count.sent = count.sent, 0.0
         losses = network(rows_BD)
         own = [loss if task == rank else None for task, loss in enumerate(losses)]
