@@ -53,10 +53,8 @@ class Augmentations:
             if sum(isinstance(part, shape) for part in parts) > 1:
                 raise RecipeError([f"augment: two parts {what}; keep one of them"])
         if recipe.training.compile and any(isinstance(part, Adversary) for part in parts):
-            text = (
-                "a part looks at gradients, which a compiled model does not show it. Remove it, or "
-            )
-            raise RecipeError([f"augment: {text}set training.compile: false."])
+            text = "augment: a part looks at gradients, which a compiled model does not show it"
+            raise RecipeError([f"{text}. Remove it, or set training.compile: false."])
         seed = recipe.training.seed
         rewriting = [part for part in parts if isinstance(part, TextAugmentation)]
         copyings = *word_copyings(parts, seed), *text_copyings(rewriting, rows, seed)

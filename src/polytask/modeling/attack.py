@@ -29,6 +29,9 @@ class Attack:
     def losses(self, compute: Callable[[], Losses], rows: Mapping[str, int]) -> Losses:
         """The losses under attack: the batch goes through the model twice.
 
+        Methods that compare losses before and after an update, the latter without gradients, see
+        both under attack.
+
         :param compute: The losses of a batch; called again, it looks up as many token vectors in
             the same order.
         :param rows: How many rows of the batch each task labels: they count the same, whatever
@@ -36,7 +39,8 @@ class Attack:
         """
         self._seen = []
         try:
-            total = torch.stack([rows[task] * loss for task, loss in compute().items()]).sum()
+            with torch.enable_grad():
+                total = torch.stack([rows[task] * loss for task, loss in compute().items()]).sum()
             self._gradients = [*torch.autograd.grad(total, self._seen, allow_unused=True)]
             self._seen = None
             return compute()

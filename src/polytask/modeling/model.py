@@ -201,7 +201,7 @@ class MultiTaskModel(nn.Module):
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         mixes = self._mixes(batch)
         compute = partial(self._losses, batch, mixes)
-        if self._attack is None or not (self.training and torch.is_grad_enabled()):
+        if self._attack is None or not self.training:
             return compute()
         rows = {task: len(targets.rows_b) for task, targets in batch.targets.items()}
         return self._attack.losses(compute, rows)

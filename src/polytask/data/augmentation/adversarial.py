@@ -22,7 +22,7 @@ class Adversarial(Adversary):
     Classification", ICLR 2017, equation 5. https://arxiv.org/abs/1605.07725 Deviations: vectors are
     not normalised, but the size of a move is a share of theirs; a row is either moved or not, where
     the paper adds up both losses; with several tasks, losses are those of all tasks of the row.
-    A step costs about two thirds more: a forward pass, and a backward pass without parameters.
+    A step costs a forward pass and a backward pass without parameters more.
 
     :param size: The length of a move, as a share of that of all vectors of the row.
     :param rows: The share of the rows that are moved.
