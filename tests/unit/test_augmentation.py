@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
 
+from polytask.build.augmentation import Augmentations
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Batch, Targets
 from polytask.core.errors import DataError, RecipeError
@@ -342,6 +343,24 @@ def test_a_table_that_is_not_trained_is_attacked_too() -> None:
     model.attack_embeddings(adversarial())
     losses = model.losses(batch)
     assert sum(losses.values()) > sum(plain.values())
+
+
+CHANGES_BATCHES = [
+    kind
+    for kind in augmentations.kinds()
+    if issubclass(augmentations.part(kind), EmbeddingAugmentation | RowMixing | Adversary)
+]
+
+
+@pytest.mark.parametrize("kind", CHANGES_BATCHES)
+def test_a_batch_can_be_left_as_it_is(kind: str) -> None:
+    model, batch = made_model()
+    plain = model.losses(batch)
+    Augmentations((augmentations.build(kind),), (), frozenset()).attach(model)
+    with model.unaugmented():
+        assert_close(model.losses(batch), plain, rtol=0, atol=0)
+    changed = [model.losses(batch) for _ in range(10)]
+    assert any(losses[task] != plain[task] for losses in changed for task in plain)
 
 
 def test_an_encoder_without_token_vectors_is_refused() -> None:

@@ -19,6 +19,7 @@ from polytask.core.batch import Batch, Targets
 from polytask.core.encoder import Encoder
 from polytask.core.errors import TrainingError
 from polytask.core.features import Features
+from polytask.data.augmentation import Mix, RowMixing
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import Architecture
 from polytask.sharing.hard import Hard
@@ -262,6 +263,27 @@ def test_a_broken_gradient_is_skipped() -> None:
     result = make_stepper(model, not_finite="skip").step([make_batch(ROWS)])
     assert result.skipped == ("gradient",)
     assert_close(values(model), before)
+
+
+class Counting(RowMixing):
+    """Mixes nothing, and counts the rows."""
+
+    rows = 0
+
+    @override
+    def draw(self, rows: int) -> Mix:
+        self.rows += rows
+        return Mix(1.0, torch.arange(rows))
+
+
+@pytest.mark.parametrize("balancing", balancers.kinds())
+def test_training_rows_alone_are_augmented(balancing: str) -> None:
+    model = make_model()
+    model.mixing = mixing = Counting()
+    stepper = make_stepper(model, balancing)
+    stepper.step([make_batch(ROWS[:2])])
+    times = 2 if "losses_after" in stepper.balancer.needs else 1
+    assert mixing.rows == 3 * times  # three labels; the validation rows have six
 
 
 @pytest.mark.parametrize("clip", [0.01, 1e6])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -55,6 +56,7 @@ class MultiTaskModel(nn.Module):
         """Whether a packed sequence holds texts of one task only, as task gradients need."""
         self.mixing: RowMixing | None = None
         self._attack: Attack | None = None
+        self._augmented = True
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -201,7 +203,7 @@ class MultiTaskModel(nn.Module):
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         mixes = self._mixes(batch)
         compute = partial(self._losses, batch, mixes)
-        if self._attack is None or not self.training:
+        if self._attack is None or not (self.training and self._augmented):
             return compute()
         rows = {task: len(targets.rows_b) for task, targets in batch.targets.items()}
         return self._attack.losses(compute, rows)
@@ -219,7 +221,7 @@ class MultiTaskModel(nn.Module):
 
     def _mixes(self, batch: Batch) -> dict[str, Mix]:
         """How to mix the rows of each task in this step of training."""
-        if self.mixing is None or not self.training:
+        if self.mixing is None or not (self.training and self._augmented):
             return {}
         present = [task for task in self.tasks if task in batch.targets]
         pooled = [task for task in present if isinstance(self._head(task), PooledHead)]
@@ -233,7 +235,9 @@ class MultiTaskModel(nn.Module):
         for table in self._tables():
             table.register_forward_hook(
                 lambda module, _, vectors: (
-                    augmentation.changed(vectors) if module.training else vectors
+                    augmentation.changed(vectors)
+                    if module.training and self._augmented
+                    else vectors
                 )
             )
 
@@ -243,6 +247,15 @@ class MultiTaskModel(nn.Module):
         :raises RecipeError: If an encoder has no table of token vectors.
         """
         self._attack = Attack(adversary, self._tables())
+
+    @contextmanager
+    def unaugmented(self) -> Iterator[None]:
+        """Rows stay as they are, also while the model is trained."""
+        self._augmented = False
+        try:
+            yield
+        finally:
+            self._augmented = True
 
     def _tables(self) -> list[nn.Embedding]:
         """The tables of token vectors of the encoders that are trained."""

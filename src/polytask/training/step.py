@@ -93,7 +93,8 @@ class Stepper:
         losses = self._present(parts, skipped)
         if "validation" in self.balancer.needs and self.validation is not None:
             guide = plan([next(self.validation)], self.balancer, self.partition)
-            self._present([(1, part) for _, part in guide], skipped)
+            with self.model.unaugmented():
+                self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
         observed = self.model.sharing.observed()
         weights_T, norm = torch.zeros(0), math.nan
