@@ -17,8 +17,8 @@ from polytask.core.partition import Partition
 
 Gradients = Sequence[Tensor | None]
 
-_BLOCK = 4096
-_CACHED, _PART = 4 * _BLOCK, 256 * _BLOCK
+_BLOCK = 2048
+_CACHED, _PART = 8 * _BLOCK, 512 * _BLOCK
 """Columns that are there in fp32 as well at a time, where rows are kept in half precision: on a
 processor as many as its caches hold, and on other devices."""
 
@@ -136,7 +136,8 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
     :return: gramian_tt, in fp32 or better.
     """
     stacks = [rows_tP] if others_tP is None else [rows_tP, others_tP]
-    total_tt = rows_tP.new_zeros(len(stacks[0]), len(stacks[-1]), dtype=torch.float64)
+    wide = torch.promote_types(rows_tP.dtype, torch.float32)
+    sums = [rows_tP.new_zeros(1, len(stacks[0]), len(stacks[-1]), dtype=wide)]
     for parts in zip(*map(_wide_parts, stacks), strict=True):
         one_tp, other_tp = parts[0], parts[-1]
         whole = one_tp.shape[1] - one_tp.shape[1] % _BLOCK
@@ -145,9 +146,10 @@ def inner_products(rows_tP: Tensor, others_tP: Tensor | None = None) -> Tensor:
                 part_tp[:, :whole].unflatten(1, (-1, _BLOCK)).transpose(0, 1)
                 for part_tp in (one_tp, other_tp)
             )
-            total_tt += torch.bmm(one_Ntb, other_Ntb.transpose(1, 2)).double().sum(0)
-        total_tt += one_tp[:, whole:] @ other_tp[:, whole:].T
-    return total_tt.to(torch.promote_types(rows_tP.dtype, torch.float32))
+            sums.append(torch.bmm(one_Ntb, other_Ntb.transpose(1, 2)))
+        if whole < one_tp.shape[1]:
+            sums.append((one_tp[:, whole:] @ other_tp[:, whole:].T).unsqueeze(0))
+    return torch.cat(sums).double().sum(0).to(wide)
 
 
 def weighted_sum(weights_t: Tensor, rows_tP: Tensor) -> Tensor:

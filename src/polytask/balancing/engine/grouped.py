@@ -20,7 +20,7 @@ from polytask.balancing.engine.base import (
     inner_products,
     weighted_sum,
 )
-from polytask.balancing.engine.layers import Layer, Pass, layer_of
+from polytask.balancing.engine.layers import Layer, Pass, layer_of, taking
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core import graph
 from polytask.core.partition import Partition
@@ -68,7 +68,7 @@ class Grouped(TaskGradients):
             retain_graph=self._trial, allow_unused=True,
         )  # fmt: skip
         add_gradients(partition.private, found[len(edges) :])
-        rows = dict(zip(losses.tasks, losses.rows, strict=True))
+        rows = dict(zip(losses.tasks, map(taking, losses.rows), strict=True))
         for call, returned in zip(calls, found, strict=False):
             if returned is not None:
                 self.dtypes.add(returned.dtype)

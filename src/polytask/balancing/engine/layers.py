@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,15 @@ from typing_extensions import override
 from polytask.balancing.engine.base import add_gradients
 from polytask.balancing.engine.recorder import Kind, kind_of
 
+Rows: TypeAlias = slice | Tensor
+"""Rows of a batch, as what takes them out of a tensor."""
+
+
+def taking(rows_b: Tensor) -> Rows:
+    """A slice if rows, ascending, follow each other: what it takes is not copied."""
+    first, last = int(rows_b[0]), int(rows_b[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows_b) else rows_b
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -24,20 +34,17 @@ class Pass:
 
     :param given: What went in.
     :param returned: The gradients of what came out.
-    :param rows: The rows of every task that is present, rows_b.
+    :param rows: Those of every task that is present.
     """
 
     given: Tensor
     returned: Tensor
-    rows: Mapping[int, Tensor]
+    rows: Mapping[int, Rows]
 
     def of(self, task: int) -> tuple[Tensor, Tensor]:
         """What the rows of one task gave and got."""
-        rows_b = self.rows[task]
-        first, last = int(rows_b[0]), int(rows_b[-1])
-        if last - first + 1 == len(rows_b):
-            return self.given[first : last + 1], self.returned[first : last + 1]
-        return self.given[rows_b], self.returned[rows_b]
+        rows = self.rows[task]
+        return self.given[rows], self.returned[rows]
 
     def converted(self) -> Pass:
         """The same, with what went in in the type of what came back, as autocast computes it."""
@@ -46,8 +53,8 @@ class Pass:
     def weighed(self, weights: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         """What all rows gave, and got times the weights of their tasks."""
         weights_B = self.returned.new_zeros(len(self.returned))
-        for task, rows_b in self.rows.items():
-            weights_B[rows_b] = weights[task].to(weights_B)
+        for task, rows in self.rows.items():
+            weights_B[rows] = weights[task].to(weights_B)
         return self.given, self.returned * weights_B.view(-1, *[1] * (self.returned.ndim - 1))
 
 
