@@ -20,9 +20,9 @@ from polytask.data.pools import (
     Preparation,
     at_row,
     collate,
-    each_row,
     make_pool,
 )
+from polytask.data.rows import each_row
 from polytask.data.sources import sources
 from polytask.data.tables import Table
 
@@ -154,6 +154,15 @@ def test_a_row_that_is_refused_is_named_wherever_it_is(bad: int, tmp_path: Path)
 def test_rows_are_read_in_order_over_chunks() -> None:
     rows = [{"number": number} for number in range(2345)]
     assert [row["number"] for row in each_row(make_table(rows))] == [*range(2345)]
+
+
+def test_rows_are_mappings_of_all_columns() -> None:
+    table = make_table([{"a": 1, "b": ["x"]}, {"a": None, "b": []}])
+    assert [*each_row(table)] == table.rows.to_list()
+    first = next(each_row(table))
+    assert {"a", "b"} < set(first)
+    assert "c" not in first
+    assert first.get("c") is None
 
 
 def test_only_data_errors_are_given_a_place() -> None:

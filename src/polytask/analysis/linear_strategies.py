@@ -12,7 +12,7 @@ from polytask.build.evaluation import held_out
 from polytask.build.labels import Labels
 from polytask.build.scoring import metrics_of
 from polytask.core.batch import Fields
-from polytask.data.pools import each_row
+from polytask.data.rows import each_row
 from polytask.evaluation.score import Outcome
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task

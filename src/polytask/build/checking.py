@@ -19,7 +19,7 @@ from polytask.build.views import View, views_of
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.scratch import scratch_folder
 from polytask.data.mixing import mixtures
-from polytask.data.pools import each_row
+from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.recipe import Recipe
 from polytask.tasks import Task

@@ -12,7 +12,7 @@ import numpy as np
 from polytask.build.views import View, views_of
 from polytask.core.errors import RecipeError
 from polytask.data.leaks import Keys, LeakReport, find_leaks, input_keys
-from polytask.data.pools import each_row
+from polytask.data.rows import each_row
 from polytask.data.sources import sources
 from polytask.data.splits import (
     Assignment,

@@ -22,7 +22,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import atomic_writer, read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
-from polytask.data.pools import each_row
+from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.conllu import COLUMNS, fill_columns
 from polytask.evaluation.predict import Predictions

@@ -13,7 +13,8 @@ import numpy as np
 from polytask.build.views import View
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
-from polytask.data.pools import at_row, each_row
+from polytask.data.pools import at_row
+from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.recipe import Recipe
 from polytask.tasks import Task

@@ -13,7 +13,8 @@ from polytask.build.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts
-from polytask.data.pools import Collation, Pool, Preparation, at_row, each_row, make_pool
+from polytask.data.pools import Collation, Pool, Preparation, at_row, make_pool
+from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.tasks import Task
 

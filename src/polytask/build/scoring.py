@@ -12,7 +12,8 @@ from polytask.build.pools import evaluation_pool
 from polytask.build.views import View
 from polytask.core.batch import Fields, Row
 from polytask.core.encoder import Encoder
-from polytask.data.pools import Pool, at_row, each_row
+from polytask.data.pools import Pool, at_row
+from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.predict import Predictions
 from polytask.evaluation.score import Outcome, Pooling

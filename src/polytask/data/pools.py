@@ -20,6 +20,7 @@ from torch import Tensor
 
 from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.errors import DataError
+from polytask.data.rows import each_row
 from polytask.data.tables import Table, spool
 
 if TYPE_CHECKING:
@@ -147,12 +148,6 @@ def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int =
     lengths = [row[_LENGTH] for row in rows]
     padded = len(rows) * max(lengths, default=0)
     return Batch(inputs, targets, len(rows), tokens=sum(lengths), padded=padded)
-
-
-def each_row(table: Table) -> Iterator[Row]:
-    """The rows of a table one after the other, read in chunks."""
-    for chunk in table.rows.with_format("arrow").iter(_CHUNK):
-        yield from chunk.to_pylist()
 
 
 @contextlib.contextmanager

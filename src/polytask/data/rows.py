@@ -1,0 +1,60 @@
+"""The rows of a table one after the other, of which only those columns are read that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, final
+
+from typing_extensions import override
+
+from polytask.core.batch import Row
+from polytask.data.tables import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHUNK = 1000
+
+
+def each_row(table: Table) -> Iterator[Row]:
+    """The rows of a table one after the other, read in chunks."""
+    for chunk in table.rows.with_format("arrow").iter(_CHUNK):
+        columns = _Columns(chunk)
+        yield from (_Row(columns, index) for index in range(len(chunk)))
+
+
+@final
+class _Columns:
+    """Some rows, column by column."""
+
+    def __init__(self, chunk: pa.Table) -> None:
+        self.chunk = chunk
+        self._values: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        values = self._values.get(name)
+        if values is None:
+            values = self._values[name] = self.chunk[name].to_pylist()
+        return values
+
+
+@final
+class _Row(Mapping[str, Any]):
+    """One of some rows."""
+
+    __slots__ = ("_columns", "_index")
+
+    def __init__(self, columns: _Columns, index: int) -> None:
+        self._columns, self._index = columns, index
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name][self._index]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns.chunk.column_names)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._columns.chunk.column_names)
