@@ -128,7 +128,7 @@ class LinearLayer(Layer):
     def form(self, given: Tensor, returned: Tensor, room: Sequence[Tensor]) -> None:
         for name, piece in zip(self.names, room, strict=True):
             if name == "bias":
-                piece.copy_(returned.sum(0, dtype=torch.float32))
+                torch.sum(returned, 0, dtype=piece.dtype, out=piece)
             else:
                 self.multiply(given.flatten(0, -2), returned, piece)
 
