@@ -31,6 +31,29 @@ def packed_table() -> bytes:
 
 FILES: dict[str, bytes] = {
     "jsonl": b'{"text": "a", "label": 1}\n{"text": "b"}\n\n{"text": "c"}\n',
+    "json": b'{"version": 1, "data": [{"text": "a"}, {"text": "b"}, {"text": "c"}]}',
+    "squad": json.dumps(
+        {
+            "data": [
+                {
+                    "title": "Letters",
+                    "paragraphs": [
+                        {
+                            "context": "a b c",
+                            "qas": [
+                                {
+                                    "id": n,
+                                    "question": "?",
+                                    "answers": [{"text": t, "answer_start": n}],
+                                }
+                                for n, t in ((0, "a"), (2, "b"), (4, "c"))
+                            ],
+                        }
+                    ],
+                }
+            ]
+        }
+    ).encode(),
     "csv": b'text,label\na,1\n"b\nb",2\nc,\n',
     "tsv": b'text\tlabel\na\t1\nb"\t2\nc\t\n',
     "conll": b"a\tb\n\nc\td\ne\tf\n\ng\th\n",

@@ -13,7 +13,7 @@ import pytest
 
 from polytask import api
 from polytask.balancing.base import Provider
-from polytask.core.files import read_json
+from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.modeling import MultiTaskModel
@@ -328,3 +328,37 @@ def test_tasks_on_words_and_answers_need_no_columns_named(tmp_path: Path) -> Non
     run = train(recipe)
     [step] = steps(run)
     assert sorted(step["losses"]) == ["answer", "feats", "lemma", "names", "tree"]
+
+
+QUESTIONS = """\
+data:
+  parcels: {kind: squad, train: train.json, test: test.json, split: {validation: 0.2}}
+encoder:
+  kind: huggingface
+  config: {model_type: bert, num_hidden_layers: 1, num_attention_heads: 2, hidden_size: 16, intermediate_size: 32}
+  vocabulary: 300
+  max_length: 32
+tasks:
+  answer: span
+training: {steps: 4, batch_rows: 8, precision: fp32, threads: 1, device: cpu}
+"""
+
+
+def test_answers_are_written_by_the_ids_of_their_questions(tmp_path: Path) -> None:
+    """As the scripts of SQuAD and CMRC 2018 read them."""
+    for split, first in (("train", 0), ("test", 100)):
+        paragraphs = []
+        for number, row in enumerate(reviews(20, first), start=first):
+            answer = {"text": "was", "answer_start": row["text"].index("was")}
+            found = {"id": f"{number} a", "question": "How?", "answers": [answer]}
+            missing = {"id": f"{number} b", "question": "Where?", "is_impossible": True}
+            paragraphs.append({"context": row["text"], "qas": [found, missing]})
+        content = {"version": "v2.0", "data": [{"title": "Parcels", "paragraphs": paragraphs}]}
+        write_json(tmp_path / f"{split}.json", content)
+    (tmp_path / "recipe.yaml").write_text(QUESTIONS, encoding="utf-8")
+    run = train(tmp_path / "recipe.yaml")
+    written = read_json(run.predictions / "test" / "answer.json")
+    assert [*written] == [f"{number} {which}" for number in range(100, 120) for which in "ab"]
+    lines = (run.predictions / "test" / "answer.jsonl").read_text("utf-8").splitlines()
+    predictions = [json.loads(line)["prediction"] for line in lines]
+    assert [*written.values()] == [each[0]["text"] if each else "" for each in predictions]

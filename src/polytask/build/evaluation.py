@@ -110,7 +110,10 @@ def _write_predictions(
     found: Mapping[str, Predictions],
     tasks: Mapping[str, Task],
 ) -> None:
-    """For every task one JSONL file of all rows, and one in the official format of labelled ones."""
+    """For every task one JSONL file of all rows, and one in the official format of labelled ones.
+
+    Answers go by the ids of questions in a file of their own, and trees into treebanks.
+    """
     for name, own in rows.tasks.items():
         with atomic_writer(folder / f"{name}.jsonl") as file:
             for record in _records(own, found[name], tasks[name]):
@@ -120,9 +123,17 @@ def _write_predictions(
         lines = tasks[name].scorer_lines(outcome.references, outcome.predictions, list(fields))
         with atomic_writer(folder / f"{name}.txt") as file:
             file.writelines(line + "\n" for line in lines)
+        if tasks[name].form == "answers" and all("id" in table.columns for _, table in own.parts):
+            write_json(folder / f"{name}.json", _by_question(own, found[name]))
     for source, sentences in _treebanks(rows, found, tasks).items():
         with atomic_writer(folder / f"{source}.conllu") as file:
             file.writelines(sentence + "\n" for sentence in sentences)
+
+
+def _by_question(own: TaskRows, found: Predictions) -> dict[str, str]:
+    """The text of every answer by the id of its question, as the scorers of SQuAD read them."""
+    everything = zip(own.rows(), found.labels, strict=True)
+    return {row["id"]: answers[0]["text"] if answers else "" for (_, row), answers in everything}
 
 
 def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str, Any]]:

@@ -72,7 +72,12 @@ def _table(rows: Path | Sequence[Row]) -> Table:
     if kind is None:
         raise DataError(f"{rows}: cannot tell its format. Name it {', '.join(_KINDS)} or .gz.")
     options = {"kind": kind, "path": str(rows.absolute())}
-    return sources.build(options, ()).load()["all"]
+    try:
+        return sources.build(options, ()).load()["all"]
+    except DataError:
+        if ".json" not in suffixes:
+            raise
+        return sources.build({**options, "kind": "json"}, ()).load()["all"]
 
 
 def _readable(views: Sequence[View], table: Table) -> list[View]:

@@ -24,7 +24,7 @@ def predict(
         str,
         typer.Argument(
             metavar="FILE",
-            help="The rows: .jsonl, .csv, .tsv, .parquet, .conll or .conllu, also .gz; "
+            help="The rows: .jsonl, .json, .csv, .tsv, .parquet, .conll or .conllu, also .gz; "
             "- for JSON lines from standard input.",
             show_default=False,
         ),

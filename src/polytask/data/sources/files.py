@@ -188,3 +188,11 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError as error:
                 message = f"{path}:{number}: not UTF-8 text ({error.reason} at byte {error.start})"
                 raise DataError(f"{message}; expected a file saved as UTF-8.") from error
+
+
+def text_of(path: Path) -> str:
+    """All of a UTF-8 file.
+
+    :raises DataError: If a line is not UTF-8; names it.
+    """
+    return "".join(line for _, line in text_lines(path))

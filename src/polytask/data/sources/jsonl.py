@@ -36,8 +36,8 @@ def _object(line: str, place: str) -> Row:
         if isinstance(error, json.JSONDecodeError):
             found = f"{error.msg} at column {error.colno}"
         message = f"{place}: not valid JSON: {found}; expected one object per line"
-        raise DataError(message) from error
+        raise DataError(f"{message}. A whole file of JSON is kind: json.") from error
     if not isinstance(value, dict):
-        found = f"{line.strip()[:40]!r} found"
-        raise DataError(f"{place}: not a JSON object: {found}, expected one object per line")
+        found = f"{line.strip()[:40]!r} found, expected one object per line"
+        raise DataError(f"{place}: not a JSON object: {found}. A list of objects is kind: json.")
     return value
