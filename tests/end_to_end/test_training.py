@@ -330,6 +330,18 @@ def test_tasks_on_words_and_answers_need_no_columns_named(tmp_path: Path) -> Non
     assert sorted(step["losses"]) == ["answer", "feats", "lemma", "names", "tree"]
 
 
+def test_json_to_predict_may_be_lines_or_a_list(tmp_path: Path) -> None:
+    run = train(write_experiment(tmp_path))
+    rows = reviews(3)
+    write_rows(tmp_path / "lines.json", rows)
+    write_json(tmp_path / "list.json", rows)
+    lines, listed = (
+        [*api.predict(run.path, tmp_path / name)] for name in ("lines.json", "list.json")
+    )
+    assert lines == listed
+    assert len(lines) == 3
+
+
 QUESTIONS = """\
 data:
   parcels: {kind: squad, train: train.json, test: test.json, split: {validation: 0.2}}
