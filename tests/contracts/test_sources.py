@@ -70,8 +70,15 @@ def saved(folder: Path) -> dict[str, Any]:
     return {"path": "saved"}
 
 
+def side_by_side(folder: Path) -> dict[str, Any]:
+    for name, text in (("en", "a\nb\nc\n"), ("de", "A\n\nC\n")):
+        (folder / name).write_text(text)
+    return {"path": {"en": "en", "de": "de"}}
+
+
 OTHERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "huggingface": saved,
+    "parallel": side_by_side,
     "rows": lambda folder: {"rows": [{"text": text} for text in "abc"]},
     "synthetic": lambda folder: {"size": 30, "validation": 10, "test": 10},
 }

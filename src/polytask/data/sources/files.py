@@ -8,7 +8,7 @@ import gzip
 import os
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -79,15 +79,11 @@ class FileSource(Source):
         }
 
     def _table(self, paths: list[Path]) -> Table:
-        try:
-            sha256 = content_sha256(paths)
-        except OSError as error:
-            raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
         return cached_table(
             {"reader": type(self).__qualname__, "version": self.version, **self._options()},
             lambda: self._rows(paths),
             files=tuple(map(str, paths)),
-            sha256=sha256,
+            sha256=sha256_of(paths),
             place=self.place,
         )
 
@@ -117,6 +113,17 @@ def check_splits(given: dict[str, Any]) -> None:
         raise RecipeError(["no rows are named; expected train (validation, test), or path"])
     if TRAIN in given and ALL in given:
         raise RecipeError(["train and path are both given; expected one of them"])
+
+
+def sha256_of(paths: Sequence[Path]) -> str:
+    """SHA-256 of the content of files.
+
+    :raises DataError: If one cannot be read.
+    """
+    try:
+        return content_sha256(paths)
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
 
 
 def find(name: str, search: tuple[Path, ...]) -> Path:

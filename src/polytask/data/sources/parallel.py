@@ -1,0 +1,90 @@
+"""Text files whose lines belong together.
+
+As of translations (https://aclanthology.org/W16-3210), or of questions, slots and intents
+(https://aclanthology.org/N18-2118).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+
+from typing_extensions import override
+
+from polytask.core.batch import Row
+from polytask.core.errors import DataError, RecipeError
+from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
+from polytask.data.sources.files import check_splits, find, sha256_of, text_lines
+from polytask.data.tables import Table, cached_table, located
+
+Files = dict[str, str]
+"""The file of every column."""
+
+
+@sources.register("parallel")
+class Parallel(Source):
+    """Text files whose lines belong together, a column each; an empty line is a missing value.
+
+    :param train: The file of every column, of the training rows.
+    :param validation: Those of the validation rows.
+    :param test: Those of the test rows.
+    :param path: Those of rows that have not been split.
+    :param words: Columns of words and tags between spaces, which are lists then.
+    """
+
+    def __init__(
+        self,
+        search: tuple[Path, ...],
+        /,
+        *,
+        train: Files | None = None,
+        validation: Files | None = None,
+        test: Files | None = None,
+        path: Files | None = None,
+        words: list[str] | None = None,
+    ) -> None:
+        super().__init__(search)
+        given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: path}
+        self._files = {split: files for split, files in given.items() if files}
+        self._words = frozenset(words or ())
+        check_splits(self._files)
+        unknown = self._words.difference(*self._files.values())
+        if unknown:
+            raise RecipeError([f"words: no file is given for column {min(unknown)!r}"])
+
+    @override
+    def load(self) -> dict[str, Table]:
+        return {
+            split: self._table({column: find(name, self.search) for column, name in files.items()})
+            for split, files in self._files.items()
+        }
+
+    def _table(self, files: Mapping[str, Path]) -> Table:
+        paths = [*files.values()]
+        return cached_table(
+            {"reader": "Parallel", "columns": [*files], "words": sorted(self._words)},
+            lambda: self._rows(files),
+            files=tuple(map(str, paths)),
+            sha256=sha256_of(paths),
+            place="{file}:{line}",
+        )
+
+    def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:
+        paths = [*files.values()]
+        number = 0
+        for number, lines in enumerate(zip_longest(*map(text_lines, paths)), start=1):
+            if None in lines:
+                raise DataError(
+                    f"{paths[lines.index(None)]}: {number - 1} lines found, and more in another file "
+                    f"of the same rows; expected equally many in {', '.join(map(str, paths))}."
+                )
+            cells = [
+                self._cell(column, text) for column, (_, text) in zip(files, lines, strict=True)
+            ]
+            yield located(dict(zip(files, cells, strict=True)), 0, number)
+        if not number:
+            raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
+
+    def _cell(self, column: str, line: str) -> list[str] | str | None:
+        return line.split() if column in self._words else line.strip() or None
