@@ -46,7 +46,9 @@ def test_a_column_that_is_not_of_words_is_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "lines"), [("label", 4), ("seq.in", 4)])
 def test_a_file_with_fewer_lines_is_named(name: str, lines: int, tmp_path: Path) -> None:
     longer = {each: text + "more\n" for each, text in FILES.items()}
-    with pytest.raises(DataError, match=rf"{name}: {lines} lines found.*expected equally many"):
+    with pytest.raises(
+        DataError, match=rf"{name}: ends after line {lines}, .*expected as many lines"
+    ):
         read(tmp_path, {**longer, name: FILES[name]})
 
 

@@ -76,8 +76,8 @@ class Parallel(Source):
         for number, lines in enumerate(zip_longest(*map(text_lines, paths)), start=1):
             if None in lines:
                 raise DataError(
-                    f"{paths[lines.index(None)]}: {number - 1} lines found, and more in another file "
-                    f"of the same rows; expected equally many in {', '.join(map(str, paths))}."
+                    f"{paths[lines.index(None)]}: ends after line {number - 1}, another file of the same "
+                    f"rows goes on; expected as many lines in each of {', '.join(map(str, paths))}."
                 )
             cells = [
                 self._cell(column, text) for column, (_, text) in zip(files, lines, strict=True)
