@@ -34,6 +34,11 @@ def test_a_list_of_objects_wherever_it_is(content: Any, indent: int | None, tmp_
     assert table.where(1) == f"{tmp_path / 'file'}, object 2"
 
 
+def test_objects_may_follow_each_other(tmp_path: Path) -> None:
+    text = "\n".join(map(json.dumps, ROWS))
+    assert rows_of(read("json", text, tmp_path)) == ROWS
+
+
 def test_an_object_alone_is_a_row(tmp_path: Path) -> None:
     assert rows_of(read("json", ROWS[0], tmp_path)) == ROWS[:1]
 
@@ -41,8 +46,10 @@ def test_an_object_alone_is_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "file:1: not valid JSON: Expecting value at column 1"),
-        ('{"a": 1}\n{"a": 2}', "file:2: not valid JSON: Extra data .*kind: jsonl"),
+        ("", "file: not valid JSON: Expecting value at line 1, column 1"),
+        ('[{"a": 1},\n{"a"}]', "file: not valid JSON: .* at line 2, column 5"),
+        ('{"a": 1}\n{"a"}', "file:2: not valid JSON"),
+        ('[{"a": 1}]\n{"a": 2}', "file:1: not a JSON object"),
         ("[" * 100_000, "not valid JSON"),
         ("[]", "holds no rows"),
         ("3", "file, object 1: 3 found, expected an object"),

@@ -123,17 +123,23 @@ def _write_predictions(
         lines = tasks[name].scorer_lines(outcome.references, outcome.predictions, list(fields))
         with atomic_writer(folder / f"{name}.txt") as file:
             file.writelines(line + "\n" for line in lines)
-        if tasks[name].form == "answers" and all("id" in table.columns for _, table in own.parts):
-            write_json(folder / f"{name}.json", _by_question(own, found[name]))
+        if tasks[name].form == "answers" and (answers := _by_question(own, found[name])):
+            write_json(folder / f"{name}.json", answers)
     for source, sentences in _treebanks(rows, found, tasks).items():
         with atomic_writer(folder / f"{source}.conllu") as file:
             file.writelines(sentence + "\n" for sentence in sentences)
 
 
 def _by_question(own: TaskRows, found: Predictions) -> dict[str, str]:
-    """The text of every answer by the id of its question, as the scorers of SQuAD read them."""
-    everything = zip(own.rows(), found.labels, strict=True)
-    return {row["id"]: answers[0]["text"] if answers else "" for (_, row), answers in everything}
+    """The text of every answer by the id of its question, as the scorers of SQuAD read them.
+
+    Empty if there are questions without an id of their own.
+    """
+    ids = [str(row.get("id", "")) for _, row in own.rows()]
+    if len({*ids}) < len(ids):
+        return {}
+    texts = [answers[0]["text"] if answers else "" for answers in found.labels]
+    return dict(zip(ids, texts, strict=True))
 
 
 def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from polytask.recipe import load
 
 _KINDS = {
     ".jsonl": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
     ".txt": "text",
     ".csv": "csv",
     ".tsv": "tsv",
@@ -72,12 +72,7 @@ def _table(rows: Path | Sequence[Row]) -> Table:
     if kind is None:
         raise DataError(f"{rows}: cannot tell its format. Name it {', '.join(_KINDS)} or .gz.")
     options = {"kind": kind, "path": str(rows.absolute())}
-    try:
-        return sources.build(options, ()).load()["all"]
-    except DataError:
-        if ".json" not in suffixes:
-            raise
-        return sources.build({**options, "kind": "json"}, ()).load()["all"]
+    return sources.build(options, ()).load()["all"]
 
 
 def _readable(views: Sequence[View], table: Table) -> list[View]:

@@ -203,7 +203,7 @@ class MultiTaskModel(nn.Module):
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         mixes = self._mixes(batch)
         compute = partial(self._losses, batch, mixes)
-        if self._attack is None or not (self.training and self._augmented):
+        if self._attack is None or not self._augments:
             return compute()
         rows = {task: len(targets.rows_b) for task, targets in batch.targets.items()}
         return self._attack.losses(compute, rows)
@@ -221,7 +221,7 @@ class MultiTaskModel(nn.Module):
 
     def _mixes(self, batch: Batch) -> dict[str, Mix]:
         """How to mix the rows of each task in this step of training."""
-        if self.mixing is None or not (self.training and self._augmented):
+        if self.mixing is None or not self._augments:
             return {}
         present = [task for task in self.tasks if task in batch.targets]
         pooled = [task for task in present if isinstance(self._head(task), PooledHead)]
@@ -247,6 +247,11 @@ class MultiTaskModel(nn.Module):
         :raises RecipeError: If an encoder has no table of token vectors.
         """
         self._attack = Attack(adversary, self._tables())
+
+    @property
+    def _augments(self) -> bool:
+        """Whether batches are changed now."""
+        return self.training and self._augmented
 
     @contextmanager
     def unaugmented(self) -> Iterator[None]:

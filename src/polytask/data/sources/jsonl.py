@@ -23,9 +23,17 @@ class JsonLines(FileSource):
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        for number, line in text_lines(path):
-            if line.strip():
-                yield number, _object(line, f"{path}:{number}")
+        yield from objects(path)
+
+
+def objects(path: Path) -> Iterator[tuple[int, Row]]:
+    """The objects of a file of one a line, each with its line.
+
+    :raises DataError: If a line is no object; names file and line.
+    """
+    for number, line in text_lines(path):
+        if line.strip():
+            yield number, _object(line, f"{path}:{number}")
 
 
 def _object(line: str, place: str) -> Row:

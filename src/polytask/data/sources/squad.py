@@ -33,33 +33,30 @@ class Squad(FileSource):
         yield from enumerate(_rows(_parsed(path)), start=1)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
-
-class _Answer(_Model):
+class _Answer(BaseModel):
     text: str
     answer_start: int
 
 
-class _Question(_Model):
+class _Question(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
     id: str
     question: str
     answers: list[_Answer] = []
     is_impossible: bool = False
 
 
-class _Paragraph(_Model):
+class _Paragraph(BaseModel):
     context: str
     qas: list[_Question]
 
 
-class _Article(_Model):
+class _Article(BaseModel):
     title: str | None = None
     paragraphs: list[_Paragraph]
 
 
-class _File(_Model):
+class _File(BaseModel):
     data: list[_Article]
 
 
