@@ -135,11 +135,11 @@ def _by_question(own: TaskRows, found: Predictions) -> dict[str, str]:
 
     Empty if there are questions without an id of their own.
     """
-    ids = [str(row.get("id", "")) for _, row in own.rows()]
-    if len({*ids}) < len(ids):
+    ids = [row.get("id") for _, row in own.rows()]
+    if None in ids or len({*ids}) < len(ids):
         return {}
     texts = [answers[0]["text"] if answers else "" for answers in found.labels]
-    return dict(zip(ids, texts, strict=True))
+    return dict(zip(map(str, ids), texts, strict=True))
 
 
 def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str, Any]]:
