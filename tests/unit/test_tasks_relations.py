@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
@@ -72,7 +73,8 @@ def test_every_ordered_pair_has_a_target() -> None:
     inputs = {"words": [0, 1, 2, 3, 4, 5], "spans": SPANS}
     found = [relation([0, 2], [3, 4], "b"), relation([5, 6], [0, 2], "never seen")]
     assert task.encode(found, inputs) == [[-100, 2, 0], [0, -100, 0], [-100, 0, -100]]
-    assert task.encode([], {"words": [0], "spans": [[0, 1]]}) is None
+    alone = task.encode([], {"words": [0], "spans": [[0, 1]]})
+    assert alone == LeftOut("fewer than two spans")
 
 
 def test_only_the_first_pair_is_asked_for_where_a_label_is_given() -> None:

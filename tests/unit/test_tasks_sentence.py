@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
+from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.encoders import encoders
@@ -120,7 +121,7 @@ def test_label_sets_are_lists_or_text_with_a_delimiter() -> None:
 def test_known_labels_of_a_set_are_learned_though_others_are_not() -> None:
     task = fitted("multilabel", [["a"], ["b"]])
     assert task.encode(["a", "new"], {}) == [1.0, 0.0]
-    assert task.encode(["new"], {}) is None
+    assert task.encode(["new"], {}) == LeftOut(UNKNOWN_LABEL)
     assert task.encode([], {}) == [0.0, 0.0]
 
 

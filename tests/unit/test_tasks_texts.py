@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 from torch import Tensor
 
+from polytask.core.accounting import LeftOut
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.tasks import Metric, Task, metrics, tasks
@@ -178,7 +179,8 @@ def test_windows_without_the_whole_answer_are_trained_to_have_none() -> None:
     answer = [{"text": CONTEXT[8:14], "start": 8}]
     target = span_task().encode(answer, {"texts": windows})
     assert target == [[0, 0], [4, 9], [0, 0]]
-    assert span_task().encode([{"text": "a" * 30, "start": 8}], {"texts": windows}) is None
+    found = span_task().encode([{"text": "a" * 30, "start": 8}], {"texts": windows})
+    assert isinstance(found, LeftOut)
     assert span_task(none=True).encode([], {"texts": windows}) == [[0, 0]] * 3
 
 
@@ -348,7 +350,8 @@ def test_pairs_below_the_number_of_partners_are_left_out() -> None:
     task = tasks.build({"kind": "embedding", "target": "label", "positive": 4}, "t")
     task.fit([0.0, 5.0])
     pair: dict[str, Any] = {"texts": [{}, {}]}
-    assert [task.encode(number, pair) for number in (3.9, 4.0)] == [None, 1.0]
+    assert isinstance(task.encode(3.9, pair), LeftOut)
+    assert task.encode(4.0, pair) == 1.0
 
 
 @pytest.mark.parametrize(("names", "label"), [(None, "1"), (["A", "B", "C"], "B")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,7 +77,7 @@ def evaluate(
     with scratch_folder() as scratch:
         rows = evaluation_rows(data.views, tables, model.encoder, model.tasks, scratch)
         found = model.predict(rows.pools, split)
-        outcomes = rows.outcomes(model.tasks, found)
+        outcomes = rows.outcomes(found)
         scores = score(
             outcomes,
             metrics_of(recipe, model.tasks),
@@ -118,7 +118,7 @@ def _write_predictions(
         with atomic_writer(folder / f"{name}.jsonl") as file:
             for record in _records(own, found[name], tasks[name]):
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        outcome = own.outcome(tasks[name], found[name])
+        outcome = own.outcome(found[name])
         fields = compress(own.fields(), (label is not None for label in own.references))
         lines = tasks[name].scorer_lines(outcome.references, outcome.predictions, list(fields))
         with atomic_writer(folder / f"{name}.txt") as file:
@@ -147,7 +147,7 @@ def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str
     everything = zip(own.rows(), own.fields(), own.references, found.labels, strict=True)
     for index, ((table, row), fields, reference, label) in enumerate(everything):
         record = {"place": table.place_of(row), "input": list(fields), "reference": reference}
-        record["prediction"] = label if reference is None else task.complete(label, reference)
+        record["prediction"] = label
         if probabilities := found.by_label(index, task.labels):
             record["probabilities"] = probabilities
         yield record
@@ -160,12 +160,12 @@ def _treebanks(
     columns: dict[str, dict[str, Iterator[Any]]] = {}
     tables: dict[str, Table] = {}
     for name, own in rows.tasks.items():
-        labels = zip(found[name].labels, own.references, strict=True)
+        labels = iter(found[name].labels)
         for view, table in own.parts:
             part = list(islice(labels, len(table)))
             if "conllu" in table.columns and tasks[name].target_column in COLUMNS:
                 tables[view.source] = table
-                filled = [_filled(tasks[name], *one) for one in part]
+                filled = [tasks[name].columns(label) for label in part]
                 for column in filled[0] if filled else ():
                     values = iter([row[column] for row in filled])
                     columns.setdefault(view.source, {})[column] = values
@@ -175,14 +175,5 @@ def _treebanks(
     }
 
 
-def _filled(task: Task, label: Any, reference: Any | None) -> dict[str, Sequence[Any]]:
-    """The columns of one sentence that a task fills."""
-    return task.columns(label if reference is None else task.complete(label, reference))
-
-
 def _sentence(row: Row, columns: Mapping[str, Iterator[Any]]) -> str:
-    predicted = {}
-    for name, values in columns.items():
-        tags = next(values)
-        predicted[name] = [*tags, *["_"] * (len(row["tokens"]) - len(tags))]
-    return fill_columns(row["conllu"], predicted)
+    return fill_columns(row["conllu"], {name: next(values) for name, values in columns.items()})

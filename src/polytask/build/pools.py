@@ -10,6 +10,7 @@ from typing import Any
 
 from polytask.build.labels import Labels
 from polytask.build.views import View
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts
@@ -62,7 +63,8 @@ def _target_of(
         with at_row(table, index):
             lesson = labels.reference(view.source, index, row)
             lesson = None if lesson is None else view.follow(labels.task, lesson, row)
-            return None if lesson is None else labels.task.encode(lesson, inputs)
+            encoded = None if lesson is None else labels.task.encode(lesson, inputs)
+            return None if isinstance(encoded, LeftOut) else encoded
 
     return target
 

@@ -42,12 +42,12 @@ class TaskRows:
         for _, table in self.parts:
             yield from ((table, row) for row in each_row(table))
 
-    def outcome(self, task: Task, found: Predictions) -> Outcome:
+    def outcome(self, found: Predictions) -> Outcome:
         """Labels and predictions of the rows that have a label."""
         kept = [index for index, label in enumerate(self.references) if label is not None]
         return Outcome(
             [self.references[index] for index in kept],
-            [task.complete(found.labels[index], self.references[index]) for index in kept],
+            [found.labels[index] for index in kept],
             [found.probabilities[index] for index in kept] if found.probabilities else (),
             [self.places[index] for index in kept],
         )
@@ -69,11 +69,9 @@ class EvaluationRows:
     pools: list[Pool]
     tasks: dict[str, TaskRows]
 
-    def outcomes(
-        self, tasks: Mapping[str, Task], found: Mapping[str, Predictions]
-    ) -> dict[str, Outcome]:
+    def outcomes(self, found: Mapping[str, Predictions]) -> dict[str, Outcome]:
         """Labels and predictions of the labelled rows of every task."""
-        return {name: rows.outcome(tasks[name], found[name]) for name, rows in self.tasks.items()}
+        return {name: rows.outcome(found[name]) for name, rows in self.tasks.items()}
 
 
 def evaluation_rows(

@@ -223,7 +223,7 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
         guide=_guide(recipe, data, fitted, scratch) if "validation" in balancer.needs else None,
         collation=collated,
         probe=collate(_probe_rows(pools, tasks), collated),
-        validate=partial(_validate, rows, tasks, metrics, pooled),
+        validate=partial(_validate, rows, metrics, pooled),
         criterion=Criterion(higher, options.select),
     )
 
@@ -288,11 +288,10 @@ def _probe_rows(pools: Sequence[Pool], tasks: Mapping[str, Task]) -> list[dict[s
 
 def _validate(
     rows: EvaluationRows,
-    tasks: Mapping[str, Task],
     metrics: Mapping[str, Sequence[Metric]],
     pooled: Mapping[str, Pooling],
     predictor: Predictor,
 ) -> Scores:
     """Scores of the validation rows, without intervals."""
-    outcomes = rows.outcomes(tasks, predictor(rows.pools))
+    outcomes = rows.outcomes(predictor(rows.pools))
     return score(outcomes, metrics, pooled, EvaluationOptions(bootstrap=0, confidence=0.95))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from polytask.core.accounting import LeftOut
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
@@ -111,7 +112,7 @@ class Task(ABC):
     """Whether it needs the places of tokens in the last input column."""
 
     rewrites: ClassVar[bool] = False
-    """Whether what it decodes is read with the words of the row (see ``answer``)."""
+    """Whether ``answer`` needs the input fields of a row to finish what was decoded."""
 
     words_rows: ClassVar[bool] = False
     """Whether it puts rows into words itself (see ``texts``); it then has ``own_rows``."""
@@ -152,9 +153,8 @@ class Task(ABC):
         self.input_columns = tuple(columns)
 
     def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
-        """What is encoded of a row. Called for tasks that word rows.
+        """What is encoded of a row with these fields. Called for tasks that word rows.
 
-        :param fields: Its input columns.
         :param lesson: Whether it is to be learned from; else its label may be missing.
         :raises DataError: If a column is not what is expected of it.
         """
@@ -173,12 +173,20 @@ class Task(ABC):
     def fit(self, references: Iterable[Any]) -> None:
         """Learn the label set and such from the references of the training rows (None left out)."""
 
+    def correction(self, row: Row) -> str | None:
+        """Return what ``reference`` corrects in a label: few words, which rows are counted by."""
+        return None
+
+    def notes(self) -> Sequence[str]:
+        """Return sentences about the fitted label set that a person should read before training."""
+        return ()
+
     @abstractmethod
-    def encode(self, reference: Any, inputs: Inputs) -> Any | None:
+    def encode(self, reference: Any, inputs: Inputs) -> Any | LeftOut:
         """The target of one row: a number or nested lists of numbers.
 
         :param inputs: The row as prepared by the encoder, for tasks whose target depends on it.
-        :return: None if the reference cannot be learned from (a label never seen in training).
+        :return: ``LeftOut`` if it cannot be learned from (a label never seen in training).
         """
 
     @abstractmethod
@@ -204,9 +212,9 @@ class Task(ABC):
         """The best prediction for each of b rows, in the form of a reference."""
 
     def answer(self, prediction: Any, fields: Fields) -> Any:
-        """What was decoded, in the form of a reference, where that takes the text of the row.
+        """Return the final prediction in the form of a reference: as long as the row, in its words.
 
-        :param fields: The input fields of the row. Called for tasks that ``rewrites``.
+        :param fields: The input fields of the row. Called for tasks that set ``rewrites``.
         """
         return prediction
 
@@ -214,8 +222,11 @@ class Task(ABC):
         """Probabilities of the labels of each row, C or (W, C), where the task has them."""
         return None
 
-    def complete(self, prediction: Any, reference: Any) -> Any:
-        """A prediction of the size of its reference, where the encoder cut off part of the row."""
+    def complete(self, prediction: Any, items: Sequence[Any]) -> Any:
+        """Extend a prediction about words or sentences to all ``items``, also those cut off.
+
+        :raises DataError: If there are fewer items than predictions.
+        """
         return prediction
 
     def columns(self, prediction: Any) -> dict[str, Sequence[Any]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.tasks.base import Floats, tasks
 from polytask.tasks.labels import balanced_weights
@@ -52,8 +53,8 @@ class Classification(LabelTask):
         self._weigh(balanced_weights(self._learn(Counter(references))))
 
     @override
-    def encode(self, reference: str, inputs: Inputs) -> int | None:
-        return self._index.get(reference)
+    def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:
+        return self._index.get(reference, LeftOut(UNKNOWN_LABEL))
 
     @override
     def collate(self, targets: Sequence[int]) -> Tensor:

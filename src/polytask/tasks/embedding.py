@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
@@ -165,7 +166,7 @@ class Embedding(VectorTask):
         self._low, self._high = min(numbers), max(numbers)
 
     @override
-    def encode(self, reference: float, inputs: Inputs) -> float | None:
+    def encode(self, reference: float, inputs: Inputs) -> float | LeftOut:
         needed = 3 if self._kind == "triplet" else 2
         found = len(texts_in(inputs))
         if found < needed:
@@ -174,7 +175,7 @@ class Embedding(VectorTask):
                 f"{found}"
             )
         if self._kind != "cosine":
-            return 1.0 if reference >= self.positive else None
+            return 1.0 if reference >= self.positive else LeftOut("number below positive")
         return (reference - self._low) / ((self._high - self._low) or 1.0)
 
     @override

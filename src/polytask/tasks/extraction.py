@@ -54,6 +54,7 @@ class Extraction(ScoredTask):
     """
 
     form = "ranking"
+    rewrites = True
 
     @property
     @override
@@ -113,10 +114,14 @@ class Extraction(ScoredTask):
         return listed({**scores, SCORES: scores[SCORES].float().sigmoid()})
 
     @override
-    def complete(self, prediction: list[float], reference: list[float]) -> list[float]:
-        if len(prediction) > len(reference):
-            raise self._miscounted(len(reference), len(prediction))
-        return prediction + [0.0] * (len(reference) - len(prediction))
+    def answer(self, prediction: list[float], fields: Fields) -> list[float]:
+        return self.complete(prediction, _sentences_of(fields))
+
+    @override
+    def complete(self, prediction: list[float], items: Sequence[Any]) -> list[float]:
+        if len(prediction) > len(items):
+            raise self._miscounted(len(items), len(prediction))
+        return prediction + [0.0] * (len(items) - len(prediction))
 
     @override
     def state(self) -> dict[str, Any]:
@@ -131,7 +136,7 @@ class Extraction(ScoredTask):
     ) -> list[str]:
         """The best sentence of every text."""
         best = [max(range(len(own)), key=own.__getitem__) for own in predictions]
-        sentences = [next(f for f in row if not isinstance(f, str)) for row in fields]
+        sentences = map(_sentences_of, fields)
         return [" ".join(own[at].split()) for own, at in zip(sentences, best, strict=True)]
 
     def _miscounted(self, numbers: int, sentences: int) -> DataError:
@@ -139,6 +144,12 @@ class Extraction(ScoredTask):
             f"task {self.name}: {numbers} numbers in column {self.target_column!r}, but {sentences} "
             "sentences. Expected one for each."
         )
+
+
+def _sentences_of(fields: Fields) -> list[str]:
+    """Return the sentences of a row: its first field that is a list."""
+    sentences: list[str] = next(field for field in fields if not isinstance(field, str))
+    return sentences
 
 
 def sentence_means(features: Features, first_BW: Tensor) -> Tensor:

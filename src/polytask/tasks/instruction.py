@@ -10,6 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.accounting import CUT, LeftOut
 from polytask.core.batch import Inputs
 from polytask.core.prompts import SAID
 from polytask.tasks.base import tasks
@@ -59,8 +60,8 @@ class Instruction(WordedTask):
         return ("text_match",)
 
     @override
-    def encode(self, reference: str, inputs: Inputs) -> int | None:
-        return inputs[SAID] or None
+    def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:
+        return inputs[SAID] or LeftOut(CUT)
 
     @override
     def collate(self, targets: Sequence[int]) -> Tensor:

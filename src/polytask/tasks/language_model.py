@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.texts import texts_in
@@ -70,7 +71,7 @@ class LanguageModel(Task):
             )
 
     @override
-    def encode(self, reference: Any, inputs: Inputs) -> int | None:
+    def encode(self, reference: Any, inputs: Inputs) -> int | LeftOut:
         if len(texts_in(inputs)) > 1:
             raise RecipeError(
                 [
@@ -81,7 +82,7 @@ class LanguageModel(Task):
         tokens = len(inputs["ids"])
         if self._objective == "masked":
             return int(hidden_count(torch.tensor(tokens), self._share))
-        return tokens - 1 or None
+        return tokens - 1 or LeftOut("a single token, nothing to predict")
 
     @override
     def collate(self, targets: Sequence[int]) -> Tensor:

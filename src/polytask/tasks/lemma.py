@@ -27,7 +27,6 @@ class Lemma(WordTask):
     """
 
     form = "words"
-    rewrites = True
     of_forms = True
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, tasks
@@ -69,9 +70,9 @@ class Multilabel(LabelTask):
         self._weigh(positive_weights(self._learn(counts), rows))
 
     @override
-    def encode(self, reference: list[str], inputs: Inputs) -> list[float] | None:
+    def encode(self, reference: list[str], inputs: Inputs) -> list[float] | LeftOut:
         if reference and not any(label in self._index for label in reference):
-            return None
+            return LeftOut(UNKNOWN_LABEL)
         return [float(label in reference) for label in self._index]
 
     @override

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_in
@@ -86,7 +87,7 @@ class MultipleChoice(SentenceTask):
             )
 
     @override
-    def encode(self, reference: str, inputs: Inputs) -> int | None:
+    def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:
         place = self.names.index(reference) if self.names else int(reference)
         choices = len(texts_in(inputs))
         if place >= choices:
@@ -94,7 +95,7 @@ class MultipleChoice(SentenceTask):
                 f"task {self.name}: column {self.target_column!r}: found {reference!r}, but the row "
                 f"has {choices} choices"
             )
-        return place if choices > 1 else None
+        return place if choices > 1 else LeftOut("only one choice")
 
     @override
     def collate(self, targets: Sequence[int]) -> Tensor:

@@ -49,6 +49,7 @@ class Parsing(Task):
 
     form = "tree"
     usual_columns = ("tokens",)
+    rewrites = True
 
     def __init__(
         self,
@@ -186,13 +187,17 @@ class Parsing(Task):
         ]
 
     @override
-    def complete(self, prediction: list[Arc], reference: list[Arc]) -> list[Arc]:
-        missing = len(reference) - len(prediction)
+    def answer(self, prediction: list[Arc], fields: Fields) -> list[Arc]:
+        return self.complete(prediction, words_of(fields))
+
+    @override
+    def complete(self, prediction: list[Arc], items: Sequence[Any]) -> list[Arc]:
+        missing = len(items) - len(prediction)
         if missing < 0:
-            raise self._miscounted(len(reference), len(prediction))
+            raise self._miscounted(len(items), len(prediction))
         prediction = prediction or [[0, self._labels.filler]][:missing]
         root = next((at + 1 for at, (head, _) in enumerate(prediction) if head == 0), 0)
-        return prediction + [[root, self._labels.filler]] * (len(reference) - len(prediction))
+        return prediction + [[root, self._labels.filler]] * (len(items) - len(prediction))
 
     @override
     def columns(self, prediction: list[Arc]) -> dict[str, Sequence[Any]]:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import CUT as CUT_OFF, NOT_ALIGNED, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.core.texts import ENDS, STARTS, texts_in
+from polytask.core.texts import CUT, ENDS, STARTS, texts_in
 from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.scored import Share
@@ -122,7 +123,7 @@ class SpanAnswer(Task):
         self._may_have_none = counts[False] > 0
 
     @override
-    def encode(self, reference: list[dict[str, Any]], inputs: Inputs) -> list[list[int]] | None:
+    def encode(self, reference: list[dict[str, Any]], inputs: Inputs) -> list[list[int]] | LeftOut:
         texts = texts_in(inputs)
         if any(text.get(STARTS) is None for text in texts):
             raise no_places(self.name)
@@ -130,7 +131,9 @@ class SpanAnswer(Task):
             return [[0, 0]] * len(texts)
         first, last = _ends(reference[0])
         found = [_tokens(text[STARTS], text[ENDS], first, last) for text in texts]
-        return [one or [0, 0] for one in found] if any(found) else None
+        if not any(found):
+            return LeftOut(CUT_OFF if inputs.get(CUT) else NOT_ALIGNED)
+        return [one or [0, 0] for one in found]
 
     @override
     def collate(self, targets: Sequence[list[list[int]]]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, final
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_in
@@ -74,14 +75,16 @@ class Ranking(SentenceTask):
             )
 
     @override
-    def encode(self, reference: list[float], inputs: Inputs) -> list[float] | None:
+    def encode(self, reference: list[float], inputs: Inputs) -> list[float] | LeftOut:
         candidates = len(texts_in(inputs))
         if candidates != len(reference):
             raise DataError(
                 f"task {self.name}: {len(reference)} numbers in column {self.target_column!r}, but "
                 f"{candidates} candidates"
             )
-        return None if min(reference) == max(reference) else reference
+        if min(reference) == max(reference):
+            return LeftOut("all candidates equally relevant")
+        return reference
 
     @override
     def collate(self, targets: Sequence[list[float]]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.texts import SPANS, ReadAs
@@ -122,7 +123,7 @@ class Relations(Task):
             )
 
     @override
-    def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | None:
+    def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | LeftOut:
         """The class of every pair, _NONE or one more than that of the label."""
         spans = inputs.get(SPANS)
         if inputs.get("words") is None or spans is None:
@@ -134,7 +135,9 @@ class Relations(Task):
         target = [[IGNORED] * len(spans) for _ in spans]
         for head, tail in self._asked(len(spans)):
             target[head][tail] = known.get((head, tail), _NONE)
-        return target if any(one != IGNORED for own in target for one in own) else None
+        if all(one == IGNORED for own in target for one in own):
+            return LeftOut("fewer than two spans" if len(spans) < 2 else UNKNOWN_LABEL)
+        return target
 
     @override
     def collate(self, targets: Sequence[list[list[int]]]) -> Tensor:

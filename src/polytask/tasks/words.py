@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
@@ -30,6 +31,7 @@ class WordTask(ScoredTask, ABC):
     """
 
     usual_columns = ("tokens",)
+    rewrites = True
 
     of_forms: ClassVar[bool] = False
     """Whether a label says something of the very word, so that one put in its place has none."""
@@ -75,7 +77,7 @@ class WordTask(ScoredTask, ABC):
             )
 
     @override
-    def encode(self, reference: Sequence[str | None], inputs: Inputs) -> list[int] | None:
+    def encode(self, reference: Sequence[str | None], inputs: Inputs) -> list[int] | LeftOut:
         words = inputs.get("words")
         if words is None:
             raise no_words(self.name)
@@ -83,7 +85,7 @@ class WordTask(ScoredTask, ABC):
             raise self._miscounted(len(reference), len(words))
         number_of = self._labels.numbers
         target = [IGNORED if tag is None else number_of.get(tag, IGNORED) for tag in reference]
-        return None if all(tag == IGNORED for tag in target) else target
+        return LeftOut(UNKNOWN_LABEL) if all(tag == IGNORED for tag in target) else target
 
     @override
     def collate(self, targets: Sequence[list[int]]) -> Tensor:
@@ -121,10 +123,14 @@ class WordTask(ScoredTask, ABC):
         return [row[: words_kept(kept)] for row, kept in zip(rows, kept_bW, strict=True)]
 
     @override
-    def complete(self, prediction: list[str], reference: list[str]) -> list[str]:
-        if len(prediction) > len(reference):
-            raise self._miscounted(len(reference), len(prediction))
-        return prediction + [self._labels.filler] * (len(reference) - len(prediction))
+    def answer(self, prediction: list[str], fields: Fields) -> list[str]:
+        return self.complete(prediction, words_of(fields))
+
+    @override
+    def complete(self, prediction: list[str], items: Sequence[Any]) -> list[str]:
+        if len(prediction) > len(items):
+            raise self._miscounted(len(items), len(prediction))
+        return prediction + [self._labels.filler] * (len(items) - len(prediction))
 
     @override
     def state(self) -> dict[str, Any]:

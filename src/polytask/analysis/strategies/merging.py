@@ -140,7 +140,7 @@ class Encoders:
                     merged_P = torch.add(start_P, direction_P, alpha=c)
                     encoder.load_state_dict(unflatten(merged_P, encoder.state_dict(), self.names))
                     answers = trained.predict(rows.pools, f"{split} {task}")
-                    found[c] |= rows.outcomes(trained.tasks, answers)
+                    found[c] |= rows.outcomes(answers)
         return found
 
     def inference_costs(self) -> dict[str, float]:

@@ -1,0 +1,108 @@
+"""Rows accounted for: how many there were, how many were used, and why the others were not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+NO_COLUMN = "no such column"
+NO_LABEL = "no label"
+LEAK = "dropped as a leak"
+BEYOND_LIMIT = "beyond the limit"
+UNKNOWN_LABEL = "label unknown from training"
+CUT = "cut off by the encoder"
+NOT_ALIGNED = "cannot be aligned with tokens"
+"""The usual reasons why a row is not used for a task."""
+
+
+Place: TypeAlias = Callable[[], str]
+"""Returns where a row is, ``file:line``; called for the first row of a group only."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A label that cannot be learned from; ``Task.encode`` returns it in place of a target.
+
+    :param reason: A few words, the same for all rows with this reason.
+    """
+
+    reason: str
+
+
+@dataclass
+class Group:
+    """Rows that have something in common.
+
+    :param rows: How many there are.
+    :param example: The place of the first one, ``file:line``.
+    """
+
+    rows: int
+    example: str
+
+    def record(self) -> dict[str, Any]:
+        """Return the group as JSON."""
+        return {"rows": self.rows, "example": self.example}
+
+
+@dataclass
+class Account:
+    """The rows of one task in one split: ``rows == used + sum of left_out`` always holds.
+
+    :param rows: Rows of the sources of the task.
+    :param used: Rows that are learned from (train) or scored (validation, test).
+    :param left_out: The other rows by reason.
+    :param remarks: Used rows that deserve a look, by remark: cut, or with a corrected label.
+    """
+
+    rows: int = 0
+    used: int = 0
+    left_out: dict[str, Group] = field(default_factory=dict)
+    remarks: dict[str, Group] = field(default_factory=dict)
+
+    def use(self) -> None:
+        """Count one row that is used."""
+        self.rows += 1
+        self.used += 1
+
+    def leave_out(self, reason: str, place: Place, rows: int = 1) -> None:
+        """Count rows that are not used.
+
+        :param place: Returns the place of the first of them.
+        """
+        self.rows += rows
+        _count(self.left_out, reason, place, rows)
+
+    def remark(self, text: str, place: Place) -> None:
+        """Count one used row that deserves a look."""
+        _count(self.remarks, text, place, 1)
+
+    def add(self, other: Account) -> None:
+        """Add the rows of another source."""
+        self.rows += other.rows
+        self.used += other.used
+        for mine, theirs in ((self.left_out, other.left_out), (self.remarks, other.remarks)):
+            for text, group in theirs.items():
+                _count(mine, text, partial(str, group.example), group.rows)
+
+    def record(self) -> dict[str, Any]:
+        """Return the account as JSON."""
+        return {
+            "rows": self.rows,
+            "used": self.used,
+            "left_out": {text: group.record() for text, group in self.left_out.items()},
+            "remarks": {text: group.record() for text, group in self.remarks.items()},
+        }
+
+
+Accounts = Mapping[str, Mapping[str, Account]]
+"""Task to split to account."""
+
+
+def _count(groups: dict[str, Group], text: str, place: Place, rows: int) -> None:
+    if text in groups:
+        groups[text].rows += rows
+    elif rows:
+        groups[text] = Group(rows, place())
