@@ -28,8 +28,9 @@ from polytask.build.data import load_data
 from polytask.build.evaluation import evaluate
 from polytask.build.labels import Labels
 from polytask.build.model import load_model
+from polytask.build.parts import Fitted, fitted_parts, training_parts
 from polytask.build.pools import collation, training_pool
-from polytask.build.training import Fitted, fitted_parts, train, training_parts
+from polytask.build.training import train
 from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -238,8 +239,8 @@ def watch(
 def check(recipe: RecipeLike) -> Findings:
     """Look for mistakes in the data of a recipe: files, columns, labels.
 
-    :return: All mistakes and warnings, each with file and line; training can start if there are
-        no mistakes.
+    :return: All mistakes and warnings, each with file and line, and how many rows each task uses;
+        training can start if there are no mistakes.
     :raises RecipeError: If the recipe itself is not valid.
     """
     from polytask.analysis.compare import unknown_strategies
@@ -247,7 +248,7 @@ def check(recipe: RecipeLike) -> Findings:
 
     loaded = _recipe(recipe)
     found = checking.check(loaded)
-    return checking.Findings([*unknown_strategies(loaded), *found.mistakes], found.warnings)
+    return replace(found, mistakes=[*unknown_strategies(loaded), *found.mistakes])
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

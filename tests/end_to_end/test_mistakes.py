@@ -120,7 +120,7 @@ def test_check_says_once_what_is_wrong_in_all_rows(tmp_path: Path) -> None:
     splits = dict.fromkeys(("train", "validation", "test"), rows)
     [message] = refused("check", write_experiment(tmp_path, rows=splits))
     assert "train.jsonl:1: task stars: no column 'stars'" in message
-    assert message.endswith("(60 rows)")
+    assert message.endswith("Columns: text, mood.")
 
 
 def test_a_label_only_in_test_is_named_and_training_goes_on(tmp_path: Path) -> None:

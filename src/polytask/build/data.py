@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from polytask.build.views import View, views_of
-from polytask.core.errors import RecipeError
+from polytask.core.accounting import Group
+from polytask.core.errors import DataError, RecipeError
 from polytask.data.leaks import Keys, LeakReport, find_leaks, input_keys
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
@@ -49,12 +50,14 @@ class Data:
     :param leaks: Rows that occur in train and also in validation or test, before any were dropped.
     :param views: How the tasks read the sources.
     :param sources: The sources as they were read, with the split of each row.
+    :param dropped: By source and split, the rows that were dropped as leaks.
     """
 
     tables: Mapping[str, Mapping[str, Table]]
     leaks: LeakReport
     views: Sequence[View]
     sources: Mapping[str, SplitSource]
+    dropped: Mapping[tuple[str, str], Group]
 
     def split(self, name: str) -> dict[str, Table]:
         """The rows of one split, by source; sources without it are absent."""
@@ -96,9 +99,10 @@ def load_data(recipe: Recipe, splits: Path | None = None) -> Data:
             view.require_columns(table)
     keys = _keys(views, tables)
     leaks = find_leaks(_as_given(keys, tables))
+    dropped: dict[tuple[str, str], Group] = {}
     if recipe.drop_leaks:
-        tables = _without_leaks(tables, keys)
-    return Data(tables, leaks, views, found)
+        tables, dropped = _without_leaks(tables, keys)
+    return Data(tables, leaks, views, found, dropped)
 
 
 def load_source(recipe: Recipe, name: str, splits: Path | None = None) -> SplitSource:
@@ -139,14 +143,32 @@ def _as_given(keys: Mapping[tuple[str, str], Keys], tables: Tables) -> dict[tupl
     return given
 
 
-def _without_leaks(tables: Tables, keys: Mapping[tuple[str, str], Keys]) -> Tables:
-    """Without training rows that occur in validation or test, and validation rows in test."""
+def _without_leaks(
+    tables: Tables, keys: Mapping[tuple[str, str], Keys]
+) -> tuple[Tables, dict[tuple[str, str], Group]]:
+    """Drop training rows that occur in validation or test, and validation rows in test.
+
+    :return: The tables that are left, and what was dropped by source and split.
+    :raises DataError: If no training row of a source is left.
+    """
     withheld = {TRAIN: (VALIDATION, TEST), VALIDATION: (TEST,), TEST: ()}
     kept: Tables = {source: dict(splits) for source, splits in tables.items()}
+    dropped = {}
     for (source, split), own in keys.items():
         others = [rows for (_, other), rows in keys.items() if other in withheld[split]]
-        if others:
-            rows = np.flatnonzero(~np.isin(own, np.concatenate(others)))
-            if len(rows) < len(own):
-                kept[source][split] = tables[source][split].select(rows)
-    return kept
+        leaks = np.isin(own, np.concatenate(others)) if others else np.zeros(len(own), dtype=bool)
+        if leaks.any():
+            table = tables[source][split]
+            first = table.where(int(leaks.argmax()))
+            dropped[source, split] = Group(int(leaks.sum()), first)
+            if not leaks.all():
+                kept[source][split] = table.select(np.flatnonzero(~leaks))
+                continue
+            del kept[source][split]
+            if split == TRAIN:
+                raise DataError(
+                    f"{first}: drop_leaks leaves no training row of data.{source}: all "
+                    f"{len(own)} occur in validation or test. Give it other rows, or leave "
+                    "drop_leaks out."
+                )
+    return kept, dropped

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from polytask.build.views import View
+from polytask.core.accounting import BEYOND_LIMIT, NO_COLUMN, NO_LABEL, LeftOut
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
 from polytask.data.pools import at_row
@@ -32,11 +33,24 @@ class Labels:
     task: Task
     allowed: Mapping[str, frozenset[int]] | None = None
 
-    def reference(self, source: str, index: int, row: Row) -> Any | None:
-        """The label of a training row, or None if it is missing or beyond the task's limit."""
+    def lesson(self, source: str, index: int, row: Row) -> Any | LeftOut:
+        """Return what the task learns from a row.
+
+        :return: ``LeftOut`` if the label is missing or beyond the limit of the task.
+        """
+        if not has_label_column(self.task, row):
+            return LeftOut(NO_COLUMN)
+        lesson = self.task.lesson(row)
+        if lesson is None:
+            return LeftOut(NO_LABEL)
         if self.allowed is not None and index not in self.allowed[source]:
-            return None
-        return self.task.lesson(row)
+            return LeftOut(BEYOND_LIMIT)
+        return lesson
+
+    def reference(self, source: str, index: int, row: Row) -> Any | None:
+        """Return the same, or None in place of ``LeftOut``."""
+        lesson = self.lesson(source, index, row)
+        return None if isinstance(lesson, LeftOut) else lesson
 
     def references(self, tables: Mapping[str, Table]) -> Iterator[Any]:
         """All labels that there are in the training rows.
@@ -49,6 +63,11 @@ class Labels:
                     reference = self.reference(source, index, row)
                 if reference is not None:
                     yield reference
+
+
+def has_label_column(task: Task, row: Row) -> bool:
+    """Return whether a row can hold a label of a task; held-out files may lack the column."""
+    return not task.target_column or task.target_column in row
 
 
 def limited(task: Task, tables: Mapping[str, Table], limit: int | None) -> Labels:
@@ -121,8 +140,20 @@ def labels_of(
             if source not in tables:
                 raise DataError(f"data.{source}: has no training rows. Give it train or path.")
         own = {source: tables[source] for source in section.sources}
+        for table in own.values():
+            require_label_column(task, table)
         found[name] = limited(task, own, section.limit)
     return found
+
+
+def require_label_column(task: Task, table: Table) -> None:
+    """Refuse training rows that lack the target column of a task.
+
+    :raises DataError: Names the column, and the nearest one there is.
+    """
+    if len(table):
+        with at_row(table, 0):
+            task.lesson(next(iter(each_row(table))))
 
 
 def fit_tasks(

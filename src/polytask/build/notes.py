@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
 
-from polytask.build.checking import unseen_labels
 from polytask.build.data import TRAIN, Data
+from polytask.build.labels import has_label_column
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
+from polytask.data.rows import each_row
+from polytask.data.tables import Table
 from polytask.recipe import Recipe
 from polytask.tasks import Task
 
 _WORTH_SAYING = 0.01
 _FEW_ROWS, _FEW_STEPS = 2, 10
+_SHOWN = 3
+"""How many unseen labels are named one by one."""
 
 
 def notes(
@@ -87,3 +92,36 @@ def _short(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
             f"together, and a batch up to {options.batch_tokens:,} tokens. Little is learned in so "
             "few; take smaller batches, as in training.batch_rows: 16, or more epochs."
         )
+
+
+def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
+    """Which labels of a held-out table no training row has: a message for each, or one for many.
+
+    None for tasks without a label set.
+    """
+    known = {*task.labels}
+    first: dict[str, str] = {}
+    counts = Counter[str]()
+    for row in each_row(table) if known else ():
+        reference = task.lesson(row) if has_label_column(task, row) else None
+        for label in reference if isinstance(reference, list) else [reference]:
+            if isinstance(label, str) and label not in known:
+                first.setdefault(label, table.place_of(row))
+                counts[label] += 1
+    if len(first) > _SHOWN:
+        names = ", ".join(repr(label) for label, _ in counts.most_common(_SHOWN))
+        yield (
+            f"{next(iter(first.values()))}: tasks.{task.name}: {len(first)} labels occur in {split} "
+            f"({counts.total()} times) but never in train; they cannot be learned and count as "
+            f"wrong: {names}, ..."
+        )
+        return
+    for label, place in first.items():
+        yield (
+            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} ({_times(counts[label])}) "
+            "but never in train; it cannot be learned and counts as wrong."
+        )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

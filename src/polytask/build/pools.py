@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from polytask.build.labels import Labels
+from polytask.build.tally import LearnedLabels, Mistakes, ScoredLabels
 from polytask.build.views import View
-from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts
@@ -34,17 +34,46 @@ def training_pool(
     :raises DataError: If a row does not fit the encoder or a task; names file and line.
     """
 
-    def prepared(view: View) -> Preparation:
-        targets = {task: _target_of(view, table, labels[task]) for task in view.tasks}
-        return _preparation(view, table, encoder, targets, lesson=True)
+    def prepared(view: View, mistakes: Mistakes) -> tuple[Preparation, dict[str, LearnedLabels]]:
+        own = {task: LearnedLabels(view, table, labels[task], mistakes) for task in view.tasks}
+        return _preparation(view, table, encoder, own, lesson=True), own
 
-    changed = [prepared(copy) for copy in copies]
-    return make_pool(view.name, table, prepared(view), folder, copies=changed)
+    mistakes = Mistakes()
+    preparation, learned = prepared(view, mistakes)
+    changed = [prepared(copy, Mistakes())[0] for copy in copies]  # a row has its mistakes once
+    pool = make_pool(view.name, table, preparation, folder, copies=changed)
+    mistakes.check()
+    return replace(pool, accounts={task: own.account for task, own in learned.items()})
 
 
-def evaluation_pool(view: View, table: Table, encoder: Encoder, folder: Path) -> Pool:
-    """All rows of a view, without targets, in the order of the table."""
-    targets = dict.fromkeys(view.tasks, _no_target)
+def scored_pool(
+    view: View, table: Table, encoder: Encoder, tasks: Mapping[str, Task], folder: Path
+) -> tuple[Pool, dict[str, list[Any | None]]]:
+    """Prepare all rows of a view for scoring, in the order of the table.
+
+    :return: The pool, and for each task the reference of every row.
+    :raises DataError: If a row or a label does not fit; names file and line.
+    """
+    mistakes = Mistakes()
+    scored = {name: ScoredLabels(table, tasks[name], mistakes) for name in view.tasks}
+    pool = evaluation_pool(view, table, encoder, folder, scored)
+    mistakes.check()
+    accounts = {name: own.account for name, own in scored.items()}
+    return replace(pool, accounts=accounts), {name: own.references for name, own in scored.items()}
+
+
+def evaluation_pool(
+    view: View,
+    table: Table,
+    encoder: Encoder,
+    folder: Path,
+    seen: Mapping[str, Callable[[int, Row, Inputs], None]] | None = None,
+) -> Pool:
+    """Prepare all rows of a view, without targets, in the order of the table.
+
+    :param seen: By task: called with every prepared row.
+    """
+    targets = seen or dict.fromkeys(view.tasks, _no_target)
     preparation = _preparation(view, table, encoder, targets, lesson=False)
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
     return replace(pool, fields=lambda: (view.fields(row) for row in each_row(table)))
@@ -54,19 +83,6 @@ def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
     """How rows of these tasks become tensors."""
     inputs = partial(collate_texts, collate=encoder.collate)
     return Collation(inputs, {name: task.collate for name, task in tasks.items()})
-
-
-def _target_of(
-    view: View, table: Table, labels: Labels
-) -> Callable[[int, Row, Inputs], Any | None]:
-    def target(index: int, row: Row, inputs: Inputs) -> Any | None:
-        with at_row(table, index):
-            lesson = labels.reference(view.source, index, row)
-            lesson = None if lesson is None else view.follow(labels.task, lesson, row)
-            encoded = None if lesson is None else labels.task.encode(lesson, inputs)
-            return None if isinstance(encoded, LeftOut) else encoded
-
-    return target
 
 
 def _preparation(

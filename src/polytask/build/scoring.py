@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from polytask.build.pools import evaluation_pool
+from polytask.build.pools import scored_pool
 from polytask.build.views import View
 from polytask.core.batch import Fields, Row
 from polytask.core.encoder import Encoder
-from polytask.data.pools import Pool, at_row
+from polytask.data.pools import Pool
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.predict import Predictions
@@ -85,27 +85,18 @@ def evaluation_rows(
 
     :raises DataError: If a row or label does not fit; names file and line.
     """
-    parts: dict[str, list[tuple[View, Table]]] = {}
+    found: dict[str, TaskRows] = {}
     pools = []
     for view in views:
         if view.source in tables:
-            pools.append(evaluation_pool(view, tables[view.source], encoder, folder))
-            for task in view.tasks:
-                parts.setdefault(task, []).append((view, tables[view.source]))
-    return EvaluationRows(
-        pools,
-        {
-            name: TaskRows(own, [r for _, table in own for r in references_of(tasks[name], table)])
-            for name, own in parts.items()
-        },
-    )
-
-
-def references_of(task: Task, table: Table) -> Iterator[Any | None]:
-    """The label of every row of a table."""
-    for index, row in enumerate(each_row(table)):
-        with at_row(table, index):
-            yield task.reference(row)
+            table = tables[view.source]
+            pool, references = scored_pool(view, table, encoder, tasks, folder)
+            pools.append(pool)
+            for task, own in references.items():
+                rows = found.setdefault(task, TaskRows([], []))
+                rows.parts.append((view, table))
+                rows.references.extend(own)
+    return EvaluationRows(pools, found)
 
 
 def metrics_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, list[Metric]]:

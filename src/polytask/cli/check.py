@@ -9,10 +9,17 @@ from polytask.cli.options import Overrides, Plugins, RecipeFile, open_recipe
 
 def check(recipe: RecipeFile, overrides: Overrides = None, plugins: Plugins = None) -> None:
     """Look for mistakes in a recipe, then in its data; report all of them at once."""
+    from rich.console import Console
+
     from polytask import api
+    from polytask.core.accounting import account_lines
     from polytask.core.errors import DataError
 
-    found = api.check(open_recipe(recipe, overrides, plugins))
+    opened = open_recipe(recipe, overrides, plugins)
+    with Console(stderr=True).status("reading and preparing rows"):
+        found = api.check(opened)
+    for line in account_lines(found.accounts):
+        typer.echo(line)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if found.mistakes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -99,6 +99,45 @@ class Account:
 
 Accounts = Mapping[str, Mapping[str, Account]]
 """Task to split to account."""
+
+
+def records(accounts: Accounts) -> dict[str, Any]:
+    """Return accounts as JSON: task to split to record."""
+    return {
+        task: {split: own.record() for split, own in splits.items()}
+        for task, splits in accounts.items()
+    }
+
+
+def account_lines(accounts: Accounts, most: int | None = None) -> Iterator[str]:
+    """Format accounts for a terminal: a line per task, and below it why rows are left out.
+
+    :param most: Show at most this many tasks, those with rows left out first; None for all.
+    """
+    names = [*accounts]
+    if most is not None and len(names) > most:
+        names = sorted(
+            names, key=lambda task: not any(map(_is_remarkable, accounts[task].values()))
+        )
+    width = max(map(len, names), default=0)
+    for task in names[:most]:
+        used = [f"{split} {own.used:,} of {own.rows:,}" for split, own in accounts[task].items()]
+        yield f"{task:<{width}}  {', '.join(used) or 'no rows'}"
+        for split, own in accounts[task].items():
+            yield from _reasons(split, own)
+    if len(names[:most]) < len(names):
+        yield f"... and {len(names) - len(names[:most])} more tasks."
+
+
+def _is_remarkable(account: Account) -> bool:
+    return bool(account.left_out or account.remarks)
+
+
+def _reasons(split: str, account: Account) -> Iterator[str]:
+    for text, group in account.left_out.items():
+        yield f"    {split}: {group.rows:,} left out, {text}, as {group.example}"
+    for text, group in account.remarks.items():
+        yield f"    {split}: {group.rows:,} used, but {text}, as {group.example}"
 
 
 def _count(groups: dict[str, Group], text: str, place: Place, rows: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from polytask.core.accounting import Account
 from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.errors import DataError
 from polytask.data.rows import each_row
@@ -71,6 +72,7 @@ class Pool:
     :param lengths_N: Number of tokens of each row.
     :param fields: The input fields of every row, for tasks that answer with parts of them.
     :param copies: How many of the rows, the last ones, are changed copies of others.
+    :param accounts: For each task, how many rows of the table are used, and why others are not.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Pool:
     lengths_N: Ints
     fields: Callable[[], Iterator[Fields]] = lambda: iter(())
     copies: int = 0
+    accounts: Mapping[str, Account] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lengths_N)

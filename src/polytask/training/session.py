@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polytask.balancing import Balancer
 from polytask.balancing.engine.processes import gathered, rank, world_size
+from polytask.core.accounting import Accounts
 from polytask.core.batch import Batch
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
@@ -46,6 +47,7 @@ class Parts:
     :param probe: Rows with a label for every task; shows which parameters each task reaches.
     :param validate: Scores the validation rows; empty scores if there are none.
     :param guide: Batches of validation rows, where the balancer needs them.
+    :param accounts: How many rows of each task are used, by split.
     """
 
     model: MultiTaskModel
@@ -56,6 +58,7 @@ class Parts:
     validate: Callable[[Predictor], Scores]
     criterion: Criterion
     guide: Loader | None = None
+    accounts: Accounts = field(default_factory=dict)
 
 
 class Session:
