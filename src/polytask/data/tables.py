@@ -50,12 +50,14 @@ class Table:
     :param sha256: SHA-256 of the bytes of the file; of the hashes one after the other if several.
         A selection keeps the hash of what it was selected from.
     :param place: How a place is written, from ``file`` and ``line``.
+    :param notes: Remarks on how the files were read, for people.
     """
 
     rows: datasets.Dataset
     files: tuple[str, ...]
     sha256: str
     place: str = "{file}:{line}"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import gzip
 import os
@@ -10,7 +11,7 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Self
 
 from typing_extensions import override
 
@@ -77,6 +78,20 @@ class FileSource(Source):
             split: self._table([find(path, self.search) for path in paths])
             for split, paths in self.paths.items()
         }
+
+    def read_new(self, path: Path, needed: Sequence[str]) -> Table:
+        """Read another file with the same options, for prediction; ``where`` is not applied.
+
+        :param needed: The columns that the file must hold; others may be absent.
+        :raises DataError: If the file is missing, empty or broken; names file and line.
+        """
+        return self._for_new(needed)._table([path])
+
+    def _for_new(self, needed: Sequence[str]) -> Self:
+        """Return a copy that reads files with the needed columns alone."""
+        other = copy.copy(self)
+        other.where = {}
+        return other
 
     def _table(self, paths: list[Path]) -> Table:
         return cached_table(
