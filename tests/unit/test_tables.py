@@ -134,14 +134,16 @@ def test_no_rows_are_no_rows(tmp_path: Path) -> None:
 def test_texts_and_lists_in_one_column_are_refused_with_their_place(
     apart: int, tmp_path: Path
 ) -> None:
+    table = jsonl(tmp_path, *[{"x": "a"}] * apart, {"x": ["a", "b"]})
     with pytest.raises(DataError, match=rf"rows\.jsonl:{apart + 1}: column 'x': a list found"):
-        jsonl(tmp_path, *[{"x": "a"}] * apart, {"x": ["a", "b"]})
+        list(table.column("x"))
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, "\ud83d"])
 def test_values_that_no_file_can_hold_are_refused_with_their_place(value: Any) -> None:
+    table = rows_table([{"x": None}, {"x": value}])
     with pytest.raises(DataError, match=r"rows\[1\]: column 'x': .*expected numbers, texts"):
-        rows_table([{"x": None}, {"x": value}])
+        list(table.column("x"))
 
 
 def test_the_names_of_the_hidden_columns_are_reserved(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ Nobody knows the columns of a JSON Lines file before its last line: a column may
 first, be empty at first, or hold whole numbers for a while and then 0.5. Chunks are therefore
 written to segments, a new one whenever the columns known so far grow or widen; if there was more
 than one segment they are copied into a single file of the final types.
+
+A column whose values have no common type is left out. The schema keeps the first conflict, so that
+only a reader of that column gets an error.
 """
 
 from __future__ import annotations
@@ -21,7 +24,13 @@ import pyarrow as pa
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 
+FILE, LINE = "_file", "_line"
+"""Hidden columns: which of the table's files a row is from, and where in it."""
+
 _CHUNK = 1000
+_CONFLICTS = b"polytask.conflicts"
+"""Key of the schema's metadata under which conflicts are kept, as JSON."""
+
 _REFUSED = (pa.ArrowException, OverflowError, TypeError, ValueError)
 """What pyarrow raises on values that have no common type, or none at all."""
 
@@ -37,22 +46,33 @@ class CellError(DataError):
     def __init__(self, row: Row, column: str, reason: str) -> None:
         super().__init__(f"column {column!r}: {reason}")
         self.row = row
+        self.column = column
 
 
-def write_rows(rows: Iterable[Row], path: Path) -> None:
+def write_rows(rows: Iterable[Row], path: Path) -> list[CellError]:
     """Write rows as one Arrow stream; memory holds one chunk of them at any time.
 
     A column that a row lacks is null there. Numbers widen from whole to real. Where texts, numbers
     and truth values meet in one column, all of them become text: labels 1, 2 and "other" are
     "1", "2" and "other".
 
-    :raises CellError: If a column mixes lists, mappings and single values, or a value is unfit.
+    :return: The first conflict of each column that is left out, because it mixes lists, mappings
+        and single values, or holds an unfit value.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         segments = _Segments(Path(folder))
         for chunk in _chunks(rows):
             segments.write(chunk)
         segments.finish(path)
+    return [*segments.conflicts.values()]
+
+
+def conflicts_in(path: Path) -> dict[str, tuple[int, int, str]]:
+    """Return file, line and reason of each column that was left out of a file, by name."""
+    with pa.memory_map(str(path)) as source:
+        metadata = pa.ipc.open_stream(source).schema.metadata or {}
+    found: dict[str, list[Any]] = json.loads(metadata.get(_CONFLICTS, b"{}"))
+    return {name: (file, line, reason) for name, (file, line, reason) in found.items()}
 
 
 class _Segments:
@@ -63,15 +83,37 @@ class _Segments:
         self._schema = pa.schema([])
         self._paths: list[Path] = []
         self._writer: pa.RecordBatchStreamWriter | None = None
+        self.conflicts: dict[str, CellError] = {}
 
     def write(self, chunk: list[Row]) -> None:
-        arrays = _columns(chunk, self._schema)
+        arrays = self._columns(chunk)
         known = {field.name: field.type for field in self._schema}
-        schema = pa.schema(known | {name: array.type for name, array in arrays.items()})
-        if self._writer is None or schema != self._schema:
+        types = known | {name: array.type for name, array in arrays.items()}
+        kept = {name: each for name, each in types.items() if name not in self.conflicts}
+        schema = pa.schema(kept, self._metadata())
+        if self._writer is None or not schema.equals(self._schema, check_metadata=True):
             self._writer = self._started(schema)
-        batch = pa.record_batch(arrays)
+        batch = pa.record_batch(arrays or {"": pa.nulls(len(chunk))})
         self._writer.write(_widened(batch, schema))
+
+    def _columns(self, chunk: list[Row]) -> dict[str, pa.Array]:
+        """The columns of a chunk, each of a type that also holds what the schema says."""
+        known = {field.name: field.type for field in self._schema}
+        arrays = {}
+        for name in dict.fromkeys(itertools.chain.from_iterable(chunk)):
+            if name not in self.conflicts:
+                try:
+                    arrays[name] = _typed(name, chunk, known.get(name, pa.null()))
+                except CellError as error:
+                    self.conflicts[name] = error
+        return arrays
+
+    def _metadata(self) -> dict[bytes, bytes] | None:
+        places = {
+            name: (error.row.get(FILE, 0), error.row.get(LINE, 0), str(error))
+            for name, error in self.conflicts.items()
+        }
+        return {_CONFLICTS: json.dumps(places).encode()} if places else None
 
     def _started(self, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
         self._close()
@@ -102,17 +144,13 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _columns(chunk: list[Row], schema: pa.Schema) -> dict[str, pa.Array]:
-    """The columns of a chunk, each of a type that also holds what the schema says."""
-    known = {field.name: field.type for field in schema}
-    arrays = {}
-    for name in dict.fromkeys(itertools.chain.from_iterable(chunk)):
-        values = [_nested(row.get(name)) for row in chunk]
-        try:
-            arrays[name] = _array(values, known.get(name, pa.null()))
-        except _REFUSED:
-            arrays[name] = _mixed_array(name, chunk, known.get(name, pa.null()))
-    return arrays
+def _typed(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
+    """One column of a chunk, of a type that also holds the known one."""
+    values = [_nested(row.get(name)) for row in chunk]
+    try:
+        return _array(values, known)
+    except _REFUSED:
+        return _mixed_array(name, chunk, known)
 
 
 def _nested(value: Any) -> Any:
@@ -141,7 +179,7 @@ def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
     try:
         return _merged(known, _inferred(_nested(row.get(name))))
     except _REFUSED as error:
-        expected = "expected numbers, texts, or lists and mappings of them"
+        expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
         raise CellError(row, name, f"{error}; {expected}") from error
 
 
@@ -194,8 +232,8 @@ def _coerced(values: list[Any], wanted: pa.DataType) -> pa.Array:
 
 def _coerce(value: Any, wanted: pa.DataType) -> Any:
     """Turn what is stored as text into text and what is stored as real into real, at any depth."""
-    if value is None:
-        return None
+    if value is None or (pa.types.is_string(wanted) and value != value):
+        return None  # a number that is not one stands for a missing text
     if pa.types.is_list(wanted):
         return [_coerce(item, wanted.value_type) for item in value]
     if pa.types.is_struct(wanted):

@@ -22,7 +22,7 @@ from polytask.core.accounting import Account
 from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.errors import DataError
 from polytask.data.rows import each_row
-from polytask.data.tables import Table, spool
+from polytask.data.tables import ConflictError, Table, spool
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -158,6 +158,8 @@ def at_row(table: Table, index: int) -> Iterator[None]:
     """Put the place of a row before the message of a ``DataError``."""
     try:
         yield
+    except ConflictError:
+        raise
     except DataError as error:
         raise DataError(f"{table.where(index)}: {error}") from error
 

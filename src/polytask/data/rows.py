@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 from typing_extensions import override
 
 from polytask.core.batch import Row
+from polytask.data.nested import values_at
 from polytask.data.tables import Table
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _CHUNK = 1000
 def each_row(table: Table) -> Iterator[Row]:
     """The rows of a table one after the other, read in chunks."""
     for chunk in table.rows.with_format("arrow").iter(_CHUNK):
-        columns = _Columns(chunk)
+        columns = _Columns(table, chunk)
         yield from (_Row(columns, index) for index in range(len(chunk)))
 
 
@@ -27,14 +28,19 @@ def each_row(table: Table) -> Iterator[Row]:
 class _Columns:
     """Some rows, column by column."""
 
-    def __init__(self, chunk: pa.Table) -> None:
+    def __init__(self, table: Table, chunk: pa.Table) -> None:
+        self.table = table
         self.chunk = chunk
         self._values: dict[str, list[Any]] = {}
 
     def __getitem__(self, name: str) -> list[Any]:
         values = self._values.get(name)
         if values is None:
-            values = self._values[name] = self.chunk[name].to_pylist()
+            path = self.table.path_to(name)
+            if path is None:
+                raise KeyError(name)
+            top, *inner = path
+            values = self._values[name] = values_at(self.chunk[top], inner)
         return values
 
 

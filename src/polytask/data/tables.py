@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +26,21 @@ from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.core.files import sha256 as file_sha256
 from polytask.core.scratch import scratch_folder
-from polytask.data.arrow import CellError, write_rows
+from polytask.data.arrow import FILE, LINE, CellError, conflicts_in, write_rows
+from polytask.data.nested import nested_names, path_of, values_at
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import numpy.typing as npt
 
-FILE, LINE = "_file", "_line"
-"""Hidden columns: which of the table's files a row is from, and where in it."""
-
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 10_000
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
+
+
+class ConflictError(DataError):
+    """A column whose values have no common type; the message names the first conflict's place."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,52 @@ class Table:
     :param sha256: SHA-256 of the bytes of the file; of the hashes one after the other if several.
         A selection keeps the hash of what it was selected from.
     :param place: How a place is written, from ``file`` and ``line``.
+    :param notes: Remarks on how the files were read, for people.
+    :param conflicts: Columns that cannot be read, because their values have no common type, each
+        with its error message.
     """
 
     rows: datasets.Dataset
     files: tuple[str, ...]
     sha256: str
     place: str = "{file}:{line}"
+    notes: tuple[str, ...] = ()
+    conflicts: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns, without the hidden ones."""
-        return [name for name in self.rows.column_names if name not in (FILE, LINE)]
+        """The names of the columns, without the hidden ones.
+
+        The values inside a mapping follow, with a dot: ``translation.en``.
+        """
+        shown = [name for name in self.rows.column_names if name not in (FILE, LINE)]
+        inner = [name for name in nested_names(self.rows.features) if name not in shown]
+        return [*shown, *inner, *self.conflicts]
+
+    def path_to(self, name: str) -> tuple[str, ...] | None:
+        """Return the names that lead to a column: several for a value inside a mapping.
+
+        :raises ConflictError: If the values of the column have no common type.
+        """
+        found = path_of(self.rows.features, name)
+        top = name if name in self.conflicts else name.partition(".")[0]
+        if found is None and top in self.conflicts:
+            raise ConflictError(self.conflicts[top])
+        return found
+
+    def require(self, name: str) -> None:
+        """Refuse a column that the table lacks or that cannot be read.
+
+        :raises DataError: Names the nearest column, or the file and line of the conflict.
+        """
+        if self.path_to(name) is None:
+            close = difflib.get_close_matches(name, self.columns, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(self.columns)
+            raise DataError(f"{self.files[0]}: no column {name!r}.{hint} Columns: {known}.")
 
     def where(self, index: int) -> str:
         """The place of a row for messages: ``path:line``, or ``rows[3]`` if it has no file."""
@@ -80,16 +114,13 @@ class Table:
     def column(self, name: str) -> Iterator[Any]:
         """The values of one column, row by row, without reading the other columns.
 
-        :raises DataError: If there is no such column.
+        :raises DataError: If there is no such column, or it cannot be read.
         """
-        if name not in self.rows.column_names:
-            close = difflib.get_close_matches(name, self.columns, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(self.columns)
-            raise DataError(f"{self.files[0]}: no column {name!r}.{hint} Columns: {known}.")
-        batches = self.rows.select_columns([name]).with_format("arrow").iter(_BATCH)
+        self.require(name)
+        top, *inner = self.path_to(name) or (name,)
+        batches = self.rows.select_columns([top]).with_format("arrow").iter(_BATCH)
         for batch in batches:
-            yield from batch[name].to_pylist()
+            yield from values_at(batch[top], inner)
 
 
 def located(row: Row, file: int, line: int) -> dict[str, Any]:
@@ -110,29 +141,38 @@ def cached_table(
     files: tuple[str, ...],
     sha256: str,
     place: str,
+    notes: tuple[str, ...] = (),
 ) -> Table:
     """A table of rows that are read only if the cache does not hold them yet.
 
     :param key: What decides the rows besides the content of the files: reader and options.
     :param read: Gives the rows, each ``located`` in its file.
-    :raises DataError: If a value does not fit its column; names file, line and column.
     """
     path = _cache_folder() / f"{_digest([_FORMAT, dict(key), sha256])}.arrow"
     if not _intact(path):
         with _naming_the_place(files, place):
             _write_sealed(read(), path)
-    return Table(_map(path), files, sha256, place)
+    return _table(path, files, sha256, place, notes)
 
 
 def spooled_table(rows: Iterable[Row], *, files: tuple[str, ...], place: str) -> Table:
     """A table of rows that no file holds; it lives as long as this process.
 
     :param rows: The rows, each ``located``.
-    :raises DataError: If a value does not fit its column; names row and column.
     """
     with _naming_the_place(files, place):
-        path = _spooled(rows, _process_folder())
-    return Table(_map(path), files, file_sha256(path), place)
+        path, _ = _spooled(rows, _process_folder())
+    return _table(path, files, file_sha256(path), place)
+
+
+def _table(
+    path: Path, files: tuple[str, ...], sha256: str, place: str, notes: tuple[str, ...] = ()
+) -> Table:
+    conflicts = {
+        name: f"{place.format(file=files[file], line=line)}: {reason}"
+        for name, (file, line, reason) in conflicts_in(path).items()
+    }
+    return Table(_map(path), files, sha256, place, notes, conflicts)
 
 
 @contextlib.contextmanager
@@ -151,15 +191,17 @@ def spool(rows: Iterable[Row], folder: Path) -> datasets.Dataset:
 
     :raises CellError: If a value does not fit its column.
     """
-    return _map(_spooled(rows, folder))
+    path, conflicts = _spooled(rows, folder)
+    if conflicts:
+        raise conflicts[0]
+    return _map(path)
 
 
-def _spooled(rows: Iterable[Row], folder: Path) -> Path:
+def _spooled(rows: Iterable[Row], folder: Path) -> tuple[Path, list[CellError]]:
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, suffix=".arrow")
     os.close(handle)
-    write_rows(rows, Path(name))
-    return Path(name)
+    return Path(name), write_rows(rows, Path(name))
 
 
 def content_sha256(paths: Sequence[Path]) -> str:

@@ -90,17 +90,20 @@ class Parsing(Task):
                 f"task {self.name}: column {self.relation_column!r}: expected {len(heads)} "
                 f"relations, one for every head, found {relations!r}.{hint}"
             )
-        arcs = zip(heads, relations, strict=True)
-        return [[self._head_of(head, len(heads)), label_text(name)] for head, name in arcs]
+        arcs = enumerate(zip(heads, relations, strict=True), start=1)
+        return [
+            [self._head_of(head, word, len(heads)), label_text(name)] for word, (head, name) in arcs
+        ]
 
-    def _head_of(self, head: Any, words: int) -> int:
+    def _head_of(self, head: Any, word: int, words: int) -> int:
         if isinstance(head, str) and head.isdecimal():
             head = int(head)
-        if isinstance(head, int) and 0 <= head <= words:
+        if isinstance(head, int) and 0 <= head <= words and head != word:
             return head
+        found = f"{head!r} for word {word} itself" if head == word else repr(head)
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: expected heads from 0 (root) to "
-            f"{words}, found {head!r}"
+            f"{words}, found {found}"
         )
 
     @override

@@ -6,7 +6,7 @@ https://www.rfc-editor.org/rfc/rfc4180
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ class Csv(Delimited):
     :param delimiter: The character between two cells.
     :param quotes: Whether cells may be wrapped in double quotes; otherwise a quote is a character.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
 
     def __init__(
         self,

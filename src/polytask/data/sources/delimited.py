@@ -3,11 +3,15 @@
 https://www.rfc-editor.org/rfc/rfc4180
 
 Every cell stays the text that it is ("null", "NA" and "007" too); an empty cell is a missing value.
+Columns without a name are left out: before the others they number the rows, as pandas writes them,
+and behind the others they come from a delimiter at the end of each line.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
-from polytask.data.sources.files import FileSource, text_lines
+from polytask.data.sources.text_files import TextFileSource
 
 _LONGEST_CELL = 1 << 27
 """Characters; the standard library stops at 128 thousand, which is less than a book."""
@@ -25,7 +29,7 @@ _DELIMITERS = ",;\t|"
 """Those in use, one of which in the name of an only column tells that another was expected."""
 
 
-class Delimited(FileSource):
+class Delimited(TextFileSource):
     """Rows of cells, the first of which names the columns.
 
     :param delimiter: The character between two cells.
@@ -40,36 +44,52 @@ class Delimited(FileSource):
         self.quotes = quotes
 
     @override
-    def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        records = self._records(path)
-        _, header = next(records, (1, []))
-        self._check_header(header, path)
-        for line, cells in records:
-            if len(cells) != len(header):
-                found = f"{len(cells)} cells found, {len(header)} expected ({', '.join(header)})"
-                raise DataError(f"{path}:{line}: {found}.{self._advice(len(cells))}")
-            yield line, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+    def notes(self, path: Path) -> Iterator[str]:
+        header = self._header(path)
+        unnamed = [place for place, name in enumerate(header, start=1) if not name.strip()]
+        if unnamed:
+            places = ", ".join(map(str, unnamed))
+            yield f"column {places} has no name in the first line and was left out."
 
-    def _check_header(self, header: Sequence[str], path: Path) -> None:
-        if not header:
-            raise DataError(
-                f"{path}: the file is empty; expected a first line that names the columns."
-            )
-        if "" in header or len(set(header)) < len(header):
-            found = ", ".join(map(repr, header))
-            raise DataError(f"{path}:1: expected a different name for every column, found {found}.")
+    @override
+    def read(self, path: Path) -> Iterator[tuple[int, Row]]:
+        header = self._header(path)
+        names = {place: name for place, name in enumerate(header) if name.strip()}
+        for line, cells in itertools.islice(self._records(path), 1, None):
+            if len(cells) != len(header):
+                wanted = ", ".join(name or "''" for name in header)
+                found = f"{len(cells)} cells found, {len(header)} expected ({wanted})"
+                raise DataError(f"{path}:{line}: {found}.{self._advice(len(cells))}")
+            if extra := "".join(cells[max(names) + 1 :]).strip():
+                raise DataError(
+                    f"{path}:{line}: {extra[:40]!r} found in a column without a name; expected "
+                    "nothing there. Name the column in the first line."
+                )
+            yield line, {name: cells[place] or None for place, name in names.items()}
+
+    def _header(self, path: Path) -> list[str]:
+        """The names of the columns, checked."""
+        line, header = next(self._records(path), (1, []))
+        mistake = _mistake(header) or self._other_delimiter(header)
+        if mistake:
+            raise DataError(f"{path}:{line}: {mistake}" if header else f"{path}: {mistake}")
+        return header
+
+    def _other_delimiter(self, header: Sequence[str]) -> str:
+        """What to say of a single name that holds a delimiter."""
         other = next((one for one in _DELIMITERS if one in header[0]), None)
-        if len(header) == 1 and other:
-            told = "kind: tsv" if other == "\t" else f"kind: csv, delimiter: {other!r}"
-            raise DataError(
-                f"{path}:1: expected {self.delimiter!r} between the names of columns, found a single "
-                f"one, {header[0]!r}. Where it is {other!r}, write: {told}."
-            )
+        if len(header) > 1 or not other:
+            return ""
+        told = "kind: tsv" if other == "\t" else f"kind: csv, delimiter: {other!r}"
+        return (
+            f"expected {self.delimiter!r} between the names of columns, found a single one, "
+            f"{header[0]!r}. Where it is {other!r}, write: {told}."
+        )
 
     def _records(self, path: Path) -> Iterator[tuple[int, list[str]]]:
         """The cells of every record that is not blank, with the number of its first line."""
         csv.field_size_limit(_LONGEST_CELL)
-        lines = (line for _, line in text_lines(path))
+        lines = (line for _, line in self.lines(path))
         reader = csv.reader(
             lines,
             delimiter=self.delimiter,
@@ -90,3 +110,28 @@ class Delimited(FileSource):
         if found == 1:
             return f" Is {self.delimiter!r} the right delimiter?"
         return " A quote opened on this line may not be closed." if self.quotes else ""
+
+
+def _mistake(header: Sequence[str]) -> str:
+    """What is wrong with the names of the columns; nothing if they can be told apart."""
+    if not header:
+        return "the file is empty; expected a first line that names the columns."
+    named = [place for place, name in enumerate(header) if name.strip()]
+    if not named:
+        return "none of the columns has a name; expected a first line that names the columns."
+    twice = [name for name, number in Counter(header[at] for at in named).items() if number > 1]
+    if twice:
+        found = ", ".join(f"{name!r} in columns {_places(header, name)}" for name in twice)
+        return f"expected a different name for every column, found {found}. Rename all but one of them."
+    gap = next((at for at in range(named[0], named[-1]) if at not in named), None)
+    if gap is None:
+        return ""
+    places = ", ".join(str(at + 1) for at in range(gap, named[-1]) if at not in named)
+    return (
+        f"expected a name for every column, found none for column {places} of {len(header)} "
+        f"(after {header[gap - 1]!r}). Name it in this line, or remove the column."
+    )
+
+
+def _places(header: Sequence[str], name: str) -> str:
+    return " and ".join(str(at) for at, other in enumerate(header, start=1) if other == name)

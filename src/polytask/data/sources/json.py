@@ -6,7 +6,7 @@ https://www.rfc-editor.org/rfc/rfc8259
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,48 +15,43 @@ from typing_extensions import override
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.data.sources.base import sources
-from polytask.data.sources.files import FileSource, text_of
-from polytask.data.sources.jsonl import objects
+from polytask.data.sources.json_tables import rows_of
+from polytask.data.sources.jsonl import objects, unique
+from polytask.data.sources.text_files import TextFileSource
 
 
 @sources.register("json")
-class Json(FileSource):
+class Json(TextFileSource):
     """JSON files: a list of objects, whose keys are the columns, or an object that holds one.
 
-    An object that holds none is one row. Objects one after the other are read as ``jsonl`` does.
+    Tables as pandas writes them are read, too: an object of columns, of rows by number, or of
+    ``columns`` and ``data``. Any other object is one row. If an object may be a row or a table,
+    it is refused. Objects one after the other are read as ``jsonl`` does.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (".json",)
     place: ClassVar[str] = "{file}, object {line}"
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        for number, row in enumerate(_rows(path), start=1):
+        text = self.text(path).strip()
+        value, end = _decoded(text, path)
+        if end < len(text):
+            yield from objects(self.lines(path), path)
+            return
+        for number, row in enumerate(rows_of(value, path), start=1):
             if not isinstance(row, dict):
                 found = f"{json.dumps(row, ensure_ascii=False)[:40]} found"
                 raise DataError(f"{path}, object {number}: {found}, expected an object.")
             yield number, row
 
 
-def _rows(path: Path) -> Iterable[Any]:
-    text = text_of(path).strip()
+def _decoded(text: str, path: Path) -> tuple[Any, int]:
+    """The first value of a text, and where it ends."""
     try:
-        value, end = json.JSONDecoder().raw_decode(text)
+        return json.JSONDecoder(object_pairs_hook=unique).raw_decode(text)
     except json.JSONDecodeError as error:
         found = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise DataError(f"{path}: not valid JSON: {found}.") from error
-    except RecursionError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}.") from error
-    if end < len(text):
-        return (row for _, row in objects(path))
-    if isinstance(value, list):
-        return value
-    inside = value.items() if isinstance(value, dict) else ()
-    lists = {name: each for name, each in inside if _holds_objects(each)}
-    if len(lists) > 1:
-        names = ", ".join(map(repr, lists))
-        raise DataError(f"{path}: lists of objects under {names} found; expected one.")
-    return next(iter(lists.values()), [value])
-
-
-def _holds_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)

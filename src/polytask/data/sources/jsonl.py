@@ -6,40 +6,56 @@ https://jsonlines.org
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.data.sources.base import sources
-from polytask.data.sources.files import FileSource, text_lines
+from polytask.data.sources.text_files import TextFileSource
 
 
 @sources.register("jsonl")
-class JsonLines(FileSource):
+class JsonLines(TextFileSource):
     """JSON Lines files: one object per line, its keys are the columns."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        yield from objects(path)
+        yield from objects(self.lines(path), path)
 
 
-def objects(path: Path) -> Iterator[tuple[int, Row]]:
-    """The objects of a file of one a line, each with its line.
+def objects(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the object of each line that is not blank, with its number.
 
     :raises DataError: If a line is no object; names file and line.
     """
-    for number, line in text_lines(path):
+    for number, line in lines:
         if line.strip():
             yield number, _object(line, f"{path}:{number}")
 
 
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON as a mapping.
+
+    :raises ValueError: If a key occurs twice; which value counts is not defined.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} occurs twice in one object")
+    return found
+
+
 def _object(line: str, place: str) -> Row:
     try:
-        value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(line, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
         found = str(error)
         if isinstance(error, json.JSONDecodeError):
             found = f"{error.msg} at column {error.colno}"

@@ -9,21 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.sources.files import check_splits, find, sha256_of, text_lines
+from polytask.data.sources.files import check_splits, sha256_of
+from polytask.data.sources.finding import find
+from polytask.data.sources.text_files import Encoding, text_lines
 from polytask.data.tables import Table, cached_table, located
 
 Files = dict[str, str]
 """The file of every column."""
 
 
+class _Encoded(Source):
+    """Rows in text.
+
+    :param encoding: How characters are stored: ``utf-8``, ``utf-16``, ``gb18030``, ``cp1252``, ...
+    """
+
+    def __init__(self, search: tuple[Path, ...], /, *, encoding: Encoding = "utf-8") -> None:
+        super().__init__(search)
+        self._encoding = encoding
+
+
 @sources.register("parallel")
-class Parallel(Source):
+class Parallel(_Encoded):
     """Text files whose lines belong together, a column each; an empty line is a missing value.
 
     :param train: The file of every column, of the training rows.
@@ -43,8 +57,9 @@ class Parallel(Source):
         test: Files | None = None,
         path: Files | None = None,
         words: list[str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(search)
+        super().__init__(search, **options)
         given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: path}
         self._files = {split: files for split, files in given.items() if files}
         self._words = frozenset(words or ())
@@ -62,8 +77,14 @@ class Parallel(Source):
 
     def _table(self, files: Mapping[str, Path]) -> Table:
         paths = [*files.values()]
+        words = sorted(self._words)
         return cached_table(
-            {"reader": "Parallel", "columns": [*files], "words": sorted(self._words)},
+            {
+                "reader": "Parallel",
+                "columns": [*files],
+                "words": words,
+                "encoding": self._encoding,
+            },
             lambda: self._rows(files),
             files=tuple(map(str, paths)),
             sha256=sha256_of(paths),
@@ -73,7 +94,8 @@ class Parallel(Source):
     def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:
         paths = [*files.values()]
         number = 0
-        for number, lines in enumerate(zip_longest(*map(text_lines, paths)), start=1):
+        columns = [text_lines(path, self._encoding) for path in paths]
+        for number, lines in enumerate(zip_longest(*columns), start=1):
             if None in lines:
                 raise DataError(
                     f"{paths[lines.index(None)]}: ends after line {number - 1}, another file of the same "

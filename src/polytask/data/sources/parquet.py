@@ -29,6 +29,7 @@ _BATCH = 1000
 class Parquet(FileSource):
     """Parquet files; rows are counted from 1 in messages."""
 
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
     place: ClassVar[str] = "{file}, row {line}"
 
     @override

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-from polytask.data.sources.files import text_lines
+from collections.abc import Iterable, Iterator
 
 Block = list[tuple[int, str]]
 """Lines that follow each other, with their numbers, without line ends."""
 
 
-def blocks(path: Path) -> Iterator[Block]:
-    """The blocks of a file; words may be any character, so only spaces and tabs count as blank."""
+def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
+    """The blocks of a file's lines; words may be any character, so only spaces and tabs count as blank."""
     block: Block = []
-    for number, line in text_lines(path):
+    for number, line in lines:
         content = line.rstrip("\r\n")
         if content.strip(" \t"):
             block.append((number, content))

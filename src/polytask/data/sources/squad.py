@@ -15,22 +15,23 @@ from typing_extensions import override
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.data.sources.base import sources
-from polytask.data.sources.files import FileSource, text_of
+from polytask.data.sources.text_files import TextFileSource
 
 
 @sources.register("squad")
-class Squad(FileSource):
+class Squad(TextFileSource):
     """SQuAD files, 1.1 and 2.0, and others of their form: a row of each question.
 
     The columns are id, title, question, context and answers, a list of ``text`` and ``start``; it
     is empty where there is no answer.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (".json",)
     place: ClassVar[str] = "{file}, question {line}"
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        yield from enumerate(_rows(_parsed(path)), start=1)
+        yield from enumerate(_rows(_parsed(self.text(path), path)), start=1)
 
 
 class _Answer(BaseModel):
@@ -74,9 +75,9 @@ def _rows(file: _File) -> Iterator[Row]:
                 }
 
 
-def _parsed(path: Path) -> _File:
+def _parsed(text: str, path: Path) -> _File:
     try:
-        return _File.model_validate_json(text_of(path))
+        return _File.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.data.sources.base import sources
-from polytask.data.sources.files import FileSource
 from polytask.data.sources.sentences import blocks
+from polytask.data.sources.text_files import TextFileSource
 
 
 @sources.register("text")
-class PlainText(FileSource):
+class PlainText(TextFileSource):
     """Plain text files; the column is ``text``. Blank lines are no rows.
 
     :param row: What a row is: a ``line``, or a ``paragraph`` of all lines between blank ones.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text")
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class PlainText(FileSource):
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        for block in blocks(path):
+        for block in blocks(self.lines(path)):
             if self.row == "line":
                 yield from ((number, {"text": line}) for number, line in block)
             else:

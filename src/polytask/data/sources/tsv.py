@@ -6,7 +6,7 @@ https://www.iana.org/assignments/media-types/text/tab-separated-values
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from polytask.data.sources.base import sources
 from polytask.data.sources.delimited import Delimited
@@ -18,6 +18,8 @@ class Tsv(Delimited):
 
     :param quotes: Whether cells may be wrapped in double quotes, as spreadsheets write them.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".tsv", ".tab")
 
     def __init__(
         self, search: tuple[Path, ...], /, *, quotes: bool = False, **options: Any

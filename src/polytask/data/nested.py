@@ -1,0 +1,52 @@
+"""Columns inside mappings, named with dots: ``translation.en``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def nested_names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all values inside mappings."""
+    for name, inner in fields.items():
+        if prefix:
+            yield f"{prefix}{name}"
+        if isinstance(inner, Mapping):
+            yield from nested_names(inner, f"{prefix}{name}.")
+
+
+def path_of(fields: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    """Return the names that lead to a column, from the outside in; None if there is no such column.
+
+    A column whose own name has a dot comes before a value inside a mapping.
+
+    :param fields: A row, or the types of its columns: a mapping for a column of mappings.
+    """
+    if name in fields:
+        return (name,)
+    for outer, inner in fields.items():
+        if isinstance(inner, Mapping) and name.startswith(f"{outer}."):
+            rest = path_of(inner, name.removeprefix(f"{outer}."))
+            if rest is not None:
+                return (outer, *rest)
+    return None
+
+
+def value_of(row: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a column in a row; None if the row lacks it."""
+    value: Any = row
+    for part in path_of(row, name) or ("",):
+        value = value.get(part)
+    return value
+
+
+def values_at(column: pa.Array, inner: Sequence[str]) -> list[Any]:
+    """Return the values of a column, or of what lies inside its mappings."""
+    from pyarrow import compute
+
+    found = compute.struct_field(column, list(inner)) if inner else column
+    values: list[Any] = found.to_pylist()
+    return values

@@ -1,0 +1,84 @@
+"""Which encoding a text may have, for messages about one that does not fit."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""First bytes of a file; those of UTF-32 begin with those of UTF-16."""
+
+_USUAL = {
+    "utf-8": [(0x80, 0xFF)],
+    "euc_kr": [(0xA1, 0xA1), (0xB0, 0xC8)],
+    "euc_jp": [(0xA1, 0xA1), (0xA4, 0xA5), (0xB0, 0xCF)],
+    "gb18030": [(0xA1, 0xA3), (0xB0, 0xD7)],
+    "big5": [(0xA1, 0xA3), (0xA4, 0xC6)],
+    "shift_jis": [(0x81, 0x83), (0x88, 0x97)],
+    "cp1251": [(0xC0, 0xFF)],
+    "cp1252": [(0x80, 0x9F), (0xC0, 0xFF)],
+}
+"""Encodings, and the first bytes in each of the characters that make up most texts.
+
+Every byte is a character in some encoding. Read as a wrong one, a text has rare characters.
+"""
+
+_MIXED = {"cp1251": re.compile(r"\w*[A-Za-z][^\W\x00-\x7f]+|[^\W\x00-\x7f]+[A-Za-z]\w*")}
+"""Words that mix two alphabets, and so are none of the encoding's languages."""
+
+_SAMPLE = 100_000
+_SHOWN = 20
+
+
+def advice(content: bytes, encoding: str) -> str:
+    """Say which encoding to name instead, with the text as it then reads.
+
+    :param content: The first bytes of a file.
+    :param encoding: The encoding that does not fit.
+    """
+    found = likely_encoding(content)
+    if found is None or codecs.lookup(found) == codecs.lookup(encoding):
+        return " Save the file as UTF-8, or name its encoding: encoding: NAME."
+    text = content.decode(found, "ignore")
+    line = next((line for line in text.splitlines() if not line.isascii()), text)
+    sample = line.strip("\ufeff ")[:_SHOWN]
+    return f" As {found} it reads {sample!r}; if that is right, write: encoding: {found}."
+
+
+def likely_encoding(content: bytes) -> str | None:
+    """Return the encoding of which a text has the most usual characters; None if none fits."""
+    for mark, name in _MARKS.items():
+        if content.startswith(mark):
+            return name
+    if b"\0" in content:
+        return "utf-16-le" if content[1::2].count(0) > content[::2].count(0) else "utf-16-be"
+    if _is_mostly_utf8(content[:_SAMPLE]):
+        return None
+    scores = {name: _usual_share(content[:_SAMPLE], name) for name in _USUAL}
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] > 0 else None
+
+
+def _is_mostly_utf8(content: bytes) -> bool:
+    """Whether some lines were damaged, or saved otherwise, in a file of UTF-8."""
+    text = content.decode("utf-8", "replace")
+    damaged = text.count("\ufffd")
+    return 0 < 4 * damaged < sum(character > "\x7f" for character in text)
+
+
+def _usual_share(content: bytes, encoding: str) -> float:
+    """The share of usual characters among those beyond ASCII; 0 if a byte does not fit."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(content)
+        first = [character.encode(encoding)[0] for character in text if character > "\x7f"]
+    except UnicodeError:
+        return 0.0
+    if encoding in _MIXED and _MIXED[encoding].search(text):
+        return 0.0
+    usual = sum(any(low <= byte <= high for low, high in _USUAL[encoding]) for byte in first)
+    return usual / max(1, len(first))

@@ -1,0 +1,104 @@
+"""Sources that read text: encodings, lines and their numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from polytask.core.errors import DataError
+from polytask.data.sources.encodings import advice
+from polytask.data.sources.files import FileSource, open_bytes
+
+_BOM = "\ufeff"
+
+
+def _known(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except (LookupError, UnicodeError, ValueError) as error:
+        example = "expected the name of a text encoding, such as utf-8, utf-16, gb18030 or cp1252"
+        raise ValueError(f"{example}; found {encoding!r}") from error
+    return encoding
+
+
+Encoding = Annotated[str, AfterValidator(_known)]
+"""A text encoding that Python knows."""
+
+
+class TextFileSource(FileSource):
+    """Rows in files of text. A format implements ``read`` alone, with ``lines`` or ``text``.
+
+    :param encoding: How characters are stored: ``utf-8``, ``utf-16``, ``gb18030``, ``cp1252``, ...
+    """
+
+    def __init__(
+        self, search: tuple[Path, ...], /, *, encoding: Encoding = "utf-8", **options: Any
+    ) -> None:
+        super().__init__(search, **options)
+        self.encoding = encoding
+
+    def lines(self, path: Path) -> Iterator[tuple[int, str]]:
+        """Yield the lines of a file; see ``text_lines``."""
+        return text_lines(path, self.encoding)
+
+    def text(self, path: Path) -> str:
+        """Return all of a file.
+
+        :raises DataError: If a line does not have the encoding; names it.
+        """
+        return "".join(line for _, line in self.lines(path))
+
+
+def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    r"""The lines of a file with their numbers, from 1; only ``\n`` ends a line.
+
+    Texts may hold other characters that Python takes for line ends, such as U+2028.
+
+    :raises DataError: If a line does not have the encoding, or holds a NUL; names it.
+    """
+    for number, line in _decoded(path, encoding):
+        if "\0" in line:
+            found = f"{path}:{number}: a NUL character found; expected text as {encoding}"
+            raise DataError(f"{found}.{_advice(path, encoding)}")
+        yield number, line.removeprefix(_BOM) if number == 1 else line
+
+
+def _decoded(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    if "\n".encode(encoding) != b"\n":
+        yield from _decoded_at_once(path, encoding)
+        return
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield number, line.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise _undecodable(f"{path}:{number}", path, encoding, error) from error
+
+
+def _decoded_at_once(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file whose line ends are not single bytes, as in UTF-16."""
+    with open_bytes(path) as file:
+        content = file.read()
+    try:
+        text = content.decode(encoding)
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = content[:start].decode(encoding, "ignore").count("\n") + 1
+        raise _undecodable(f"{path}:{line}", path, encoding, error) from error
+    yield from enumerate(io.StringIO(text, newline="\n"), start=1)
+
+
+def _undecodable(place: str, path: Path, encoding: str, error: UnicodeError) -> DataError:
+    reason = (
+        f"{error.reason} at byte {error.start}" if isinstance(error, UnicodeDecodeError) else error
+    )
+    return DataError(f"{place}: not {encoding.upper()} text ({reason}).{_advice(path, encoding)}")
+
+
+def _advice(path: Path, encoding: str) -> str:
+    with open_bytes(path) as file:
+        return advice(file.read(1 << 20), encoding)
