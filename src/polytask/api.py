@@ -93,15 +93,18 @@ def predict(
     rows: PathLike | Sequence[Row],
     *,
     task_best: bool = False,
+    overrides: Sequence[str] = (),
     left_out: Callable[[str], object] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """Predict all tasks of a run for new rows, from one encoder pass.
 
-    :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ...), or rows.
+    :param rows: A file, or rows. Each task reads the file as the files that it was trained on.
     :param task_best: Predict each task with the model of its own best validation, which
         ``training.task_best`` keeps; one encoder pass for each of these models.
     :param left_out: Told in words which tasks are not predicted, because the rows lack columns.
-    :return: One record per row, in order: task to ``label`` and ``probabilities``.
+    :param overrides: Changes to how the file is read, as ``data.NAME.OPTION=VALUE``.
+    :return: One record per row, in order: task to ``label`` and ``probabilities``, or to ``label``
+        None and ``error`` where the row cannot be read.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
     from polytask.build import prediction
@@ -109,7 +112,11 @@ def predict(
 
     source = Path(rows) if isinstance(rows, str | Path) else rows
     return prediction.predict(
-        RunFolder.open(Path(run)), source, task_best=task_best, left_out=left_out
+        RunFolder.open(Path(run)),
+        source,
+        task_best=task_best,
+        overrides=overrides,
+        left_out=left_out,
     )
 
 

@@ -49,13 +49,12 @@ def _unseen(recipe: Recipe, data: Data, tasks: Mapping[str, Task]) -> Iterator[s
 
 def _cut(pools: Sequence[Pool]) -> Iterator[str]:
     for pool in pools:
-        if "cut" in pool.rows.column_names and len(pool):
-            share = sum(pool.rows["cut"]) / len(pool)
-            if share >= _WORTH_SAYING:
-                yield (
-                    f"{pool.name}: {share:.0%} of the training rows are longer than the encoder "
-                    "reads; see encoder.max_length."
-                )
+        share = pool.cut / max(1, len(pool))
+        if share >= _WORTH_SAYING:
+            yield (
+                f"{pool.name}: {share:.0%} of the training rows are longer than the encoder "
+                "reads; see encoder.max_length."
+            )
 
 
 def _copied(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:

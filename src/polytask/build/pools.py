@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from polytask.build.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts
-from polytask.data.pools import Collation, Pool, Preparation, at_row, make_pool
+from polytask.data.pools import Collation, Pool, Preparation, make_pool
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.tasks import Task
@@ -62,6 +62,26 @@ def scored_pool(
     return replace(pool, accounts=accounts), {name: own.references for name, own in scored.items()}
 
 
+def new_pool(
+    view: View, table: Table, encoder: Encoder, folder: Path
+) -> tuple[Pool, dict[int, str]]:
+    """Prepare the rows of a view that can be read, for prediction.
+
+    :return: The pool, and by position the error of every row that is not in it.
+    """
+    refused: dict[int, str] = {}
+    targets = dict.fromkeys(view.tasks, _no_target)
+    preparation = _preparation(view, table, encoder, targets, lesson=False)
+    preparation = replace(preparation, refuse=lambda row, error: refused.setdefault(row, error))
+    pool = make_pool(view.name, table, preparation, folder, labelled=False)
+
+    def fields() -> Iterator[Fields]:
+        rows = enumerate(each_row(table))
+        return (view.fields(row) for index, row in rows if index not in refused)
+
+    return replace(pool, fields=fields), refused
+
+
 def evaluation_pool(
     view: View,
     table: Table,
@@ -96,8 +116,7 @@ def _preparation(
     view.require_columns(table)
 
     def fields(index: int, row: Row) -> list[Fields]:
-        with at_row(table, index):
-            return view.texts(row, lesson=lesson)
+        return view.texts(row, lesson=lesson)
 
     prepare = partial(prepare_texts, prepare=encoder.prepare)
     return Preparation(fields, prepare, partial(length_of, length=encoder.length), targets)

@@ -6,28 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polytask.build.pools import evaluation_pool
+from polytask.build.new_rows import read_new_rows
+from polytask.build.pools import new_pool
 from polytask.build.trained import TrainedModel
-from polytask.build.views import View, views_of_any
 from polytask.core.batch import Row
-from polytask.core.errors import DataError
+from polytask.core.errors import RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
-from polytask.data.sources import sources
-from polytask.data.tables import Table
 from polytask.evaluation.predict import Predictions
 from polytask.recipe import load
 
-_KINDS = {
-    ".jsonl": "jsonl",
-    ".json": "json",
-    ".txt": "text",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".conll": "conll",
-    ".conllu": "conllu",
-}
+Record = dict[str, Any]
 
 
 def predict(
@@ -35,60 +24,72 @@ def predict(
     rows: Path | Sequence[Row],
     *,
     task_best: bool = False,
+    overrides: Sequence[str] = (),
     left_out: Callable[[str], object] = lambda _: None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """Predict every task whose input columns the rows have.
 
-    :param rows: A file, read as its name says (``.jsonl``, ``.csv``, ..., also ``.gz``), or rows.
+    :param rows: A file, read as the files that the task was trained on, or rows.
     :param task_best: Let each task answer with the model of its own best validation.
-    :param left_out: Told in words which tasks lack which columns.
+    :param overrides: Changes to how files are read, ``data.NAME.OPTION=VALUE``.
+    :param left_out: Called with sentences on tasks that lack columns, and on rows that are cut.
     :return: One record per row, in order: task to ``label`` and, where the task has them,
-        ``probabilities`` by label.
+        ``probabilities`` by label. A row that cannot be read has ``label`` None and an ``error``.
     :raises DataError: If no task can read the rows.
+    :raises RecipeError: If an override changes something else.
     :raises RunError: If the run does not hold the models that are asked for.
     """
-    recipe = load(run.recipe)
-    table = _table(rows)
+    _check(overrides)
+    recipe = load(run.recipe, overrides)
+    found = read_new_rows(recipe, rows)
+    for own in found:
+        for text in own.lacking:
+            left_out(text)
     model = TrainedModel.load(recipe, run, task_best=task_best)
-    views = views_of_any(recipe, "new")
-    readable = _readable(views, table)
-    for view in views:
-        if view not in readable:
-            lacking = ", ".join(column for column in view.columns if column not in table.columns)
-            left_out(f"not predicted, as the rows have no {lacking}: {', '.join(view.tasks)}.")
     with scratch_folder() as scratch:
-        pools = [evaluation_pool(view, table, model.encoder, scratch) for view in readable]
-        found = model.predict(pools, "new")
-    for index in range(len(table)):
-        yield {name: _record(one, index, model.tasks[name].labels) for name, one in found.items()}
+        views = [(view, own.table) for own in found for view in own.views]
+        pools = [new_pool(view, table, model.encoder, scratch) for view, table in views]
+        for pool, _ in pools:
+            if pool.cut:
+                left_out(
+                    f"{pool.name}: {pool.cut} of {len(pool)} rows are longer than the encoder "
+                    "reads; what is predicted of the rest does not depend on its text."
+                )
+        predicted = model.predict([pool for pool, _ in pools], "new")
+    columns = {
+        task: _records(predicted[task], refused, len(table), model.tasks[task].labels)
+        for (view, table), (_, refused) in zip(views, pools, strict=True)
+        for task in view.tasks
+    }
+    ordered = {task: columns[task] for task in model.tasks if task in columns}
+    for records in zip(*ordered.values(), strict=True):
+        yield dict(zip(ordered, records, strict=True))
 
 
-def _table(rows: Path | Sequence[Row]) -> Table:
-    if not isinstance(rows, Path):
-        options: dict[str, Any] = {"kind": "rows", "rows": list(rows)}
-        return sources.build(options, ()).load()["all"]
-    suffixes = [suffix for suffix in rows.suffixes if suffix != ".gz"]
-    kind = _KINDS.get(suffixes[-1] if suffixes else "")
-    if kind is None:
-        raise DataError(f"{rows}: cannot tell its format. Name it {', '.join(_KINDS)} or .gz.")
-    options = {"kind": kind, "path": str(rows.absolute())}
-    return sources.build(options, ()).load()["all"]
-
-
-def _readable(views: Sequence[View], table: Table) -> list[View]:
-    """The views whose columns the rows have."""
-    readable = [view for view in views if set(view.columns) <= set(table.columns)]
-    if not readable:
-        wanted = " or ".join(str(list(view.columns)) for view in views)
-        raise DataError(
-            f"{table.files[0]}: no task can read these rows: found columns "
-            f"{', '.join(table.columns)}, expected {wanted}."
+def _check(overrides: Sequence[str]) -> None:
+    other = [one for one in overrides if not one.startswith("data.")]
+    if other:
+        raise RecipeError(
+            f"--set {one}: the run is trained; only how new files are read can be changed, as in "
+            "--set data.NAME.delimiter=';'."
+            for one in other
         )
-    return readable
 
 
-def _record(found: Predictions, index: int, labels: Sequence[str]) -> Mapping[str, Any]:
-    record: dict[str, Any] = {"label": found.labels[index]}
+def _records(
+    found: Predictions, refused: Mapping[int, str], rows: int, labels: Sequence[str]
+) -> Iterator[Record]:
+    """Yield the record of every row, in order."""
+    numbers = iter(range(len(found.labels)))
+    for row in range(rows):
+        if row in refused:
+            yield {"label": None, "error": refused[row]}
+        else:
+            yield _record(found, next(numbers), labels)
+
+
+def _record(found: Predictions, index: int, labels: Sequence[str]) -> Record:
+    record: Record = {"label": found.labels[index]}
     if probabilities := found.by_label(index, labels):
         record["probabilities"] = probabilities
     return record

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polytask.core.batch import Fields, Row
@@ -45,6 +45,11 @@ class View:
     def name(self) -> str:
         """For messages."""
         return f"{self.source}[{', '.join(self.columns)}]"
+
+    def only(self, tasks: Collection[str]) -> View | None:
+        """Return the view for some of its tasks; None if it has none of them."""
+        own = tuple(task for task in self.tasks if task in tasks)
+        return replace(self, tasks=own) if own else None
 
     def fields(self, row: Row) -> Fields:
         """The input columns of a row, text steps applied; marked spans as lists of their ends.

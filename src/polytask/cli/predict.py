@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polytask.cli.options import Plugins, RunPath, open_plugins
+from polytask.cli.options import SET, Plugins, RunPath, open_plugins
 from polytask.core.scratch import scratch_folder
 
 STANDARD = "-"
@@ -24,8 +24,9 @@ def predict(
         str,
         typer.Argument(
             metavar="FILE",
-            help="The rows: .jsonl, .json, .csv, .tsv, .parquet, .conll or .conllu, also .gz; "
-            "- for JSON lines from standard input.",
+            help="The rows, read with the options of the training files; a file of another format "
+            "by its name: .jsonl, .json, .csv, .tsv, .parquet, .conll, .conllu or .txt. All may be "
+            "packed (.gz). - reads JSON lines from standard input.",
             show_default=False,
         ),
     ],
@@ -40,6 +41,15 @@ def predict(
             "which training.task_best keeps.",
         ),
     ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            SET,
+            metavar="PATH=VALUE ...",
+            help="Read the file differently, as in --set data.reviews.delimiter=';'. May be "
+            "repeated.",
+        ),
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Predict all tasks for new rows, one JSON line a row, from one encoder pass."""
@@ -47,7 +57,10 @@ def predict(
 
     open_plugins(plugins)
     with _rows(file) as rows, _writer(output) as write:
-        for record in api.predict(run, rows, task_best=task_best, left_out=_note):
+        changes = overrides or ()
+        for record in api.predict(
+            run, rows, task_best=task_best, overrides=changes, left_out=_note
+        ):
             write(json.dumps(record, ensure_ascii=False))
 
 

@@ -42,12 +42,15 @@ class Preparation:
     :param length: Number of tokens of prepared inputs (``Encoder.length``).
     :param targets: For each task, the target of a row given its position, columns and inputs;
         None where it has none.
+    :param refuse: Called with the position of a row that cannot be read and the reason; the row is
+        left out. By default the error is raised.
     """
 
     fields: Callable[[int, Row], Any]
     prepare: Callable[[Sequence[Any]], list[Inputs]]
     length: Callable[[Inputs], int]
     targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]]
+    refuse: Callable[[int, str], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,12 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.lengths_N)
+
+    @property
+    def cut(self) -> int:
+        """The number of rows that are longer than the encoder reads."""
+        known = "cut" in self.rows.column_names and len(self)
+        return sum(self.rows["cut"]) if known else 0
 
     def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
         """Some prepared rows, in the order asked for."""
@@ -167,9 +176,7 @@ def at_row(table: Table, index: int) -> Iterator[None]:
 def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]]:
     rows = enumerate(each_row(table))
     while chunk := list(islice(rows, _CHUNK)):
-        fields = [preparation.fields(index, row) for index, row in chunk]
-        prepared = _prepare(table, chunk[0][0], fields, preparation)
-        for (index, row), inputs in zip(chunk, prepared, strict=True):
+        for index, row, inputs in _prepare(table, chunk, preparation):
             labels = {
                 _TARGET + task: target(index, row, inputs)
                 for task, target in preparation.targets.items()
@@ -178,16 +185,34 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]
 
 
 def _prepare(
-    table: Table, first: int, fields: Sequence[Any], preparation: Preparation
-) -> list[Inputs]:
-    """Prepare some rows together; if one of them is refused, say which."""
+    table: Table, chunk: Sequence[tuple[int, Row]], preparation: Preparation
+) -> Iterator[tuple[int, Row, Inputs]]:
+    """Prepare some rows together; if one of them is refused, one by one.
+
+    :raises DataError: If a row is refused; names its place.
+    """
     try:
-        return preparation.prepare(fields)
+        fields = [preparation.fields(index, row) for index, row in chunk]
+        prepared = preparation.prepare(fields)
     except DataError:
-        for position, each in enumerate(fields):
-            with at_row(table, first + position):
-                preparation.prepare([each])
-        raise
+        for index, row in chunk:
+            yield from _prepare_alone(table, index, row, preparation)
+        return
+    for (index, row), inputs in zip(chunk, prepared, strict=True):
+        yield index, row, inputs
+
+
+def _prepare_alone(
+    table: Table, index: int, row: Row, preparation: Preparation
+) -> Iterator[tuple[int, Row, Inputs]]:
+    try:
+        [inputs] = preparation.prepare([preparation.fields(index, row)])
+    except DataError as error:
+        if preparation.refuse is None:
+            raise DataError(f"{table.where(index)}: {error}") from error
+        preparation.refuse(index, str(error))
+        return
+    yield index, row, inputs
 
 
 def _inputs(row: Mapping[str, Any]) -> Inputs:

@@ -1,0 +1,156 @@
+"""New rows, read for each task as its training rows were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from polytask.build.views import View, views_of_any
+from polytask.core.batch import Row
+from polytask.core.errors import DataError, PolytaskError
+from polytask.core.registry import Options
+from polytask.data.sources import sources
+from polytask.data.sources.files import FileSource
+from polytask.data.tables import Table
+from polytask.recipe import Recipe
+
+_NAME = "new"
+_KINDS = {
+    ".jsonl": "jsonl",
+    ".json": "json",
+    ".txt": "text",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".conll": "conll",
+    ".conllu": "conllu",
+}
+"""How a file is read that is named like no file of the training."""
+
+_SPLIT = ("train", "validation", "test", "path", "where")
+"""Options of a source that say which rows to read, not how."""
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows to predict, as some tasks read them.
+
+    :param views: How these tasks read the table; only views whose columns it has.
+    :param lacking: For each view that was left out: its tasks, and the columns it lacks.
+    """
+
+    table: Table
+    views: list[View]
+    lacking: list[str]
+
+
+def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
+    """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
+
+    :param rows: A file, or the rows themselves.
+    :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
+    """
+    views = views_of_any(recipe, _NAME)
+    if not isinstance(rows, Path):
+        options = {"kind": "rows", "rows": list(rows)}
+        found = [_new_rows(sources.build(options, ()).load()["all"], views)]
+    else:
+        found = _read_file(recipe, rows, views)
+    if not any(own.views for own in found):
+        columns = dict.fromkeys(name for own in found for name in own.table.columns)
+        wanted = " or ".join(str(list(view.columns)) for view in views)
+        raise DataError(
+            f"{found[0].table.files[0]}: no task can read these rows: found columns "
+            f"{', '.join(columns)}, expected {wanted}."
+        )
+    sizes = {len(own.table) for own in found if own.views}
+    if len(sizes) > 1:
+        raise DataError(
+            f"{rows}: read as the sources of its tasks, the file has {min(sizes)} rows for some "
+            f"tasks and {max(sizes)} for others. Read it alike for all, as with --set "
+            "data.NAME.delimiter=';', or predict rows of one source."
+        )
+    return found
+
+
+def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRows]:
+    """Read a file once for every way in which the sources of tasks are read.
+
+    :raises DataError: If it cannot be read in any of these ways.
+    """
+    groups: dict[str, tuple[Options | dict[str, str], list[str]]] = {}
+    for task in (name for view in views for name in view.tasks):
+        options = _reading(recipe, task, path)
+        groups.setdefault(_key(options), (options, []))[1].append(task)
+    found, errors = [], []
+    for options, names in groups.values():
+        own = [narrowed for view in views if (narrowed := view.only(names)) is not None]
+        try:
+            found.append(_new_rows(_table(options, path, own), own))
+        except PolytaskError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    lacking = [f"not predicted: {error}" for error in errors]
+    return [NewRows(found[0].table, found[0].views, found[0].lacking + lacking), *found[1:]]
+
+
+def _reading(recipe: Recipe, task: str, path: Path) -> Options | dict[str, str]:
+    """Return the options that a file is read with for a task.
+
+    These are those of its first source of files like this one: with the same ending, or of the
+    format that the ending stands for. Else the ending decides, with default options.
+
+    :raises DataError: If neither says how to read the file.
+    """
+    names = recipe.tasks[task].sources or tuple(recipe.data)  # a kept task has none
+    kind = _KINDS.get(_suffix(path.name))
+    for part in (recipe.data[name].part for name in names):
+        if issubclass(sources.part(part.kind), FileSource) and (
+            part.kind == kind or _suffix(path.name) in _suffixes(part)
+        ):
+            return part
+    if kind is None:
+        known = ", ".join(_KINDS)
+        raise DataError(
+            f"{path}: cannot tell its format. Name it as the training files, or {known}, or .gz."
+        )
+    return {"kind": kind}
+
+
+def _suffixes(part: Options) -> Iterator[str]:
+    """Yield the endings of the files that a source names."""
+    for split in ("train", "validation", "test", "path"):
+        names = getattr(part, split) or []
+        yield from map(_suffix, [names] if isinstance(names, str) else names)
+
+
+def _suffix(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix.lower()
+
+
+def _key(options: Options | Mapping[str, str]) -> str:
+    """Return the same text for options that read a file alike."""
+    values = options.model_dump(mode="json") if isinstance(options, Options) else options
+    reading = {name: value for name, value in values.items() if name not in _SPLIT}
+    return json.dumps(reading, sort_keys=True)
+
+
+def _table(options: Options | dict[str, str], path: Path, views: Sequence[View]) -> Table:
+    if isinstance(options, dict):
+        options = sources.parse({**options, "path": str(path)})
+    source = sources.build(options, ())
+    assert isinstance(source, FileSource)
+    return source.read_new(path.absolute(), list({c for view in views for c in view.columns}))
+
+
+def _new_rows(table: Table, views: Sequence[View]) -> NewRows:
+    readable = [view for view in views if set(view.columns) <= set(table.columns)]
+    lacking = [
+        f"not predicted, as the rows have no {', '.join(missing)}: {', '.join(view.tasks)}."
+        for view in views
+        if (missing := [name for name in view.columns if name not in table.columns])
+    ]
+    return NewRows(table, readable, lacking)
