@@ -8,7 +8,8 @@ from itertools import chain
 import numpy as np
 
 from polytask.build.checking import unseen_labels
-from polytask.build.data import TRAIN, Data
+from polytask.build.data import TRAIN, VALIDATION, Data
+from polytask.build.measurable import undefined_metrics
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.recipe import Recipe
@@ -21,10 +22,11 @@ _FEW_ROWS, _FEW_STEPS = 2, 10
 def notes(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
 ) -> list[str]:
-    """Leaks, labels that cannot be learned, texts that the encoder cuts off, changed copies,
-    batches of one row, trainings of a few steps.
+    """Leaks, labels that cannot be learned, metrics that tell nothing, texts that the encoder cuts
+    off, changed copies, batches of one row, trainings of a few steps.
     """
-    seen = _leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools)
+    measured = undefined_metrics(recipe, tasks, data.split(VALIDATION))
+    seen = _leaks(recipe, data), _unseen(recipe, data, tasks), measured, _cut(pools)
     return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools), _short(recipe, pools))]
 
 

@@ -150,7 +150,7 @@ def _run_cards(material: Material) -> list[tuple[Text, Text]]:
     average = (material.scores or {}).get("average")
     cards: list[tuple[Text, Text]] = [(phrase("card.tasks"), str(len(material.tasks)))]
     if average is not None:
-        cards.append((phrase("card.average", split=material.split), f"{average:.4f}"))
+        cards.append((_average_title(material), f"{average:.4f}"))
     for key, show in (
         ("parameters", formats.amount),
         ("epochs", formats.short),
@@ -159,6 +159,17 @@ def _run_cards(material: Material) -> list[tuple[Text, Text]]:
         if facts.get(key) is not None:
             cards.append((phrase(f"card.{key}"), show(facts[key])))
     return cards
+
+
+def _average_title(material: Material) -> Text:
+    """What the mean is over; its tasks are named if it is not over all."""
+    title = phrase("card.average", split=material.split)
+    scores = material.scores or {}
+    return (
+        title.joined(f": {', '.join(scores['average_over'])}")
+        if scores.get("average_without")
+        else title
+    )
 
 
 def _hash(script: str) -> str:
