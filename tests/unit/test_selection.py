@@ -92,7 +92,7 @@ def test_the_undefined_is_never_best_and_never_lasting(values: list[Value], sele
         improved = selection.update(scores(value, value))
         signed = -math.inf if value is None else sign * value
         assert improved == (signed > max(before, default=-math.inf))
-        assert selection.keeps_last == (improved or not before and value is None)
+        assert selection.keeps_last == (improved or (not before and value is None))
         before += [] if value is None else [signed]
         assert first_mean(selection.best) == max(before, default=None)
     if not before:

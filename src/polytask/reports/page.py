@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from polytask.core.errors import RunError
 from polytask.core.files import write_text
+from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.material import Material, is_there
 from polytask.reports.sections.base import Section, filled, resource
@@ -29,7 +30,7 @@ from polytask.reports.sections.scores import scores
 from polytask.reports.sections.transfer import transfer
 from polytask.reports.sections.verdict import verdict
 from polytask.reports.sections.weights import weights
-from polytask.reports.summary import gain, standing, worst_task
+from polytask.reports.summary import gain, worst_task
 from polytask.reports.wording import LANGUAGES, Text, phrase
 
 NAME = "report.html"
