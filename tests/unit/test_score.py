@@ -99,7 +99,7 @@ def test_in_the_average_errors_are_negative_and_the_undefined_is_left_out_and_na
     assert found["average"] == pytest.approx((-2 + 1) / 2)
     assert found["average_over"] == ["distance", "right"]
     assert found["average_without"] == ["constant", "empty", "elsewhere"]
-    nothing = {"average": None, "average_over": [], "average_without": []}
+    nothing: dict[str, object] = {"average": None, "average_over": [], "average_without": []}
     assert score({}, {}, {}, NONE) == {"tasks": {}, "pooled": {}, **nothing}
 
 

@@ -176,7 +176,7 @@ def _tried(
         raise
     except TrainingError as error:
         seconds = round(time.monotonic() - started, 3)
-        failed = {"validation": None, "merit": [], "error": str(error)}
+        failed: dict[str, Any] = {"validation": None, "merit": [], "error": str(error)}
         return {**failed, "seconds": seconds, "tokens": 0}
     if not comparison.data_of(recipe).split(VALIDATION):
         raise RecipeError(
