@@ -1,4 +1,8 @@
-"""How alike written texts and their references are."""
+"""How alike written texts and their references are.
+
+BLEU and chrF are those of sacreBLEU, character by character: decomposed letters differ from composed
+ones there. The others compare texts in Unicode's composed form.
+"""
 
 from __future__ import annotations
 
@@ -229,7 +233,8 @@ def _overlaps(text: str, right: str) -> Floats:
     columns = []
     for order in range(1, _ORDER + 1):
         ours, theirs = _grams(written, order), _grams(wanted, order)
-        columns.append([ours.total(), theirs.total(), (ours & theirs).total()])
+        # As in sacreBLEU, n-grams longer than the reference do not count as written.
+        columns.append([ours.total() if theirs else 0, theirs.total(), (ours & theirs).total()])
     return np.array(columns, np.float64).T
 
 
