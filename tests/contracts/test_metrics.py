@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from polytask.tasks import Metric, metrics, tasks
 
@@ -191,6 +191,8 @@ def test_the_order_of_rows_does_not_matter(kind: str, form: str, data: st.DataOb
 def test_nothing_is_better_than_the_references(kind: str, form: str, data: st.DataObject) -> None:
     metric = build(kind, form)
     rows = data.draw(rows_of(form))
+    if kind == "bleu":  # 0 in sacreBLEU for any corpus without a sentence of four words
+        assume(any(len(text.split()) >= 4 for text in rows.references))
     if metric.needs_probabilities:
         best = 1.0
     else:

@@ -116,6 +116,26 @@ def test_more_models_are_proposed_only_where_they_gain_more_than_chance(
     found = propose(samples, list("abcdef"), None, overlapping=False)
     assert found["by_models"][-1]["value"] > found["by_models"][0]["value"]
     assert len(found["proposed"]["groups"]) == models
+    instead = found["instead"]
+    if noise < 1:
+        assert instead is None or instead["cross_validated"] <= instead["error"]
+    else:  # what is proposed instead of the best is said, with the numbers it was judged by
+        best = found["by_models"][instead["models"] - 1]
+        assert best["value"] == pytest.approx(found["by_models"][-1]["value"])
+        values = [each["cross_validated"] for each in found["by_models"]]
+        more = values[instead["models"] - 1] - values[models - 1]
+        assert instead["cross_validated"] == pytest.approx(more)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_reason_what_is_proposed_is_predicted_to_gain_most(seed: int) -> None:
+    samples = [gains(4, seed + number) for number in range(1 + seed % 3)]
+    found = propose(samples, list("abcd"), None, overlapping=False)
+    best = max(each["value"] for each in found["by_models"])
+    proposed = found["proposed"]["value"]
+    assert (found["instead"] is None) == (proposed == pytest.approx(best))
+    if len(samples) == 1:  # nothing to judge by but the prediction
+        assert found["instead"] is None
 
 
 def test_what_is_not_known_in_a_sample_does_not_count_in_it() -> None:

@@ -169,8 +169,26 @@ def test_a_validation_of_few_tasks_names_each(tmp_path: Path) -> None:
     assert output(console).splitlines() == [
         "validation after step 7: tone accuracy 0.5000  topic macro_f1 0.7500  selection 0.6250 "
         "(best so far)",
-        "validation after step 8: tone accuracy 0.5000  topic macro_f1 0.7500",
+        "validation after step 8: tone accuracy 0.5000  topic macro_f1 0.7500  selection –",
     ]
+
+
+def test_what_is_undefined_is_a_dash(tmp_path: Path) -> None:
+    console = plain()
+    few = {"tone": {"pearson": None, "rmse": 0.5}, "topic": {"macro_f1": 0.75}, "empty": {}}
+    many = {f"t{number:02}": {"f1": number / 100 if number > 9 else None} for number in range(16)}
+    with TrainingLog(tmp_path / "m", console=console) as log:
+        log.validation(validation_record(7, validation=few))
+        log.validation(validation_record(8, validation=many))
+        log.validation(validation_record(9, validation={name: {"f1": None} for name in many}))
+        log.validation(validation_record(9, validation={}, selection=None, best=False))
+    assert [line.split(": ")[1] for line in output(console).splitlines()] == [
+        "tone pearson –  topic macro_f1 0.7500  selection 0.6250 (best so far)",
+        "16 tasks from t10 f1 0.1000 to t15 f1 0.1500, 10 undefined  selection 0.6250 (best so far)",
+        "16 tasks 16 undefined  selection 0.6250 (best so far)",
+        "",
+    ]
+    assert records(tmp_path / "m")[0]["validation"]["tone"]["pearson"] is None
 
 
 def test_a_validation_of_many_tasks_names_the_extremes(tmp_path: Path) -> None:

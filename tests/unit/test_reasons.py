@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from polytask.reports.reasons import curve_text, groups_text, interference_text, transference_text
+from polytask.reports.reasons import (
+    curve_text,
+    groups_text,
+    interference_text,
+    transference_text,
+    verified_text,
+)
 
 
 def pair(first: str, second: str, cosine: float | None, conflict: float | None) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def test_pairs_are_in_percent_and_affinities_in_thousandths() -> None:
 def groups(held: bool) -> dict[str, Any]:
     means = {"mean": 0.01, "error": None}
     tasks = {"a": {"predicted": 0.02, "grouped": 0.01, "joint": 0.03}}
-    verified = {
+    verified: dict[str, Any] = {
         "seeds": [0], "gains": {"grouped": means, "joint": means}, "tasks": tasks, "held": held,
         "sign": 1.0,
     }  # fmt: skip
@@ -58,6 +64,41 @@ def test_whether_the_prediction_held_is_said() -> None:
     assert "The prediction held" in text
     assert "One seed shows little" in text
     assert "did not hold" in groups_text(groups(held=False))
+
+
+def test_why_fewer_models_are_proposed_than_gain_most_is_said() -> None:
+    record = groups(held=True)
+    instead = {"models": 3, "cross_validated": 0.02, "error": 0.03}
+    record["by_models"] = [{"models": 1, "value": 0.01, "groups": [["a", "b", "c"]]}]
+    record["by_models"] += [{"models": 2, "value": 0.02, "groups": [["a", "b"], ["c"]]}]
+    record["by_models"] += [{"models": 3, "value": 0.03, "groups": [["a"], ["b"], ["c"]]}]
+    text = groups_text({**record, "instead": instead})
+    assert "3 models are predicted to gain more" in text
+    assert "they gain +2.00 ± 3.00 over those proposed" in text
+    assert "compare.groups: [[a], [b], [c]]" in text
+    assert "predicted to gain more" not in groups_text({**record, "instead": None})
+
+
+def test_gains_that_are_undefined_are_in_no_mean_and_named() -> None:
+    verified: dict[str, Any] = {
+        "seeds": [0, 1], "sign": None, "held": True, "without": ["b"],
+        "gains": {key: {"mean": 0.01, "error": 0.02} for key in ["grouped", "joint"]},
+        "tasks": {
+            "a": {"predicted": 0.02, "grouped": 0.01, "joint": 0.01},
+            "b": {"predicted": 0.02, "grouped": None, "joint": None},
+        },
+    }  # fmt: skip
+    text = verified_text(verified, 100.0)
+    assert ["b", "+2.00", "–", "–"] in map(str.split, text.splitlines())
+    assert "The prediction held" in text
+    assert "Means are without b, whose gain is undefined." in text
+    nothing = {"mean": None, "error": None}
+    verified |= {"gains": {"grouped": nothing, "joint": nothing}, "held": None}
+    assert "Nothing can be said" in verified_text(verified, 100.0)
+    point = {"rows": 50, "gain": None, "error": None, "without": ["a", "b"]}
+    text = curve_text({"points": [point], "stops_paying": None})
+    assert ["50", "–", "a,", "b"] in map(str.split, text.splitlines())
+    assert "Gains are undefined at all of these sizes." in text
 
 
 def test_the_end_of_a_learning_curve_is_said() -> None:

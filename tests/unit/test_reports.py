@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
+from polytask.evaluation.coverage import coverage, standing
 from polytask.reports.comparison_text import comparison_markdown, render_comparison
 from polytask.reports.summary import (
     best,
     family_estimate,
     gain,
     main_estimate,
-    standing,
     worst_task,
 )
 from polytask.reports.tables import render_scores
@@ -107,6 +107,34 @@ def test_no_strategy_is_left_out_and_leaks_are_said(record: dict[str, Any]) -> N
         assert "3 of 9 test rows are in train; not dropped." in shown
 
 
+def test_a_mean_over_fewer_tasks_names_them_and_is_not_the_best(record: dict[str, Any]) -> None:
+    record["results"][-1]["scores"]["topic"]["accuracy"]["value"] = 1.0  # linear, without stars
+    record["results"][0]["scores"]["stars"]["rmse"]["value"] = None  # of two seeds of single, one
+    shown = comparison_markdown(record)
+    [line] = [line for line in shown.splitlines() if line.startswith("| linear | **100.0** ")]
+    assert line.split(" | ")[2] == "100.0 without stars"  # as single has it for one seed only
+    [joint] = [line for line in shown.splitlines() if line.startswith("| joint | 90.0 ± 0.0 ")]
+    assert joint.split(" | ")[2:4] == ["**-30.0 ± 0.0**", "+12.5 without stars"]
+    assert "| stars | rmse | – | **1.000 (1 of 2 seeds)** | 1.500 ± 0.000 |" in shown
+
+
+def test_a_task_without_a_score_anywhere_is_named_with_the_reason(record: dict[str, Any]) -> None:
+    for result in record["results"]:
+        result["scores"]["stars"]["rmse"]["value"] = None
+        result["scores"]["stars"]["rows"] = 0
+    assert coverage(record) == {"over": ["topic"], "without": {"stars": "no_rows"}}
+    shown = comparison_markdown(record)
+    assert "**shop: means over 1 of 2 tasks**" in shown
+    assert "Means are over topic, not over stars (no labelled test rows)." in shown
+    record["results"][0]["scores"]["stars"]["rows"] = 1
+    assert "not over stars (its first metric is undefined)." in comparison_markdown(record)
+    for result in record["results"]:
+        result["scores"] = {}
+    assert "There are no means over tasks: topic (no labelled test rows), stars" in (
+        comparison_markdown(record)
+    )
+
+
 def test_without_single_task_models_there_is_no_gain(record: dict[str, Any]) -> None:
     record["results"] = [r for r in record["results"] if r["strategy"] != "single"]
     assert gain(record, "joint") is None
@@ -178,3 +206,16 @@ def test_scores_have_their_intervals() -> None:
         str.split, shown.splitlines()
     )
     assert "average 0.5000" in shown
+
+
+def test_an_average_names_its_tasks_if_some_are_missing() -> None:
+    undefined = {"rows": 1, "pearson": {"value": None, "low": None, "high": None}}
+    entry = {"rows": 7, "accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}
+    tasks = {"topic": entry, "stars": undefined}
+    over = {"average_over": ["topic"], "average_without": ["stars"]}
+    shown = render_scores({"tasks": tasks, "pooled": {}, "average": 0.5, **over})
+    assert "average 0.5000 over topic (undefined or without labelled rows: stars)" in shown
+    assert ["stars", "1", "pearson", "–", "–"] in map(str.split, shown.splitlines())
+    nothing = {"average": None, "average_over": [], "average_without": ["stars"]}
+    shown = render_scores({"tasks": {"stars": undefined}, "pooled": {}, **nothing})
+    assert "average – (undefined or without labelled rows: stars)" in shown

@@ -81,7 +81,7 @@ def test_a_pooling_stands_for_its_tasks_in_the_average() -> None:
     assert average == pytest.approx(((0 + 2 / 3) / 2 + 0.75) / 2)
 
 
-def test_in_the_average_errors_are_negative_and_the_undefined_is_zero() -> None:
+def test_in_the_average_errors_are_negative_and_the_undefined_is_left_out_and_named() -> None:
     outcomes = {
         "distance": Outcome([0.0, 0.0], [2.0, 2.0]),
         "constant": Outcome([1.0, 2.0], [3.0, 3.0]),
@@ -94,8 +94,13 @@ def test_in_the_average_errors_are_negative_and_the_undefined_is_zero() -> None:
         "empty": built("accuracy"),
         "right": built("accuracy"),
     }
-    assert score(outcomes, chosen, {}, NONE)["average"] == pytest.approx((-2 + 0 + 1) / 3)
-    assert score({}, {}, {}, NONE) == {"tasks": {}, "pooled": {}, "average": None}
+    chosen["elsewhere"] = built("accuracy")  # a task of which the split has no rows
+    found = score(outcomes, chosen, {}, NONE)
+    assert found["average"] == pytest.approx((-2 + 1) / 2)
+    assert found["average_over"] == ["distance", "right"]
+    assert found["average_without"] == ["constant", "empty", "elsewhere"]
+    nothing: dict[str, object] = {"average": None, "average_over": [], "average_without": []}
+    assert score({}, {}, {}, NONE) == {"tasks": {}, "pooled": {}, **nothing}
 
 
 def test_perplexities_count_in_an_average_only_among_themselves() -> None:
@@ -110,6 +115,7 @@ def test_perplexities_count_in_an_average_only_among_themselves() -> None:
         "more": built("perplexity"),
     }
     assert score(outcomes, chosen, {}, NONE)["average"] == 1
+    assert score(outcomes, chosen, {}, NONE)["average_without"] == []
     del outcomes["right"]
     assert score(outcomes, chosen, {}, NONE)["average"] == pytest.approx(-5)
 

@@ -32,6 +32,7 @@ from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
+from polytask.evaluation.coverage import coverage
 from polytask.evaluation.score import score_outcome, score_pooled
 from polytask.recipe import CompareOptions, Recipe, dump
 from polytask.recipe.mistakes import hint
@@ -58,6 +59,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
       only.
     * ``sharing``: the strategies with one encoder for all tasks; ``statistics``, ``verdict``: see
       the functions of these names; null without single-task models.
+    * ``means``: the tasks that means are ``over`` and ``without``, see ``coverage``.
     * ``notes``: sentences on whether strategies were treated alike, see ``fairness``.
     * ``leaks``, ``drop_leaks``, ``data`` (rows and hashes by source and split), ``labels`` (see
       ``label_facts``).
@@ -88,6 +90,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
         if strategies.part(name).seeded or seed == seeds[0]
     ]
     record = _record(comparison, seeds, results)
+    record["means"] = coverage(record)
     record["statistics"] = _statistics(comparison, results)
     record["verdict"] = verdict(record)
     write_json(folder / "comparison.json", record)

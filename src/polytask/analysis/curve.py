@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from polytask.analysis.trainings import Trainer, relative_gain
-from polytask.analysis.uncertainty import mean_and_error
+from polytask.analysis.uncertainty import known_for_all, mean_or_none, over_tasks
 from polytask.recipe import Recipe
 
 
@@ -19,7 +18,8 @@ def curve(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Any]:
     :param sizes: Training rows of a task, ascending.
     :return: ``points``, one for each size: scores ``single`` and ``joint`` by task (mean over
         seeds, higher is better), the relative ``gain`` of sharing over tasks with its standard
-        ``error`` over seeds. ``stops_paying``: rows at which the gain becomes 0, or None.
+        ``error`` over seeds; None where undefined. The gain is ``without`` tasks that have none. ``stops_paying``: rows at which the
+        gain becomes 0, or None.
     """
     tasks = [*trainer.recipe.tasks]
     points = [_point(trainer, tasks, size) for size in sizes]
@@ -42,15 +42,15 @@ def _point(trainer: Trainer, tasks: Sequence[str], size: int) -> dict[str, Any]:
     limited = with_limit(trainer.recipe, size)
     joint = trainer.scores(tasks, "held out", limited)
     single = {task: trainer.scores([task], "held out", limited) for task in tasks}
-    gains = [
-        statistics.fmean(relative_gain(found[task], single[task][seed][task]) for task in tasks)
-        for seed, found in enumerate(joint)
-    ]
-    mean, error = mean_and_error(gains)
+    gains = {
+        t: [relative_gain(a[t], b[t]) for a, b in zip(joint, single[t], strict=True)] for t in tasks
+    }
+    mean, error = over_tasks(gains)
     return {
         "rows": size,
-        "single": {t: statistics.fmean(each[t] for each in single[t]) for t in tasks},
-        "joint": {t: statistics.fmean(each[t] for each in joint) for t in tasks},
+        "single": {t: mean_or_none([each[t] for each in single[t]]) for t in tasks},
+        "joint": {t: mean_or_none([each[t] for each in joint]) for t in tasks},
+        "without": [t for t in tasks if t not in known_for_all(gains)],
         "gain": mean,
         "error": error,
     }
@@ -65,12 +65,12 @@ def with_limit(recipe: Recipe, size: int) -> Recipe:
     return recipe.model_copy(update={"tasks": limited})
 
 
-def crossing_of(sizes: Sequence[int], gains: Sequence[float]) -> float | None:
+def crossing_of(sizes: Sequence[int], gains: Sequence[float | None]) -> float | None:
     """Where the gain last becomes 0, on a straight line over the logarithm of the size.
 
-    None if it is positive at the largest size, or at none.
+    Undefined gains are left out. None if it is positive at the largest size, or at none.
     """
-    points = [*zip(sizes, gains, strict=True)]
+    points = [(size, gain) for size, gain in zip(sizes, gains, strict=True) if gain is not None]
     for (small, before), (large, after) in reversed([*pairwise(points)]):
         if after > 0:
             return None

@@ -21,6 +21,7 @@ from polytask.analysis.linear_features import (
 )
 from polytask.analysis.linear_models import MODELS, Answers, LinearModel
 from polytask.core.batch import Fields
+from polytask.evaluation.merit import merit
 from polytask.tasks.metrics.base import Floats
 
 Score: TypeAlias = Callable[[Sequence[Any], Sequence[Any], Sequence[Floats]], float]
@@ -148,28 +149,34 @@ class Group:
         }
 
     def _scores(self, answers: Answers) -> list[float]:
-        """Of the tasks with validation rows; a score that is undefined counts as 0."""
+        """Of the tasks with validation rows; nan where it is undefined."""
         plain = {name: task.plain for name, task in self.tasks.items()}
         found = self._by_task(answers, [task.validation.fields for task in plain.values()])
-        scores = [
+        return [
             task.score(task.validation.references, *found[name])
             for name, task in plain.items()
             if task.validation.fields
         ]
-        return [0.0 if math.isnan(score) else score for score in scores]
 
 
 def choose_strength(groups: Sequence[Group]) -> float:
     """The strength that scores best on validation rows, as a mean over the tasks of all groups.
 
-    Without validation rows, the middle one that the model offers.
+    Without validation rows, or if no score is defined, the middle one that the model offers. A
+    strength with which more scores are defined is better.
     """
     tasks = [task.plain for group in groups for task in group.tasks.values()]
     strengths = MODELS[tasks[0].form].strengths
     if len(strengths) == 1 or not any(task.validation.fields for task in tasks):
         return strengths[len(strengths) // 2]
     scores_TS = np.vstack([group.validate(strengths) for group in groups])
-    return strengths[int(scores_TS.mean(0).argmax())]
+    merits = [merit([[_known(score)] for score in scores_T]) for scores_T in scores_TS.T.tolist()]
+    best = merits.index(max(merits)) if any(merits) else len(strengths) // 2
+    return strengths[best]
+
+
+def _known(score: float) -> float | None:
+    return None if math.isnan(score) else score
 
 
 def _answer(model: LinearModel, matrix: Matrix) -> Answers:

@@ -105,6 +105,13 @@ class SignedPairs:
         return 100 * self.sign * self.pairs.paired.difference / baseline if baseline else None
 
 
+def comparable(tasks: Mapping[str, SignedPairs]) -> dict[str, SignedPairs]:
+    """Return the tasks that Δm is over: their gain is known, and for as many seeds as any task's."""
+    known = {name: each for name, each in tasks.items() if each.gain is not None}
+    most = max((len(each.pairs.pairs) for each in known.values()), default=0)
+    return {name: each for name, each in known.items() if len(each.pairs.pairs) == most}
+
+
 def mean_gain(tasks: Sequence[SignedPairs]) -> Paired | None:
     """Δm in percent: the mean over tasks of the relative gain over the baseline.
 

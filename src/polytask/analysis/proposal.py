@@ -11,7 +11,14 @@ import numpy as np
 
 from polytask.analysis.grouping import Grouping, best_groupings, gain_in_group, value_of
 from polytask.analysis.trainings import Trainer, part_of, relative_gain
-from polytask.analysis.uncertainty import Floats, matrix_record, mean_and_error
+from polytask.analysis.uncertainty import (
+    Floats,
+    known_for_all,
+    matrix_record,
+    mean_and_error,
+    mean_or_none,
+    over_tasks,
+)
 from polytask.build.data import Data
 from polytask.core.files import write_text
 from polytask.recipe import Recipe, dump
@@ -20,6 +27,8 @@ OBJECTIVE = (
     "the sum over tasks of the mean gain that the other tasks of its group give a task, one by "
     "one; a task alone gains 0"
 )
+
+_SAME = 1e-12  # gains that differ by less are rounding
 
 
 def propose(
@@ -36,6 +45,11 @@ def propose(
     :param samples: Of the gains, a row per task and a column per helper; what is not known in one
         has the mean of the others, and where it never is, no gain.
     :param models: The budget; None: as many as there are tasks.
+    :return: ``by_models``, the best ``groups`` of at most so many models, ``value`` predicted from
+        all samples and ``cross_validated``; ``proposed``, the same of the groups proposed;
+        ``instead``, where more models are predicted to gain more: how many ``models``, and how much
+        more they gain in the samples they were not made from, ``cross_validated`` with its standard
+        ``error``; else None.
     """
     known, mean_TT = _completed(samples)
     most = models or len(tasks)
@@ -47,6 +61,7 @@ def propose(
     )
     best_S = values_KS[values_KS.mean(1).argmax()]
     good = [_no_better(best_S - values_S) for values_S in values_KS]
+    chosen = good.index(True)
     return {
         "format": 1,
         "tasks": list(tasks),
@@ -56,8 +71,19 @@ def propose(
             {"models": count, **_grouping(mean_TT, tasks, each), "cross_validated": float(value)}
             for count, (each, value) in enumerate(zip(found, values_KS.mean(1), strict=True), 1)
         ],
-        "proposed": _grouping(mean_TT, tasks, found[good.index(True)]),
+        "proposed": _grouping(mean_TT, tasks, found[chosen]),
+        "instead": _instead(found, values_KS, chosen),
     }
+
+
+def _instead(found: Sequence[Grouping], values_KS: Floats, chosen: int) -> dict[str, Any] | None:
+    """The fewest models that are predicted to gain most, if these are not the ones proposed."""
+    most = max(each.value for each in found)
+    best = next(at for at, each in enumerate(found) if each.value >= most - _SAME)
+    if best <= chosen:
+        return None
+    more, error = mean_and_error((values_KS[best] - values_KS[chosen]).tolist())
+    return {"models": best + 1, "cross_validated": more, "error": error}
 
 
 def _completed(samples: Sequence[Floats]) -> tuple[list[Floats], Floats]:
@@ -79,7 +105,7 @@ def _judged(
 def _no_better(lost_S: Floats) -> bool:
     """Whether a loss is no larger than its standard error."""
     lost, error = mean_and_error(lost_S.tolist())
-    return (lost or 0.0) <= (error or 0.0) + 1e-12
+    return (lost or 0.0) <= (error or 0.0) + _SAME
 
 
 def _grouping(gains_TT: Floats, tasks: Sequence[str], found: Grouping) -> dict[str, Any]:
@@ -127,7 +153,8 @@ def verify(trainer: Trainer, proposed: dict[str, Any]) -> dict[str, Any]:
     :return: ``gains`` over the task alone on held-out rows: ``grouped`` and ``joint``, each with
         its standard ``error`` over seeds; the same for each task, with what was ``predicted``.
         ``held`` if grouping is at least as good as both, and the share of tasks whose gain has the
-        predicted ``sign``.
+        predicted ``sign``. Means are ``without`` tasks that have an undefined gain; if there are
+        no others, they are None.
     """
     tasks = [*trainer.recipe.tasks]
     alone = {task: _of(trainer, [task], task) for task in tasks}
@@ -137,24 +164,31 @@ def verify(trainer: Trainer, proposed: dict[str, Any]) -> dict[str, Any]:
         for task in own
     }
     joint = {task: _gains(_of(trainer, tasks, task), alone[task]) for task in tasks}
+    over = [t for t in tasks if t in known_for_all(grouped) and t in known_for_all(joint)]
     signs = [
         (proposed["gains"][t] > 0) == (statistics.fmean(grouped[t]) > 0)
-        for t in tasks
+        for t in over
         if proposed["gains"][t]
     ]
-    means = {"grouped": _over_tasks(grouped), "joint": _over_tasks(joint)}
+    ours, error = over_tasks({t: grouped[t] for t in over})
+    theirs, joint_error = over_tasks({t: joint[t] for t in over})
+    means = {
+        "grouped": {"mean": ours, "error": error},
+        "joint": {"mean": theirs, "error": joint_error},
+    }
     return {
         "seeds": list(trainer.seeds),
         "gains": means,
         "tasks": {
             task: {
                 "predicted": proposed["gains"][task],
-                "grouped": statistics.fmean(grouped[task]),
-                "joint": statistics.fmean(joint[task]),
+                "grouped": mean_or_none(grouped[task]),
+                "joint": mean_or_none(joint[task]),
             }
             for task in tasks
         },
-        "held": means["grouped"]["mean"] >= max(0.0, means["joint"]["mean"]),
+        "without": [t for t in tasks if t not in over],
+        "held": None if ours is None or theirs is None else ours >= max(0.0, theirs),
         "sign": statistics.fmean(signs) if signs else None,
     }
 
@@ -165,9 +199,3 @@ def _of(trainer: Trainer, group: Sequence[str], task: str) -> list[float]:
 
 def _gains(together: Sequence[float], alone: Sequence[float]) -> list[float]:
     return [relative_gain(a, b) for a, b in zip(together, alone, strict=True)]
-
-
-def _over_tasks(gains: dict[str, list[float]]) -> dict[str, Any]:
-    by_seed = [statistics.fmean(each) for each in zip(*gains.values(), strict=True)]
-    mean, error = mean_and_error(by_seed)
-    return {"mean": mean, "error": error}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from polytask.analysis.pairs import Pairs, SignedPairs, mean_gain
+from polytask.analysis.pairs import Pairs, SignedPairs, comparable, mean_gain
 from polytask.analysis.replicates import MeasuredTask
 from polytask.evaluation.significance import Paired, holm
 
@@ -46,10 +46,12 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
     * ``gains``: by strategy, Δm in percent over the tasks that it is known of, positive is better:
       ``difference``, ``low``, ``high``, ``p``, ``p_holm``, ``rows_error``, ``seeds_error`` and
       ``detectable`` as above, ``at_least`` (the lower end of an interval that holds for all
-      strategies together, Bonferroni), ``rows`` (of the smallest task), ``seeds`` (how many).
+      strategies together, Bonferroni), ``tasks`` (that it is over: those whose gain is known for
+      all seeds), ``rows`` (of the smallest task), ``seeds`` (how many).
     * ``ranks``: by strategy, baseline included, the mean over tasks of its rank, 1 being the best
       (Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006, section
-      3.2.2, https://jmlr.org/papers/v7/demsar06a.html), of tasks that all strategies answer.
+      3.2.2, https://jmlr.org/papers/v7/demsar06a.html), of the tasks that all strategies answer:
+      ``ranked``.
     * ``worst``: by strategy, the ``task`` of the lowest relative gain, and that ``gain`` in percent.
     * ``hurt``, ``helped``: by strategy, the tasks that are worse and better: ``found`` are those of
       which the test says so after correction, ``seen`` all of which the mean is.
@@ -62,7 +64,8 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
         return None
     tests = sum(map(len, pairs.values()))
     differences = _differences(measured, pairs, LEVEL / tests)
-    gains = {name: gain for name, own in pairs.items() if (gain := mean_gain([*own.values()]))}
+    judged = {name: comparable(own) for name, own in pairs.items()}
+    gains = {name: gain for name, own in judged.items() if (gain := mean_gain([*own.values()]))}
     return {
         "baseline": BASELINE,
         "level": LEVEL,
@@ -71,8 +74,9 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
         "tests": tests,
         "rows": {task: found.rows for task, found in measured.items()},
         "differences": differences,
-        "gains": _gains(gains),
+        "gains": _gains(gains, judged),
         "ranks": mean_ranks(measured, strategies),
+        "ranked": [*_ranked(measured, strategies)],
         "worst": {name: _worst(own) for name, own in pairs.items()},
         "hurt": {name: _moved(own, differences[name], -1) for name, own in pairs.items()},
         "helped": {name: _moved(own, differences[name], 1) for name, own in pairs.items()},
@@ -81,15 +85,21 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
 
 def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) -> dict[str, float]:
     """The mean rank of every strategy, 1 being the best; empty if no task is answered by all."""
-    rows = [
-        means
-        for task in measured.values()
-        if not math.isnan(sum(means := [_signed_mean(task, name) for name in strategies]))
-    ]
+    rows = _ranked(measured, strategies).values()
     if not rows:
         return {}
     ranks_S = np.mean([rankdata(-np.array(means)) for means in rows], axis=0)
     return dict(zip(strategies, ranks_S.tolist(), strict=True))
+
+
+def _ranked(
+    measured: Mapping[str, MeasuredTask], strategies: Sequence[str]
+) -> dict[str, list[float]]:
+    """The means of all strategies for each task that all of them answer, more being better."""
+    means = {
+        name: [_signed_mean(task, each) for each in strategies] for name, task in measured.items()
+    }
+    return {name: values for name, values in means.items() if not math.isnan(sum(values))}
 
 
 def _signed_mean(task: MeasuredTask, strategy: str) -> float:
@@ -147,7 +157,9 @@ def _others(task: MeasuredTask, strategy: str) -> dict[str, Entry]:
     }
 
 
-def _gains(gains: Mapping[str, Paired]) -> dict[str, Entry]:
+def _gains(
+    gains: Mapping[str, Paired], judged: Mapping[str, Mapping[str, SignedPairs]]
+) -> dict[str, Entry]:
     """An entry per strategy; see ``statistics``."""
     adjusted = holm({name: gain.p for name, gain in gains.items()})
     level = LEVEL / max(1, len(gains))
@@ -155,6 +167,7 @@ def _gains(gains: Mapping[str, Paired]) -> dict[str, Entry]:
         name: {
             **_tested(gain, gain.p, adjusted[name], level),
             "at_least": _interval(gain, 1 - level)["low"],
+            "tasks": [*judged[name]],
             "rows": gain.rows,
             "seeds": gain.seeds,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from polytask.build.model import new_tasks
 from polytask.build.scoring import metrics_of
 from polytask.build.training import train
 from polytask.core.files import read_json, write_json
+from polytask.evaluation.coverage import value_of
 from polytask.recipe import Recipe, dump
 
 Scores = dict[str, float]
-"""Task to the metric that stands for it, higher is better."""
+"""Task to the metric that stands for it, higher is better; nan where it is undefined."""
 
 
 def part_of(recipe: Recipe, tasks: Sequence[str], data: Data | None = None) -> Recipe:
@@ -91,7 +93,10 @@ class Trainer:
         if not path.is_file():
             write_json(path, self._train(seeded, self.folder / key))
         self.done()
-        return dict(read_json(path)["scores"])
+        return {
+            split: {task: math.nan if value is None else value for task, value in own.items()}
+            for split, own in read_json(path)["scores"].items()
+        }
 
     def _train(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         data = self.data.of(recipe)
@@ -107,16 +112,19 @@ class Trainer:
         return {"tasks": [*recipe.tasks], "seed": seed, "scores": scores}
 
 
-def _main(recipe: Recipe, scores: Mapping[str, Mapping[str, Any]]) -> Scores:
+def _main(recipe: Recipe, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """The metric that stands for each task; None where it is undefined or there are no rows."""
     found = {}
     for name, (first, *_) in metrics_of(recipe, new_tasks(recipe)).items():
-        value = float(scores[name][first.name]["value"])
-        found[name] = value if first.higher_is_better else -value
+        value = value_of(scores.get(name, {}), first.name)
+        found[name] = value if value is None or first.higher_is_better else -value
     return found
 
 
 def relative_gain(score: float, alone: float) -> float:
-    """The gain over a task alone, as a share of its score there; positive is better.
+    """The gain over a task alone, as a share of its score there; nan if either is undefined.
+
+    Positive is better.
 
     Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey", TPAMI 2021,
     equation 3, for one task. https://arxiv.org/abs/2004.13379

@@ -23,6 +23,7 @@ from typing_extensions import override
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.runs import train_model, with_seed
 from polytask.analysis.settings import Dimension, Settings, with_settings
+from polytask.build.data import VALIDATION
 from polytask.core.errors import InterruptedTrainingError, RecipeError, TrainingError
 from polytask.core.files import read_json, write_json
 from polytask.core.optional import require
@@ -36,8 +37,9 @@ class Chosen:
     """The settings of a model.
 
     :param recipe: Has them.
-    :param record: How they were found: ``trials``, ``settings``, ``validation`` (their score),
-        ``seconds`` and ``tokens`` of all trials; None if nothing was tuned.
+    :param record: How they were found: ``trials``, ``settings``, ``validation`` (their score; None
+        if first metrics are undefined), ``seconds`` and ``tokens`` of all trials; None if nothing
+        was tuned.
     :param run: Where the model of the first seed has been trained with them already, in the
         folder of the comparison; None if nothing was tuned.
     """
@@ -59,7 +61,7 @@ class Search(ABC):
 
     @abstractmethod
     def tell(self, value: float | None) -> None:
-        """The validation score of the trial asked for last; None if it has failed."""
+        """Take the validation score of the trial asked for last; None if it has none."""
 
 
 class Grid(Search):
@@ -119,32 +121,30 @@ def choose(comparison: Comparison, recipe: Recipe, place: Path, search: Search) 
     :param place: Name of the model, as a relative path.
     :raises RecipeError: If there are no validation rows of its tasks, or every trial has failed.
     """
-    best: tuple[float, int] | None = None
+    best = 0
     tried: list[dict[str, Any]] = []
     for number in range(search.trials):
         settings = search.ask(number)
         tried.append(_trial(comparison, recipe, _TRIALS / place, number, settings))
-        value = tried[-1]["validation"]
-        search.tell(value)
-        if value is not None and (best is None or value > best[0]):
-            best = value, number
-        _drop(comparison, _TRIALS / place, number if best is None else best[1], number)
-    if best is None:
+        search.tell(tried[-1]["validation"])
+        best = max(best, number, key=lambda each: tried[each]["merit"])
+        _drop(comparison, _TRIALS / place, best, number)
+    if not tried[best]["merit"]:
         raise RecipeError(
             [
                 f"compare.trials: all {search.trials} trials of {place} have failed: "
                 f"{tried[0]['error']}"
             ]
         )
-    settings = tried[best[1]]["settings"]
+    settings = tried[best]["settings"]
     record = {
         "trials": search.trials,
         "settings": settings,
-        "validation": best[0],
+        "validation": tried[best]["validation"],
         "seconds": round(sum(trial["seconds"] for trial in tried), 3),
         "tokens": sum(trial["tokens"] for trial in tried),
     }
-    return Chosen(with_settings(recipe, settings), record, _run(_TRIALS / place, best[1]))
+    return Chosen(with_settings(recipe, settings), record, _run(_TRIALS / place, best))
 
 
 def _trial(
@@ -153,7 +153,7 @@ def _trial(
     """The result of a trial, from its file if these settings have been tried before."""
     path = comparison.folder / place / f"{number}.json"
     if path.is_file():
-        kept = dict(read_json(path))
+        kept = {"merit": [], **read_json(path)}
         if kept["settings"] == settings:
             return kept
         shutil.rmtree(comparison.folder / _run(place, number), ignore_errors=True)
@@ -176,17 +176,19 @@ def _tried(
         raise
     except TrainingError as error:
         seconds = round(time.monotonic() - started, 3)
-        return {"validation": None, "error": str(error), "seconds": seconds, "tokens": 0}
-    facts = read_json(run.facts)
-    if facts["best_selection"] is None:
+        failed: dict[str, Any] = {"validation": None, "merit": [], "error": str(error)}
+        return {**failed, "seconds": seconds, "tokens": 0}
+    if not comparison.data_of(recipe).split(VALIDATION):
         raise RecipeError(
             [
                 f"compare: settings of {place} are chosen on validation rows, and its tasks have "
                 "none. Give their data a validation file, or split: {validation: 0.1}."
             ]
         )
-    costs = {name: facts[name] for name in ("seconds", "tokens")}
-    return {"validation": facts["best_selection"], **costs}
+    facts = read_json(run.facts)
+    found = {"validation": facts["best_selection"], "merit": facts["best_merit"]}
+    undefined = {} if found["merit"] else {"error": "no metric is defined on validation rows"}
+    return {**found, **undefined, "seconds": facts["seconds"], "tokens": facts["tokens"]}
 
 
 def _drop(comparison: Comparison, place: Path, best: int, number: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,22 @@ def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]
     if len(values) < 2:
         return mean, None
     return mean, statistics.stdev(values) / math.sqrt(len(values))
+
+
+def known_for_all(values: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """Return the tasks that have a finite value for every seed, so that their means are alike."""
+    return {task: own for task, own in values.items() if own and np.isfinite(own).all()}
+
+
+def mean_or_none(values: Sequence[float]) -> float | None:
+    """Return the mean; None if any value is undefined."""
+    return statistics.fmean(values) if np.isfinite(values).all() else None
+
+
+def over_tasks(values: Mapping[str, Sequence[float]]) -> tuple[float | None, float | None]:
+    """Return the mean over tasks and its standard error over seeds; see ``known_for_all``."""
+    by_seed = zip(*known_for_all(values).values(), strict=True)
+    return mean_and_error([statistics.fmean(each) for each in by_seed])
 
 
 def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:

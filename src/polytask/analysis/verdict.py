@@ -38,6 +38,7 @@ from itertools import product
 from typing import Any
 
 from polytask.analysis.fairness import fewer_passes
+from polytask.evaluation.coverage import missing_gains
 from polytask.evaluation.significance import Paired
 
 MARGIN = 1.0
@@ -85,16 +86,22 @@ class Candidate:
 
 
 def verdict(record: Record) -> Verdict:
-    """The verdict of a comparison, from its ``statistics``, ``sharing``, ``seeds`` and ``results``.
+    """The verdict of a comparison, from its record without one.
 
     :return: ``decision`` (``share``, ``separate``, ``groups`` or ``undecided``), the ``rule`` that
         decided, the ``strategy`` that it is about and its ``groups`` (or null), ``margin``, and
         ``settle``: what would settle what is open, or null: its ``rule`` (``baseline``, ``share``,
         ``resample``, ``seeds``, ``rows``, ``train_groups`` or ``nothing``), ``seeds`` (in all) and
-        ``times`` (so many times the held-out rows). ``passes``: how often single-task models passed
+        ``times`` (so many times the held-out rows). ``tasks``: those that Δm of the strategy is
+        over, or null; ``without``: each other task and why it is missing. ``passes``: how often single-task models passed
         over their rows, as a share of what the joint one did, if that is less; or null.
     """
-    return {**_judged(record), "passes": fewer_passes(record["results"]).get("single")}
+    found = _judged(record)
+    gains = (record.get("statistics") or {}).get("gains", {})
+    tasks = gains[found["strategy"]].get("tasks") if found["strategy"] else None
+    without = {} if tasks is None else missing_gains(record, tasks)
+    passes = fewer_passes(record["results"]).get("single")
+    return {**found, "tasks": tasks, "without": without, "passes": passes}
 
 
 def _judged(record: Record) -> Verdict:

@@ -80,7 +80,7 @@ def evaluate(
         outcomes = rows.outcomes(found)
         scores = score(
             outcomes,
-            metrics_of(recipe, model.tasks),
+            metrics_of(recipe, {name: model.tasks[name] for name in recipe.trained}),
             poolings_of(recipe, {name: model.tasks[name] for name in outcomes}),
             recipe.evaluation,
         )

@@ -12,6 +12,7 @@ import torch
 
 from polytask.balancing.engine.processes import world_size
 from polytask.core.run_folder import FORMAT
+from polytask.evaluation.merit import first_mean
 from polytask.recipe.plugins import loaded_plugins
 from polytask.training.session import Session
 
@@ -54,7 +55,8 @@ def final_facts(session: Session) -> dict[str, Any]:
         "padding": round(1 - budget.tokens / max(1, budget.padded), 4),
         "seconds": round(budget.seconds, 3),
         "tokens_per_second": round(budget.tokens / max(budget.seconds, 1e-9), 1),
-        "best_selection": session.selection.best if budget.validations else None,
+        "best_selection": first_mean(session.selection.best),
+        "best_merit": session.selection.best,
         "stopped_tasks": sorted(session.selection.stopped_tasks),
         "task_gradients": session.balancer.provider,
         "task_gradients_seconds": session.balancer.provider_seconds,

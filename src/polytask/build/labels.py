@@ -70,6 +70,18 @@ def has_label_column(task: Task, row: Row) -> bool:
     return not task.target_column or task.target_column in row
 
 
+def references_of(task: Task, table: Table) -> Iterator[Any]:
+    """Yield the references of the labelled rows of a held-out table.
+
+    :raises DataError: If a label is of the wrong kind; names file and line.
+    """
+    for index, row in enumerate(each_row(table)):
+        with at_row(table, index):
+            reference = task.reference(row) if has_label_column(task, row) else None
+        if reference is not None:
+            yield reference
+
+
 def limited(task: Task, tables: Mapping[str, Table], limit: int | None) -> Labels:
     """The labels of a task, or a random ``limit`` of them, the same ones for every seed."""
     if limit is None:

@@ -8,8 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from polytask.build.data import TRAIN, Data
+from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.labels import has_label_column
+from polytask.build.measurable import undefined_metrics
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.data.rows import each_row
@@ -26,11 +27,19 @@ _SHOWN = 3
 def notes(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
 ) -> list[str]:
-    """Leaks, labels that cannot be learned, texts that the encoder cuts off, changed copies,
-    batches of one row, trainings of a few steps.
+    """Return what a person should read before a training: leaks, the label sets, labels that
+    cannot be learned, metrics that tell nothing, cut texts, changed copies, too small batches.
     """
-    seen = _leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools)
+    labels = chain(chain.from_iterable(t.notes() for t in tasks.values()), _files(data))
+    measured = undefined_metrics(recipe, tasks, data.split(VALIDATION))
+    seen = _leaks(recipe, data), labels, _unseen(recipe, data, tasks), measured, _cut(pools)
     return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools), _short(recipe, pools))]
+
+
+def _files(data: Data) -> Iterator[str]:
+    """Yield remarks on how files were read."""
+    tables = [table for splits in data.tables.values() for table in splits.values()]
+    yield from dict.fromkeys(note for table in tables for note in table.notes)
 
 
 def _leaks(recipe: Recipe, data: Data) -> Iterator[str]:

@@ -100,8 +100,8 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
     pooled = poolings_of(recipe, validated)
     measured = {name: metrics[name] for name in validated}
     measured |= {name: [pooling.metric] for name, pooling in pooled.items()}
-    higher = {name: {m.name: m.higher_is_better for m in own} for name, own in measured.items()}
-    _check_selection(options.select, higher)
+    criterion = Criterion.of(measured, options.select)
+    _check_selection(criterion)
     return Parts(
         model=fitted.beginning.model,
         balancer=balancer,
@@ -110,7 +110,7 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
         collation=collated,
         probe=collate(_probe_rows(pools, tasks), collated),
         validate=partial(_validate, rows, metrics, pooled),
-        criterion=Criterion(higher, options.select),
+        criterion=criterion,
         accounts=accounts_of(data, {TRAIN: pools, VALIDATION: rows.pools}),
     )
 
@@ -138,8 +138,9 @@ def _guide(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Loader:
     return Loader(pools, collated, mixtures.build("proportional"), size=size, seed=options.seed)
 
 
-def _check_selection(select: str, metrics: Mapping[str, Mapping[str, bool]]) -> None:
+def _check_selection(criterion: Criterion) -> None:
     """Refuse a metric that is not measured; which are is only known once the tasks are fitted."""
+    select, metrics = criterion.select, criterion.higher_is_better
     name, _, metric = select.rpartition(".")
     if select != "average" and metric not in metrics.get(name, {}):
         known = [f"{measured}.{each}" for measured, own in metrics.items() for each in own]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from polytask.evaluation.bootstrap import Floats, percentile_intervals
+from polytask.evaluation.merit import first_mean, merit
 from polytask.evaluation.options import EvaluationOptions
 from polytask.tasks.metrics import Metric
 
@@ -65,22 +66,24 @@ def score(
     """Score every task and every pooling of tasks, as JSON.
 
     ``average`` is the mean of the first metric of every task, the convention of TweetEval and
-    GLUE: a pooling stands for all its tasks, metrics of which lower is better count negatively, a
-    score that is undefined counts as 0, and what has no rows does not count. Nor do perplexities,
-    which are no shares, beside tasks that have other metrics.
+    GLUE. A pooling stands for all its tasks, and metrics of which lower is better count negatively.
+    Perplexities, which are no shares, do not count beside tasks that have other metrics.
+    ``average_over`` names what the mean is over; ``average_without`` what should be in it, but has
+    no rows or no defined metric.
 
     :param metrics: The metrics of every task, the one that stands for it first.
-    :return: ``{"tasks": {name: entry}, "pooled": {name: entry}, "average": number}``, where an
-        entry is ``{"rows": N, metric: {"value", "low", "high"}, ...}``. Undefined is null.
+    :return: ``{"tasks": {name: entry}, "pooled": {name: entry}, "average": number,
+        "average_over": [name], "average_without": [name]}``, where an entry is
+        ``{"rows": N, metric: {"value", "low", "high"}, ...}``. Undefined is null.
     """
     tasks = {
         task: score_outcome(outcome, metrics[task], options) for task, outcome in outcomes.items()
     }
     together = score_pooled(outcomes, pooled, options)
     covered = {task for pooling in pooled.values() for task in pooling.tasks}
-    standing = [(entry, metrics[task]) for task, entry in tasks.items() if task not in covered]
-    standing += [(entry, [pooled[name].metric]) for name, entry in together.items()]
-    return {"tasks": tasks, "pooled": together, "average": _average(standing)}
+    firsts = {task: own[0] for task, own in metrics.items() if own and task not in covered}
+    firsts |= {name: pooling.metric for name, pooling in pooled.items()}
+    return {"tasks": tasks, "pooled": together, **_average({**tasks, **together}, firsts)}
 
 
 def score_pooled(
@@ -151,11 +154,24 @@ def _side_by_side(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def _average(standing: Iterable[tuple[Entry, Sequence[Metric]]]) -> float | None:
-    """The mean of the first metric of each, higher being better."""
-    firsts = [(entry, chosen[0]) for entry, chosen in standing if chosen and entry["rows"]]
-    numbers = [
-        (entry[metric.name]["value"] or 0.0) * (1 if metric.higher_is_better else -1)
-        for entry, metric in [one for one in firsts if not one[1].beside] or firsts
-    ]
-    return sum(numbers) / len(numbers) if numbers else None
+def _average(entries: Mapping[str, Entry], firsts: Mapping[str, Metric]) -> dict[str, Any]:
+    """The mean of the first metrics that are defined, higher being better, and what it is over."""
+    values = {
+        name: _signed(entries[name], metric) if name in entries else None
+        for name, metric in firsts.items()
+    }
+    there = [name for name in firsts if name in entries and entries[name]["rows"]]
+    shares = any(not firsts[name].beside for name in there)
+    counted = [name for name, metric in firsts.items() if not (shares and metric.beside)]
+    known = [name for name in counted if values[name] is not None]
+    return {
+        "average": first_mean(merit([values[name]] for name in known)),
+        "average_over": known,
+        "average_without": [name for name in counted if name not in known],
+    }
+
+
+def _signed(entry: Entry, metric: Metric) -> float | None:
+    """The value of a metric, higher being better."""
+    value: float | None = entry[metric.name]["value"]
+    return value if value is None or metric.higher_is_better else -value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
+from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.cells import Cell, Table
 from polytask.reports.summary import (
@@ -15,10 +16,10 @@ from polytask.reports.summary import (
     best,
     cost,
     family_estimate,
-    gain,
+    gain_estimate,
     main_estimate,
-    standing,
     task_estimate,
+    values_of,
     worst_task,
 )
 from polytask.reports.tested import (
@@ -120,30 +121,41 @@ def _family(record: Record, family: str, strategy: str) -> Estimate | None:
 def _shares(record: Record, estimate: Callable[[str], Estimate | None]) -> list[Cell]:
     """A column of shares, in which the best is marked."""
     found = [estimate(name) for name in record["strategies"]]
-    top = max((one.mean for one in found if one is not None), default=None)
-    return [_estimate("accuracy", one, best=one is not None and one.mean == top) for one in found]
+    whole = (one.mean for one in found if one is not None and not one.without)
+    top = max(whole, default=None)
+    return [
+        _estimate("accuracy", one, best=one is not None and not one.without and one.mean == top)
+        for one in found
+    ]
 
 
 def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
     if found is None:
         return Cell(formats.NOTHING, -1e9)
     half = "" if found.half is None else f" ± {formats.score(metric, found.half)}"
-    return Cell(formats.score(metric, found.mean) + half, found.mean, best)
+    return Cell(_whole(formats.score(metric, found.mean) + half, found), found.mean, best)
+
+
+def _whole(shown: str, found: Estimate) -> Text:
+    """A mean, with the tasks that it is without."""
+    tasks = ", ".join(found.without)
+    return phrase("mean.without", value=shown, tasks=tasks) if tasks else shown
 
 
 def _gain(record: Record, strategy: str) -> Cell:
     """Δm with its interval; coloured where it is significant, or was not tested."""
-    value, tested = gain(record, strategy), tested_gain(record, strategy)
-    if value is None:
+    found, tested = gain_estimate(record, strategy), tested_gain(record, strategy)
+    if found is None:
         return Cell(formats.NOTHING, -1e9)
+    value = found.mean
     tone = "good" if value > 0.05 else "bad" if value < -0.05 else ""
     if tested is None:
-        return Cell(formats.signed(value), value, tone=tone)
+        return Cell(_whole(formats.signed(value), found), value, tone=tone)
     low, high = (formats.signed(tested[end]) for end in ("low", "high"))
     p = tested["p_holm"]
-    found = p is not None and p < statistics_of(record)["level"]
-    shown = f"{formats.signed(value)} [{low}, {high}]"
-    return Cell(shown, value, tone=tone if found else "")
+    significant = p is not None and p < statistics_of(record)["level"]
+    shown = _whole(f"{formats.signed(value)} [{low}, {high}]", found)
+    return Cell(shown, value, tone=tone if significant else "")
 
 
 def _chance(record: Record, strategy: str) -> Cell:
@@ -178,8 +190,11 @@ def _task(record: Record, task: str) -> Iterator[Cell]:
     for strategy in record["strategies"]:
         found = task_estimate(record, strategy, task, metric)
         cell = _estimate(metric, found, best=strategy == winner)
-        sign = mark(record, strategy, task)
-        yield replace(cell, text=f"{cell.text} {sign}") if sign else cell
+        shown = " ".join(filter(None, (str(cell.text), mark(record, strategy, task))))
+        values = values_of(record, strategy, task, metric)
+        known = sum(value is not None for value in values)
+        partly = phrase("mean.seeds", value=shown, known=known, all=len(values))
+        yield replace(cell, text=partly if 0 < known < len(values) else shown)
 
 
 def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from polytask.evaluation.coverage import coverage, standing
 from polytask.reports.cells import Table
 from polytask.reports.comparison_tables import by_task, costs, differences, means
+from polytask.reports.covered import covered
 from polytask.reports.decision import decision
-from polytask.reports.summary import Record, standing
+from polytask.reports.summary import Record
 from polytask.reports.tables import Grid
 from polytask.reports.tested import statistics_of
 from polytask.reports.wording import in_language
@@ -38,7 +40,9 @@ def _verdict(record: Record) -> Iterator[str]:
 
 
 def _grids(record: Record) -> Iterator[Grid]:
-    yield _grid(means(record), f"{record['name']}: means over {len(standing(record))} tasks")
+    over, tasks = len(coverage(record)["over"]), len(standing(record))
+    some = f"{over} of {tasks}" if over < tasks else f"{tasks}"
+    yield _grid(means(record), f"{record['name']}: means over {some} tasks")
     yield _grid(by_task(record), "By task")
     tested = statistics_of(record)
     if tested:
@@ -66,6 +70,7 @@ def _remarks(record: Record) -> Iterator[str]:
         "mean: of the metric that stands for each task. Δm: mean relative gain over single; "
         "positive is better."
     )
+    yield from (in_language(text, _LANGUAGE) for text in covered(record))
     yield from _tests(record)
     yield from record.get("notes", ())
     for name, entry in record["pooled"].items():

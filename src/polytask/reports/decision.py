@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from polytask.reports import formats
+from polytask.reports.covered import missing_tasks
 from polytask.reports.summary import Record
 from polytask.reports.tested import moved, statistics_of, tested_gain
 from polytask.reports.wording import Phrase, phrase
@@ -55,6 +56,9 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
     )
     if found["rule"] == "worse":
         yield phrase(f"verdict.worse.{'tasks' if hurt else 'none'}", hurt=hurt)
+    if found.get("without"):
+        missing = missing_tasks(record, found["without"])
+        yield phrase("verdict.over", over=", ".join(found["tasks"]), missing=missing)
     if gain.get("detectable") is not None and len(record["seeds"]) > 1:
         yield phrase(
             "verdict.detectable",

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from polytask.core.errors import RunError
 from polytask.core.files import write_text
+from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.material import Material, is_there
 from polytask.reports.sections.base import Section, filled, resource
@@ -29,7 +30,7 @@ from polytask.reports.sections.scores import scores
 from polytask.reports.sections.transfer import transfer
 from polytask.reports.sections.verdict import verdict
 from polytask.reports.sections.weights import weights
-from polytask.reports.summary import gain, standing, worst_task
+from polytask.reports.summary import gain, worst_task
 from polytask.reports.wording import LANGUAGES, Text, phrase
 
 NAME = "report.html"
@@ -150,7 +151,7 @@ def _run_cards(material: Material) -> list[tuple[Text, Text]]:
     average = (material.scores or {}).get("average")
     cards: list[tuple[Text, Text]] = [(phrase("card.tasks"), str(len(material.tasks)))]
     if average is not None:
-        cards.append((phrase("card.average", split=material.split), f"{average:.4f}"))
+        cards.append((_average_title(material), f"{average:.4f}"))
     for key, show in (
         ("parameters", formats.amount),
         ("epochs", formats.short),
@@ -159,6 +160,17 @@ def _run_cards(material: Material) -> list[tuple[Text, Text]]:
         if facts.get(key) is not None:
             cards.append((phrase(f"card.{key}"), show(facts[key])))
     return cards
+
+
+def _average_title(material: Material) -> Text:
+    """What the mean is over; its tasks are named if it is not over all."""
+    title = phrase("card.average", split=material.split)
+    scores = material.scores or {}
+    return (
+        title.joined(f": {', '.join(scores['average_over'])}")
+        if scores.get("average_without")
+        else title
+    )
 
 
 def _hash(script: str) -> str:

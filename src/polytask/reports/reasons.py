@@ -17,6 +17,10 @@ _MEANT = {
     "lookahead": "a step for the helper lowers the loss of the task by this many thousandths, on "
     "training rows of the trained model",
 }
+_VERDICTS = {
+    True: "The prediction held: grouping is at least as good as all together and as each alone.",
+    False: "The prediction did not hold: all together, or each alone, is better.",
+}
 
 
 def render_reasons(found: Mapping[str, Any]) -> str:
@@ -106,8 +110,23 @@ def groups_text(record: Record) -> str:
     lines.append(
         f"Predicted gain as above, summed over tasks, by number of models: {', '.join(steps)}"
     )
+    if instead := record.get("instead"):
+        lines.append(_why_fewer(record, instead, scale))
     text = "\n".join(lines) + "\n"
     return text + (verified_text(record["verified"], scale) if "verified" in record else "")
+
+
+def _why_fewer(record: Record, instead: Record, scale: float) -> str:
+    """Why models are not proposed that are predicted to gain more, and how to try them."""
+    groups = record["by_models"][instead["models"] - 1]["groups"]
+    pasted = ", ".join(f"[{', '.join(group)}]" for group in groups)
+    return (
+        f"{instead['models']} models are predicted to gain more, but the best of many groupings is "
+        "partly so by chance: in the samples they were not made from, they gain "
+        f"{_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
+        "Fewer models are proposed unless that is more than one standard error. To try both, "
+        f"compare with compare.groups: [{pasted}]"
+    )
 
 
 def verified_text(record: Record, scale: float) -> str:
@@ -128,11 +147,11 @@ def verified_text(record: Record, scale: float) -> str:
     rows.append(["mean", "", *cells])
     seeds = len(record["seeds"])
     title = f"Verified on held-out rows, {seeds} seed{'s' if seeds > 1 else ''}: % over alone"
-    verdict = (
-        "The prediction held: grouping is at least as good as all together and as each alone."
-        if record["held"]
-        else "The prediction did not hold: all together, or each alone, is better."
-    )
+    verdict = "Nothing can be said: no gain is defined for every seed."
+    if record["held"] is not None:
+        verdict = _VERDICTS[record["held"]]
+    if missing := record.get("without"):
+        verdict += f" Means are without {', '.join(missing)}, whose gain is undefined."
     signs = "" if record["sign"] is None else f" Sign right for {_share(record['sign'])} of tasks."
     grid = Grid(title, ["task", "predicted", "grouped", "all together"], rows)
     caution = " One seed shows little: repeat with --seeds 5." if seeds == 1 else ""
@@ -142,19 +161,28 @@ def verified_text(record: Record, scale: float) -> str:
 def curve_text(record: Record) -> str:
     """Gains of sharing by the number of rows, and where they end."""
     rows = [
-        [str(point["rows"]), _scaled(point["gain"], point["error"], 100)]
+        [
+            str(point["rows"]),
+            _scaled(point["gain"], point["error"], 100),
+            ", ".join(point.get("without", ())),
+        ]
         for point in record["points"]
     ]
-    grid = Grid("Learning curve: % gained by sharing, mean of tasks", ["rows", "gain"], rows)
+    head = ["rows", "gain", "undefined for"]
+    if not any(missing for *_, missing in rows):
+        head, rows = head[:2], [row[:2] for row in rows]
+    grid = Grid("Learning curve: % gained by sharing, mean of tasks", head, rows)
     return grid.text() + _end_of_gain(record) + "\n"
 
 
 def _end_of_gain(record: Record) -> str:
     if record["stops_paying"] is not None:
         return f"Sharing stops paying at about {record['stops_paying']:.0f} rows a task."
-    largest = record["points"][-1]
-    if largest["gain"] > 0:
-        return f"Sharing still pays at {largest['rows']} rows a task."
+    known = [point for point in record["points"] if point["gain"] is not None]
+    if not known:
+        return "Gains are undefined at all of these sizes."
+    if known[-1]["gain"] > 0:
+        return f"Sharing still pays at {known[-1]['rows']} rows a task."
     return "Sharing pays at none of these sizes."
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from polytask.evaluation.coverage import coverage, standing, value_of
 from polytask.evaluation.significance import seeds_interval
 
 Record = Mapping[str, Any]
@@ -26,10 +27,12 @@ class Estimate:
 
     :param half: Half of Student's 95 % interval of the mean over seeds, on the rows as they are;
         None if there is one seed only.
+    :param without: Tasks that the mean should be over, but are undefined here and not elsewhere.
     """
 
     mean: float
     half: float | None
+    without: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Estimate | None:
@@ -45,26 +48,24 @@ def results_of(record: Record, strategy: str) -> list[Record]:
     return [result for result in record["results"] if result["strategy"] == strategy]
 
 
-def standing(record: Record) -> dict[str, Record]:
-    """What counts in means and tables: each pooling of tasks in place of them, all other tasks."""
-    covered = {task for entry in record["pooled"].values() for task in entry["tasks"]}
-    tasks = {task: entry for task, entry in record["tasks"].items() if task not in covered}
-    return {**tasks, **record["pooled"]}
-
-
 def task_estimate(record: Record, strategy: str, task: str, metric: str) -> Estimate | None:
-    """One metric of one task, or pooling, over the seeds of a strategy."""
-    return Estimate.of(_value(result, task, metric) for result in results_of(record, strategy))
+    """One metric of one task, or pooling, over the seeds of a strategy for which it is defined."""
+    return Estimate.of(values_of(record, strategy, task, metric))
+
+
+def values_of(record: Record, strategy: str, task: str, metric: str) -> list[float | None]:
+    """One metric of one task, or pooling, for every result of a strategy."""
+    results = results_of(record, strategy)
+    return [value_of(result["scores"].get(task, {}), metric) for result in results]
 
 
 def family_estimate(record: Record, strategy: str, family: str) -> Estimate | None:
     """The mean of a kind of metric over the tasks that have it, over seeds."""
-    means = []
-    for result in results_of(record, strategy):
-        found = [_first(result, task, FAMILIES[family]) for task in standing(record)]
-        known = [value for value in found if value is not None]
-        means.append(statistics.fmean(known) if known else None)
-    return Estimate.of(means)
+    found = {
+        task: next((name for name in FAMILIES[family] if name in entry["metrics"]), None)
+        for task, entry in standing(record).items()
+    }
+    return _mean(record, strategy, {task: name for task, name in found.items() if name})
 
 
 def main_estimate(record: Record, strategy: str) -> Estimate | None:
@@ -72,31 +73,62 @@ def main_estimate(record: Record, strategy: str) -> Estimate | None:
 
     Metrics of which lower is better count negatively, as in the average of a run's scores.
     """
-    return Estimate.of(
-        statistics.fmean(values) if (values := _mains(record, result)) else None
-        for result in results_of(record, strategy)
-    )
+    metrics = {task: entry["select"] for task, entry in standing(record).items()}
+    return _mean(record, strategy, metrics)
+
+
+def _mean(record: Record, strategy: str, metrics: Mapping[str, str]) -> Estimate | None:
+    """The mean over the tasks whose metric is defined for all seeds, so that all have the same."""
+    signs = {task: _sign(record, task, metric) for task, metric in metrics.items()}
+    rows = {task: values_of(record, strategy, task, metric) for task, metric in metrics.items()}
+    known = {task: row for task, row in rows.items() if row and None not in row}
+    if not known:
+        return None
+    signed = ([(value or 0.0) * signs[task] for value in row] for task, row in known.items())
+    found = Estimate.of(map(statistics.fmean, zip(*signed, strict=True)))
+    others = {
+        task
+        for task in metrics.keys() - known.keys()
+        for other in record["strategies"]
+        if any(value is not None for value in values_of(record, other, task, metrics[task]))
+    }
+    return found and replace(found, without=tuple(task for task in metrics if task in others))
 
 
 def gain(record: Record, strategy: str, baseline: str = "single") -> float | None:
+    """Δm in percent, see ``gain_estimate``."""
+    found = gain_estimate(record, strategy, baseline)
+    return None if found is None else found.mean
+
+
+def gain_estimate(record: Record, strategy: str, baseline: str = "single") -> Estimate | None:
     """Δm in percent: the mean relative gain over the baseline; positive is better.
 
     Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
-    section 4. https://arxiv.org/abs/1904.08918
+    section 4. https://arxiv.org/abs/1904.08918 It is over the tasks that both have for all seeds.
     """
-    gains = [gain_of_task(record, strategy, task, baseline) for task in standing(record)]
-    known = [value for value in gains if value is not None]
-    return statistics.fmean(known) if known else None
+    gains = {task: gain_of_task(record, strategy, task, baseline) for task in standing(record)}
+    known = {task: value for task, value in gains.items() if value is not None}
+    if not known:
+        return None
+    without = tuple(task for task in coverage(record)["over"] if task not in known)
+    return Estimate(statistics.fmean(known.values()), None, without)
 
 
 def gain_of_task(record: Record, strategy: str, task: str, baseline: str) -> float | None:
     """One term of Δm, in percent."""
     metric, sign = _main_metric(record, task)
-    ours = task_estimate(record, strategy, task, metric)
-    theirs = task_estimate(record, baseline, task, metric)
+    both = [Estimate.of(_always(record, name, task, metric)) for name in (strategy, baseline)]
+    ours, theirs = both
     if ours is None or theirs is None or theirs.mean == 0:
         return None
     return 100 * sign * (ours.mean - theirs.mean) / abs(theirs.mean)
+
+
+def _always(record: Record, strategy: str, task: str, metric: str) -> list[float | None]:
+    """The values of a metric that is defined for every seed, or none of them."""
+    values = values_of(record, strategy, task, metric)
+    return [] if None in values else values
 
 
 def worst_task(record: Record, strategy: str, baseline: str = "single") -> tuple[str, float] | None:
@@ -122,25 +154,9 @@ def best(record: Record, task: str) -> str | None:
 
 def _main_metric(record: Record, task: str) -> tuple[str, int]:
     """The metric that stands for a task, and 1 if higher is better, else -1."""
-    entry = standing(record)[task]
-    return entry["select"], 1 if entry["higher_is_better"][entry["select"]] else -1
+    metric = standing(record)[task]["select"]
+    return metric, _sign(record, task, metric)
 
 
-def _value(result: Record, task: str, metric: str) -> float | None:
-    entry = result["scores"].get(task, {}).get(metric)
-    return None if entry is None else entry["value"]
-
-
-def _first(result: Record, task: str, metrics: Sequence[str]) -> float | None:
-    found = (_value(result, task, metric) for metric in metrics)
-    return next((value for value in found if value is not None), None)
-
-
-def _mains(record: Record, result: Record) -> list[float]:
-    found = []
-    for task in standing(record):
-        metric, sign = _main_metric(record, task)
-        value = _value(result, task, metric)
-        if value is not None:
-            found.append(sign * value)
-    return found
+def _sign(record: Record, task: str, metric: str) -> int:
+    return 1 if standing(record)[task]["higher_is_better"][metric] else -1

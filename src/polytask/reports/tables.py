@@ -57,10 +57,21 @@ def render_scores(scores: Mapping[str, Any]) -> str:
         if metric != "rows"
     ]
     grid = Grid("Scores", ("task", "rows", "metric", "value", "interval"), rows)
+    return grid.text() + _average(scores)
+
+
+def _average(scores: Mapping[str, Any]) -> str:
+    """The mean over tasks; it names them if it is not over all."""
+    without, over = scores.get("average_without", ()), scores.get("average_over", ())
     average = scores["average"]
-    return grid.text() + ("" if average is None else f"average {average:.4f}\n")
+    if not without:
+        return "" if average is None else f"average {average:.4f}\n"
+    missing = f"undefined or without labelled rows: {', '.join(without)}"
+    if average is None:
+        return f"average {formats.NOTHING} ({missing})\n"
+    return f"average {average:.4f} over {', '.join(over)} ({missing})\n"
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:
     middle, low, high = (formats.score(metric, value[end]) for end in ("value", "low", "high"))
-    return middle, f"{low} to {high}"
+    return middle, formats.NOTHING if value["low"] is value["high"] is None else f"{low} to {high}"

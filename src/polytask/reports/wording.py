@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """What ``--language`` takes, and the name of each language in itself."""
+
+_COMMAS = {"en": ", ", "zh": "、"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,24 @@ Text = str | Phrase
 
 
 def phrase(key: str, **values: object) -> Phrase:
-    """A text of the dictionary, with values in place of the names in braces."""
-    return Phrase({name: text.format(**values) for name, text in dictionary()[key].items()})
+    """A text of the dictionary, with values, phrases among them, in place of the names in braces."""
+    return Phrase(
+        {
+            name: text.format(**{key: _value(value, name) for key, value in values.items()})
+            for name, text in dictionary()[key].items()
+        }
+    )
+
+
+def listed(phrases: Sequence[Phrase]) -> Phrase:
+    """Phrases with commas between them."""
+    return Phrase(
+        {name: comma.join(each.texts[name] for each in phrases) for name, comma in _COMMAS.items()}
+    )
+
+
+def _value(value: object, language: str) -> object:
+    return value.texts[language] if isinstance(value, Phrase) else value
 
 
 def in_language(text: Text, language: str) -> str:

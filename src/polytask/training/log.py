@@ -126,12 +126,24 @@ def _validation_line(record: Mapping[str, Any]) -> str:
     firsts = {
         task: next(iter(scores.items())) for task, scores in record["validation"].items() if scores
     }
-    names = sorted(firsts, key=lambda task: firsts[task][1])
-    shown = [*firsts] if len(firsts) <= _MOST_TASKS else [names[0], names[-1]]
-    parts = [f"{task} {firsts[task][0]} {firsts[task][1]:.4f}" for task in shown]
+    parts = [f"{task} {metric} {_number(value)}" for task, (metric, value) in firsts.items()]
     if len(firsts) > _MOST_TASKS:
-        parts = [f"{len(firsts)} tasks from " + " to ".join(parts)]
-    if record["selection"] is not None:
-        parts.append(f"selection {record['selection']:.4f}")
+        parts = [_extremes(firsts)]
+    if firsts:
+        parts.append(f"selection {_number(record['selection'])}")
     mark = " (best so far)" if record["best"] else ""
     return f"validation after step {record['step']}: " + "  ".join(parts) + mark
+
+
+def _extremes(firsts: Mapping[str, tuple[str, float | None]]) -> str:
+    """How many tasks there are, the worst and the best of them, and how many are undefined."""
+    known = {task: value for task, (_, value) in firsts.items() if value is not None}
+    names = sorted(known, key=lambda task: known[task])
+    ends = [f"{task} {firsts[task][0]} {known[task]:.4f}" for task in (*names[:1], *names[1:][-1:])]
+    missing = f"{len(firsts) - len(known)} undefined" if len(known) < len(firsts) else ""
+    spread = f"from {' to '.join(ends)}" if ends else ""
+    return f"{len(firsts)} tasks {', '.join(filter(None, (spread, missing)))}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

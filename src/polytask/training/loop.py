@@ -75,11 +75,11 @@ def _validate(session: Session, log: TrainingLog) -> None:
     scores = session.validate()
     session.budget.validations += 1
     before = session.selection.stopped_tasks
-    best = session.selection.update(scores) if scores["tasks"] else True
-    if best or session.options.task_best:
+    best, kept = session.selection.update(scores), session.selection.keeps_last
+    if kept or session.options.task_best:
         state = session.model_state()
         if is_first():
-            _keep(session, state, best=best)
+            _keep(session, state, kept=kept)
     session.observe_validation(scores)
     log.validation(session.validation_record(scores, best=best))
     stopped = session.selection.stopped_tasks
@@ -89,9 +89,9 @@ def _validate(session: Session, log: TrainingLog) -> None:
     session.budget.pause()
 
 
-def _keep(session: Session, state: Mapping[str, Tensor], *, best: bool) -> None:
-    """Write the model if it is the best so far, or the best of some tasks."""
-    if best:
+def _keep(session: Session, state: Mapping[str, Tensor], *, kept: bool) -> None:
+    """Write the model if it is to be kept, or the best of some tasks."""
+    if kept:
         write_tensors(session.run.parameters, state)
     if session.options.task_best:
         improved, step = session.selection.improved_tasks, session.budget.step

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from polytask.evaluation.merit import Merit, merit
+from polytask.tasks import Metric
+
 Scores = Mapping[str, Any]
-"""Validation scores as ``evaluation.score`` gives them: ``tasks``, ``pooled``, ``average``."""
+"""Validation scores as ``evaluation.score`` gives them: ``tasks``, ``pooled``, ``average``, ..."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """The validation metric that stands for each task.
+    """The validation metrics by which models are chosen.
 
     :param higher_is_better: For each task and each pooling of tasks, its metrics and whether a
         higher value is better; the first metric of a task stands for it.
@@ -23,29 +25,44 @@ class Criterion:
     higher_is_better: Mapping[str, Mapping[str, bool]]
     select: str = "average"
 
+    @classmethod
+    def of(cls, metrics: Mapping[str, Sequence[Metric]], select: str = "average") -> Criterion:
+        """Return the criterion of tasks and poolings with these metrics."""
+        higher = {name: {m.name: m.higher_is_better for m in own} for name, own in metrics.items()}
+        return cls(higher, select)
+
     def by_task(self, scores: Scores) -> dict[str, float]:
-        """One number per task, higher is better; an undefined metric counts as 0."""
-        return {
-            task: self._signed(entry, task, next(iter(self.higher_is_better[task])))
-            for task, entry in scores["tasks"].items()
-            if entry["rows"]
-        }
+        """Return the first metric of each task, higher is better; undefined ones are left out."""
+        values = {task: self._values(scores, task)[:1] for task in scores["tasks"]}
+        return {task: own[0] for task, own in values.items() if own and own[0] is not None}
 
-    def value(self, scores: Scores) -> float:
-        """The number that picks the best model, higher is better."""
+    def task_merits(self, scores: Scores) -> dict[str, Merit]:
+        """Return how good each task is by itself."""
+        return {task: merit([self._values(scores, task)]) for task in scores["tasks"]}
+
+    def merit(self, scores: Scores) -> Merit:
+        """Return what picks the best model, the greater the better."""
         if self.select == "average":
-            return float(scores["average"] or 0.0)
+            names = [*scores["average_over"], *scores["average_without"]]
+            known = [name for name in names if name in self.higher_is_better]
+            return merit(self._values(scores, name) for name in known)
         name, metric = self.select.rsplit(".", 1)
-        return self._signed({**scores["tasks"], **scores["pooled"]}[name], name, metric)
+        return merit([self._values(scores, name, metric)])
 
-    def _signed(self, entry: Mapping[str, Any], name: str, metric: str) -> float:
-        value = entry[metric]["value"]
-        return 0.0 if value is None else value * (1 if self.higher_is_better[name][metric] else -1)
+    def _values(self, scores: Scores, name: str, *metrics: str) -> list[float | None]:
+        """The metrics of a task or a pooling, all of them unless some are named."""
+        entry, higher = {**scores["tasks"], **scores["pooled"]}[name], self.higher_is_better[name]
+        values = {metric: entry[metric]["value"] for metric in metrics or higher}
+        return [
+            value if value is None or higher[metric] else -value for metric, value in values.items()
+        ]
 
 
 @dataclass
 class Selection:
     """Remembers the best validation of the model and of each task.
+
+    Undefined metrics are never better, and patience begins with the first one that is defined.
 
     :param patience: Validations without improvement before training stops; None for never.
     :param task_patience: The same for each task alone.
@@ -54,24 +71,29 @@ class Selection:
     criterion: Criterion
     patience: int | None = None
     task_patience: int | None = None
-    best: float = -math.inf
+    best: Merit = field(default_factory=list)
     since_best: int = 0
-    task_best: dict[str, float] = field(default_factory=dict)
+    task_best: dict[str, Merit] = field(default_factory=dict)
     task_since_best: dict[str, int] = field(default_factory=dict)
 
     def update(self, scores: Scores) -> bool:
         """Take in a validation; True if it is the best so far."""
-        value = self.criterion.value(scores)
-        improved = value > self.best
-        self.best = max(self.best, value)
-        self.since_best = 0 if improved else self.since_best + 1
-        for task, own in self.criterion.by_task(scores).items():
-            if task in self.stopped_tasks:
-                continue
-            better = own > self.task_best.get(task, -math.inf)
-            self.task_best[task] = max(own, self.task_best.get(task, -math.inf))
-            self.task_since_best[task] = 0 if better else self.task_since_best.get(task, 0) + 1
+        found = self.criterion.merit(scores) if scores["tasks"] else []
+        improved = found > self.best
+        self.best = max(self.best, found)
+        self.since_best = 0 if improved or not self.best else self.since_best + 1
+        stopped = self.stopped_tasks
+        for task, own in self.criterion.task_merits(scores).items():
+            best = self.task_best.get(task, [])
+            if task not in stopped and (own or best):
+                self.task_best[task] = max(own, best)
+                self.task_since_best[task] = 0 if own > best else self.task_since_best[task] + 1
         return improved
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the model of the last validation is the one to keep, for want of any better."""
+        return self.since_best == 0
 
     @property
     def improved_tasks(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from polytask.core.batch import Batch
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
 from polytask.data.pools import Collation
+from polytask.evaluation.merit import first_mean
 from polytask.evaluation.predict import Predictor
 from polytask.modeling import MultiTaskModel
 from polytask.training import sharding
@@ -159,13 +160,13 @@ class Session:
         return {names.index(task): value for task, value in values.items()}
 
     def validation_record(self, scores: Scores, *, best: bool) -> dict[str, Any]:
-        """The record of a validation."""
+        """The record of a validation; undefined metrics are None."""
         values = {
             task: {name: m["value"] for name, m in entry.items() if name != "rows"}
             for section in ("tasks", "pooled")
             for task, entry in scores[section].items()
         }
-        selection = self.selection.criterion.value(scores) if values else None
+        selection = first_mean(self.selection.criterion.merit(scores)) if values else None
         record = {"step": self.budget.step, "epoch": round(self.budget.epoch, 4)}
         return {**record, "validation": values, "selection": selection, "best": best}
 

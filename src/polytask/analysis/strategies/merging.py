@@ -34,10 +34,12 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.files import sha256
 from polytask.core.scratch import scratch_folder
+from polytask.evaluation.merit import Merit, first_mean
 from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.score import Outcome, score
 from polytask.recipe import Recipe
 from polytask.training.randomness import seed_everything
+from polytask.training.selection import Criterion
 
 
 class MergingStrategy(Strategy):
@@ -69,11 +71,12 @@ class MergingStrategy(Strategy):
         validation = {}
         if len(self.coefficients) > 1 and comparison.selects:
             tried = encoders.outcomes(direction_P, self.coefficients, VALIDATION)
-            validation = {c: _average(comparison, found) for c, found in tried.items()}
+            validation = {c: _merit(comparison, found) for c, found in tried.items()}
         best = max(validation, key=lambda c: validation[c], default=self.coefficients[0])
         [outcomes] = encoders.outcomes(direction_P, [best], comparison.held_out).values()
         notes = {**single.notes(comparison, models), "coefficient": best}
-        notes |= {"validation": {str(c): v for c, v in validation.items()}} if validation else {}
+        shown = {str(c): first_mean(found) for c, found in validation.items()}
+        notes |= {"validation": shown} if shown else {}
         costs = single.costs(comparison, models) | encoders.inference_costs()
         return Answered(costs, outcomes, notes)
 
@@ -175,11 +178,13 @@ class Encoders:
             )
 
 
-def _average(comparison: Comparison, outcomes: Mapping[str, Outcome]) -> float:
-    """The validation score that a merged model is chosen by."""
-    options = EvaluationOptions(bootstrap=0)
+def _merit(comparison: Comparison, outcomes: Mapping[str, Outcome]) -> Merit:
+    """What a merged model is chosen by, on validation rows."""
     pooled = comparison.pooled_on(VALIDATION)
-    return float(score(outcomes, comparison.metrics, pooled, options)["average"] or 0.0)
+    scores = score(outcomes, comparison.metrics, pooled, EvaluationOptions(bootstrap=0))
+    measured = {name: comparison.metrics[name] for name in outcomes}
+    measured |= {name: [pooling.metric] for name, pooling in pooled.items()}
+    return Criterion.of(measured).merit(scores)
 
 
 def _files(model: Model) -> dict[str, str]:

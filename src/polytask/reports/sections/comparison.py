@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from polytask.reports.comparison_tables import by_task, differences, means
+from polytask.reports.covered import covered
 from polytask.reports.material import Material
 from polytask.reports.sections.base import Section, filled
 from polytask.reports.tested import statistics_of
@@ -15,5 +16,6 @@ def comparison(material: Material) -> Section | None:
         return None
     tested = statistics_of(record)
     tables = [means(record), by_task(record), *([differences(record)] if tested else [])]
-    body = filled("comparison.html", tables=tables, record=record, tested=tested)
+    said = [*covered(record)]
+    body = filled("comparison.html", tables=tables, record=record, tested=tested, covered=said)
     return Section("comparison", body)

@@ -21,7 +21,8 @@ def data_needs(material: Material) -> Section | None:
     points = found.get("points", ())
     if not points:
         return None
-    gain = Line("Δm", [(point["rows"], 100 * point["gain"]) for point in points], 2)
+    known = [point for point in points if point["gain"] is not None]
+    gain = Line("Δm", [(point["rows"], 100 * point["gain"]) for point in known], 2)
     figures = [
         _figure(phrase("data.gain"), phrase("data.gain"), [gain]),
         *(
@@ -34,7 +35,7 @@ def data_needs(material: Material) -> Section | None:
         figures=figures,
         names=[*_STYLES.items()],
         table=_table(points),
-        end=_end(found["stops_paying"], points[-1]),
+        end=_end(found["stops_paying"], known),
     )
     return Section("data", body)
 
@@ -45,25 +46,32 @@ def _figure(caption: Text, title: Phrase, lines: Sequence[Line]) -> Figure:
 
 def _of(task: str, points: Sequence[Mapping[str, Any]]) -> list[Line]:
     return [
-        Line(way, [(point["rows"], point[way][task]) for point in points], style)
+        Line(way, [(x, y) for x, y in scores if y is not None], style)
         for way, style in _STYLES.items()
+        if (scores := [(point["rows"], point[way][task]) for point in points])
     ]
 
 
 def _table(points: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [
-        [Cell(f"{point['rows']}", point["rows"]), _gain(point["gain"], point["error"])]
-        for point in points
-    ]
+    rows = [[Cell(f"{point['rows']}", point["rows"]), _gain(point)] for point in points]
     return Table("data_needs", [phrase("column.rows"), "Δm %"], rows)
 
 
-def _gain(gain: float, error: float | None) -> Cell:
+def _gain(point: Mapping[str, Any]) -> Cell:
+    """The gain, and the tasks that it is without."""
+    gain, error = point["gain"], point["error"]
+    if gain is None:
+        return Cell(formats.NOTHING, -1e9)
     spread = "" if error is None else f" ± {100 * error:.1f}"
-    return Cell(formats.signed(100 * gain) + spread, gain)
+    shown = formats.signed(100 * gain) + spread
+    without = ", ".join(point.get("without", ()))
+    return Cell(phrase("mean.without", value=shown, tasks=without) if without else shown, gain)
 
 
-def _end(rows: float | None, largest: Mapping[str, Any]) -> Phrase:
+def _end(rows: float | None, known: Sequence[Mapping[str, Any]]) -> Phrase | str:
+    if not known:
+        return ""
+    largest = known[-1]
     if rows is not None:
         return phrase("data.stops", rows=f"{rows:.0f}")
     key = "data.pays" if largest["gain"] > 0 else "data.never"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.charts.bars import Bar, bar_chart, limits_of
 from polytask.reports.material import Material
 from polytask.reports.sections.base import Figure, Section, filled
-from polytask.reports.summary import Record, results_of, standing
+from polytask.reports.summary import Record, results_of
 from polytask.reports.tested import mark, statistics_of, tested_difference
 from polytask.reports.wording import Phrase, phrase
 

@@ -39,6 +39,11 @@ class AgreementMetric(Metric, ABC):
         asked = float(evidence.asked_N @ weights_N)
         return float(evidence.right_N @ weights_N) / asked if asked else float("nan")
 
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        asked = any(self.compare(reference, reference)[1] for reference in references)
+        return super().why_uninformative(references) or (None if asked else "no row has words")
+
 
 @final
 @metrics.register("accuracy")

@@ -3,7 +3,7 @@
 ``squad_*`` follow the evaluation script of SQuAD 2.0 (Rajpurkar, Jia and Liang, ACL 2018.
 https://aclanthology.org/P18-2124), ``cmrc_*`` that of CMRC 2018 (Cui et al., EMNLP 2019.
 https://aclanthology.org/D19-1600). A row with several references counts with the best one. A row
-without an answer is right if none is predicted.
+without an answer is right if none is predicted. Composed and decomposed Unicode letters are equal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any, final
 import numpy as np
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
+from polytask.tasks.metrics.tokens import composed, is_unspaced
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _SIGNS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》…·、「」（）－～『』")
@@ -43,7 +44,7 @@ class _AnswerMetric(Metric, ABC):
 
     @override
     def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return float(np.average(evidence, weights=weights_N))
+        return mean_of_defined(evidence, weights_N)
 
     def _row(self, references: Sequence[str], prediction: str) -> float:
         return max(self.agreement(reference, prediction) for reference in references)
@@ -74,6 +75,12 @@ class SquadF1(_AnswerMetric):
         if not (actual and predicted):
             return float(actual == predicted)
         return _f1((Counter(actual) & Counter(predicted)).total(), len(predicted), len(actual))
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        uncut = is_unspaced("".join(text for row in references for text in _texts(row)))
+        advice = "its words are cut at spaces, which this script lacks; use cmrc_f1"
+        return super().why_uninformative(references) or (advice if uncut else None)
 
 
 @final
@@ -108,13 +115,13 @@ class CmrcF1(_AnswerMetric):
 
 def squad_words(text: str) -> list[str]:
     """The words of an answer, without ASCII punctuation and English articles."""
-    plain = "".join(sign for sign in text.lower() if sign not in string.punctuation)
+    plain = "".join(sign for sign in composed(text.lower()) if sign not in string.punctuation)
     return _ARTICLES.sub(" ", plain).split()
 
 
 def cmrc_units(text: str) -> list[str]:
     """Chinese characters, and words of other scripts, without punctuation."""
-    kept = "".join(sign for sign in text.lower().strip() if sign not in _SIGNS)
+    kept = "".join(sign for sign in composed(text.lower()).strip() if sign not in _SIGNS)
     return _HAN.sub(lambda found: f" {found[0]} ", kept).split()
 
 

@@ -45,6 +45,8 @@ class AUC(Metric):
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
     ) -> list[Ranking]:
+        if not len(references) or not np.isfinite(probabilities).all():
+            return []
         scores_NC = np.stack(probabilities)
         binary = len(self.label_set) == 2 and isinstance(references[0], str)
         positives = [1] if binary else range(len(self.label_set))
@@ -58,6 +60,12 @@ class AUC(Metric):
         areas = np.array([_area(ranking, weights_N) for ranking in evidence])
         defined = areas[~np.isnan(areas)]
         return float(defined.mean()) if len(defined) else float("nan")
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        split = any(len({*_carries(references, label)}) > 1 for label in self.label_set)
+        none = None if split else "no label is on some rows and not on others"
+        return super().why_uninformative(references) or none
 
 
 def _carries(references: Sequence[Any], label: str) -> npt.NDArray[np.bool_]:

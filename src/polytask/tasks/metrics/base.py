@@ -59,7 +59,17 @@ class Metric(ABC):
 
     @abstractmethod
     def value(self, evidence: Any, weights_N: Floats) -> float:
-        """The metric over rows that count ``weights_N`` times; nan where it is undefined."""
+        """Return the metric over rows that count ``weights_N`` times; nan where it is undefined.
+
+        Without rows, or if all weights are 0, every metric is undefined.
+        """
+
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        """Return why no prediction for these references has a telling score, or None.
+
+        The reason is a clause without a full stop: "all numbers are equal".
+        """
+        return None if len(references) else "no row has a label"
 
     def __call__(
         self,
@@ -67,9 +77,24 @@ class Metric(ABC):
         predictions: Sequence[Any],
         probabilities: Sequence[Floats] = (),
     ) -> float:
-        """The metric over all rows."""
+        """Return the metric over all rows; nan without rows."""
+        if not len(references):
+            return float("nan")
         evidence = self.evidence(references, predictions, probabilities)
         return self.value(evidence, np.ones(len(references)))
+
+
+def mean_of_defined(values_N: Floats, weights_N: Floats) -> float:
+    """Return the weighted mean over rows that have a value; nan if none is left."""
+    counted_N = weights_N * ~np.isnan(values_N)
+    total = counted_N.sum()
+    return float(np.nan_to_num(values_N) @ counted_N / total) if total else float("nan")
+
+
+def one_label(references: Sequence[Any]) -> str | None:
+    """Return what to say if all rows have the same label, else None."""
+    known = {*references}
+    return f"all rows have the label {references[0]!r}" if len(known) == 1 else None
 
 
 def known_label(label: Label, labels: Sequence[str]) -> str:

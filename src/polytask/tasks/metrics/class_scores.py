@@ -52,6 +52,12 @@ class _ClassScore(Metric, ABC):
     def value(self, evidence: Counts, weights_N: Floats) -> float:
         return counting.score(self.rate, evidence.total(weights_N), self.average, self.label)
 
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        classes = self.evidence(references, references, ()).classes
+        none = counting.nothing_to_find(classes, self.label)
+        return super().why_uninformative(references) or none
+
 
 @final
 @metrics.register("precision")
@@ -108,6 +114,12 @@ class MeanF1(Metric):
     def value(self, evidence: Counts, weights_N: Floats) -> float:
         totals = evidence.total(weights_N)
         return float(np.mean([counting.of_class("f1", totals, one) for one in self.labels]))
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        classes = _count_labels(references, references).classes
+        none = [counting.nothing_to_find(classes, label) for label in self.labels]
+        return super().why_uninformative(references) or next(filter(None, none), None)
 
 
 def _count_labels(references: Sequence[Any], predictions: Sequence[Any]) -> Counts:

@@ -6,7 +6,7 @@ hit if it is among the references and the predictions of the same row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -29,6 +29,7 @@ class Totals:
 
     counts_3C: Floats
     classes: tuple[str, ...]
+    has_rows: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Counts:
         """The events of rows that count ``weights_N`` times."""
         size = len(self.classes)
         counts = np.bincount(self.codes_M, weights_N[self.rows_M], minlength=3 * size)
-        return Totals(counts.astype(np.float64).reshape(3, size), self.classes)
+        counts_3C = counts.astype(np.float64).reshape(3, size)
+        return Totals(counts_3C, self.classes, bool(weights_N.any()))
 
 
 def count_items(
@@ -76,8 +78,10 @@ def score(rate: Rate, totals: Totals, average: Average, label: str | None) -> fl
     """The rate of one class if a label is given, else one number for all classes.
 
     Macro is the mean over the classes that occur among references or predictions, as in
-    scikit-learn, and not over the whole label set; nan if there are none.
+    scikit-learn, and not over the whole label set; nan if there are none. Without rows, all is nan.
     """
+    if not totals.has_rows:
+        return float("nan")
     if label is not None:
         return of_class(rate, totals, label)
     counts_3C = totals.counts_3C
@@ -92,11 +96,20 @@ def score(rate: Rate, totals: Totals, average: Average, label: str | None) -> fl
 
 
 def of_class(rate: Rate, totals: Totals, label: str) -> float:
-    """The rate of one class; 0 if it occurs nowhere."""
+    """Return the rate of one class: 0 if it occurs nowhere, nan without rows."""
+    if not totals.has_rows:
+        return float("nan")
     if label not in totals.classes:
         return 0.0
     place = totals.classes.index(label)
     return float(_RATES[rate](*totals.counts_3C[:, place : place + 1])[0])
+
+
+def nothing_to_find(classes: Collection[str], label: str | None) -> str | None:
+    """Return what to say if references of these classes have nothing to find, else None."""
+    if label is not None and label not in classes:
+        return f"no row has the label {label!r}"
+    return None if classes else "all rows are without labels"
 
 
 def _precision(hits_C: Floats, predicted_C: Floats, actual_C: Floats) -> Floats:

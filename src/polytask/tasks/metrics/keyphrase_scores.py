@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -10,8 +9,8 @@ import numpy as np
 from pydantic import PositiveInt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
-from polytask.tasks.metrics.ranking_scores import mean_of_defined
+from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
+from polytask.tasks.metrics.tokens import words_of
 
 _PLURALS = (
     ("ies", ("eies", "aies"), "y"),
@@ -54,6 +53,11 @@ class KeyphraseF1(Metric):
     def value(self, evidence: Floats, weights_N: Floats) -> float:
         return mean_of_defined(evidence, weights_N)
 
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        none = None if any(references) else "no text has phrases"
+        return super().why_uninformative(references) or none
+
     def _row(self, actual: list[str], predicted: list[str]) -> float:
         if not actual:
             return float("nan")
@@ -71,5 +75,5 @@ def stem(word: str) -> str:
 
 def _stemmed(phrases: Sequence[Any]) -> list[str]:
     """Phrases by their stems, none twice."""
-    words = (re.findall(r"\w+", phrase["text"].lower()) for phrase in phrases)
+    words = (words_of(phrase["text"]) for phrase in phrases)
     return [*dict.fromkeys(" ".join(map(stem, own)) for own in words if own)]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, metrics, one_label
 
 Codes = npt.NDArray[np.int64]
 
@@ -47,6 +47,8 @@ class MCC(Metric):
 
     @override
     def value(self, evidence: Pairs, weights_N: Floats) -> float:
+        if not weights_N.any():
+            return float("nan")
         size = max(evidence.actual_N.max(), evidence.predicted_N.max()) + 1
         actual_C = np.bincount(evidence.actual_N, weights_N, minlength=size)
         predicted_C = np.bincount(evidence.predicted_N, weights_N, minlength=size)
@@ -55,3 +57,7 @@ class MCC(Metric):
         covariance = right * total - actual_C @ predicted_C
         variances = (total**2 - actual_C @ actual_C) * (total**2 - predicted_C @ predicted_C)
         return float(covariance / np.sqrt(variances)) if variances > 0 else 0.0
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        return super().why_uninformative(references) or one_label(references)

@@ -49,8 +49,9 @@ class RMSE(_NumberMetric):
 
     @override
     def value(self, evidence: Numbers, weights_N: Floats) -> float:
-        squares_N = (evidence.predicted_N - evidence.actual_N) ** 2
-        return float(np.sqrt(np.average(squares_N, weights=weights_N)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares_N = (evidence.predicted_N - evidence.actual_N) ** 2
+            return _finite(np.sqrt(weighted_mean(squares_N, weights_N)))
 
 
 @final
@@ -62,13 +63,24 @@ class MAE(_NumberMetric):
 
     @override
     def value(self, evidence: Numbers, weights_N: Floats) -> float:
-        distances_N = np.abs(evidence.predicted_N - evidence.actual_N)
-        return float(np.average(distances_N, weights=weights_N))
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances_N = np.abs(evidence.predicted_N - evidence.actual_N)
+            return _finite(weighted_mean(distances_N, weights_N))
+
+
+class _Correlation(_NumberMetric, ABC):
+    """A coefficient that is undefined if references or predictions are constant."""
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        constant = len({*references}) == 1
+        few = "only one row has a label" if len(references) == 1 else "all numbers are equal"
+        return super().why_uninformative(references) or (few if constant else None)
 
 
 @final
 @metrics.register("pearson")
-class Pearson(_NumberMetric):
+class Pearson(_Correlation):
     """Linear correlation of predictions and references; undefined if either is constant."""
 
     @override
@@ -85,7 +97,7 @@ class Levels(NamedTuple):
 
 @final
 @metrics.register("spearman")
-class Spearman(_NumberMetric):
+class Spearman(_Correlation):
     """Correlation of the ranks of predictions and references; ties share their mean rank."""
 
     @override
@@ -111,11 +123,24 @@ def _ranks(levels_N: npt.NDArray[np.int64], weights_N: Floats) -> Floats:
 
 
 def _correlation(x_N: Floats, y_N: Floats, weights_N: Floats) -> float:
-    """Pearson's coefficient of weighted rows; nan if either is constant."""
-    shares_N = weights_N / weights_N.sum()
-    x_mean, y_mean = shares_N @ x_N, shares_N @ y_N
-    x_N, y_N = x_N - x_mean, y_N - y_mean
-    x_spread, y_spread = np.sqrt(shares_N @ x_N**2), np.sqrt(shares_N @ y_N**2)
-    if x_spread <= _CONSTANT * abs(x_mean) or y_spread <= _CONSTANT * abs(y_mean):
+    """Return Pearson's coefficient of weighted rows; nan if either is constant."""
+    if not weights_N.any():
         return float("nan")
-    return float(np.clip(shares_N @ (x_N * y_N) / (x_spread * y_spread), -1, 1))
+    shares_N = weights_N / weights_N.sum()
+    with np.errstate(over="ignore", invalid="ignore"):  # diverged predictions are undefined
+        x_mean, y_mean = shares_N @ x_N, shares_N @ y_N
+        x_N, y_N = x_N - x_mean, y_N - y_mean
+        x_spread, y_spread = np.sqrt(shares_N @ x_N**2), np.sqrt(shares_N @ y_N**2)
+        if x_spread <= _CONSTANT * abs(x_mean) or y_spread <= _CONSTANT * abs(y_mean):
+            return float("nan")
+        return _finite(np.clip(shares_N @ (x_N * y_N) / (x_spread * y_spread), -1, 1))
+
+
+def weighted_mean(values_N: Floats, weights_N: Floats) -> float:
+    """Return the weighted mean, which is nan if any value is or if there is no weight."""
+    total = weights_N.sum()
+    return float(values_N @ weights_N / total) if total else float("nan")
+
+
+def _finite(value: float) -> float:
+    return float(value) if np.isfinite(value) else float("nan")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -9,6 +11,8 @@ import numpy as np
 from typing_extensions import override
 
 from polytask.tasks.metrics.base import Floats, Metric, metrics
+
+_MOST_NATS = math.log(sys.float_info.max)
 
 
 @final
@@ -39,4 +43,5 @@ class Perplexity(Metric):
     @override
     def value(self, evidence: Floats, weights_N: Floats) -> float:
         nats, tokens = weights_N @ evidence
-        return float(np.exp(nats / tokens)) if tokens else float("nan")
+        mean = nats / tokens if tokens else float("nan")
+        return math.exp(mean) if mean < _MOST_NATS else float("nan")

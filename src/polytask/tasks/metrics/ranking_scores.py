@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import PositiveInt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
 
 
 class _OrderMetric(Metric, ABC):
@@ -42,7 +42,13 @@ class _OrderMetric(Metric, ABC):
 
     def _row(self, relevance_P: Floats, scores_P: Floats) -> float:
         order_P = np.lexsort((relevance_P, -scores_P))
-        return self.of_row(relevance_P[order_P]) if relevance_P.max() > 0 else float("nan")
+        return self.of_row(relevance_P[order_P]) if (relevance_P > 0).any() else float("nan")
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        relevant = any(value > 0 for row in references for value in row)
+        none = None if relevant else "no row has a relevant item"
+        return super().why_uninformative(references) or none
 
 
 class _CutMetric(_OrderMetric, ABC):
@@ -122,10 +128,3 @@ class Gain(_CutMetric):
     def of_row(self, relevance_P: Floats) -> float:
         k = self.k or 1
         return float(relevance_P[:k].sum() / -np.sort(-relevance_P)[:k].sum())
-
-
-def mean_of_defined(values_N: Floats, weights_N: Floats) -> float:
-    """The weighted mean of rows for which there is a value; nan if there are none."""
-    counted_N = weights_N * ~np.isnan(values_N)
-    total = counted_N.sum()
-    return float(np.nan_to_num(values_N) @ counted_N / total) if total else float("nan")

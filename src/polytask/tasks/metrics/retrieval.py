@@ -15,9 +15,8 @@ import numpy.typing as npt
 from pydantic import PositiveInt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
 from polytask.tasks.metrics.numeric import Pearson, Spearman
-from polytask.tasks.metrics.ranking_scores import mean_of_defined
 
 _BLOCK = 1024  # rows that are compared with all others at a time
 _SAME = 1e-6  # similarities that differ by less are rounding
@@ -46,6 +45,8 @@ class _RetrievalMetric(Metric, ABC):
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
     ) -> Floats:
+        if not len(predictions):
+            return np.zeros(0)
         anchors_ND, partners_ND = (np.array([row[at] for row in predictions]) for at in (0, 1))
         ranks_N = ranks_of_partners(anchors_ND, partners_ND)
         looking = np.array(references, np.float64) >= self.positive
@@ -55,6 +56,12 @@ class _RetrievalMetric(Metric, ABC):
     @override
     def value(self, evidence: Floats, weights_N: Floats) -> float:
         return mean_of_defined(evidence, weights_N)
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        looking = any(number >= self.positive for number in references)
+        none = None if looking else f"no number is {self.positive:g} or more"
+        return super().why_uninformative(references) or none
 
 
 @final
@@ -112,6 +119,10 @@ class _CosineMetric(Metric, ABC):
     @override
     def value(self, evidence: Any, weights_N: Floats) -> float:
         return self.correlation(()).value(evidence, weights_N)
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        return self.correlation(()).why_uninformative(references)
 
 
 @final

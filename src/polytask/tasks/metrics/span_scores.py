@@ -63,6 +63,12 @@ class ItemScore(Metric, ABC):
     def value(self, evidence: Counts, weights_N: Floats) -> float:
         return counting.score(self.rate, evidence.total(weights_N), self.average, self.label)
 
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        classes = self.evidence(references, references, ()).classes
+        none = counting.nothing_to_find(classes, self.label)
+        return super().why_uninformative(references) or none
+
 
 class _SpanScore(ItemScore, ABC):
     forms = ("tags",)

@@ -1,4 +1,8 @@
-"""How alike written texts and their references are."""
+"""How alike written texts and their references are.
+
+BLEU and chrF are those of sacreBLEU, character by character: decomposed letters differ from composed
+ones there. The others compare texts in Unicode's composed form.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,17 @@ import numpy as np
 from typing_extensions import override
 
 from polytask.core.optional import require
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
+from polytask.tasks.metrics.tokens import composed, is_chinese, is_unspaced, words_of
 
 _EXTRA = "generation"
 _ORDER = 6
 _RECALL = 2.0
+_SMOOTHING = "exp"
+"""What sacreBLEU does by default, though ``compute_bleu`` by itself does not."""
+
+_STEMMED = 4
+"""The fewest letters of words that rouge-score stems."""
 
 
 @final
@@ -23,6 +33,7 @@ _RECALL = 2.0
 class TextMatch(Metric):
     """The share of texts that are, white space aside, one of the right ones.
 
+    Composed and decomposed Unicode letters are equal.
     https://aclanthology.org/D16-1264 (Rajpurkar et al., EMNLP 2016, section 6.1, whose normalising
     of case, articles and punctuation is left out)
     """
@@ -38,23 +49,26 @@ class TextMatch(Metric):
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
     ) -> Floats:
-        right = [{" ".join(text.split()) for text in texts_of(one)} for one in references]
+        right = [{*map(_plain, texts_of(one))} for one in references]
         pairs = zip(predictions, right, strict=True)
-        return np.array([" ".join(text.split()) in those for text, those in pairs], np.float64)
+        return np.array([_plain(text) in those for text, those in pairs], np.float64)
 
     @override
     def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return float(np.average(evidence, weights=weights_N))
+        return mean_of_defined(evidence, weights_N)
 
 
 @final
 @metrics.register("bleu")
 class BLEU(Metric):
-    """BLEU of all texts together as sacreBLEU counts it, from 0 to 1.
+    """BLEU of all texts together, from 0 to 1, equal to sacreBLEU's corpus BLEU with its defaults.
 
-    Post, "A Call for Clarity in Reporting BLEU Scores", WMT 2018. https://aclanthology.org/W18-6319
+    N-gram orders without a match are smoothed (``exp``). Post, "A Call for Clarity in Reporting
+    BLEU Scores", WMT 2018. https://aclanthology.org/W18-6319
 
-    :param tokenize: How sacreBLEU cuts texts into words: ``13a``, ``intl``, ``char`` or ``zh``.
+    :param tokenize: How sacreBLEU cuts texts into words: ``13a`` (its default), ``intl``, ``zh``
+        for Chinese, ``char`` for Japanese, Thai and others without spaces. All but ``13a`` are
+        part of the metric's name.
     """
 
     forms = ("text",)
@@ -74,7 +88,7 @@ class BLEU(Metric):
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
     ) -> Floats:
-        """What BLEU counts in each row: both lengths, right n-grams, n-grams; (N, 10)."""
+        """Return what BLEU counts in each row: both lengths, right n-grams, n-grams; (N, 10)."""
         scorer = require("sacrebleu", part="metrics: bleu", extra=_EXTRA).BLEU(
             tokenize=self._tokenize, force=True, effective_order=True
         )
@@ -88,8 +102,18 @@ class BLEU(Metric):
     def value(self, evidence: Floats, weights_N: Floats) -> float:
         module = require("sacrebleu", part="metrics: bleu", extra=_EXTRA)
         written, right, *counts = [int(total) for total in weights_N @ evidence]
-        found = module.BLEU.compute_bleu(counts[:4], counts[4:], written, right)
+        if not weights_N.any():
+            return float("nan")
+        found = module.BLEU.compute_bleu(counts[:4], counts[4:], written, right, _SMOOTHING)
         return float(found.score / 100)
+
+    @override
+    def why_uninformative(self, references: Sequence[Any]) -> str | None:
+        text = "".join(map("".join, map(texts_of, references)))
+        fitting = "zh" if is_chinese(text) else "char"
+        uncut = self._tokenize in ("13a", "intl") and is_unspaced(text)
+        advice = f"{self._tokenize} finds no words in this script; use tokenize: {fitting}"
+        return super().why_uninformative(references) or (advice if uncut else None)
 
 
 @final
@@ -121,6 +145,8 @@ class ChrF(Metric):
 
     @override
     def value(self, evidence: Floats, weights_N: Floats) -> float:
+        if not weights_N.any():
+            return float("nan")
         return _f_score(np.tensordot(weights_N, evidence, axes=1))
 
 
@@ -131,6 +157,9 @@ class Rouge(Metric):
 
     Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, by the rouge-score package.
     Of several references the best one counts. https://aclanthology.org/W04-1013
+
+    ASCII texts are cut as by that package. It drops all other letters; here words may be of any
+    script, and every character of a script without spaces (Chinese, Japanese, Thai) is a word.
 
     :param variant: ``1`` and ``2`` compare words and pairs of them, ``L`` the longest common
         subsequence of words.
@@ -161,7 +190,7 @@ class Rouge(Metric):
     ) -> Floats:
         module = require("rouge_score.rouge_scorer", part="metrics: rouge", extra=_EXTRA)
         kind = f"rouge{self._variant}"
-        scorer = module.RougeScorer([kind], use_stemmer=self._stemmer)
+        scorer = module.RougeScorer([kind], tokenizer=_Tokenizer(self._stemmer))
         pairs = zip(predictions, references, strict=True)
         scores = [
             max(scorer.score(one, text)[kind].fmeasure for one in texts_of(right))
@@ -171,7 +200,26 @@ class Rouge(Metric):
 
     @override
     def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return float(np.average(evidence, weights=weights_N))
+        return mean_of_defined(evidence, weights_N)
+
+
+class _Tokenizer:
+    """Words for rouge-score, English ones by their stems."""
+
+    def __init__(self, stemmer: bool) -> None:
+        porter = require("nltk.stem.porter", part="metrics: rouge", extra=_EXTRA)
+        self._stem = porter.PorterStemmer().stem if stemmer else str
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text."""
+        return [
+            self._stem(word) if word.isascii() and len(word) >= _STEMMED else word
+            for word in words_of(text)
+        ]
+
+
+def _plain(text: str) -> str:
+    return " ".join(composed(text).split())
 
 
 def texts_of(reference: str | list[str]) -> list[str]:
@@ -185,7 +233,8 @@ def _overlaps(text: str, right: str) -> Floats:
     columns = []
     for order in range(1, _ORDER + 1):
         ours, theirs = _grams(written, order), _grams(wanted, order)
-        columns.append([ours.total(), theirs.total(), (ours & theirs).total()])
+        # As in sacreBLEU, n-grams longer than the reference do not count as written.
+        columns.append([ours.total() if theirs else 0, theirs.total(), (ours & theirs).total()])
     return np.array(columns, np.float64).T
 
 
