@@ -116,7 +116,7 @@ def load_source(recipe: Recipe, name: str, splits: Path | None = None) -> SplitS
 
 
 def _check_columns(recipe: Recipe, source: str, tables: Iterable[Table]) -> list[str]:
-    """Refuse columns that tasks read and that cannot be read; return those of the labels.
+    """Refuse columns that a task needs and that cannot be read; return the label columns.
 
     :raises DataError: If the values of a column have no common type; names file and line.
     """
