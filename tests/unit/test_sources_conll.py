@@ -134,3 +134,55 @@ def test_conllu_keeps_ranges_and_empty_nodes_out_of_the_words(tmp_path: Path) ->
 def test_broken_conllu_is_named_by_its_line(line: str, message: str, tmp_path: Path) -> None:
     content = f"# text = a b\n{WORD.format(1, 'a', 0)}\n{line}\n"
     assert mistake(content, tmp_path, "conllu").startswith(f"file:3: {message}")
+
+
+def predicted(content: str, folder: Path, needed: list[str], **options: Any) -> Row:
+    (folder / "new").write_text(content, encoding="utf-8")
+    source = sources.build({"kind": "conll", "path": "file", **options}, ())
+    assert isinstance(source, FileSource)
+    table = source.read_new(folder / "new", needed)
+    return {name: [*table.column(name)] for name in table.columns}
+
+
+@pytest.mark.parametrize(
+    ("columns", "content", "needed", "found"),
+    [
+        (["tokens", "tags"], "a\n#b\n", ["tokens"], {"tokens": [["a", "#b"]]}),
+        (["tags", "tokens"], "a\nb\n", ["tokens"], {"tokens": [["a", "b"]]}),
+        (["tokens", "pos", "tags"], "a\n", ["tokens"], {"tokens": [["a"]]}),
+        (["tokens", "pos", "tags"], "a P\n", ["tokens"], {"tokens": [["a"]], "pos": [["P"]]}),
+        (
+            ["pos", "tags", "tokens"],
+            "P a\n",
+            ["pos", "tokens"],
+            {"pos": [["P"]], "tokens": [["a"]]},
+        ),
+        (["tokens", "tags"], "a X\n", ["tokens"], {"tokens": [["a"]], "tags": [["X"]]}),
+        ({0: "tokens", -1: "tags"}, "a\n", ["tokens"], {"tokens": [["a"]]}),
+        ({1: "tokens", 3: "tags"}, "a\n", ["tokens"], {"tokens": [["a"]]}),
+        ({1: "tokens", 3: "tags"}, "1 a\n", ["tokens"], {"tokens": [["a"]]}),
+        ({1: "tokens", 3: "tags"}, "1 a N T\n", ["tokens"], {"tokens": [["a"]], "tags": [["T"]]}),
+    ],
+)
+def test_new_files_may_lack_what_is_predicted(
+    columns: Any, content: str, needed: list[str], found: Row, tmp_path: Path
+) -> None:
+    assert predicted(content, tmp_path, needed, columns=columns) == found
+
+
+def test_all_lines_of_a_new_file_have_the_columns_of_the_first(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="new:3: 2 cells found in 'b X', expected columns tokens"):
+        predicted("a\n\nb X\n", tmp_path, ["tokens"])
+    with pytest.raises(DataError, match="new:1: 1 cells found"):
+        predicted("a\n", tmp_path, ["tokens", "pos"], columns=["tokens", "pos", "tags"])
+
+
+def test_training_files_need_all_columns(tmp_path: Path) -> None:
+    assert "1: 1 cells found in 'a', expected columns tokens, tags" in mistake("a\n", tmp_path)
+
+
+def test_a_word_is_not_its_own_head(tmp_path: Path) -> None:
+    content = "\n".join([WORD.format(1, "a", 0), WORD.format(2, "cat", 2)])
+    assert "file:2: HEAD 2 found for word 2, 'cat'" in mistake(content, tmp_path, "conllu")
+    cycle = "\n".join([WORD.format(1, "a", 2), WORD.format(2, "cat", 1)])
+    assert read(cycle, tmp_path, "conllu")[0][1]["head"] == [2, 1]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from polytask.core.errors import DataError
@@ -22,7 +23,7 @@ def read(kind: str, content: Any, folder: Path, *, indent: int | None = None) ->
 
 
 def rows_of(table: Table) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = table.rows.select_columns(table.columns).to_list()
+    found: list[dict[str, Any]] = table.rows.remove_columns(["_file", "_line"]).to_list()
     return found
 
 
@@ -109,3 +110,54 @@ def test_a_question_of_squad_is_a_row(
 def test_what_is_not_squad_is_named(content: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         read("squad", content, tmp_path)
+
+
+FRAME = pd.DataFrame({"text": ["a film", "not bad", "c"], "label": [1, 2, 1]}, index=[4, 7, 9])
+
+
+@pytest.mark.parametrize("orient", ["list", "columns", "index", "split", "records", "table"])
+def test_tables_of_pandas_are_read(orient: Any, tmp_path: Path) -> None:
+    if orient == "list":
+        content = json.dumps(FRAME.to_dict("list"))
+    else:
+        content = str(FRAME.to_json(orient=orient))
+    table = read("json", content, tmp_path)
+    expected = FRAME.to_dict("records")
+    assert [{n: row[n] for n in ("text", "label")} for row in rows_of(table)] == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"text": ["great", "awful"]},
+        {"tokens": ["a", "b"], "tags": ["X", "Y"]},
+        {"a": {"x": 1}, "b": {"x": 2}},
+        {"0": {"1": "a"}, "1": {"1": "b"}},
+    ],
+)
+def test_what_may_be_a_row_or_a_table_is_refused(content: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"may be .* one row.*orient='records'"):
+        read("json", content, tmp_path)
+    assert rows_of(read("json", [content], tmp_path)) == [content]
+    assert len(read("jsonl", content, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tokens": ["a", "b"], "spans": []},
+        {"id": 1, "tokens": ["a", "b"]},
+        {"translation": {"en": "a", "de": "b"}},
+    ],
+)
+def test_an_object_that_is_no_table_is_a_row(row: Any, tmp_path: Path) -> None:
+    table = read("json", row, tmp_path)
+    assert len(table) == 1
+    assert {name: next(table.column(name)) for name in row} == row
+
+
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"file:2: .*key 'a' occurs twice"):
+        read("jsonl", '{"a": 1}\n{"a": 1, "a": 2}', tmp_path)
+    with pytest.raises(DataError, match="key 'b' occurs twice"):
+        read("json", '[{"a": {"b": 1, "b": 1}}]', tmp_path)

@@ -217,3 +217,64 @@ def test_damaged_splits_are_named(content: str, tmp_path: Path) -> None:
         load_splits(tmp_path / "splits.json", {})
     with pytest.raises(RunError, match=r"absent\.json"):
         load_splits(tmp_path / "absent.json", {})
+
+
+def rare(number: int, of: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of which a few, anywhere, have stars."""
+    chosen = {*np.random.default_rng(seed).permutation(of)[:number].tolist()}
+    return [{"x": n, "mood": "good", "stars": float(n) if n in chosen else None} for n in range(of)]
+
+
+def with_stars(given: dict[str, Table], **options: Any) -> dict[str, int]:
+    made = assign_splits(given, SplitOptions(**options), labelled=["mood", "stars", "absent"])
+    return {
+        name: sum(value is not None for value in values(table, "stars"))
+        for name, table in take_splits(given, made).items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(21))
+def test_every_split_has_labels_of_a_rare_task(seed: int) -> None:
+    given = tables(rows=rare(6, 200, seed))
+    assert with_stars(given, validation=0.1, seed=seed) == {"train": 4, "validation": 2}
+    assert with_stars(given, seed=seed) == {"train": 4, "validation": 2}
+    assert with_stars(given, validation=0.1, test=0.1, seed=seed) == dict.fromkeys(
+        ("train", "validation", "test"), 2
+    )
+    assert min(with_stars(given, test=0.2, seed=seed, group="x").values()) == 2
+    assert min(with_stars(given, seed=seed, stratify="mood").values()) >= 2
+    given = tables(rows=rare(3, 200, seed))
+    assert with_stars(given, test=0.1, seed=seed) == dict.fromkeys(
+        ("train", "validation", "test"), 1
+    )
+    assert with_stars(tables(rows=rare(1, 50, seed)), seed=seed)["train"] == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_with_the_same_labels_are_split_as_without_them(seed: int) -> None:
+    given = tables(rows=[{"x": n, "label": n, "none": None} for n in range(57)])
+    options = SplitOptions(validation=0.2, test=0.1, seed=seed)
+    plain = assign_splits(given, options)
+    made = assign_splits(given, options, labelled=["label", "none", "absent"])
+    assert made["all"].tolist() == plain["all"].tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    patterns=st.lists(st.tuples(*[st.booleans()] * 3), min_size=30, max_size=120),
+    seed=st.integers(0, 20),
+)
+def test_many_patterns_of_labels_leave_the_shares_alone(
+    patterns: list[tuple[bool, ...]], seed: int
+) -> None:
+    rows = [{c: c if has else "" for c, has in zip("abc", p, strict=True)} for p in patterns]
+    given = tables(rows=rows)
+    made = assign_splits(given, SplitOptions(validation=0.2, seed=seed), labelled=[*"abc"])
+    held_out = int((made["all"] == 1).sum())
+    assert 0.2 * len(rows) - 1 <= held_out <= 0.2 * len(rows) + 1 + 2 * 3
+    for column, number in Counter(c for row in rows for c in row if row[c]).items():
+        found = [bool(row[column]) for row in rows]
+        there = sum(np.array(found)[made["all"] == 1])
+        if number < len(rows):
+            assert there >= min(number // 2, 2 if number >= 6 else 1)
+            assert number - there >= there

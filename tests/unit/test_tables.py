@@ -17,6 +17,7 @@ from hypothesis import assume, given, settings, strategies as st
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.data import arrow
+from polytask.data.rows import each_row
 from polytask.data.sources import sources
 from polytask.data.tables import Table, cached_table, located, spool
 
@@ -246,3 +247,49 @@ def test_two_may_convert_the_same_file_at_once(cache: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(convert, range(2))) == [list(range(2 * CHUNK))] * 2
     assert list(cache.iterdir()) == [entry(cache)]
+
+
+def test_a_column_of_mixed_values_does_not_stop_the_others(tmp_path: Path) -> None:
+    rows = [{"x": n, "mixed": n if n < 5 else {"at": n}} for n in range(2 * CHUNK)]
+    jsonl(tmp_path, *rows)
+    table = jsonl(tmp_path, *rows)  # from the cache
+    assert table.columns == ["x", "mixed"]
+    assert list(table.column("x")) == [row["x"] for row in each_row(table)] == [*range(2 * CHUNK)]
+    for read in (
+        lambda: list(table.column("mixed")),
+        lambda: next(each_row(table))["mixed"],
+        lambda: list(table.column("mixed.at")),
+        lambda: table.require("mixed"),
+    ):
+        with pytest.raises(DataError, match=r"rows\.jsonl:6: column 'mixed': a mapping found"):
+            read()
+
+
+def test_values_inside_mappings_are_columns(tmp_path: Path) -> None:
+    rows = [
+        {"t": {"en": "a", "de": {"x": 1}}},
+        {"t": None, "t.de": "own"},
+        {"t": {"en": "b"}},
+    ]
+    table = jsonl(tmp_path, *rows)
+    assert {"t", "t.en", "t.de", "t.de.x"} == {*table.columns}
+    for name, expected in [
+        ("t.en", ["a", None, "b"]),
+        ("t.de", [None, "own", None]),
+        ("t.de.x", [1, None, None]),
+    ]:
+        assert list(table.column(name)) == expected
+        assert [row[name] for row in each_row(table)] == expected
+    assert list(table.select([2, 0]).column("t.en")) == ["b", "a"]
+    assert "t.fr" not in next(each_row(table))
+    with pytest.raises(DataError, match=r"no column 't\.ne'\. Did you mean 't\.en'\?"):
+        list(table.column("t.ne"))
+
+
+@pytest.mark.parametrize("value", ["[" * 400 + "]" * 400, '{"x":' * 400 + "1" + "}" * 400])
+def test_values_that_are_too_deep_are_named_when_they_are_read(value: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{{"x": 1}}\n{{"x": 1, "deep": {value}}}')
+    table = sources.build({"kind": "jsonl", "path": "rows.jsonl"}, (tmp_path,)).load()["all"]
+    assert list(table.column("x")) == [1, 1]
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: column 'deep': more than 50 lists"):
+        list(table.column("deep"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polytask.build.views import View, views_of
+from polytask.build.views import View, new_task, views_of
 from polytask.core.accounting import Group
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.leaks import Keys, LeakReport, find_leaks, input_keys
@@ -112,10 +112,25 @@ def load_source(recipe: Recipe, name: str, splits: Path | None = None) -> SplitS
         loaded = sources.build(section.part, recipe.search()).load()
     except RecipeError as error:
         raise RecipeError(f"data.{name}: {mistake}" for mistake in error.mistakes) from error
+    labels = _check_columns(recipe, name, loaded.values())
     kept = None if splits is None else splits / f"{name}.json"
     if kept is not None and kept.is_file():
         return SplitSource(loaded, load_splits(kept, loaded))
-    return SplitSource(loaded, assign_splits(loaded, section.split))
+    return SplitSource(loaded, assign_splits(loaded, section.split, labels))
+
+
+def _check_columns(recipe: Recipe, source: str, tables: Iterable[Table]) -> list[str]:
+    """Refuse columns that a task needs and that cannot be read; return the label columns.
+
+    :raises DataError: If the values of a column have no common type; names file and line.
+    """
+    sections = {n: task for n, task in recipe.tasks.items() if source in task.sources}
+    labels = [new_task(name, section).target_column for name, section in sections.items()]
+    inputs = [column for section in sections.values() for column in section.columns]
+    for table in tables:
+        for column in (*inputs, *labels):
+            table.path_to(column)
+    return labels
 
 
 def _keys(views: Sequence[View], tables: Tables) -> dict[tuple[str, str], Keys]:

@@ -28,10 +28,13 @@ FILE, LINE = "_file", "_line"
 """Hidden columns: which of the table's files a row is from, and where in it."""
 
 _CHUNK = 1000
+_DEEPEST = 50
+"""Arrow writes no more than 64 levels."""
+
 _CONFLICTS = b"polytask.conflicts"
 """Key of the schema's metadata under which conflicts are kept, as JSON."""
 
-_REFUSED = (pa.ArrowException, OverflowError, TypeError, ValueError)
+_REFUSED = (pa.ArrowException, OverflowError, RecursionError, TypeError, ValueError)
 """What pyarrow raises on values that have no common type, or none at all."""
 
 
@@ -148,9 +151,25 @@ def _typed(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
     """One column of a chunk, of a type that also holds the known one."""
     values = [_nested(row.get(name)) for row in chunk]
     try:
-        return _array(values, known)
+        name.encode()
+        array = _array(values, known)
     except _REFUSED:
-        return _mixed_array(name, chunk, known)
+        array = _mixed_array(name, chunk, known)
+    if _is_deep(array.type):
+        deep = next(row for row in chunk if _holds_deep(row.get(name)))
+        raise CellError(deep, name, f"more than {_DEEPEST} lists or mappings in each other found")
+    return array
+
+
+def _is_deep(kind: pa.DataType, left: int = _DEEPEST) -> bool:
+    fields = [kind.field(at) for at in range(kind.num_fields)]
+    return left < 0 or any(_is_deep(field.type, left - 1) for field in fields)
+
+
+def _holds_deep(value: Any, left: int = _DEEPEST) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value
+    nested = isinstance(value, Mapping | list | tuple | np.ndarray)
+    return left < 0 or (nested and any(_holds_deep(item, left - 1) for item in items))
 
 
 def _nested(value: Any) -> Any:
@@ -177,6 +196,7 @@ def _mixed_array(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
 
 def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
     try:
+        name.encode()
         return _merged(known, _inferred(_nested(row.get(name))))
     except _REFUSED as error:
         expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polytask.core.errors import DataError, RunError
 from polytask.core.files import read_json, write_json
+from polytask.data.rare_labels import partly_labelled, share_labels
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION
 from polytask.data.tables import Table
 
@@ -67,13 +68,20 @@ class SplitOptions(BaseModel):
         return self
 
 
-def assign_splits(tables: Mapping[str, Table], options: SplitOptions | None = None) -> Assignment:
+def assign_splits(
+    tables: Mapping[str, Table],
+    options: SplitOptions | None = None,
+    labelled: Sequence[str] = (),
+) -> Assignment:
     """Decide the split of every row of a source.
 
     Tables that the source calls train, validation and test keep their rows, except that a missing
     validation or test split is cut out of ``train``; a table called ``all`` is divided. Without a
     share for test and without test rows there is no test split.
 
+    :param labelled: Columns of labels. Rows that have the same ones of them get the same share of
+        every split, unless rows are stratified by a column; and every split gets some rows with a
+        label of each column, if there are enough of them.
     :raises DataError: If a share is asked for a split that the source has, if a column is missing,
         or if a split comes out empty.
     """
@@ -82,7 +90,7 @@ def assign_splits(tables: Mapping[str, Table], options: SplitOptions | None = No
     origin = ALL if ALL in tables else TRAIN
     shares = _shares(tables, options)
     if origin in tables and any(shares.values()):
-        whole[origin] = _divided(tables[origin], shares, options)
+        whole[origin] = _divided(tables[origin], shares, options, labelled)
     return whole
 
 
@@ -158,7 +166,7 @@ def _shares(tables: Mapping[str, Table], options: SplitOptions) -> dict[str, flo
 
 
 def _divided(
-    table: Table, shares: Mapping[str, float], options: SplitOptions
+    table: Table, shares: Mapping[str, float], options: SplitOptions, labelled: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
     """The codes of the rows of one table.
 
@@ -168,27 +176,38 @@ def _divided(
     """
     codes = np.full(len(table), _code(TRAIN), np.uint8)
     missing = dict.fromkeys(shares, 0.0)
-    for first_of_label, rows in _walk(table, options):
+    partly = partly_labelled(table, labelled)
+    order = [*_walk(table, options, partly)]
+    for first_of_label, rows in order:
         for split, share in shares.items():
             missing[split] += share * len(rows)
         split = max(missing, key=missing.__getitem__)
         if missing[split] >= len(rows) / 2 and not first_of_label:
             missing[split] -= len(rows)
             codes[rows] = _code(split)
+    made = [_code(split) for split, share in [(TRAIN, 1.0), *shares.items()] if share]
+    share_labels([rows for _, rows in order], partly.T, codes, made)
     _check_filled(table, codes, shares)
     return codes
 
 
-def _walk(table: Table, options: SplitOptions) -> Iterator[tuple[bool, Rows]]:
+def _walk(
+    table: Table, options: SplitOptions, partly_NK: npt.NDArray[np.bool_]
+) -> Iterator[tuple[bool, Rows]]:
     """The rows that stay together, the biggest strata first, in random order inside each.
 
     The first of a label is kept for training, so that no label is seen in test only. A list of
     labels is no label: most combinations are rare, and keeping them all would empty the rest.
 
+    :param partly_NK: Which rows have labels, for each column that some rows have labels in.
     :return: Whether they are the first of their label; their indices.
     """
     units = _units(table, options.group)
-    strata = _strata(table, units, options.stratify)
+    if options.stratify:
+        values = [_hashable(value) for value in table.column(options.stratify)]
+    else:
+        values = [*map(bytes, partly_NK)]
+    strata = _strata(units, values)
     sizes = Counter(strata)
     rank = {stratum: place for place, (stratum, _) in enumerate(sizes.most_common())}
     # Of all generators, only random() is documented to give the same numbers in every version.
@@ -211,12 +230,14 @@ def _units(table: Table, group: str | None) -> list[Rows]:
     return list(members.values())
 
 
-def _strata(table: Table, units: Sequence[Rows], column: str | None) -> list[Any]:
+def _strata(units: Sequence[Rows], values: Sequence[Any]) -> list[Any]:
     """The value that a unit counts as: of its row, or the most common one of its rows."""
-    if column is None:
-        return [None] * len(units)
-    values = [_hashable(value) for value in table.column(column)]
-    return [Counter(values[row] for row in rows).most_common(1)[0][0] for rows in units]
+    return [
+        values[rows[0]]
+        if len(rows) == 1
+        else Counter(values[row] for row in rows).most_common(1)[0][0]
+        for rows in units
+    ]
 
 
 def _hashable(value: Any) -> Any:

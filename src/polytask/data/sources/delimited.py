@@ -49,7 +49,7 @@ class Delimited(TextFileSource):
         unnamed = [place for place, name in enumerate(header, start=1) if not name.strip()]
         if unnamed:
             places = ", ".join(map(str, unnamed))
-            yield f"column {places} has no name in the first line and was left out."
+            yield f"columns without a name in the first line are not read: {places}."
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
@@ -76,7 +76,7 @@ class Delimited(TextFileSource):
         return header
 
     def _other_delimiter(self, header: Sequence[str]) -> str:
-        """What to say of a single name that holds a delimiter."""
+        """The mistake of a single name that holds another delimiter; empty if there is none."""
         other = next((one for one in _DELIMITERS if one in header[0]), None)
         if len(header) > 1 or not other:
             return ""
@@ -113,7 +113,7 @@ class Delimited(TextFileSource):
 
 
 def _mistake(header: Sequence[str]) -> str:
-    """What is wrong with the names of the columns; nothing if they can be told apart."""
+    """The mistake in the names of the columns; empty if every column can be identified."""
     if not header:
         return "the file is empty; expected a first line that names the columns."
     named = [place for place, name in enumerate(header) if name.strip()]

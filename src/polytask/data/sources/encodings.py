@@ -11,7 +11,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""First bytes of a file; those of UTF-32 begin with those of UTF-16."""
+"""First bytes of a file. UTF-32 comes first, because its mark begins with the mark of UTF-16."""
 
 _USUAL = {
     "utf-8": [(0x80, 0xFF)],
@@ -51,12 +51,14 @@ def advice(content: bytes, encoding: str) -> str:
 
 
 def likely_encoding(content: bytes) -> str | None:
-    """Return the encoding of which a text has the most usual characters; None if none fits."""
+    """Return the encoding with the largest share of usual characters; None if none fits."""
     for mark, name in _MARKS.items():
         if content.startswith(mark):
             return name
     if b"\0" in content:
-        return "utf-16-le" if content[1::2].count(0) > content[::2].count(0) else "utf-16-be"
+        little = content[1::2].count(0) > content[::2].count(0)
+        ends = content.count(b"\n\0" if little else b"\0\n")
+        return f"utf-16-{'le' if little else 'be'}" if ends == content.count(b"\n") else None
     if _is_mostly_utf8(content[:_SAMPLE]):
         return None
     scores = {name: _usual_share(content[:_SAMPLE], name) for name in _USUAL}

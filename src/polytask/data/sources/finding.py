@@ -17,7 +17,7 @@ _HIDDEN = (".", "_")
 
 
 def find_all(name: str, search: tuple[Path, ...], suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files that a name stands for: a file, those of a folder, or those of a pattern.
+    """Return the files that a name stands for: a file, a folder of files, or a pattern.
 
     Several files are in the order of their names. In a folder, only files with one of the
     suffixes count.
@@ -60,7 +60,10 @@ def _matching(name: str, search: tuple[Path, ...]) -> list[Path]:
     folders = [Path(wanted.anchor)] if wanted.is_absolute() else [*search] or [Path()]
     pattern = str(wanted.relative_to(wanted.anchor))
     for folder in folders:
-        found = [path for path in sorted(folder.glob(pattern)) if _is_shown(path)]
+        try:
+            found = [path for path in sorted(folder.glob(pattern)) if _is_shown(path)]
+        except ValueError as error:
+            raise DataError(f"{name}: not a pattern of names: {error}.") from error
         if found:
             return found
     raise DataError(f"{name}: no file matches this pattern.{_looked_in(wanted, search)}")

@@ -6,6 +6,7 @@ https://pandas.pydata.org/docs/reference/api/pandas.DataFrame.to_json.html
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ def _rows_of_object(value: dict[str, Any], path: Path) -> Iterable[Any]:
         names = ", ".join(map(repr, lists))
         raise DataError(f"{path}: lists of objects under {names} found; expected one.")
     if lists:
-        return next(iter(lists.values()))
+        return [*chain(*lists.values())]
     if {"columns", "data"} <= value.keys() <= {"columns", "data", "index"}:
         return _split_rows(value["columns"], value["data"], path)
-    kinds = {*map(type, value.values())}
-    tables = {list: _rows_of_lists, dict: _rows_of_objects}
-    read = tables.get(kinds.pop()) if len(kinds) == 1 else None
-    return [value] if read is None else read(value, path)
+    if all(isinstance(each, list) for each in value.values()):
+        return _rows_of_lists(value, path)
+    is_table = all(isinstance(each, dict) for each in value.values())
+    return _rows_of_objects(value, path) if is_table else [value]
 
 
 def _split_rows(columns: Any, data: Any, path: Path) -> list[dict[str, Any]]:

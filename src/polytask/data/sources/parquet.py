@@ -37,12 +37,21 @@ class Parquet(FileSource):
         number = 0
         with _seekable(path) as file:
             try:
-                for batch in parquet.ParquetFile(file).iter_batches(_BATCH):
+                table = parquet.ParquetFile(file)
+                _check_names(table.schema_arrow.names, path)
+                for batch in table.iter_batches(_BATCH):
                     for row in batch.to_pylist():
                         number += 1
                         yield number, row
             except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{path}: not a valid Parquet file: {error}") from error
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        found = ", ".join(map(repr, twice))
+        raise DataError(f"{path}: several columns named {found} found; rename all but one of each.")
 
 
 @contextlib.contextmanager
