@@ -22,6 +22,7 @@ from polytask.core.padding import pad
 from polytask.core.texts import ReadAs, texts_in
 from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import Pool, pool_of
+from polytask.tasks.numbers import number_of
 
 _NO_TEXT = -1
 """What stands for a text that a row does not have, in collated targets."""
@@ -78,15 +79,10 @@ class VectorTask(Task, ABC):
     def reference(self, row: Row) -> float | None:
         if not self.target_column:
             return 1.0
-        value = self._column(row)
-        if value is None or value == "":
-            return None
         try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"task {self.name}: column {self.target_column!r}: expected a number, found {value!r}"
-            ) from None
+            return number_of(self._column(row))
+        except DataError as error:
+            raise DataError(f"task {self.name}: column {self.target_column!r}: {error}.") from None
 
     @override
     def collate(self, targets: Sequence[float]) -> Tensor:

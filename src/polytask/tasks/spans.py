@@ -181,10 +181,10 @@ def marks_spans(tags: Iterable[str]) -> bool:
 
 
 def span_label(tag: str) -> tuple[str, str]:
-    """Return the prefix of a tag that marks spans, with its dash, and the label of the span."""
+    """Return the prefix of a tag, with its dash, and the label of its span; no label in "O" or "B"."""
     match = _TAG.fullmatch(tag)
-    label = match["label"] if match else tag
-    return (tag[: len(tag) - len(label)], label) if label else ("", tag)
+    label = match["label"] or "" if match else ""
+    return tag.removesuffix(label), label
 
 
 def _kept(windows: Mapping[Window, int], prefixes: str) -> Counter[str]:

@@ -111,7 +111,7 @@ class Tagging(SpelledTask, WordTask):
                 f"Tags are read as spans (scheme: {self._scheme}). If they mark no spans, set "
                 "scheme: none.",
             )
-        marks = [tag for tag in self.labels if tag != OUTSIDE and marks_spans([tag])]
+        marks = [tag for tag in self.labels if span_label(tag)[1]]
         if len(marks) * 2 < len(self.labels):
             return super().notes()
         return (
