@@ -127,6 +127,7 @@ def perfect_phrases(task: Task, values: Tensor) -> dict[str, Tensor]:
 def perfect_vectors(task: Task, values: Tensor) -> dict[str, Tensor]:
     """Anchors at right angles; partners as near as their number says, other texts opposite."""
     size = len(values)
+    values = values if values.ndim == 1 else torch.ones(size)
     anchors_bD = functional.one_hot(torch.arange(size), 2 * size).float()
     own_b1 = values.unsqueeze(1).clamp(0, 1)
     partners_bD = own_b1 * anchors_bD + (1 - own_b1**2).sqrt() * anchors_bD.roll(size, 1)

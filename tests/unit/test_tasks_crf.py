@@ -120,7 +120,14 @@ def fitted(tags: str) -> Task:
 
 
 @pytest.mark.parametrize(
-    "tags", ["O B-x I-x B-y I-y", "O B-x M-x E-x S-x B-y E-y S-y", "B M E S", "O I-x I-y"]
+    "tags",
+    [
+        "O B-x I-x B-y I-y",
+        "O B-x M-x E-x S-x B-y E-y S-y",
+        "B M E S",
+        "O I-x I-y",
+        "I-x B-x I-x O I-y",
+    ],
 )
 def test_what_is_decoded_is_valid_whatever_the_scores(tags: str) -> None:
     task = fitted(tags)
@@ -136,8 +143,7 @@ def test_what_is_decoded_is_valid_whatever_the_scores(tags: str) -> None:
     for best in viterbi(scores["tags_bWC"], moves_bSS, scores["kept_bW"]).tolist():
         row = [task.labels[tag] for tag in best]
         prefixes = span_prefixes(task.state()["scheme"], task.labels)
-        if any(tag.startswith("B") for tag in task.labels):
-            assert write_spans(read_spans(row), len(row), prefixes) == row
+        assert write_spans(read_spans(row), len(row), prefixes) == row
     chances = task.probabilities(scores)
     assert chances is not None
     assert all(row.sum(-1) == pytest.approx(1) for row in chances)
@@ -151,6 +157,17 @@ def test_moves_of_bio() -> None:
         [True, True, True, True, True],
         [True, True, False, True, True],
         [True, True, False, True, True],
+    ]
+
+
+def test_moves_of_iob1_begin_with_b_only_after_their_label() -> None:
+    allowed = valid_moves(["O", "B-x", "I-x", "I-y"], "iob1")
+    assert allowed == [
+        [True, False, True, True, True],
+        [True, True, True, True, True],
+        [True, True, True, True, True],
+        [True, False, True, True, True],
+        [True, False, True, True, True],
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.encoders import encoders
 from polytask.tasks import Task, metrics, tasks
-from polytask.tasks.spans import Span, detect_scheme, read_spans, span_prefixes, write_spans
+from polytask.tasks.spans import (
+    Scheme,
+    Span,
+    detect_scheme,
+    read_spans,
+    span_prefixes,
+    windows_of,
+    write_spans,
+)
 
 DATA = Path(os.environ.get("POLYTASK_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -25,6 +34,10 @@ def fitted(*rows: str, **options: Any) -> Task:
     task = tasks.build({"kind": "tagging", "target": "tags", **options}, "ner")
     task.fit([task.reference({"tags": row}) for row in rows])
     return task
+
+
+def scheme_of(rows: Iterable[Sequence[str]]) -> Scheme:
+    return detect_scheme(Counter(window for row in rows for window in windows_of(row)))
 
 
 def scores_of(task: Task, tags: Sequence[str | None]) -> dict[str, torch.Tensor]:
@@ -43,7 +56,7 @@ def decode(task: Task, tags: str) -> str:
     ("tags", "scheme"),
     [
         ("O B-x I-x", "bio"),
-        ("O I-x", "bio"),
+        ("O I-x", "iob1"),
         ("B I O", "bio"),
         ("B-x M-x E-x S-x O", "bmes"),
         ("B-x I-x E-x S-x O", "bmes"),
@@ -55,7 +68,7 @@ def decode(task: Task, tags: str) -> str:
     ],
 )
 def test_schemes_are_told_by_the_tags(tags: str, scheme: str) -> None:
-    assert detect_scheme(tags.split()) == scheme
+    assert scheme_of([tags.split()]) == scheme
 
 
 @pytest.mark.parametrize(
@@ -254,8 +267,9 @@ def test_real_tags(file: str, scheme: str) -> None:
     blocks = gzip.decompress(path.read_bytes()).decode().strip().split("\n\n")
     rows = [[line.split()[-1] for line in block.split("\n")] for block in blocks]
     tags = {tag for row in rows for tag in row}
-    assert detect_scheme(tags) == scheme
-    prefixes = span_prefixes(detect_scheme(tags), tags)
+    found = scheme_of(rows)
+    assert found == scheme
+    prefixes = span_prefixes(found, tags)
     rewritten = [write_spans(read_spans(row), len(row), prefixes) for row in rows]
     changed = sum(row != again for row, again in zip(rows, rewritten, strict=True))
     assert changed <= len(rows) * 0.01

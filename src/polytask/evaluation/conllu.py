@@ -25,6 +25,12 @@ def fill_columns(sentence: str, predicted: Mapping[str, Sequence[object]]) -> st
         cells = line.split("\t")
         if cells[0].isdecimal():
             for position, column in values.items():
-                cells[position] = str(next(column))
+                cells[position] = _cell(str(next(column)), position)
         lines.append("\t".join(cells))
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str, position: int) -> str:
+    """A value as the format allows it: no tab, no line break, spaces in lemmas alone, never empty."""
+    between = " " if position == COLUMNS["lemma"] else "_"
+    return between.join(text.split()) or "_"

@@ -20,6 +20,7 @@ from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
 from polytask.core.texts import ReadAs
 from polytask.tasks.labels import did_you_mean
+from polytask.tasks.lines import one_line
 from polytask.tasks.metrics.base import Metric, metrics
 
 Floats = npt.NDArray[np.float64]
@@ -89,8 +90,7 @@ class Task(ABC):
 
     :param name: Name of the task in the recipe.
     :param target: Column, or columns, of the label.
-    :param head: Tasks that write the same name here share one head; another task's name shares
-        that task's head. A head of its own by default.
+    :param head: Tasks with the same name here share one head, as does the task of that name.
     """
 
     form: ClassVar[str] = ""
@@ -249,11 +249,11 @@ class Task(ABC):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The predictions in the format of the official scorers; one label per line by default.
+        """Return the lines of a file for official scorers: by default one prediction each.
 
-        :param fields: The input fields of the rows, for formats that repeat the words.
+        :param fields: The input fields of the rows, for formats that repeat words.
         """
-        return [str(prediction) for prediction in predictions]
+        return [one_line(str(prediction)) for prediction in predictions]
 
     @property
     def head_key(self) -> str:

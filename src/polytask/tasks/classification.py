@@ -14,7 +14,7 @@ from typing_extensions import override
 from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.tasks.base import Floats, tasks
-from polytask.tasks.labels import balanced_weights
+from polytask.tasks.labels import balanced_weights, is_blank
 from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
@@ -24,7 +24,7 @@ from polytask.tasks.sentence import LabelTask
 class Classification(LabelTask):
     """One label per row out of a fixed set, by softmax and cross-entropy.
 
-    A missing value (null, empty text, not a number) is a row without this label. Weighted losses
+    A missing value (null, blank text, not a number) is a row without this label. Weighted losses
     are divided by the number of rows, not by the sum of the weights, so that the mean over two
     batches is the mean over their rows.
 
@@ -46,11 +46,11 @@ class Classification(LabelTask):
     @override
     def reference(self, row: Row) -> str | None:
         value = self._column(row)
-        return None if value is None or value == "" else self._label(value)
+        return None if is_blank(value) else self._label(value)
 
     @override
     def fit(self, references: Iterable[str]) -> None:
-        self._weigh(balanced_weights(self._learn(Counter(references))))
+        self._weigh(balanced_weights(self._learn(self._merged(Counter(references)))))
 
     @override
     def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:

@@ -16,6 +16,7 @@ from polytask.core.features import Features
 from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
+from polytask.tasks.lines import one_space
 from polytask.tasks.scored import ScoredTask
 
 
@@ -137,7 +138,7 @@ class Extraction(ScoredTask):
         """The best sentence of every text."""
         best = [max(range(len(own)), key=own.__getitem__) for own in predictions]
         sentences = map(_sentences_of, fields)
-        return [" ".join(own[at].split()) for own, at in zip(sentences, best, strict=True)]
+        return [one_space(own[at]) for own, at in zip(sentences, best, strict=True)]
 
     def _miscounted(self, numbers: int, sentences: int) -> DataError:
         return DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -12,12 +12,13 @@ from typing_extensions import override
 from polytask.core.features import Features
 from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import TAGS, WordHead
+from polytask.tasks.spelling import SpelledTask
 from polytask.tasks.words import WordTask
 
 
 @final
 @tasks.register("feats")
-class Feats(WordTask):
+class Feats(SpelledTask, WordTask):
     """Morphological features of every word, such as ``Case=Nom|Number=Sing``.
 
     The score of a set of features is the sum of the scores of its features and of one of its own,
@@ -32,6 +33,15 @@ class Feats(WordTask):
 
     def __init__(self, name: str, /, *, target: str = "feats", **options: Any) -> None:
         super().__init__(name, target=target, **options)
+
+    @override
+    def _learn(self, counts: Mapping[str, int]) -> None:
+        super()._learn(self._merged(counts))
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self._known(self.labels)
 
     @property
     @override

@@ -145,7 +145,7 @@ class Generation(SearchTask):
         value = self._column(row)
         if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
             return value
-        if value is None or isinstance(value, str):
+        if value is None or isinstance(value, str) or value == []:
             return value or None
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: "

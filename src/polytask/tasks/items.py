@@ -15,6 +15,7 @@ from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.tasks.base import Head, Reading
 from polytask.tasks.heads import Pool, SentenceHead
+from polytask.tasks.numbers import numbers_of
 
 SCORES, THERE = "scores_bP", "there_bP"
 """What heads of items return: a score of each of P items, and which items a row has."""
@@ -48,18 +49,10 @@ def relevance(task: str, column: str, value: Any) -> list[float] | None:
 
     :raises DataError: If the value is no list of such numbers.
     """
-    if value is None or (isinstance(value, list | tuple) and not value):
-        return None
     try:
-        numbers = [float(one) for one in value]
-    except (TypeError, ValueError):
-        numbers = [-1.0]
-    if not all(0 <= number < float("inf") for number in numbers):
-        raise DataError(
-            f"task {task}: column {column!r}: expected a list with a number of 0 or more for every "
-            f"item, found {value!r}"
-        )
-    return numbers
+        return numbers_of(value)
+    except DataError as error:
+        raise DataError(f"task {task}: column {column!r}: {error}.") from None
 
 
 def collate_numbers(targets: Sequence[Sequence[float]]) -> Tensor:

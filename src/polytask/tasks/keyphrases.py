@@ -17,6 +17,7 @@ from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
 from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import no_places, scorer
+from polytask.tasks.lines import csv_line, one_space
 from polytask.tasks.scored import ScoredTask
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
@@ -161,8 +162,8 @@ class Keyphrases(ScoredTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The phrases of a text, the best first, separated by semicolons."""
-        return [";".join(phrase["text"] for phrase in row) for row in predictions]
+        """The phrases of a text, the best first: a line of CSV separated by semicolons."""
+        return [csv_line((one_space(one["text"]) for one in row), ";") for row in predictions]
 
 
 def _places(phrase: str, text: str) -> Iterator[list[int]]:

@@ -1,33 +1,76 @@
-"""Labels as text: how they are written, ordered and counted."""
+"""Labels as text: how they are written, compared, ordered and counted."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from decimal import Decimal
+from functools import cached_property, lru_cache
 from typing import Any, Self, TypeAlias
 
 from polytask.core.errors import DataError
 
-Label: TypeAlias = str | bool | int
+Label: TypeAlias = str | bool | int | float
 """A label as a recipe or a data file may write it."""
+
+_WHOLE = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.0+)?")
+"""A whole number as text, with or without zeros after a decimal point."""
 
 
 def label_text(value: Any) -> str:
-    """A label as text: ``1`` and ``1.0`` become "1", ``True`` becomes "true", text stays as it is.
+    """Return a label as text, equal in all file formats.
+
+    ``1``, ``1.0``, "1" and "1.00" become "1", ``True`` becomes "true". Other text stays as it is:
+    "007", "1e3", "1.10" and "True" are labels of that spelling.
 
     :raises DataError: If the value is no label.
     """
-    if isinstance(value, str):
-        return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return str(int(value))
-    raise DataError(f"expected a label (text, a whole number or a boolean), found {value!r}")
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        value = format(Decimal(repr(value)), "f")
+    if not isinstance(value, str):
+        raise DataError(f"expected a label (text, a number or a boolean), found {value!r}")
+    whole = _WHOLE.fullmatch(value)
+    if whole is None:
+        return value
+    sign, digits = whole.groups()
+    return digits if digits == "0" else sign + digits
+
+
+def is_blank(value: Any) -> bool:
+    """Return whether a cell holds no label: null, or text without any visible character."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+@lru_cache(maxsize=65536)
+def label_form(label: str) -> str:
+    """Return the form that labels have in common which a person would read as one.
+
+    Case, white space, Unicode compatibility forms and invisible characters do not count.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    visible = "".join(one for one in folded if unicodedata.category(one) != "Cf")
+    return label_text(" ".join(visible.replace("\ufe0f", "").split()))
+
+
+def nearly_equal(label: str, labels: Iterable[str]) -> str | None:
+    """Return the label that differs from this one only in case, white space or Unicode form."""
+    form = label_form(label)
+    return next((one for one in labels if one != label and label_form(one) == form), None)
+
+
+def near_equal_groups(labels: Iterable[str]) -> list[list[str]]:
+    """Return the groups of two or more labels that are nearly equal, each in label order."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels, key=label_order):
+        groups.setdefault(label_form(label), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def label_order(label: str) -> tuple[bool, float, str]:
@@ -50,8 +93,8 @@ class LabelSet:
     filler: str = ""
 
     @classmethod
-    def of(cls, labels: Iterable[str]) -> Self:
-        """Those of training rows, one after the other; an empty set if there are none."""
+    def of(cls, labels: Iterable[str] | Mapping[str, int]) -> Self:
+        """Those of training rows, one after the other or with their numbers; empty without any."""
         counts = Counter(labels)
         names = sorted(counts, key=label_order)
         return cls(tuple(names), max(names, key=lambda name: counts[name], default=""))
@@ -84,6 +127,17 @@ def unknown_label(label: str, known: Collection[str], shown: int = 20) -> str:
     """The message for a label outside a label set."""
     names = ", ".join(list(known)[:shown]) + (", ..." if len(known) > shown else "")
     return f"no label {label!r}.{did_you_mean(label, known)} Labels: {names}."
+
+
+def merge_hint(label: str, known: Iterable[str]) -> str:
+    """Return the advice to merge a label with a known one that is nearly equal, or nothing."""
+    near = nearly_equal(label, known)
+    if near is None:
+        return ""
+    return (
+        f" It differs from {near!r} only in case, white space or Unicode form. To read them as one "
+        "label, set merge_labels: true."
+    )
 
 
 def balanced_weights(counts_C: Sequence[int]) -> list[float]:

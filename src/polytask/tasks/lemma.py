@@ -51,6 +51,10 @@ class Lemma(WordTask):
         return [edits.script(word, lemma) for word, lemma in zip(words, lemmas, strict=True)]
 
     @override
+    def _label(self, value: Any) -> str:
+        return value if isinstance(value, str) else super()._label(value)
+
+    @override
     def answer(self, prediction: Iterable[str], fields: Fields) -> list[str]:
         words = words_of(fields)
         scripts = self.complete(list(prediction), words)

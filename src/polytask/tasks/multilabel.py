@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, final
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
@@ -15,7 +16,8 @@ from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, tasks
-from polytask.tasks.labels import label_order, positive_weights
+from polytask.tasks.labels import is_blank, label_order, positive_weights
+from polytask.tasks.lines import csv_line
 from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
@@ -25,12 +27,17 @@ from polytask.tasks.sentence import LabelTask
 class Multilabel(LabelTask):
     """Any number of labels per row, each by its own sigmoid and binary cross-entropy.
 
-    The column holds a list of labels, or one text with a delimiter; an empty one says that no
-    label applies, a null that the row is not labelled. Class weights multiply the loss of the
-    rows that carry a label; ``balanced`` makes them as heavy as the rows that do not.
+    The column holds a list of labels, or one text with a delimiter. An empty list says that no
+    label applies, a null that the row is not labelled. Tables of text cannot tell one from the
+    other, so that with a delimiter an empty cell, or a null, says that no label applies. Class
+    weights multiply the loss of the rows that carry a label; ``balanced`` makes them as heavy as
+    the rows that do not.
 
     :param threshold: Probability from which a label is predicted.
-    :param delimiter: What separates the labels of a row when the column holds text.
+    :param delimiter: Text between two labels, if the column holds text. Empty parts, and spaces
+        around a part, do not count.
+    :param empty: Meaning of an empty cell, or a null, where there is a delimiter: ``none``, no
+        label applies, or ``missing``, the row is not labelled.
     """
 
     form = "labels"
@@ -41,12 +48,15 @@ class Multilabel(LabelTask):
         /,
         *,
         threshold: Share = 0.5,
-        delimiter: str | None = None,
+        delimiter: Annotated[str, Field(min_length=1)] | None = None,
+        empty: Literal["none", "missing"] = "none",
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
         self.threshold = threshold
         self.delimiter = delimiter
+        self.empty = empty
+        self._empty_rows = self._rows = 0
 
     @property
     @override
@@ -56,18 +66,29 @@ class Multilabel(LabelTask):
     @override
     def reference(self, row: Row) -> list[str] | None:
         value = self._column(row)
-        if value is None:
-            return None
+        if is_blank(value) and (value is None or self.delimiter is not None):
+            return [] if self.delimiter is not None and self.empty == "none" else None
         return sorted({self._label(item) for item in self._split(value)}, key=label_order)
 
     @override
     def fit(self, references: Iterable[list[str]]) -> None:
-        rows = 0
-        counts: Counter[str] = Counter()
-        for reference in references:
-            rows += 1
-            counts.update(reference)
-        self._weigh(positive_weights(self._learn(counts), rows))
+        sets = Counter(map(tuple, references))
+        self._rows, self._empty_rows = sets.total(), sets[()]
+        self._merged(_label_counts(sets))
+        merged: Counter[tuple[str, ...]] = Counter()
+        for labels, count in sets.items():
+            merged[tuple({self._spelled(label) for label in labels})] += count
+        self._weigh(positive_weights(self._learn(_label_counts(merged)), self._rows))
+
+    @override
+    def notes(self) -> Sequence[str]:
+        if self.delimiter is None or not self._empty_rows:
+            return super().notes()
+        return (
+            *super().notes(),
+            f"In {self._empty_rows} of {self._rows} training rows column {self.target_column!r} is "
+            "empty: no label applies. If these rows are not labelled, set empty: missing.",
+        )
 
     @override
     def encode(self, reference: list[str], inputs: Inputs) -> list[float] | LeftOut:
@@ -104,15 +125,29 @@ class Multilabel(LabelTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Any]
     ) -> list[str]:
-        return [",".join(prediction) for prediction in predictions]
+        """The labels of a row as a line of CSV: separated by commas, in quotes where they hold one."""
+        return [csv_line(prediction) for prediction in predictions]
 
     def _split(self, value: Any) -> Iterable[Any]:
         """The labels of a row, still as the source wrote them."""
-        if isinstance(value, str) and self.delimiter is not None:
-            return [label for part in value.split(self.delimiter) if (label := part.strip())]
         if isinstance(value, list | tuple):
-            return value
+            return [item for item in value if not (isinstance(item, str) and is_blank(item))]
+        if self.delimiter is not None:
+            if not isinstance(value, str):
+                return [value]
+            return [label for part in value.split(self.delimiter) if (label := part.strip())]
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: expected a list of labels, found "
             f"{value!r}. If it is text with several labels, set delimiter."
         )
+
+
+def _label_counts(sets: Mapping[tuple[str, ...], int]) -> Counter[str]:
+    """Return in how many rows each label is.
+
+    :param sets: Sets of labels and their number of rows.
+    """
+    counts: Counter[str] = Counter()
+    for labels, count in sets.items():
+        counts.update(dict.fromkeys(labels, count))
+    return counts

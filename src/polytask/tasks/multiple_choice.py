@@ -16,13 +16,14 @@ from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_in
 from polytask.tasks.base import tasks
 from polytask.tasks.items import TextsHead, kept_scores
-from polytask.tasks.labels import Label, label_text, unknown_label
+from polytask.tasks.labels import Label, is_blank, label_text, merge_hint, unknown_label
 from polytask.tasks.sentence import SentenceTask
+from polytask.tasks.spelling import SpelledTask
 
 
 @final
 @tasks.register("multiple_choice")
-class MultipleChoice(SentenceTask):
+class MultipleChoice(SpelledTask, SentenceTask):
     """One of the choices that the last input column lists, which may differ in number.
 
     The target column holds the number of the right choice, or a list with 1 for it and 0 for all
@@ -40,6 +41,7 @@ class MultipleChoice(SentenceTask):
     def __init__(self, name: str, /, *, names: list[Label] | None = None, **options: Any) -> None:
         super().__init__(name, **options)
         self.names = [label_text(one) for one in names or ()]
+        self._fix(self.names, "names")
 
     @property
     @override
@@ -54,13 +56,15 @@ class MultipleChoice(SentenceTask):
     @override
     def reference(self, row: Row) -> str | None:
         value = self._column(row)
-        if value is None or value == "":
+        if is_blank(value):
             return None
         if isinstance(value, list):
             return self._marked(value)
-        label = label_text(value)
+        label = self._label(value)
         if self.names and label not in self.names:
-            raise DataError(f"task {self.name}: {unknown_label(label, self.names)}")
+            raise DataError(
+                f"task {self.name}: {unknown_label(label, self.names)}{merge_hint(label, self.names)}"
+            )
         if not self.names and not label.isdecimal():
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: expected the number of a choice, "

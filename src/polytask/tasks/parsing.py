@@ -20,6 +20,7 @@ from polytask.tasks.base import Task, tasks
 from polytask.tasks.biaffine import ARCS, RELATIONS, BiaffineHead
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.labels import LabelSet, did_you_mean, label_text
+from polytask.tasks.lines import column_text
 from polytask.tasks.scored import Share
 from polytask.tasks.spanning_tree import best_tree
 from polytask.tasks.words import IGNORED, learned_targets, words_kept, words_of
@@ -223,7 +224,7 @@ class Parsing(Task):
         lines: list[str] = []
         for reference, prediction, row in zip(references, predictions, fields, strict=True):
             arcs = zip(words_of(row), reference, prediction, strict=True)
-            lines += [" ".join(map(str, ("_".join(w.split()), *a, *b))) for w, a, b in arcs]
+            lines += [" ".join(column_text(str(cell)) for cell in (w, *a, *b)) for w, a, b in arcs]
             lines.append("")
         return lines
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, final
 
@@ -15,6 +14,7 @@ from typing_extensions import override
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import tasks
+from polytask.tasks.numbers import number_of
 from polytask.tasks.sentence import SentenceTask
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -56,19 +56,10 @@ class Regression(SentenceTask):
 
     @override
     def reference(self, row: Row) -> float | None:
-        value = self._column(row)
-        if value is None or value == "":
-            return None
         try:
-            number = math.inf if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            number = math.inf
-        if math.isinf(number):
-            raise DataError(
-                f"task {self.name}: column {self.target_column!r}: "
-                f"expected a finite number, found {value!r}"
-            )
-        return None if math.isnan(number) else number
+            return number_of(self._column(row))
+        except DataError as error:
+            raise DataError(f"task {self.name}: column {self.target_column!r}: {error}.") from None
 
     @override
     def fit(self, references: Iterable[float]) -> None:

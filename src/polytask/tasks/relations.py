@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -16,12 +17,14 @@ from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.texts import SPANS, ReadAs
-from polytask.tasks.base import Task, tasks
+from polytask.tasks.base import tasks
 from polytask.tasks.heads import no_words
-from polytask.tasks.labels import Label, LabelSet, label_text
+from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
+from polytask.tasks.lines import column_text, one_space
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
 from polytask.tasks.scored import Share
 from polytask.tasks.spans import marked_spans
+from polytask.tasks.spelling import SpelledTask
 from polytask.tasks.words import IGNORED
 
 Relation: TypeAlias = dict[str, Any]
@@ -33,7 +36,7 @@ _NONE = 0
 
 @final
 @tasks.register("relations")
-class Relations(Task):
+class Relations(SpelledTask):
     """How marked spans of a text are related: a label, or none, of every ordered pair of them.
 
     There are two input columns, the words and the spans: a tag for every word, as of ``tagging``, or
@@ -69,6 +72,7 @@ class Relations(Task):
         super().__init__(name, target=target, **options)
         self.pairs = pairs
         self.negative = None if negative is None else label_text(negative)
+        self._fix([self.negative] if self.negative is not None else [], "negative")
         self.dropout, self.hidden = dropout, hidden
         self._labels = LabelSet()
 
@@ -97,13 +101,13 @@ class Relations(Task):
     @override
     def reference(self, row: Row) -> list[Relation] | None:
         value = self._column(row)
-        if value is None or value == "":
+        if value is None or is_blank(value):
             return None
         spans = self._spans(row)
         if self.pairs == "first":
-            return self._first(label_text(value), spans)
+            return self._first(self._label(value), spans)
         try:
-            found = [(one["head"], one["tail"], label_text(one["type"])) for one in value]
+            found = [(one["head"], one["tail"], self._label(one["type"])) for one in value]
         except (TypeError, KeyError):
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: expected a list of relations with "
@@ -116,7 +120,9 @@ class Relations(Task):
 
     @override
     def fit(self, references: Iterable[list[Relation]]) -> None:
-        self._labels = LabelSet.of(one["type"] for found in references for one in found)
+        self._labels = LabelSet.of(
+            self._merged(Counter(one["type"] for found in references for one in found))
+        )
         if not self._labels:
             raise DataError(
                 f"task {self.name}: no training row has relations in column {self.target_column!r}"
@@ -199,6 +205,7 @@ class Relations(Task):
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
         self._labels = LabelSet.restore(state)
+        self._known(self.labels)
 
     @override
     def scorer_lines(
@@ -207,7 +214,8 @@ class Relations(Task):
         """The relations of a text, ``head type tail`` with the words of the spans, tab-separated."""
         return [
             "\t".join(
-                f"{_quoted(words, one['head'])} {one['type']} {_quoted(words, one['tail'])}"
+                f"{_quoted(words, one['head'])} {column_text(one['type'])} "
+                f"{_quoted(words, one['tail'])}"
                 for one in own
             )
             for own, (words, *_) in zip(predictions, fields, strict=True)
@@ -244,4 +252,4 @@ def _ordered(relations: Iterable[Relation]) -> list[Relation]:
 
 
 def _quoted(words: Sequence[str], span: Sequence[int]) -> str:
-    return " ".join(words[span[0] : span[1]])
+    return one_space(" ".join(words[span[0] : span[1]]))

@@ -16,8 +16,16 @@ from polytask.core.alignment import Alignment
 from polytask.core.errors import DataError, RecipeError
 from polytask.tasks.base import Head
 from polytask.tasks.heads import Pool, SentenceHead
-from polytask.tasks.labels import Label, given_weights, label_order, label_text, unknown_label
+from polytask.tasks.labels import (
+    Label,
+    given_weights,
+    label_order,
+    label_text,
+    merge_hint,
+    unknown_label,
+)
 from polytask.tasks.scored import ScoredTask
+from polytask.tasks.spelling import SpelledTask
 
 Weights: TypeAlias = Literal["balanced"] | dict[Label, Annotated[float, Field(ge=0)]]
 
@@ -51,7 +59,7 @@ class SentenceTask(ScoredTask, ABC):
         return {**super().head_shape, "pool": self.pool}
 
 
-class LabelTask(SentenceTask, ABC):
+class LabelTask(SpelledTask, SentenceTask, ABC):
     """A label set, given or learned, and weights of its labels.
 
     :param labels: The label set in order; by default the labels of the training rows, sorted.
@@ -76,11 +84,23 @@ class LabelTask(SentenceTask, ABC):
         twice = [label for label, count in Counter(self.given).items() if count > 1]
         if twice:
             raise RecipeError([f"tasks.{name}.labels: {label!r} is given twice" for label in twice])
+        self._fix(self.given, "labels")
 
     @property
     @override
     def labels(self) -> Sequence[str]:
         return tuple(self._index)
+
+    @override
+    def notes(self) -> Sequence[str]:
+        notes = super().notes()
+        if self.given or not (real := numbers_among(self.labels)):
+            return notes
+        return (
+            *notes,
+            f"All labels are numbers, such as {real}. Each is a class; kind: regression predicts "
+            "numbers.",
+        )
 
     @property
     @override
@@ -95,21 +115,24 @@ class LabelTask(SentenceTask, ABC):
     def restore(self, state: Mapping[str, Any]) -> None:
         self._index = {label: position for position, label in enumerate(state["labels"])}
         self._weights = state["weights"]
+        self._known(self._index)
 
+    @override
     def _label(self, value: Any) -> str:
         """A label as text.
 
         :raises DataError: If the value is no label, or not of the given label set.
         """
         try:
-            label = label_text(value)
+            label = super()._label(value)
         except DataError as error:
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: {error}. "
                 "Numbers are predicted by kind: regression, lists of labels by kind: multilabel."
             ) from None
         if self.given and label not in self.given:
-            raise DataError(f"task {self.name}: {unknown_label(label, self.given)}")
+            hint = merge_hint(label, self.given)
+            raise DataError(f"task {self.name}: {unknown_label(label, self.given)}{hint}")
         return label
 
     def _learn(self, counts: Mapping[str, int]) -> list[int]:
@@ -132,12 +155,23 @@ class LabelTask(SentenceTask, ABC):
             self._weights = balanced if self.class_weights else None
             return
         try:
-            self._weights = given_weights(self.labels, self.class_weights)
+            self._weights = given_weights(self.labels, self._spelled_weights(self.class_weights))
         except KeyError as unknown:
             raise RecipeError([f"tasks.{self.name}.class_weights: {unknown.args[0]}"]) from None
+
+    def _spelled_weights(self, weights: Mapping[Label, float]) -> dict[Label, float]:
+        return {self._spelled(label_text(label)): weight for label, weight in weights.items()}
 
     def _weights_like(self, scores_bC: Tensor) -> Tensor | None:
         """The weights of the labels where the scores are, or None without weights."""
         if self._weights is None:
             return None
         return torch.tensor(self._weights, device=scores_bC.device)
+
+
+def numbers_among(labels: Sequence[str]) -> str | None:
+    """Return a number that is not whole, if all labels are numbers and there is one."""
+    orders = [label_order(label) for label in labels]
+    if any(is_word for is_word, _, _ in orders):
+        return None
+    return next((label for _, number, label in orders if not number.is_integer()), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, final
@@ -16,12 +17,17 @@ from polytask.tasks.heads import KEPT, MOVES, TAGS, ChainHead
 from polytask.tasks.spans import (
     OUTSIDE,
     Scheme,
+    Window,
     detect_scheme,
+    marks_spans,
     read_spans,
+    span_label,
     span_prefixes,
     valid_moves,
+    windows_of,
     write_spans,
 )
+from polytask.tasks.spelling import SpelledTask
 from polytask.tasks.words import IGNORED, WordTask, learned_targets
 
 _REFUSED = -1e4
@@ -30,7 +36,7 @@ _REFUSED = -1e4
 
 @final
 @tasks.register("tagging")
-class Tagging(WordTask):
+class Tagging(SpelledTask, WordTask):
     """One tag per word: parts of speech, entities, slots, word boundaries.
 
     The column holds a list of tags, or text in which white space separates them. Where tags mark
@@ -39,8 +45,8 @@ class Tagging(WordTask):
     cut off take no part in the loss and are predicted to be outside (without a scheme, to have
     the most frequent tag).
 
-    :param scheme: How tags mark spans: ``bio``, ``bmes`` (also BIOES, BILOU, BMEO), ``none``, or
-        ``auto``, which looks at the tags of the training rows.
+    :param scheme: How tags mark spans: ``bio`` (also called IOB2), ``iob1``, ``bmes`` (also BIOES,
+        BILOU, BMEO), ``none``, or ``auto``: the one that the tags of the training rows keep to.
     :param crf: Score whole sequences of tags by a conditional random field, instead of each tag
         alone. Where tags mark spans, only sequences that the scheme allows are predicted; training
         counts all of them, so that rows which break the scheme can be learned from. Lafferty et
@@ -54,7 +60,7 @@ class Tagging(WordTask):
         name: str,
         /,
         *,
-        scheme: Literal["auto", "bio", "bmes", "none"] = "auto",
+        scheme: Literal["auto", "bio", "iob1", "bmes", "none"] = "auto",
         crf: bool = False,
         target: str = "tags",
         **options: Any,
@@ -63,6 +69,7 @@ class Tagging(WordTask):
         self.crf = crf
         self._asked = scheme
         self._scheme: Scheme = "none"
+        self._marked = False
 
     @property
     @override
@@ -73,11 +80,45 @@ class Tagging(WordTask):
 
     @override
     def fit(self, references: Iterable[list[str]]) -> None:
-        super().fit(references)
-        self._scheme = detect_scheme(self.labels) if self._asked == "auto" else self._asked
+        windows = Counter(one for tags in references for one in windows_of(tags))
+        counts = Counter[str]()
+        for (_, tag, _), count in windows.items():
+            counts[tag] += count
+        self._marked = marks_spans(counts)
+        self._learn(self._merged(counts))
+        self._scheme = self._detected(windows) if self._asked == "auto" else self._asked
         if self._scheme != "none":
             self._labels = replace(self._labels, filler=OUTSIDE)
             read_spans(self.labels)
+
+    def _detected(self, windows: Mapping[Window, int]) -> Scheme:
+        merged = Counter[Window]()
+        for (before, tag, after), count in windows.items():
+            merged[self._spelled(before), self._spelled(tag), self._spelled(after)] += count
+        return detect_scheme(merged)
+
+    @override
+    def _parts(self, label: str) -> tuple[str, str]:
+        return span_label(label) if self._marked else super()._parts(label)
+
+    @override
+    def notes(self) -> Sequence[str]:
+        if self._asked != "auto":
+            return super().notes()
+        if self._scheme != "none":
+            return (
+                *super().notes(),
+                f"Tags are read as spans (scheme: {self._scheme}). If they mark no spans, set "
+                "scheme: none.",
+            )
+        marks = [tag for tag in self.labels if span_label(tag)[1]]
+        if len(marks) * 2 < len(self.labels):
+            return super().notes()
+        return (
+            *super().notes(),
+            f"Tags such as {marks[0]!r} are read as plain labels, since most rows keep to no scheme "
+            "of spans. If they mark spans, name the scheme: bio, iob1 or bmes.",
+        )
 
     @override
     def head(self, width: int) -> Head:
@@ -123,6 +164,8 @@ class Tagging(WordTask):
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
         self._scheme = state["scheme"]
+        self._marked = marks_spans(self.labels)
+        self._known(self.labels)
 
     def _allowed(self, moves_bSS: Tensor) -> Tensor:
         """The scores of moves, those that the scheme does not allow being very low."""

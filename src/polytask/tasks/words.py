@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from polytask.core.padding import pad
 from polytask.tasks.base import Floats, Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
 from polytask.tasks.labels import LabelSet, label_text
+from polytask.tasks.lines import column_text
 from polytask.tasks.scored import ScoredTask
 
 IGNORED = -100
@@ -55,7 +57,7 @@ class WordTask(ScoredTask, ABC):
         value = self._column(row)
         tags = value.split() if isinstance(value, str) else value
         if tags is None or isinstance(tags, list | tuple):
-            return None if not tags else [label_text(tag) for tag in tags]
+            return None if not tags else [self._label(tag) for tag in tags]
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: "
             f"expected a list of tags or text with a tag for every word, found {value!r}"
@@ -70,7 +72,18 @@ class WordTask(ScoredTask, ABC):
 
     @override
     def fit(self, references: Iterable[list[str]]) -> None:
-        self._labels = LabelSet.of(tag for tags in references for tag in tags)
+        self._learn(Counter(tag for tags in references for tag in tags))
+
+    def _label(self, value: Any) -> str:
+        """Return the label of a word as text.
+
+        :raises DataError: If the value is no label.
+        """
+        return label_text(value)
+
+    def _learn(self, counts: Mapping[str, int]) -> None:
+        """Learn the label set from the labels of all words, with the number of words of each."""
+        self._labels = LabelSet.of(counts)
         if not self._labels:
             raise DataError(
                 f"task {self.name}: no training row has tags in column {self.target_column!r}"
@@ -148,8 +161,7 @@ class WordTask(ScoredTask, ABC):
         lines: list[str] = []
         for reference, prediction, row in zip(references, predictions, fields, strict=True):
             columns = zip(words_of(row), reference, prediction, strict=True)
-            # The columns are separated by spaces, so that no word may hold one.
-            lines += ["_".join(word.split()) + f" {gold} {tag}" for word, gold, tag in columns]
+            lines += [" ".join(map(column_text, cells)) for cells in columns]
             lines.append("")
         return lines
 
