@@ -35,7 +35,7 @@ class Squad(FileSource):
 
 class _Answer(BaseModel):
     text: str
-    answer_start: int
+    answer_start: int | None = None
 
 
 class _Question(BaseModel):
