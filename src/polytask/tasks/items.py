@@ -43,10 +43,11 @@ class TextsHead(Head):
         return {SCORES: scores_bP, THERE: features.there_BP}
 
 
-def relevance(task: str, column: str, value: Any) -> list[float] | None:
+def relevance(task: str, column: str, value: Any, items: Any) -> list[float] | None:
     """The number of each item, 0 or more.
 
-    :raises DataError: If the value is no list of such numbers.
+    :param items: The items, if the row lists them.
+    :raises DataError: If the value is no list of such numbers, one for each item.
     """
     if value is None or (isinstance(value, list | tuple) and not value):
         return None
@@ -58,6 +59,11 @@ def relevance(task: str, column: str, value: Any) -> list[float] | None:
         raise DataError(
             f"task {task}: column {column!r}: expected a list with a number of 0 or more for every "
             f"item, found {value!r}"
+        )
+    if isinstance(items, list) and len(items) != len(numbers):
+        raise DataError(
+            f"task {task}: column {column!r}: found {len(numbers)} numbers for {len(items)} items. "
+            "Expected one for each."
         )
     return numbers
 
