@@ -103,7 +103,7 @@ def test_a_question_of_squad_is_a_row(
         ("", "expected data"),
         ("[]", "expected data"),
         ({"data": [{"title": "T"}]}, r"file: data\.0\.paragraphs: Field required; expected data"),
-        (squad(answers=[{"text": "Ann"}]), r"qas\.0\.answers\.0\.answer_start: Field required"),
+        (squad(answers=[{"answer_start": 7}]), r"qas\.0\.answers\.0\.text: Field required"),
         ({"data": []}, "holds no rows"),
     ],
 )

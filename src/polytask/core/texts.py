@@ -67,6 +67,19 @@ def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> l
     return [(*front, item) for item in items]
 
 
+def require_spans(spans: Iterable[Sequence[int]], words: int) -> None:
+    """Refuse spans that are not parts of so many words.
+
+    :raises DataError: Names the first one.
+    """
+    for start, stop in spans:
+        if not 0 <= start < stop <= words:
+            raise DataError(
+                f"found span [{start}, {stop}], but there are {words} words. Expected the first word "
+                "of the span, counted from 0, and the word after its last one."
+            )
+
+
 def prepare_texts(
     rows: Sequence[Sequence[Fields]], prepare: Callable[[Sequence[Fields]], list[Inputs]]
 ) -> list[Inputs]:
@@ -188,9 +201,7 @@ def _marked(fields: Fields) -> Marked:
             f"expected two input columns, a list of words and spans of them, found {list(fields)!r}"
         )
     words, spans = fields
-    for start, stop in spans:
-        if not 0 <= start < stop <= len(words):
-            raise DataError(f"found span [{start}, {stop}], but there are {len(words)} words")
+    require_spans(spans, len(words))
     return Marked(words, spans)
 
 

@@ -64,7 +64,9 @@ class Extraction(ScoredTask):
 
     @override
     def reference(self, row: Row) -> list[float] | None:
-        numbers = relevance(self.name, self.target_column, self._column(row))
+        fields = (row.get(column) for column in self.input_columns)
+        sentences = next((field for field in fields if isinstance(field, list)), None)
+        numbers = relevance(self.name, self.target_column, self._column(row), sentences)
         if numbers is not None and max(numbers) > 1:
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: expected numbers from 0 to 1, "

@@ -44,15 +44,22 @@ class TextsHead(Head):
         return {SCORES: scores_bP, THERE: features.there_BP}
 
 
-def relevance(task: str, column: str, value: Any) -> list[float] | None:
+def relevance(task: str, column: str, value: Any, items: Any) -> list[float] | None:
     """The number of each item, 0 or more.
 
-    :raises DataError: If the value is no list of such numbers.
+    :param items: The items, if the row lists them.
+    :raises DataError: If the value is no list of such numbers, one for each item.
     """
     try:
-        return numbers_of(value)
+        numbers = numbers_of(value)
     except DataError as error:
         raise DataError(f"task {task}: column {column!r}: {error}.") from None
+    if numbers is not None and isinstance(items, list) and len(items) != len(numbers):
+        raise DataError(
+            f"task {task}: column {column!r}: found {len(numbers)} numbers for {len(items)} items. "
+            "Expected one for each."
+        )
+    return numbers
 
 
 def collate_numbers(targets: Sequence[Sequence[float]]) -> Tensor:

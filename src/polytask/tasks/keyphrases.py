@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 from torch import Tensor, nn
@@ -18,6 +18,13 @@ from polytask.core.texts import ENDS, STARTS, texts_in
 from polytask.tasks.base import Head, Reading, tasks
 from polytask.tasks.heads import no_places, scorer
 from polytask.tasks.lines import csv_line, one_space
+from polytask.tasks.occurrences import (
+    Folded,
+    folded,
+    folded_places,
+    inside_word,
+    is_word_letter,
+)
 from polytask.tasks.scored import ScoredTask
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
@@ -26,10 +33,12 @@ TAGS, PLACES = "tags_bPLC", "places_bPL2"
 Phrase: TypeAlias = dict[str, Any]
 """``text``, and ``places``: where it starts and ends wherever it is found, in characters."""
 
+NONE_FOUND = "no phrase of the label occurs in the text"
+"""Remark on rows that teach that a text has no phrases."""
+
 _IGNORED = -100
 _OUTSIDE, _FIRST, _INSIDE = range(3)
 _WORD = re.compile(r"\w")
-_WITHIN = re.compile(r"[\w-]")
 
 
 class PhrasesHead(Head):
@@ -60,8 +69,8 @@ class PhrasesHead(Head):
 class Keyphrases(ScoredTask):
     """Phrases of the last input column, found by tagging its tokens.
 
-    The target column holds a list of phrases. Those that the text holds, in any case and with any
-    space between their words, are trained on; the longer one where two overlap. Predictions are
+    The target column holds a list of phrases. Those that the text holds, in any case and Unicode form
+    and with any space between their words, are trained on; the longer one where two overlap. Predictions are
     extended to whole words, and ordered by the mean probability of their tags (Sahrawat et al.,
     "Keyphrase Extraction from Scholarly Articles as Sequence Labeling using Contextualized
     Embeddings", ECIR 2020. https://arxiv.org/abs/1910.08840).
@@ -91,7 +100,13 @@ class Keyphrases(ScoredTask):
                 f"task {self.name}: column {self.input_columns[-1]!r}: expected a text, found "
                 f"{text!r}"
             )
-        return [{"text": phrase, "places": [*_places(phrase, text)]} for phrase in value]
+        plain = folded(text, " ")
+        return [{"text": phrase, "places": _places(phrase, text, plain)} for phrase in value]
+
+    @override
+    def correction(self, row: Row) -> str | None:
+        phrases = self.reference(row)
+        return NONE_FOUND if phrases and not any(one["places"] for one in phrases) else None
 
     @override
     def fit(self, references: Iterable[list[Phrase]]) -> None:
@@ -166,12 +181,17 @@ class Keyphrases(ScoredTask):
         return [csv_line((one_space(one["text"]) for one in row), ";") for row in predictions]
 
 
-def _places(phrase: str, text: str) -> Iterator[list[int]]:
-    """Where a phrase starts and ends in a text, as whole words."""
-    words = [re.escape(word) for word in phrase.split()]
-    if words:
-        pattern = r"(?<!\w)" + r"\s+".join(words) + r"(?!\w)"
-        yield from ([*found.span()] for found in re.finditer(pattern, text, re.IGNORECASE))
+def _places(phrase: str, text: str, plain: Folded) -> list[list[int]]:
+    """Return where a phrase starts and ends in a text, as whole words; places do not overlap.
+
+    :param plain: The text, folded.
+    """
+    found: list[list[int]] = []
+    for start, end in folded_places(folded(phrase.strip(), " "), plain):
+        whole = not (inside_word(text, start) or inside_word(text, end))
+        if whole and (not found or found[-1][1] <= start):
+            found.append([start, end])
+    return found
 
 
 def _tags(starts: Sequence[int], ends: Sequence[int], places: Sequence[Sequence[int]]) -> list[int]:
@@ -214,10 +234,14 @@ def _whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     """
     part = text[start:end]
     start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
-    before = re.search(r"\w*$", text[:start])
-    after = re.match(r"\w*", text[end:])
-    if start < end and before and _WITHIN.match(text[start]):
-        start -= len(before[0])
-    if start < end and after and _WITHIN.match(text[end - 1]):
-        end += len(after[0])
+    if start >= end:
+        return start, end
+    if text[start] == "-" and start and is_word_letter(text[start - 1]):
+        start -= 1
+    if text[end - 1] == "-" and end < len(text) and is_word_letter(text[end]):
+        end += 1
+    while inside_word(text, start):
+        start -= 1
+    while inside_word(text, end):
+        end += 1
     return start, end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any, ClassVar, final
 
 import torch
@@ -58,8 +59,20 @@ class MultipleChoice(SpelledTask, SentenceTask):
         value = self._column(row)
         if is_blank(value):
             return None
-        if isinstance(value, list):
-            return self._marked(value)
+        choices = row.get(self.input_columns[-1]) if self.input_columns else None
+        choices = choices if isinstance(choices, list) else None
+        label = self._marked(value) if isinstance(value, list) else self._named(value, choices)
+        if choices is not None:
+            self._require(label, choices)
+            if isinstance(value, list) and len(value) != len(choices):
+                raise DataError(
+                    f"task {self.name}: column {self.target_column!r}: found {value!r} for "
+                    f"{len(choices)} choices. Expected one number for each."
+                )
+        return label
+
+    def _named(self, value: Any, choices: list[Any] | None) -> str:
+        """The choice that a number or a name stands for."""
         label = self._label(value)
         if self.names and label not in self.names:
             raise DataError(
@@ -68,9 +81,35 @@ class MultipleChoice(SpelledTask, SentenceTask):
         if not self.names and not label.isdecimal():
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: expected the number of a choice, "
-                f"from 0, found {value!r}. If the column names them otherwise, list names."
+                f"from 0, found {value!r}. {_advice(label, choices or [])}"
             )
         return label
+
+    def _require(self, label: str, choices: list[Any]) -> None:
+        """Refuse a label beyond the choices of its row, and choices without a name."""
+        if self.names and len(choices) > len(self.names):
+            raise self._unnamed(len(choices))
+        if self._place(label) >= len(choices):
+            one_based = label == str(len(choices)) and not self.names
+            numbers = ", ".join(str(at + 1) for at in range(len(choices)))
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: found {label!r}, but the row has "
+                f"{len(choices)} choices"
+                + (
+                    f", counted from 0. To count from 1, set names: [{numbers}]."
+                    if one_based
+                    else "."
+                )
+            )
+
+    def _place(self, label: str) -> int:
+        return self.names.index(label) if self.names else int(label)
+
+    def _unnamed(self, choices: int) -> DataError:
+        return DataError(
+            f"task {self.name}: found {choices} choices, but names lists {len(self.names)}. Name all "
+            "choices that a row may have."
+        )
 
     def _marked(self, value: list[Any]) -> str:
         """The choice that a list of 0 and 1 marks."""
@@ -92,7 +131,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
 
     @override
     def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:
-        place = self.names.index(reference) if self.names else int(reference)
+        place = self._place(reference)
         choices = len(texts_in(inputs))
         if place >= choices:
             raise DataError(
@@ -116,6 +155,8 @@ class MultipleChoice(SpelledTask, SentenceTask):
     @override
     def decode(self, scores: dict[str, Tensor]) -> list[str]:
         best_b = kept_scores(scores, scores["scores_bP"].shape[1]).argmax(1).tolist()
+        if self.names and max(best_b, default=0) >= len(self.names):
+            raise self._unnamed(max(best_b) + 1)
         return [self.names[best] if self.names else str(best) for best in best_b]
 
     @override
@@ -124,3 +165,11 @@ class MultipleChoice(SpelledTask, SentenceTask):
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+def _advice(label: str, choices: list[Any]) -> str:
+    """Return how to write a label that is no number."""
+    if label in choices:
+        return f"It is the text of choice {choices.index(label)}; write this number."
+    letters = ", ".join(ascii_uppercase[: len(choices) or 4])
+    return f"If the column names the choices, list them, as in names: [{letters}]."

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.accounting import CUT as CUT_OFF, NOT_ALIGNED, LeftOut
+from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
-from polytask.core.texts import CUT, ENDS, STARTS, texts_in
+from polytask.core.texts import CUT, STARTS, texts_in
+from polytask.tasks.answer_tokens import answer_tokens
+from polytask.tasks.answers import Answer, Found, find_answers, given_answers
 from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
+from polytask.tasks.occurrences import shortened, whole_characters
 from polytask.tasks.scored import Share
 
 EDGES, PLACES = "edges_bPL2", "places_bPL2"
@@ -57,12 +60,20 @@ class SpanAnswer(Task):
 
     The column holds a list of answers, each with ``text`` and ``start`` (in characters), or the
     text of one if ``start`` names the column with its place. No answer (an empty list, an empty
-    text, a start below 0) is a row whose question cannot be answered; the first token of a text
-    stands for that. In training the first answer counts. Where the encoder reads a text in windows,
+    text) is a row whose question cannot be answered; the first token of a text stands for that.
+
+    A start is compared with the text. Starts counted in UTF-16 units or UTF-8 bytes are recognised;
+    a wrong one moves to the nearest occurrence of the answer: an exact one, else one that differs in
+    case, white space or Unicode form. Without a start, or with one below 0, the first occurrence
+    counts. Such rows are counted. A row whose start points at none of its answers, which do not
+    occur either, is a mistake; without a start it is not trained on. In training the first answer
+    counts, one with a right start before others. All are scored as they are written.
+
+    Where the encoder reads a text in windows,
     a window without the answer is trained to have none, and the best answer of all windows is
     given (Devlin et al., NAACL 2019, section 4.3; Alberti, Lee and Collins, "A BERT Baseline for the
     Natural Questions", 2019. https://arxiv.org/abs/1901.08634). Rows whose answer was cut off are
-    not trained on.
+    not trained on. White space around an answer, and marks that the tokenizer strips, do not count.
 
     :param start: Column of the place of the answer, if ``target`` is the column of its text.
     :param longest: Most tokens of an answer.
@@ -98,18 +109,37 @@ class SpanAnswer(Task):
 
     @override
     def reference(self, row: Row) -> list[dict[str, Any]] | None:
-        value = self._column(row)
-        if self.start is not None:
-            place = row.get(self.start)
-            if value is None and place is None:
-                return None
-            value = [{"text": value or "", "start": -1 if place is None else place}]
-        if value is None:
+        """Return the answers as they are written, with the starts found in the text."""
+        found = self._found(row)
+        if found is None:
             return None
-        if isinstance(value, Mapping):  # SQuAD as the datasets library has it
-            pairs = zip(value.get("text", ()), value.get("answer_start", ()), strict=True)
-            value = [{"text": text, "start": start} for text, start in pairs]
-        return self._answers(value)
+        return [
+            {"text": answer.text, "start": answer.start if place is None else place.start}
+            for answer, place in found
+        ]
+
+    @override
+    def lesson(self, row: Row) -> list[dict[str, Any]] | None:
+        """Return the answer that is learned, as the text has it.
+
+        :raises DataError: If the text holds none of the answers where they are said to start.
+        """
+        found = self._found(row)
+        if not found:
+            return None if found is None else []
+        places = [place for _, place in found if place is not None]
+        if places:
+            best = min(places, key=lambda place: bool(place.how))
+            return [{"text": best.text, "start": best.start}]
+        for answer, _ in found:
+            if answer.start is not None:
+                raise self._misplaced(answer.text, answer.start, self._text(row) or "")
+        return [{"text": found[0][0].text, "start": None}]
+
+    @override
+    def correction(self, row: Row) -> str | None:
+        places = [place for _, place in self._found(row) or () if place is not None]
+        return next((place.how for place in places if place.how), None)
 
     @override
     def fit(self, references: Iterable[list[dict[str, Any]]]) -> None:
@@ -129,11 +159,7 @@ class SpanAnswer(Task):
             raise no_places(self.name)
         if not reference:
             return [[0, 0]] * len(texts)
-        first, last = _ends(reference[0])
-        found = [_tokens(text[STARTS], text[ENDS], first, last) for text in texts]
-        if not any(found):
-            return LeftOut(CUT_OFF if inputs.get(CUT) else NOT_ALIGNED)
-        return [one or [0, 0] for one in found]
+        return answer_tokens(reference[0], texts, cut=bool(inputs.get(CUT)))
 
     @override
     def collate(self, targets: Sequence[list[list[int]]]) -> Tensor:
@@ -187,19 +213,39 @@ class SpanAnswer(Task):
             " ".join(word for one in row for word in one["text"].split()) for row in predictions
         ]
 
-    def _answers(self, value: Any) -> list[dict[str, Any]]:
-        """The answers of a row that there are."""
+    def _found(self, row: Row) -> list[tuple[Answer, Found | None]] | None:
+        """Return the answers of a row, each with its place in the text."""
+        value = self._column(row)
+        if self.start is not None:
+            place = row.get(self.start)
+            if value is None and place is None:
+                return None
+            value = {"text": "" if value is None else str(value), "start": place}
+        if value is None:
+            return None
         try:
-            answers: list[dict[str, Any]] = [
-                {"text": str(one["text"]), "start": int(one["start"])} for one in value
-            ]
-        except (TypeError, KeyError, ValueError):
+            answers = given_answers(value)
+        except (TypeError, KeyError, ValueError, AttributeError):
             raise DataError(
                 f"task {self.name}: column {self.target_column!r}: expected a list of answers with "
                 f"text and start, found {value!r}. If it holds the text of one answer, name the "
                 "column of its place with start."
             ) from None
-        return [one for one in answers if one["text"] and one["start"] >= 0]
+        return [*zip(answers, find_answers(answers, self._text(row)), strict=True)]
+
+    def _text(self, row: Row) -> str | None:
+        """Return the text that holds the answers; None if the row has none."""
+        text = row.get(self.input_columns[-1]) if self.input_columns else None
+        return text if isinstance(text, str) else None
+
+    def _misplaced(self, answer: str, start: int, text: str) -> DataError:
+        there = text[start : start + len(answer)]
+        return DataError(
+            f"task {self.name}: column {self.target_column!r}: found an answer that does not occur in "
+            f"column {self.input_columns[-1]!r}: expected {shortened(answer)} at character {start}, "
+            f"where {shortened(there) if there else 'the text has ended'} stands. Correct the answer, "
+            "remove the row, or set its start to null to leave the row out of training."
+        )
 
     def _best(self, edges_PL2: Tensor, places_PL2: Tensor) -> list[dict[str, int]]:
         """The best answer of one row, none if that scores better."""
@@ -229,21 +275,8 @@ def _possible(scores: dict[str, Tensor]) -> Tensor:
     return edges_bPL2.masked_fill(~allowed_bPL.unsqueeze(-1), torch.finfo(torch.float32).min / 4)
 
 
-def _ends(answer: Mapping[str, Any]) -> tuple[int, int]:
-    """Where an answer starts and ends, in characters."""
-    return answer["start"], answer["start"] + len(answer["text"])
-
-
-def _tokens(starts: Sequence[int], ends: Sequence[int], first: int, last: int) -> list[int] | None:
-    """The first and the last token of an answer, or None if not all of it is there."""
-    own = [at for at, start in enumerate(starts) if start >= 0]
-    inside = [at for at in own if starts[at] < last and ends[at] > first]
-    if not inside or starts[inside[0]] > first or ends[inside[-1]] < last:
-        return None
-    return [inside[0], inside[-1]]
-
-
 def _quoted(text: str, start: int, end: int) -> dict[str, Any]:
-    """A part of a text without white space around it, and where it starts."""
+    """A part of a text without white space around it, whole characters, and where it starts."""
+    start, end = whole_characters(text, start, end)
     part = text[start:end]
     return {"text": part.strip(), "start": start + len(part) - len(part.lstrip())}

@@ -64,8 +64,8 @@ class Ranking(SentenceTask):
 
     @override
     def reference(self, row: Row) -> list[float] | None:
-        value = self._column(row)
-        return relevance(self.name, self.target_column, value)
+        candidates = row.get(self.input_columns[-1]) if self.input_columns else None
+        return relevance(self.name, self.target_column, self._column(row), candidates)
 
     @override
     def fit(self, references: Iterable[list[float]]) -> None:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.texts import SPANS, ReadAs
+from polytask.core.texts import SPANS, ReadAs, require_spans
 from polytask.tasks.base import tasks
 from polytask.tasks.heads import no_words
 from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
@@ -29,6 +29,9 @@ from polytask.tasks.words import IGNORED
 
 Relation: TypeAlias = dict[str, Any]
 """``head`` and ``tail``, each the first word of a span and that after the last, and ``type``."""
+
+TO_ITSELF = "relation of a span to itself, never predicted"
+"""Remark on rows of which a relation cannot be found."""
 
 _NONE = 0
 """The class of pairs that are not related."""
@@ -117,6 +120,11 @@ class Relations(SpelledTask):
             {"head": self._span(head, spans), "tail": self._span(tail, spans), "type": label}
             for head, tail, label in found
         )
+
+    @override
+    def correction(self, row: Row) -> str | None:
+        found = self.reference(row) or ()
+        return TO_ITSELF if any(one["head"] == one["tail"] for one in found) else None
 
     @override
     def fit(self, references: Iterable[list[Relation]]) -> None:
@@ -228,7 +236,11 @@ class Relations(SpelledTask):
         return permutations(range(spans), 2)
 
     def _spans(self, row: Row) -> list[list[int]]:
-        return marked_spans(row.get(self.input_columns[-1]))
+        words, marks = row.get(self.input_columns[0]), row.get(self.input_columns[-1])
+        spans = marked_spans(marks)
+        if isinstance(words, list):
+            require_spans(spans, len(words))
+        return spans
 
     def _span(self, value: Any, spans: Sequence[list[int]]) -> list[int]:
         """The span that a relation means by its ends, or by a word of it."""
@@ -237,7 +249,7 @@ class Relations(SpelledTask):
                 return [start, stop]
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: {value!r} is neither a span nor a "
-            f"word of one. Spans: {spans}"
+            f"word of one. {_advice(value, spans)}Spans: {spans}"
         )
 
     def _first(self, label: str, spans: Sequence[list[int]]) -> list[Relation]:
@@ -245,6 +257,15 @@ class Relations(SpelledTask):
             raise DataError(f"task {self.name}: expected two spans, found {spans!r}")
         negative = label == self.negative
         return [] if negative else [{"head": spans[0], "tail": spans[1], "type": label}]
+
+
+def _advice(value: Any, spans: Sequence[list[int]]) -> str:
+    """Return what is likely wrong with the place of a relation."""
+    if isinstance(value, int):
+        return "A number is that of a word, counted from 0, not of a span. "
+    if any(value == [start, stop - 1] for start, stop in spans):
+        return "The second number of a span is the word after its last one. "
+    return ""
 
 
 def _ordered(relations: Iterable[Relation]) -> list[Relation]:

@@ -36,7 +36,7 @@ class Squad(TextFileSource):
 
 class _Answer(BaseModel):
     text: str
-    answer_start: int
+    answer_start: int | None = None
 
 
 class _Question(BaseModel):
