@@ -9,6 +9,7 @@ import numpy as np
 
 from polytask.build.checking import unseen_labels
 from polytask.build.data import TRAIN, Data
+from polytask.core.encoder import Encoder
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.recipe import Recipe
@@ -19,13 +20,26 @@ _FEW_ROWS, _FEW_STEPS = 2, 10
 
 
 def notes(
-    recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
+    recipe: Recipe,
+    data: Data,
+    encoder: Encoder,
+    tasks: Mapping[str, Task],
+    pools: Sequence[Pool],
 ) -> list[str]:
-    """Leaks, labels that cannot be learned, texts that the encoder cuts off, changed copies,
-    batches of one row, trainings of a few steps.
+    """Leaks, labels that cannot be learned, texts that the encoder cuts off or cannot pad, changed
+    copies, batches of one row, long rows, trainings of a few steps.
     """
-    seen = _leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools)
-    return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools), _short(recipe, pools))]
+    seen = _leaks(recipe, data), _unseen(recipe, data, tasks), _cut(pools), _alone(encoder)
+    sizes = _narrow(recipe, pools), _long(recipe, pools), _short(recipe, pools)
+    return [*chain(*seen, _copied(recipe, pools), *sizes)]
+
+
+def _alone(encoder: Encoder) -> Iterator[str]:
+    if not encoder.pads:
+        yield (
+            "this encoder gives a text another meaning beside a longer one: its layers do not mask "
+            "padding. Texts of equal length are encoded together, which takes more passes."
+        )
 
 
 def _leaks(recipe: Recipe, data: Data) -> Iterator[str]:
@@ -73,6 +87,18 @@ def _narrow(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
             f"{options.batch_tokens}, and a row has {lengths_N.mean():.0f} tokens. Give it more, "
             "or let the encoder read less of each row."
         )
+
+
+def _long(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
+    """Rows that exceed the size of a batch."""
+    most = recipe.training.batch_tokens
+    for pool in pools:
+        if (long := int((pool.lengths_N > most).sum())) > 0:
+            yield (
+                f"{pool.name}: {long:,} training rows have more tokens than a batch, up to "
+                f"{pool.lengths_N.max():,} against training.batch_tokens: {most}. Each is a batch by "
+                "itself. If memory does not suffice, lower encoder.max_length."
+            )
 
 
 def _short(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:

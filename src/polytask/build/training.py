@@ -167,7 +167,7 @@ def _session(
     elif is_first():
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
-    said = notes(recipe, data, fitted.tasks, parts.loader.pools)
+    said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.loader.pools)
     begun = fitted.beginning
     origin = {"start": begun.facts} if begun.facts else {}
     return session, {**origin, "notes": [*begun.notes, *said]}
