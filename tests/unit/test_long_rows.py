@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from polytask.core.byte_pairs import train_byte_pairs
 from polytask.core.features import Features
 from polytask.encoders import encoders
 from polytask.evaluation.predict import _SQUARED, _batches
 from polytask.tasks import Task, tasks
 from polytask.tasks.biaffine import BiaffineHead, relation_scores
+from polytask.tasks.edits import apply, script
 from polytask.tasks.pairs import PairsHead
 from polytask.tasks.spanning_tree import Floats, best_tree
 
@@ -193,3 +196,44 @@ def test_batches_are_bounded_by_tokens_and_by_their_square(lengths: list[int], t
         longest = lengths_N[rows_b].max()
         assert len(rows_b) * longest <= max(tokens, longest)
         assert len(rows_b) * longest**2 <= max(_SQUARED, longest**2)
+
+
+TEXTS = [
+    "the cat sat on the mat, and 12 dogs ran",
+    "naïve cafés — 我喜欢这部电影",
+    "a  b   c\n\n",
+] * 9
+
+
+def test_subwords_of_normal_texts_are_those_of_the_library() -> None:
+    reference = Tokenizer(models.BPE())
+    reference.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    reference.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=350, min_frequency=2, special_tokens=["[X]"], initial_alphabet=alphabet
+    )
+    reference.train_from_iterator([*TEXTS, "ab" * 250], trainer)
+    found = train_byte_pairs([*TEXTS, "ab" * 250], 350, ["[X]"])
+    assert found.to_str() == reference.to_str()
+
+
+@pytest.mark.parametrize("kind", ["one letter", "spaces", "letters", "characters"])
+def test_subwords_are_learned_from_words_of_any_length(kind: str) -> None:
+    generator = np.random.default_rng(0)
+    letters = {
+        "one letter": "a",
+        "spaces": " ",
+        "letters": "abcdefghijklmnopqrst",
+        "characters": "".join(map(chr, range(0x4E00, 0x4F00))),
+    }[kind]
+    text = "".join(generator.choice([*letters], 60_000))
+    start = time.perf_counter()
+    tokenizer = train_byte_pairs([*TEXTS, text], 1000, ["[X]"])
+    assert time.perf_counter() - start < 10  # without a limit: up to a minute
+    assert tokenizer.decode(tokenizer.encode(text).ids).strip() == text.strip()
+
+
+def test_the_edit_of_a_very_long_word_is_the_lemma() -> None:
+    word = "ab" * 30_000
+    assert apply(script(word, word + "s"), word) == word + "s"

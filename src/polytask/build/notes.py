@@ -95,9 +95,9 @@ def _long(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
     for pool in pools:
         if (long := int((pool.lengths_N > most).sum())) > 0:
             yield (
-                f"{pool.name}: {long:,} training rows have more tokens than a batch, up to "
-                f"{pool.lengths_N.max():,} against training.batch_tokens: {most}. Each is a batch by "
-                "itself. If memory does not suffice, lower encoder.max_length."
+                f"{pool.longest}: a row of {pool.lengths_N.max():,} tokens is longer than a batch; "
+                f"training.batch_tokens is {most}. {pool.name} has {long:,} such training rows, "
+                "each a batch by itself. If memory does not suffice, lower encoder.max_length."
             )
 
 

@@ -7,6 +7,7 @@ prepared and encoded once. A task over several sources has a label column in sev
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -71,6 +72,7 @@ class Pool:
     :param lengths_N: Number of tokens of each row.
     :param fields: The input fields of every row, for tasks that answer with parts of them.
     :param copies: How many of the rows, the last ones, are changed copies of others.
+    :param longest: The place of the longest row, for messages.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Pool:
     lengths_N: Ints
     fields: Callable[[], Iterator[Fields]] = lambda: iter(())
     copies: int = 0
+    longest: str = ""
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -110,13 +113,15 @@ def make_pool(
     :param copies: Other ways of reading the rows, whose results come after these.
     """
     sizes: list[int] = []
+    origins_N = array("q")
 
     def rows() -> Iterator[dict[str, Any]]:
         for each in (preparation, *copies):
             sizes.append(0)
-            for row in _prepared(table, each):
+            for index, row in _prepared(table, each):
                 if not labelled or any(row[_TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
+                    origins_N.append(index)
                     yield row
 
     dataset = spool(rows(), folder)
@@ -125,7 +130,9 @@ def make_pool(
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
-    return Pool(name, dataset, tuple(preparation.targets), lengths_N, copies=sum(sizes[1:]))
+    longest = table.where(origins_N[int(lengths_N.argmax())]) if len(lengths_N) else ""
+    tasks = tuple(preparation.targets)
+    return Pool(name, dataset, tasks, lengths_N, copies=sum(sizes[1:]), longest=longest)
 
 
 def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:
@@ -159,7 +166,7 @@ def at_row(table: Table, index: int) -> Iterator[None]:
         raise DataError(f"{table.where(index)}: {error}") from error
 
 
-def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]]:
+def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = enumerate(each_row(table))
     while chunk := list(islice(rows, _CHUNK)):
         fields = [preparation.fields(index, row) for index, row in chunk]
@@ -169,7 +176,7 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]
                 _TARGET + task: target(index, row, inputs)
                 for task, target in preparation.targets.items()
             }
-            yield {**inputs, _LENGTH: preparation.length(inputs), **labels}
+            yield index, {**inputs, _LENGTH: preparation.length(inputs), **labels}
 
 
 def _prepare(
