@@ -168,10 +168,10 @@ def perfect_tree(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
     heads_bW, relations_bW = values["heads_bW"], values["relations_bW"]
     arcs_bWH = 30.0 * functional.one_hot(heads_bW.clamp(min=0), heads_bW.shape[1] + 1)
     relations_bWR = 30.0 * functional.one_hot(relations_bW.clamp(min=0), len(task.labels))
-    relations_bWHR = relations_bWR.unsqueeze(2).expand(-1, -1, heads_bW.shape[1] + 1, -1)
     return {
         "arcs_bWH": arcs_bWH,
-        "relations_bWHR": relations_bWHR,
+        "sides_bWRK": relations_bWR.unsqueeze(-1),
+        "heads_bHK": torch.ones(len(heads_bW), heads_bW.shape[1] + 1, 1),
         "kept_bW": heads_bW != IGNORED,
     }
 

@@ -11,7 +11,7 @@ from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.data.text import text_steps
 from polytask.recipe import load, plugins
-from tests.end_to_end.files import RECIPE, polytask, write_experiment
+from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
 
 def train(recipe: Path, *changes: str, name: str = "run") -> RunFolder:
@@ -63,6 +63,17 @@ def test_batches_of_one_row_are_noted_unless_asked_for(tmp_path: Path) -> None:
     asked = train(recipe, *few, "training.batch_rows=1", name="asked")
     assert read_json(asked.facts)["notes"] == []
     assert read_json(train(recipe, name="usual").facts)["notes"] == []
+
+
+def test_rows_longer_than_a_batch_are_noted_with_the_place_of_the_longest(tmp_path: Path) -> None:
+    rows = reviews(48)
+    rows[4]["text"] = "word " * 30
+    recipe = write_experiment(tmp_path, rows={"train": rows})
+    [note] = read_json(train(recipe, "training.batch_tokens=20", "training.batch_rows=1").facts)[
+        "notes"
+    ]
+    assert note.startswith(f"{tmp_path / 'train.jsonl'}:5: a row of 30 tokens is longer than")
+    assert "has 1 such training rows" in note
 
 
 def test_trainings_of_a_few_steps_are_noted_unless_asked_for(tmp_path: Path) -> None:

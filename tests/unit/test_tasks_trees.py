@@ -99,7 +99,8 @@ def scores_of(heads: list[int | None]) -> dict[str, torch.Tensor]:
             arcs_bWH[0, word, head] = 30
     return {
         "arcs_bWH": arcs_bWH,
-        "relations_bWHR": torch.eye(3)[0].expand(1, width, width + 1, 3),
+        "sides_bWRK": torch.eye(3)[0].reshape(3, 1).expand(1, width, 3, 1),
+        "heads_bHK": torch.ones(1, width + 1, 1),
         "kept_bW": torch.tensor([[head is not None for head in heads]]),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.labels import has_label_column
 from polytask.build.measurable import undefined_metrics
+from polytask.core.encoder import Encoder
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
 from polytask.data.rows import each_row
@@ -25,15 +26,30 @@ _SHOWN = 3
 
 
 def notes(
-    recipe: Recipe, data: Data, tasks: Mapping[str, Task], pools: Sequence[Pool]
+    recipe: Recipe,
+    data: Data,
+    encoder: Encoder,
+    tasks: Mapping[str, Task],
+    pools: Sequence[Pool],
 ) -> list[str]:
     """Return what a person should read before a training: leaks, the label sets, labels that
-    cannot be learned, metrics that tell nothing, cut texts, changed copies, too small batches.
+    cannot be learned, metrics that tell nothing, texts that are cut or cannot be padded, changed
+    copies, batches of too few rows, long rows, trainings of a few steps.
     """
     labels = chain(chain.from_iterable(t.notes() for t in tasks.values()), _files(data))
     measured = undefined_metrics(recipe, tasks, data.split(VALIDATION))
-    seen = _leaks(recipe, data), labels, _unseen(recipe, data, tasks), measured, _cut(pools)
-    return [*chain(*seen, _copied(recipe, pools), _narrow(recipe, pools), _short(recipe, pools))]
+    seen = _leaks(recipe, data), labels, _unseen(recipe, data, tasks), measured
+    texts = _cut(pools), _alone(encoder), _copied(recipe, pools)
+    sizes = _narrow(recipe, pools), _long(recipe, pools), _short(recipe, pools)
+    return [*chain(*seen, *texts, *sizes)]
+
+
+def _alone(encoder: Encoder) -> Iterator[str]:
+    if not encoder.pads:
+        yield (
+            "this encoder gives a text another meaning beside a longer one: its layers do not mask "
+            "padding. Texts of equal length are encoded together, which takes more passes."
+        )
 
 
 def _files(data: Data) -> Iterator[str]:
@@ -86,6 +102,18 @@ def _narrow(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
             f"{options.batch_tokens}, and a row has {lengths_N.mean():.0f} tokens. Give it more, "
             "or let the encoder read less of each row."
         )
+
+
+def _long(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
+    """Rows that exceed the size of a batch."""
+    most = recipe.training.batch_tokens
+    for pool in pools:
+        if (long := int((pool.lengths_N > most).sum())) > 0:
+            yield (
+                f"{pool.longest}: a row of {pool.lengths_N.max():,} tokens is longer than a batch; "
+                f"training.batch_tokens is {most}. {pool.name} has {long:,} such training rows, "
+                "each a batch by itself. If memory does not suffice, lower encoder.max_length."
+            )
 
 
 def _short(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:

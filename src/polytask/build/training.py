@@ -157,7 +157,7 @@ def _session(
     elif is_first():
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
-    said = notes(recipe, data, fitted.tasks, parts.loader.pools)
+    said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.loader.pools)
     begun = fitted.beginning
     accounts = merged(parts.accounts, tested)
     return session, _Begun(begun.facts, [*begun.notes, *said], accounts)

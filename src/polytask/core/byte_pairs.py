@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+_LONGEST = 1000
+"""Most bytes of a word that subwords are learned from. A longer one is cut into several, as training
+takes time in proportion to the square of the length of a word."""
+
 
 def train_byte_pairs(texts: Iterable[str], size: int, special: Sequence[str]) -> Tokenizer:
     """Train byte-level byte pair encoding, which leaves no text without a token.
@@ -17,7 +21,9 @@ def train_byte_pairs(texts: Iterable[str], size: int, special: Sequence[str]) ->
     :param special: Tokens that are not cut, in the order of their ids, which come first.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    cut = pre_tokenizers.FixedLength(_LONGEST)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, cut])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -27,4 +33,5 @@ def train_byte_pairs(texts: Iterable[str], size: int, special: Sequence[str]) ->
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = words
     return tokenizer

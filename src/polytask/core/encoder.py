@@ -28,6 +28,9 @@ class Encoder(nn.Module, ABC):
     """
 
     width: int
+    pads: bool = True
+    """Whether a row has the same features alone and padded. If not, rows of equal length are encoded
+    together, and no others."""
     base: str | None = None
     """The named model whose parameters it was given, so that frozen ones need not be stored."""
 

@@ -7,6 +7,7 @@ prepared and encoded once. A task over several sources has a label column in sev
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -76,6 +77,7 @@ class Pool:
     :param fields: The input fields of every row, for tasks that answer with parts of them.
     :param copies: How many of the rows, the last ones, are changed copies of others.
     :param accounts: For each task, how many rows of the table are used, and why others are not.
+    :param longest: The place of the longest row, for messages.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Pool:
     fields: Callable[[], Iterator[Fields]] = lambda: iter(())
     copies: int = 0
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    longest: str = ""
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -122,13 +125,15 @@ def make_pool(
     :param copies: Other ways of reading the rows, whose results come after these.
     """
     sizes: list[int] = []
+    origins_N = array("q")
 
     def rows() -> Iterator[dict[str, Any]]:
         for each in (preparation, *copies):
             sizes.append(0)
-            for row in _prepared(table, each):
+            for index, row in _prepared(table, each):
                 if not labelled or any(row[_TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
+                    origins_N.append(index)
                     yield row
 
     dataset = spool(rows(), folder)
@@ -137,7 +142,9 @@ def make_pool(
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
-    return Pool(name, dataset, tuple(preparation.targets), lengths_N, copies=sum(sizes[1:]))
+    longest = table.where(origins_N[int(lengths_N.argmax())]) if len(lengths_N) else ""
+    tasks = tuple(preparation.targets)
+    return Pool(name, dataset, tasks, lengths_N, copies=sum(sizes[1:]), longest=longest)
 
 
 def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:
@@ -173,7 +180,7 @@ def at_row(table: Table, index: int) -> Iterator[None]:
         raise DataError(f"{table.where(index)}: {error}") from error
 
 
-def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]]:
+def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = enumerate(each_row(table))
     while chunk := list(islice(rows, _CHUNK)):
         for index, row, inputs in _prepare(table, chunk, preparation):
@@ -181,7 +188,7 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[dict[str, Any]
                 _TARGET + task: target(index, row, inputs)
                 for task, target in preparation.targets.items()
             }
-            yield {**inputs, _LENGTH: preparation.length(inputs), **labels}
+            yield index, {**inputs, _LENGTH: preparation.length(inputs), **labels}
 
 
 def _prepare(

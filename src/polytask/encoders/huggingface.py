@@ -19,6 +19,7 @@ from polytask.core.batch import Fields, Inputs
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.prompts import Writer
+from polytask.core.texts import texts_in
 from polytask.encoders.base import encoders
 from polytask.encoders.pretrained import (
     feature_model,
@@ -29,6 +30,7 @@ from polytask.encoders.pretrained import (
 from polytask.encoders.sequences import SequenceEncoder
 from polytask.encoders.subwords import Subwords
 from polytask.encoders.tokens import collate_tokens, mask_of
+from polytask.encoders.trial import TEXTS, try_out
 
 
 @encoders.register("huggingface")
@@ -67,10 +69,12 @@ class HuggingFace(SequenceEncoder):
         super().use(model)
         self.config = model.config
         self.model = feature_model(model)
-        self.width = self.config.hidden_size
         self._padding = self.tokenizer.pad_token_id or 0
         self._reads_segments = getattr(self.config, "type_vocab_size", 0) > 1
         self.subwords = self._new_subwords()
+        rows = [texts_in(row)[0] for row in self.prepare([(text,) for text in TEXTS])]
+        trial = try_out(self.model, rows, self._read)
+        self.width, self.pads = trial.width, trial.pads
         if self._checkpoint:
             recompute_activations(self.model)
         if self._freeze:
@@ -99,11 +103,7 @@ class HuggingFace(SequenceEncoder):
 
     @override
     def forward(self, inputs: dict[str, Tensor]) -> Features:
-        mask_BL = mask_of(inputs)
-        arguments = self.arguments(inputs, mask_BL)
-        if self._reads_segments and "segments" in inputs:
-            arguments["token_type_ids"] = inputs["segments"]
-        tokens_BLD = self.model(**arguments).last_hidden_state
+        tokens_BLD, mask_BL = self._tokens(self.model, inputs)
         return Features(tokens_BLD, mask_BL, inputs.get("words"))
 
     @property
@@ -137,6 +137,20 @@ class HuggingFace(SequenceEncoder):
     @override
     def writer(self) -> Writer:
         return self.subwords
+
+    def _read(self, model: transformers.PreTrainedModel, rows: Sequence[Inputs]) -> Tensor:
+        return self._tokens(model, self.collate(rows))[0]
+
+    def _tokens(
+        self, model: transformers.PreTrainedModel, inputs: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The vectors of tokens, and which tokens are real: tokens_BLD, mask_BL."""
+        mask_BL = mask_of(inputs)
+        arguments = self.arguments(inputs, mask_BL)
+        if self._reads_segments and "segments" in inputs:
+            arguments["token_type_ids"] = inputs["segments"]
+        tokens_BLD: Tensor = model(**arguments).last_hidden_state
+        return tokens_BLD, mask_BL
 
     def _new_subwords(self) -> Subwords:
         limit = longest_input(self.model)

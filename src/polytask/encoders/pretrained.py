@@ -15,16 +15,12 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging
 
-from polytask.core.errors import RecipeError
+from polytask.core.errors import PolytaskError, RecipeError
 from polytask.core.hub import hub_is_offline
 from polytask.encoders.text import find
-
-_MISTAKES = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError)
 
 
 def load_model(
@@ -89,6 +85,7 @@ def new_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedM
     :raises RecipeError: If the configuration describes no model that can be built.
     """
     config.dtype = torch.float32
+    config.architectures = config.architectures or []  # None fails where there are several
     with _quiet(), _mistake("encoder.config"):
         model: transformers.PreTrainedModel = transformers.AutoModel.from_config(
             config, attn_implementation=_attention(), **_no_pooler(config)
@@ -255,8 +252,10 @@ def _in_package(path: str) -> Path | None:
 def _mistake(what: str) -> Iterator[None]:
     try:
         yield
-    except _MISTAKES as error:
-        reason = " ".join(str(error).split())
+    except PolytaskError:
+        raise
+    except Exception as error:  # whatever models make of a configuration: of any type
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise RecipeError([f"{what}: {reason}"]) from error
 
 

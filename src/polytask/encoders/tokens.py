@@ -28,14 +28,15 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
 
     :param padding: The id that fills up shorter rows.
     :return: ``ids`` (B, L) and ``lengths`` (B), and if any row has them ``words`` (B, W),
-        ``segments``, ``starts`` and ``ends`` (B, L), ``said`` (B).
+        ``segments``, ``starts`` and ``ends`` (B, L), ``said`` (B). W counts no words after the
+        last one that was read, so heads do no work for what was cut off.
     """
     tensors = {
         "ids": pad([row["ids"] for row in rows], padding),
         "lengths": torch.tensor([len(row["ids"]) for row in rows]),
     }
     if any(row.get("words") is not None for row in rows):
-        tensors["words"] = pad([row.get("words") or () for row in rows], NO_WORD)
+        tensors["words"] = pad([_up_to_last(row.get("words") or ()) for row in rows], NO_WORD)
     if any(row.get("segments") is not None for row in rows):
         segments = [row.get("segments") or [0] * len(row["ids"]) for row in rows]
         tensors["segments"] = pad(segments, 0)
@@ -50,6 +51,14 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
 def mask_of(inputs: dict[str, Tensor]) -> Tensor:
     """True where a token is real; shape (B, L)."""
     return lengths_to_mask(inputs["lengths"], inputs["ids"].shape[1])
+
+
+def _up_to_last(words: Sequence[int]) -> Sequence[int]:
+    """The words of a row without those cut off at its end."""
+    stop = len(words)
+    while stop and words[stop - 1] == NO_WORD:
+        stop -= 1
+    return words[:stop]
 
 
 def one_token(vectors_BD: Tensor) -> Features:

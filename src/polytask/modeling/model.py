@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from polytask.core.batch import Batch
+from polytask.core.equal_lengths import by_length
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.packing import Packed, pack
@@ -154,7 +155,12 @@ class MultiTaskModel(nn.Module):
     def _shared(
         self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
     ) -> Mapping[str, Features]:
-        """The features of the texts that every task reads, packed in training if the encoder packs."""
+        """The features of the texts that every task reads, packed in training if the encoder packs.
+
+        Where the encoder cannot be padded, texts of equal length go through together.
+        """
+        if rows and not self.sharing.encoder_of(next(iter(rows))).pads:
+            return by_length(inputs, rows, self.sharing)
         packed = self._packed(inputs, rows)
         if packed is None:
             found: dict[str, Features] = self.sharing(inputs, rows)

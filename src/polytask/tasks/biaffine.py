@@ -14,16 +14,18 @@ from polytask.core.features import Features
 from polytask.tasks.base import Head, Reading
 from polytask.tasks.heads import KEPT, word_vectors
 
-ARCS, RELATIONS = "arcs_bWH", "relations_bWHR"
-"""What a ``BiaffineHead`` returns beside ``kept_bW``; H = W + 1, head 0 being the root."""
+ARCS, SIDES, HEADS = "arcs_bWH", "sides_bWRK", "heads_bHK"
+"""Names in the output of a ``BiaffineHead``, beside ``kept_bW``; H = W + 1, and head 0 is the root.
+The score of a relation of a word to a head is the product of two vectors: see ``relation_scores``."""
 
 
 class BiaffineHead(Head):
-    """Scores every word as the head of every other, and the relations between them.
+    """Scores every word as the head of every other, and prepares the scores of relations.
 
     Equations 4 to 6 of the paper, the biases of which are weights of a constant 1 beside the
-    vectors; equation 3 is replaced: all pairs of words are scored, and relations need not wait for
-    heads to be chosen. The root is a learned vector.
+    vectors. As in equation 3, relations are scored to one head per word, the right one in training
+    and that in the best tree in prediction: memory is W x H + W x R, not W x H x R. The root is a
+    learned vector.
 
     :param task: Name of the task, for messages.
     :param width: D of the features.
@@ -65,11 +67,23 @@ class BiaffineHead(Head):
         words_bWK = _with_one(self.relation_word(words_bWD))
         heads_bHK = _with_one(self.relation_head(heads_bHD))
         sides_bWRK = torch.einsum("bwi,rij->bwrj", words_bWK, self.relation_RKK)
-        relations_bWHR = torch.einsum("bwrj,bhj->bwhr", sides_bWRK, heads_bHK)
-        # The lowest finite score, not -inf: a row without words must not become NaN.
+        # The lowest finite score, not -inf: a row without words must not become NaN. In place, as
+        # a long row has no memory for a second matrix.
         lowest = torch.finfo(arcs_bWH.dtype).min
-        arcs_bWH = arcs_bWH.masked_fill(~_possible(kept_bW), lowest)
-        return {ARCS: arcs_bWH, RELATIONS: relations_bWHR, KEPT: kept_bW}
+        arcs_bWH.masked_fill_(_possible(kept_bW).logical_not_(), lowest)
+        return {ARCS: arcs_bWH, SIDES: sides_bWRK, HEADS: heads_bHK, KEPT: kept_bW}
+
+
+def relation_scores(scores: dict[str, Tensor], heads_bW: Tensor) -> Tensor:
+    """Score the relations of every word to one head each, relations_bWR.
+
+    :param scores: The output of a ``BiaffineHead``, W words or more.
+    :param heads_bW: The head of each word.
+    """
+    heads_bHK = scores[HEADS]
+    index_bWK = heads_bW.unsqueeze(-1).expand(-1, -1, heads_bHK.shape[-1])
+    chosen_bWK = heads_bHK.gather(1, index_bWK)
+    return torch.einsum("bwrk,bwk->bwr", scores[SIDES][:, : heads_bW.shape[1]], chosen_bWK)
 
 
 def _possible(kept_bW: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import lru_cache
 
+_MOST_PAIRS = 10**6
+"""Most pairs of letters of a word and its lemma that are compared: more take minutes."""
+
 
 @lru_cache(maxsize=65536)
 def script(word: str, lemma: str) -> str:
@@ -43,6 +46,8 @@ def apply(edit: str, word: str) -> str:
 def _ends(word: str, lemma: str, casing: str) -> str | None:
     """The script with a way of casing, or None where that does not give the lemma."""
     lower, wanted = word.lower(), lemma.lower()
+    if len(word) * len(lemma) > _MOST_PAIRS:
+        return None
     if len(lower) != len(word) or len(wanted) != len(lemma):
         return None  # letters of which the lower case is longer have no place of their own
     match = SequenceMatcher(None, lower, wanted, autojunk=False).find_longest_match()

@@ -104,7 +104,9 @@ class Extraction(ScoredTask):
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        width = values.shape[1]  # the sentences of these rows; scores are as wide as the batch
+        # Scores are as wide as what was read of the batch, values as wide as these rows.
+        width = min(values.shape[1], scores[THERE].shape[1])
+        values = values[:, :width]
         kept_bP = (values != MISSING) & scores[THERE][:, :width]
         losses_bP = functional.binary_cross_entropy_with_logits(
             scores[SCORES][:, :width].float(), values.clamp(min=0), reduction="none"

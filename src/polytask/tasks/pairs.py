@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from polytask.core.errors import RecipeError
@@ -14,6 +15,9 @@ from polytask.tasks.heads import no_words, stretch_means
 
 PAIRS, KEPT_PAIRS = "pairs_bMMC", "kept_bMM"
 """What a ``PairsHead`` returns: scores of every pair, and which pairs the encoder kept."""
+
+_AT_ONCE = 2**16
+"""Number of pairs with hidden vectors in memory at a time. A row of 300 spans has 90,000 pairs."""
 
 
 class PairsHead(Head):
@@ -43,15 +47,37 @@ class PairsHead(Head):
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         starts_bM, stops_bM, kept_bM = _tokens_of_spans(features, self.task)
         spans_bMD = self.drop(stretch_means(features, starts_bM, stops_bM))
-        # Between the spans, whichever comes first: from the lower end to the higher start.
-        from_bMM = torch.minimum(stops_bM.unsqueeze(2), stops_bM.unsqueeze(1))
-        to_bMM = torch.maximum(starts_bM.unsqueeze(2), starts_bM.unsqueeze(1))
-        means_bSD = self.drop(stretch_means(features, from_bMM.flatten(1), to_bMM.flatten(1)))
-        between_bMMH = self.between(means_bSD).unflatten(1, from_bMM.shape[1:])
         first_bMH, second_bMH = self.first(spans_bMD), self.second(spans_bMD)
-        hidden_bMMH = first_bMH.unsqueeze(2) + between_bMMH + second_bMH.unsqueeze(1)
-        pairs_bMMC = self.scorer(hidden_bMMH)
-        return {PAIRS: pairs_bMMC, KEPT_PAIRS: kept_bM.unsqueeze(2) & kept_bM.unsqueeze(1)}
+        rows, spans = kept_bM.shape
+        step = max(1, _AT_ONCE // max(1, rows * spans))
+        parts = []
+        for start in range(0, spans, step):
+            some = slice(start, start + step)
+            # Between the spans, whichever comes first: from the lower end to the higher start.
+            from_bSM = torch.minimum(stops_bM[:, some].unsqueeze(2), stops_bM.unsqueeze(1))
+            to_bSM = torch.maximum(starts_bM[:, some].unsqueeze(2), starts_bM.unsqueeze(1))
+            ends = first_bMH[:, some], second_bMH, from_bSM, to_bSM
+            if step < spans:  # computed twice in training, too, rather than kept
+                parts.append(checkpoint(self._scores, features, *ends, use_reentrant=False))
+            else:
+                parts.append(self._scores(features, *ends))
+        kept_bMM = kept_bM.unsqueeze(2) & kept_bM.unsqueeze(1)
+        return {PAIRS: torch.cat(parts, 1), KEPT_PAIRS: kept_bMM}
+
+    def _scores(
+        self,
+        features: Features,
+        first_bSH: Tensor,
+        second_bMH: Tensor,
+        from_bSM: Tensor,
+        to_bSM: Tensor,
+    ) -> Tensor:
+        """Score some first spans with every second, given where what is between them is."""
+        means_bND = self.drop(stretch_means(features, from_bSM.flatten(1), to_bSM.flatten(1)))
+        between_bSMH = self.between(means_bND).unflatten(1, from_bSM.shape[1:])
+        hidden_bSMH = first_bSH.unsqueeze(2) + between_bSMH + second_bMH.unsqueeze(1)
+        scores_bSMC: Tensor = self.scorer(hidden_bSMH)
+        return scores_bSMC
 
 
 def _tokens_of_spans(features: Features, task: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-import numpy as np
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -17,7 +16,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
 from polytask.tasks.base import Task, tasks
-from polytask.tasks.biaffine import ARCS, RELATIONS, BiaffineHead
+from polytask.tasks.biaffine import ARCS, BiaffineHead, relation_scores
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.labels import LabelSet, did_you_mean, label_text
 from polytask.tasks.lines import column_text
@@ -159,35 +158,28 @@ class Parsing(Task):
         """The mean over words of both cross-entropies, added up."""
         heads_bW = _learned_heads(scores[KEPT], values[_HEADS])
         width = heads_bW.shape[1]
-        relations_bW = values[_RELATIONS].masked_fill(heads_bW == IGNORED, IGNORED)
+        relations_bW = values[_RELATIONS][:, :width].masked_fill(heads_bW == IGNORED, IGNORED)
         arcs_bWH = scores[ARCS][:, :width, : width + 1]
-        chosen_bW11 = heads_bW.clamp(min=0)[..., None, None]
-        relations_bWHR = scores[RELATIONS][:, :width, : width + 1]
-        index_bW1R = chosen_bW11.expand(-1, -1, 1, relations_bWHR.shape[-1])
-        relations_bWR = relations_bWHR.gather(2, index_bW1R).squeeze(2)
+        relations_bWR = relation_scores(scores, heads_bW.clamp(min=0))
         sums = _cross_entropy(arcs_bWH, heads_bW) + _cross_entropy(relations_bWR, relations_bW)
         return sums / (heads_bW != IGNORED).sum().clamp(min=1)
 
     @override
     def decode(self, scores: dict[str, Tensor]) -> list[list[Arc]]:
-        chances_bWH = scores[ARCS].detach().double().log_softmax(-1).cpu().numpy()
-        best_bWH = scores[RELATIONS].argmax(-1).cpu().numpy()
-        kept_bW = scores[KEPT].cpu().numpy()
-        rows = zip(chances_bWH, best_bWH, kept_bW, strict=True)
-        return [self._tree(*row) for row in rows]
+        rows = zip(scores[ARCS].detach(), scores[KEPT], strict=True)
+        heads_bW = torch.stack([_heads(*row) for row in rows])
+        best_bW = relation_scores(scores, heads_bW.to(scores[ARCS].device)).argmax(-1)
+        kept_bW = scores[KEPT].tolist()
+        found = zip(heads_bW.tolist(), best_bW.tolist(), kept_bW, strict=True)
+        return [self._tree(*row) for row in found]
 
-    def _tree(self, chances_WH: Any, best_WH: Any, kept_W: Any) -> list[Arc]:
-        """The best tree over the kept words of one row; others depend on its root word."""
-        places = np.flatnonzero(kept_W)
-        nodes = np.append(0, places + 1)
-        heads = nodes[best_tree(chances_WH[np.ix_(places, nodes)])]
-        found = {
-            int(place): [int(head), self.labels[best_WH[place, head]]]
-            for place, head in zip(places, heads, strict=True)
-        }
-        root = next((place + 1 for place, (head, _) in found.items() if head == 0), 0)
+    def _tree(self, heads: list[int], best: list[int], kept: list[bool]) -> list[Arc]:
+        """The arcs of one row; words that were cut off depend on its root word."""
+        there = [at for at, real in enumerate(kept) if real]
+        root = next((at + 1 for at in there if heads[at] == 0), 0)
         return [
-            found.get(at, [root, self._labels.filler]) for at in range(words_kept(kept_W.tolist()))
+            [heads[at], self.labels[best[at]]] if kept[at] else [root, self._labels.filler]
+            for at in range(words_kept(kept))
         ]
 
     @override
@@ -235,11 +227,26 @@ class Parsing(Task):
         )
 
 
+def _heads(arcs_WH: Tensor, kept_W: Tensor) -> Tensor:
+    """The heads in the best tree over the kept words of one row; 0 of other words."""
+    places_w = kept_W.nonzero().flatten()
+    nodes_h = functional.pad(places_w + 1, (1, 0))
+    arcs_wh = arcs_WH[: len(places_w), : len(nodes_h)]
+    if len(places_w) and int(places_w[-1]) >= len(places_w):  # copied only if words are missing
+        arcs_wh = arcs_WH[places_w][:, nodes_h]
+    heads_w = torch.from_numpy(best_tree(arcs_wh.float().cpu().numpy()))
+    heads_W = torch.zeros(len(kept_W), dtype=torch.long)
+    heads_W[places_w.cpu()] = nodes_h.cpu()[heads_w]
+    return heads_W
+
+
 def _learned_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
     """The heads without those of, and those that are, words that the encoder cut off."""
     heads_bW = learned_targets(kept_bW, heads_bW)
-    there_bH = torch.cat([torch.ones_like(kept_bW[:, :1]), kept_bW], 1)
-    return heads_bW.masked_fill(~there_bH.gather(1, heads_bW.clamp(min=0)), IGNORED)
+    there_bH = functional.pad(kept_bW, (1, 0), value=True)
+    cut_bW = heads_bW >= there_bH.shape[1]
+    there_bW = there_bH.gather(1, heads_bW.masked_fill(cut_bW, 0).clamp(min=0))
+    return heads_bW.masked_fill(cut_bW | ~there_bW, IGNORED)
 
 
 def _cross_entropy(scores_bWC: Tensor, targets_bW: Tensor) -> Tensor:

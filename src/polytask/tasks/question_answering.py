@@ -250,15 +250,15 @@ class SpanAnswer(Task):
     def _best(self, edges_PL2: Tensor, places_PL2: Tensor) -> list[dict[str, int]]:
         """The best answer of one row, none if that scores better."""
         none = float(edges_PL2[:, 0].sum(-1).min())
-        length = edges_PL2.shape[1]
-        band_LL = torch.ones(length, length, dtype=torch.bool).triu().tril(self.longest - 1)
         in_text_PL = places_PL2[..., 0] >= 0
-        starts_PL1 = edges_PL2[..., 0].masked_fill(~in_text_PL, -torch.inf).unsqueeze(2)
-        sums_PLL = starts_PL1 + edges_PL2[..., 1].masked_fill(~in_text_PL, -torch.inf).unsqueeze(1)
-        sums_PLL = sums_PLL.masked_fill(~band_LL, -torch.inf)
-        best = int(sums_PLL.argmax())
-        text, first, last = best // length**2, best // length % length, best % length
-        score = float(sums_PLL[text, first, last])
+        edges_PL2 = edges_PL2.masked_fill(~in_text_PL.unsqueeze(-1), -torch.inf)
+        starts_PL, ends_PL = edges_PL2.unbind(-1)
+        window = min(self.longest, ends_PL.shape[1])
+        padded_PL = functional.pad(ends_PL, (0, window - 1), value=-torch.inf)
+        sums_PL = starts_PL + functional.max_pool1d(padded_PL, window, stride=1)
+        text, first = divmod(int(sums_PL.argmax()), sums_PL.shape[1])
+        score = float(sums_PL[text, first])
+        last = first + int((starts_PL[text, first] + ends_PL[text, first:][:window]).argmax())
         if score == -torch.inf or (self._may_have_none and score - none <= self.threshold):
             return []
         start, end = int(places_PL2[text, first, 0]), int(places_PL2[text, last, 1])

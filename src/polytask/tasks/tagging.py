@@ -135,7 +135,7 @@ class Tagging(SpelledTask, WordTask):
             return super().loss(scores, values)
         targets_bW = learned_targets(scores[KEPT], values)
         learned_bW = targets_bW != IGNORED
-        scores_bWC = scores[TAGS][:, : values.shape[1]]
+        scores_bWC = scores[TAGS][:, : targets_bW.shape[1]]
         losses_b = chain_losses(scores_bWC, scores[MOVES], targets_bW, learned_bW)
         return losses_b.sum() / learned_bW.sum().clamp(min=1)
 

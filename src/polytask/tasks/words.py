@@ -116,7 +116,7 @@ class WordTask(ScoredTask, ABC):
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
         targets_bW = learned_targets(scores[KEPT], values)
         sums = functional.cross_entropy(
-            scores[TAGS][:, : values.shape[1]].float().flatten(0, 1),
+            scores[TAGS][:, : targets_bW.shape[1]].float().flatten(0, 1),
             targets_bW.flatten(),
             ignore_index=IGNORED,
             reduction="sum",
@@ -181,9 +181,12 @@ class WordTask(ScoredTask, ABC):
 def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
     """The targets without those of words that the encoder cut off.
 
-    :param kept_bW: As wide as the whole batch, which may be wider than the targets.
+    :param kept_bW: As wide as what was read of the whole batch, which may be more or less than
+        the targets.
+    :return: As wide as the narrower of both.
     """
-    return values_bW.masked_fill(~kept_bW[:, : values_bW.shape[1]], IGNORED)
+    width = min(values_bW.shape[1], kept_bW.shape[1])
+    return values_bW[:, :width].masked_fill(~kept_bW[:, :width], IGNORED)
 
 
 def words_kept(kept: Sequence[bool]) -> int:

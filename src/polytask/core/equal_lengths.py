@@ -1,0 +1,65 @@
+"""Texts of equal length together, for encoders that cannot tell padding from tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from polytask.core.features import Features
+
+Encode = Callable[[dict[str, Tensor], dict[str, Tensor]], Mapping[str, Features]]
+
+_PER_TOKEN = ("ids", "segments")
+
+
+def by_length(
+    inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor], encode: Encode
+) -> dict[str, Features]:
+    """Encode a batch in parts without padding, one for each length of a text.
+
+    :param inputs: ``ids`` (N, L) and ``lengths`` (N) of texts.
+    :param rows: For each task the texts that it reads, ascending.
+    :param encode: Gives every task the features of its texts, of some inputs.
+    """
+    lengths_N = inputs["lengths"]
+    parts: dict[str, list[tuple[Tensor, Features]]] = {task: [] for task in rows}
+    for length in lengths_N[torch.cat([*rows.values()])].unique().tolist():
+        texts_n = (lengths_N == length).nonzero().flatten()
+        places = {
+            task: (lengths_N[own] == length).nonzero().flatten() for task, own in rows.items()
+        }
+        places = {task: place_n for task, place_n in places.items() if len(place_n)}
+        own = {task: torch.searchsorted(texts_n, rows[task][at]) for task, at in places.items()}
+        for task, features in encode(_texts(inputs, texts_n, length), own).items():
+            parts[task].append((places[task], features))
+    found = [features.mask_BL.shape[1] for own in parts.values() for _, features in own]
+    longest = max(inputs["ids"].shape[1], *found)
+    return {task: _together(own, longest) for task, own in parts.items() if own}
+
+
+def _texts(inputs: Mapping[str, Tensor], texts_n: Tensor, length: int) -> dict[str, Tensor]:
+    """Some texts, all of one length."""
+    some = {name: value[texts_n] for name, value in inputs.items()}
+    return {**some, **{name: some[name][:, :length] for name in _PER_TOKEN if name in some}}
+
+
+def _together(parts: list[tuple[Tensor, Features]], longest: int) -> Features:
+    """The features of all texts of a task, padded, in the order of their places."""
+    order = torch.cat([place_n for place_n, _ in parts]).argsort()
+    features = [one for _, one in parts]
+    tokens = [_padded(one.tokens_BLD.transpose(1, 2), longest).transpose(1, 2) for one in features]
+    masks = [_padded(one.mask_BL, longest) for one in features]
+    words = [one.words_BW for one in features if one.words_BW is not None]
+    return Features(
+        torch.cat(tokens)[order],
+        torch.cat(masks)[order],
+        torch.cat(words)[order] if words else None,
+    )
+
+
+def _padded(values: Tensor, longest: int) -> Tensor:
+    """The last dimension filled up with zeros."""
+    return functional.pad(values, (0, longest - values.shape[-1]))
