@@ -14,6 +14,7 @@ from polytask.core.registry import Registry
 from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
+from polytask.recipe.task_options import unknown_tasks, with_positions
 from polytask.tasks import metrics, tasks
 
 Plain = Mapping[str, Any]
@@ -25,9 +26,12 @@ def fill_references(values: Any) -> Any:
     """What a section leaves open and another one decides.
 
     Tasks that do not say where their rows come from read the only data there are, and columns that
-    suit their kind. A training that says no learning rate takes one that suits the encoder.
+    suit their kind. A training that says no learning rate takes one that suits the encoder. Options
+    of parts that name tasks get their positions.
     """
-    return _with_rate(_with_tasks(values)) if isinstance(values, Mapping) else values
+    if not isinstance(values, Mapping):
+        return values
+    return with_positions(_with_rate(_with_tasks(values)))
 
 
 def _with_tasks(values: Plain) -> Plain:
@@ -65,7 +69,8 @@ def wrong_references(values: Any) -> list[Mistake]:
         _lost_words,
         _moved,
     )
-    return [mistake for check in checks for mistake in check(values, sections)]
+    found = [mistake for check in checks for mistake in check(values, sections)]
+    return [*found, *unknown_tasks(values)]
 
 
 def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:

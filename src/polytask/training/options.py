@@ -112,7 +112,7 @@ class TrainingOptions(OptimiserOptions):
         default=None, description="Steps between checkpoints, instead of minutes."
     )
     keep: PositiveInt = Field(default=2, description="Verified checkpoints kept.")
-    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         default=(), description="Other places that the records of metrics.jsonl go to."
     )
     interference: Literal["auto"] | NonNegativeInt = Field(
