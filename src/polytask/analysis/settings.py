@@ -59,7 +59,13 @@ def with_settings(recipe: Recipe, settings: Settings) -> Recipe:
     if RATE in settings:
         factor = settings[RATE] / training.learning_rate
         heads = training.head_learning_rate
-        rates = {"learning_rate": settings[RATE], "head_learning_rate": heads and heads * factor}
+        rates = {
+            "learning_rate": settings[RATE],
+            "head_learning_rate": heads and heads * factor,
+            "task_learning_rates": {
+                task: rate * factor for task, rate in training.task_learning_rates.items()
+            },
+        }
         training = training.model_copy(update=rates)
     for name, value in settings.items():
         if name.startswith(OPTION):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Literal, final
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -67,7 +68,7 @@ class GramianBalancer(GradientBalancer):
         /,
         *,
         gradients: Provider = "auto",
-        every: int = 1,
+        every: PositiveInt = 1,
         losses: LossMethod | None = None,
     ) -> None:
         super().__init__(num_tasks, losses)

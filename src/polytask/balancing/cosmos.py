@@ -6,6 +6,7 @@ ICDM 2021. https://arxiv.org/abs/2103.13392
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from typing_extensions import override
@@ -29,7 +30,7 @@ class Cosmos(LossBalancer):
     weights_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: float = 1.0
+        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: NonNegativeFloat = 1.0
     ) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, final
 
 import torch
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from polytask.balancing.engine import Layout, TaskLosses
@@ -231,6 +231,9 @@ def _sharded_classes() -> tuple[type, ...]:
 
 
 balancers: Registry[Balancer] = Registry("balancing", Balancer)
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+"""An option from 0 to 1."""
 
 
 def _known(method: str | dict[str, Any]) -> str | dict[str, Any]:

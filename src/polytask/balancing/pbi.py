@@ -6,6 +6,7 @@ Zhang and Li, "MOEA/D: A Multiobjective Evolutionary Algorithm Based on Decompos
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -30,7 +31,7 @@ class BoundaryIntersection(LossBalancer):
     weights_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: float = 0.5
+        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: NonNegativeFloat = 0.5
     ) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))

@@ -7,6 +7,7 @@ Both take 0, the least that a loss can be, as the ideal point.
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -53,7 +54,9 @@ class SmoothTchebycheff(LossBalancer):
 
     weights_T: Tensor
 
-    def __init__(self, num_tasks: int, /, *, weights: TaskWeights = None, mu: float = 1.0) -> None:
+    def __init__(
+        self, num_tasks: int, /, *, weights: TaskWeights = None, mu: PositiveFloat = 1.0
+    ) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))
         self.mu = mu

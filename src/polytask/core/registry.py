@@ -58,7 +58,9 @@ class ByTask:
 class Options(BaseModel):
     """The validated choice of one part: its name, and what the recipe set on it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
     kind: str
 
 

@@ -6,6 +6,7 @@ with all others; what is not of the expected shape is passed over here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from polytask.core.registry import Registry
 from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
-from polytask.recipe.task_options import unknown_tasks, with_positions
+from polytask.recipe.task_options import trained_tasks, unknown_tasks, with_positions
 from polytask.tasks import metrics, tasks
 
 Plain = Mapping[str, Any]
@@ -66,6 +67,7 @@ def wrong_references(values: Any) -> list[Mistake]:
         _wrong_groups,
         _wrong_metrics,
         _wrong_selection,
+        _wrong_rates,
         _lost_words,
         _moved,
     )
@@ -134,6 +136,19 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
         yield Mistake(keys, unknown("task", name, list(chosen)))
     elif (known := _metric_names(chosen[name])) and metric not in known:
         yield Mistake(keys, unknown(f"metric of {name}", metric, known))
+
+
+def _wrong_rates(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Learning rates of tasks that are not trained, or that share their head."""
+    heads = Counter(str(task.get("head") or name) for name, task in sections.items())
+    known = trained_tasks(values)
+    for name in _mapping(_mapping(values, "training"), "task_learning_rates"):
+        keys = ("training", "task_learning_rates", name)
+        if name not in known:
+            yield Mistake(keys, unknown("task", name, known))
+        elif heads[str(sections.get(name, {}).get("head") or name)] > 1:
+            text = "shares its head with another task, and a head has one rate."
+            yield Mistake(keys, f"{text} Remove it, or use head_learning_rate.")
 
 
 def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:

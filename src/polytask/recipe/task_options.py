@@ -20,7 +20,7 @@ _SECTIONS: Mapping[str, Registry[Any]] = {
 
 def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Replace names of tasks by their positions; names without a number have 1."""
-    names = _trained(values)
+    names = trained_tasks(values)
     placed = {
         section: _placed(registry, values[section], names)
         for section, registry in _SECTIONS.items()
@@ -31,7 +31,7 @@ def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
     """Names in options that are not names of tasks."""
-    names = _trained(values)
+    names = trained_tasks(values)
     for section, registry in _SECTIONS.items():
         for keys, option, mark in _options(registry, values.get(section), (section,)):
             if isinstance(option, Mapping):
@@ -43,7 +43,7 @@ def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
                     yield Mistake(place, unknown("task", name, names))
 
 
-def _trained(values: Mapping[str, Any]) -> list[str]:
+def trained_tasks(values: Mapping[str, Any]) -> list[str]:
     """The tasks in the order in which parts count them; kept ones read no data and do not count."""
     sections = values.get("tasks")
     if not isinstance(sections, Mapping):
