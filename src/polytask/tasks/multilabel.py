@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
 
-@final
 @tasks.register("multilabel")
 class Multilabel(LabelTask):
     """Any number of labels per row, each by its own sigmoid and binary cross-entropy.
