@@ -11,7 +11,6 @@ import pytest
 
 import polytask
 from polytask.core.accounting import records
-from polytask.core.batch import Row
 from polytask.data.sources import sources
 from polytask.data.sources.files import FileSource
 from polytask.recipe import Recipe
@@ -33,7 +32,7 @@ class Case:
     source: str
     run: Path
     test: Path | list[dict[str, Any]]
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[dict[str, Any]]]
     """The rows of every split, as they were written."""
 
 

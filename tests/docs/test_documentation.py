@@ -28,6 +28,7 @@ WALKED = [
     "docs/balancing.md",
     "docs/sharing.md",
     "docs/growing.md",
+    "docs/plugins.md",
     "docs/tutorial.md",
 ]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]

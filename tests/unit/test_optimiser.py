@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
 from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
@@ -85,7 +86,7 @@ def model_of(sharing: str = "hard") -> MultiTaskModel:
     return MultiTaskModel(architectures.build(sharing, Stack(), list(TASKS)), fitted)
 
 
-def options_of(**values: float) -> OptimiserOptions:
+def options_of(**values: object) -> OptimiserOptions:
     return OptimiserOptions.model_validate(values)
 
 
@@ -136,6 +137,37 @@ def test_every_encoder_of_an_architecture_counts_as_one() -> None:
     assert {name for name, (rate, _) in found.items() if rate == 2.0} == {
         name for name in found if name.startswith("heads.")
     }
+
+
+def test_a_task_has_its_own_rate_outside_the_encoder() -> None:
+    model = model_of()
+    model.heads["shared"] = nn.Linear(4, 4)
+    tasks_of = {
+        name: tuple(task for task in TASKS if f"heads.{task}." in name) or TASKS
+        for name, _ in model.named_parameters()
+    }
+    options = options_of(
+        learning_rate=0.8,
+        head_learning_rate=2.0,
+        layer_decay=0.5,
+        task_learning_rates={"topic": 5.0},
+    )
+    found = settings_of(build_optimiser(model, nn.Identity(), options, tasks_of), model)
+    rates = {name: rate for name, (rate, _) in found.items() if not name.startswith("sharing.")}
+    assert rates == {name: 5.0 if name.startswith("heads.topic.") else 2.0 for name in rates}
+    without = options_of(learning_rate=0.8, head_learning_rate=2.0, layer_decay=0.5)
+    plain = settings_of(build_optimiser(model, nn.Identity(), without), model)
+    assert {n: plain[n] for n in plain if "sharing." in n} == {
+        n: found[n] for n in found if "sharing." in n
+    }
+
+
+def test_a_rate_of_a_task_that_trains_nothing_alone_is_refused() -> None:
+    model = model_of()
+    tasks_of = {name: TASKS for name, _ in model.named_parameters()}
+    options = options_of(task_learning_rates={"topic": 5.0})
+    with pytest.raises(RecipeError, match=r"task_learning_rates\.topic: the task trains no param"):
+        build_optimiser(model, nn.Identity(), options, tasks_of)
 
 
 def test_parameters_of_the_balancer_do_not_decay_and_have_the_rate_of_the_heads() -> None:

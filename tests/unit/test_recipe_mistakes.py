@@ -79,7 +79,7 @@ def known(registry: str) -> str:
         ("training: 3", "training: found 3, expected a mapping."),
         ("training:", "training: found nothing, expected a mapping."),
         ("training: {betas: [0.9]}", "training.betas: entry 2 is missing."),
-        ("training: {trackers: [wandb]}", "training.trackers.0: found 'wandb', expected 'tensor"),
+        ("training: {trackers: [wandbb]}", "training.trackers.0: found 'wandbb', expected 'tensor"),
         ("training: {select: irony}", "training.select: found 'irony', expected average, or TASK."),
         ("training: {select: irny.f1}", "training.select: no task called 'irny'. Did you mean 'iro"),
         ("compare: {seeds: 0}", "compare.seeds: found 0, expected a number greater than 0."),
@@ -93,6 +93,46 @@ def test_one_wrong_line_is_one_message(tmp_path: Path, line: str, mistake: str) 
     [message] = mistakes_of(tmp_path, f"{VALID}{line}\n")
     assert message.startswith("recipe.yaml:8: ")
     assert mistake in message
+
+
+@pytest.mark.parametrize(
+    ("part", "named", "by_position"),
+    [
+        ("balancing", "{kind: fixed, weights: {irony: 2, emotion: 3}}", {"weights": (3.0, 2.0)}),
+        ("balancing", "{kind: stch, weights: {irony: 2}}", {"weights": (1.0, 2.0)}),
+        ("balancing", "{kind: fixed, weights: [3, 2]}", {"weights": (3.0, 2.0)}),
+        ("balancing", "{kind: metabalance, target: irony}", {"target": 1}),
+        ("balancing", "{kind: cosine, main: 1}", {"main": 1}),
+        ("balancing", "{kind: pcgrad, losses: {kind: fixed, weights: {irony: 5}}}",
+         {"losses": {"kind": "fixed", "weights": [1.0, 5]}}),
+        ("mixing", "{kind: doremi, reference: {irony: 0.1}}", {"reference": {"irony": 0.1}}),
+    ],
+)  # fmt: skip
+def test_options_about_tasks_take_names(
+    tmp_path: Path, part: str, named: str, by_position: dict[str, object]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{VALID}{part}: {named}\n", encoding="utf-8")
+    options = getattr(load(path), part).model_dump()
+    assert {name: options[name] for name in by_position} == by_position
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("balancing: {kind: fixed, weights: {irny: 2}}", "balancing.weights.irny: no task called"),
+        ("balancing: {kind: cosine, main: irny}", "balancing.main: no task called 'irny'. Did you"),
+        ("balancing: {kind: mgda, losses: {kind: pbi, weights: {b: 1}}}",
+         "balancing.losses.weights.b: no task called 'b'. Known: emotion, irony."),
+        ("mixing: {kind: doremi, reference: {irny: 1}}", "mixing.reference.irny: no task called"),
+        ("balancing: {kind: fixed, weights: {irony: heavy}}",
+         "balancing.weights: found 'heavy', expected a number."),
+        ("balancing: {kind: fixed, weights: 3}", "balancing.weights: found 3, expected a list."),
+    ],
+)  # fmt: skip
+def test_options_about_tasks_take_no_other_names(tmp_path: Path, line: str, mistake: str) -> None:
+    [message] = mistakes_of(tmp_path, f"{VALID}{line}\n")
+    assert message.startswith(f"recipe.yaml:8: {mistake}")
 
 
 @pytest.mark.parametrize(

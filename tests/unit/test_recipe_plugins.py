@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from polytask.core.errors import RecipeError
+from polytask.core.features import Features
 from polytask.core.files import write_json
 from polytask.core.run_folder import RunFolder
 from polytask.data.text import text_steps
 from polytask.recipe import load, plugins
 from polytask.recipe.plugins import load_plugins, loaded_plugins, missing_plugins
+from polytask.tasks import tasks
 
 PLUGIN = '''
 from polytask.data.text import TextStep, text_steps
@@ -69,6 +73,83 @@ def test_a_file_is_recorded_with_its_content_and_missed_by_what_was_made_with_it
     load_plugins([file])
     assert loaded_plugins() == recorded
     assert missing_plugins(run) == []
+
+
+def test_a_run_whose_plugin_is_forgotten_names_it(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    write_json(run.facts, {"plugins": [{"path": "/shouting.py", "sha256": ""}]})
+    run.recipe.write_text(RECIPE.format(kind="shout"), encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load(run.recipe)
+    unknown, plugins_of_run = caught.value.mistakes
+    assert "no text step called 'shout'" in unknown
+    expected = f"{run.path}: was trained with plugins. Give them again: --plugin /shouting.py"
+    assert plugins_of_run == expected
+
+
+FOCAL = """
+from torch.nn import functional
+
+from polytask.tasks import tasks
+from polytask.tasks.{module} import {parent}
+
+
+@tasks.register("own_{module}")
+class Own({parent}):
+    \"\"\"A task type with a loss of its own.
+
+    :param factor: Of the loss.
+    \"\"\"
+
+    def __init__(self, name, /, *, factor: float = 2.0, **options) -> None:
+        super().__init__(name, **options)
+        self.factor = factor
+
+    def loss(self, scores, values):
+        return self.factor * super().loss(scores, values)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "parent", "references"),
+    [
+        ("classification", "Classification", ["no", "yes"]),
+        ("multilabel", "Multilabel", [["a"], ["a", "b"]]),
+        ("regression", "Regression", [1.0, 3.0]),
+        ("tagging", "Tagging", [["O", "B-x"], ["O", "O"]]),
+    ],
+)
+def test_task_types_are_extended_with_a_loss(
+    tmp_path: Path,
+    module: str,
+    parent: str,
+    references: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "_parts", dict(tasks._parts))
+    file = tmp_path / f"own_{module}.py"
+    file.write_text(FOCAL.format(module=module, parent=parent), encoding="utf-8")
+    load_plugins([file])
+    plain = tasks.build({"kind": module, "target": "y"}, "t")
+    own = tasks.build({"kind": f"own_{module}", "target": "y", "factor": 3.0}, "t")
+    assert own.form == plain.form
+    assert {*tasks.schema(f"own_{module}").model_fields} == {
+        *tasks.schema(module).model_fields,
+        "factor",
+    }
+    for task in (plain, own):
+        task.fit(references)
+    targets = [own.encode(reference, {"words": [0, 1]}) for reference in references]
+    values = own.collate(targets)
+    head = own.head(4).eval()
+    tokens_BLD = torch.randn(2, 2, 4)
+    index_BW = torch.tensor([[0, 1]] * 2)
+    with torch.no_grad():
+        scores = head(Features(tokens_BLD, torch.ones(2, 2, dtype=torch.bool), index_BW))
+    assert own.loss(scores, values) == 3 * plain.loss(scores, values)
+    assert own.decode(scores) == plain.decode(scores)
+    assert own.head_shape["kind"] != plain.head_shape["kind"]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -40,7 +43,9 @@ def test_tensorboard_reads_back_what_was_recorded(tmp_path: Path) -> None:
     assert found == [(1, 0.5), (2, 0.5), (3, 0.5), *((step, 0.75) for step in range(4, 9))]
 
 
-@pytest.mark.parametrize(("name", "extra"), [("tensorboard", "trackers"), ("mlflow", "mlflow")])
+@pytest.mark.parametrize(
+    ("name", "extra"), [("tensorboard", "trackers"), ("mlflow", "mlflow"), ("wandb", "wandb")]
+)
 def test_a_tracker_that_is_not_installed_says_how_to_get_it(
     name: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,3 +87,35 @@ def test_mlflow_goes_on_with_its_own_run(tmp_path: Path, monkeypatch: pytest.Mon
         (4, {"step": 4.0, "losses/tone": 0.5}),
         ("end",),
     ]
+
+
+def test_wandb_resumes_its_own_run(tmp_path: Path) -> None:
+    """In a process of its own: the package starts a service, and must not reach a server."""
+    if importlib.util.find_spec("wandb") is None:
+        pytest.skip("the package wandb is not installed: pip install 'polytask[wandb]'")
+    run, program = tmp_path / "run", tmp_path / "program.py"
+    run.mkdir()
+    program.write_text(WANDB_PROGRAM, encoding="utf-8")
+    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    command = [sys.executable, str(program), str(run)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    offline = sorted((run / "wandb").glob("offline-run-*"))
+    identity = (run / "wandb.txt").read_text(encoding="utf-8")
+    assert len(offline) == 2
+    assert all(folder.name.endswith(f"-{identity}") for folder in offline)
+    for folder in offline:
+        [sent] = folder.glob("*.wandb")
+        assert b"losses/tone" in sent.read_bytes()
+
+
+WANDB_PROGRAM = """
+import sys
+from pathlib import Path
+from polytask.training.trackers import build_trackers
+
+for start in (0, 3):
+    (tracker,) = build_trackers(["wandb"], Path(sys.argv[1]), start)
+    tracker.write({"step": start + 1, "losses": {"tone": 0.5}})
+    tracker.close()
+"""

@@ -116,7 +116,7 @@ class Comparison:
         if training.steps is not None:
             share = passes * self._batches(tasks) / max(1, self._batches(self.recipe.tasks))
             changed["steps"] = max(1, round(share * training.steps))
-        shorter = training.model_copy(update=changed)
+        shorter = training.only(kept).model_copy(update=changed)
         update = {"tasks": kept, "pooled": pooled, "training": shorter}
         update |= {"balancing": balancing_of(self.recipe, kept)}
         update |= {"sharing": sharing_of(self.recipe, kept), "compare": compare_of(self.recipe)}

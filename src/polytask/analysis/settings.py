@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polytask.balancing import balancers
+from polytask.core.registry import ByTask
 from polytask.recipe import Recipe
 
 Settings = Mapping[str, float]
@@ -58,7 +59,13 @@ def with_settings(recipe: Recipe, settings: Settings) -> Recipe:
     if RATE in settings:
         factor = settings[RATE] / training.learning_rate
         heads = training.head_learning_rate
-        rates = {"learning_rate": settings[RATE], "head_learning_rate": heads and heads * factor}
+        rates = {
+            "learning_rate": settings[RATE],
+            "head_learning_rate": heads and heads * factor,
+            "task_learning_rates": {
+                task: rate * factor for task, rate in training.task_learning_rates.items()
+            },
+        }
         training = training.model_copy(update=rates)
     for name, value in settings.items():
         if name.startswith(OPTION):
@@ -84,7 +91,8 @@ def _options(recipe: Recipe) -> Iterator[Dimension]:
     """The options of the balancing method that are positive numbers."""
     for name, field in type(recipe.balancing).model_fields.items():
         value = getattr(recipe.balancing, name)
-        if field.annotation in (int, float) and value and value > 0:
+        names_task = any(isinstance(mark, ByTask) for mark in field.metadata)
+        if field.annotation in (int, float) and not names_task and value and value > 0:
             low, high = _limits(value, field.metadata)
             if low < high:
                 yield Dimension(OPTION + name, value, low, high, field.annotation is int)

@@ -33,7 +33,7 @@ def part_of(recipe: Recipe, tasks: Sequence[str], data: Data | None = None) -> R
     """
     chosen = {name: recipe.tasks[name] for name in recipe.tasks if name in tasks}
     sources = {source for section in chosen.values() for source in section.sources}
-    training = recipe.training.model_copy(update={"select": "average"})
+    training = recipe.training.only(chosen).model_copy(update={"select": "average"})
     if training.steps is not None and data is not None:
         rows = {name: _rows(recipe, data, name) for name in recipe.tasks}
         share = sum(rows[name] for name in chosen) / sum(rows.values())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import JacobianBalancer, balancers
+from polytask.balancing.interface import Share
 from polytask.balancing.state import TaskAverage, unbiased
 
 
@@ -40,8 +42,8 @@ class AdaTask(JacobianBalancer):
         num_tasks: int,
         /,
         *,
-        decay: float = 0.999,
-        epsilon: float = 1e-8,
+        decay: Share = 0.999,
+        epsilon: PositiveFloat = 1e-8,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -46,7 +47,7 @@ class AutoLambda(GramianBalancer):
     needs: ClassVar[frozenset[str]] = frozenset({"validation"})
     lambda_T: Tensor
 
-    def __init__(self, num_tasks: int, /, *, rate: float = 1e-4, **options: Any) -> None:
+    def __init__(self, num_tasks: int, /, *, rate: NonNegativeFloat = 1e-4, **options: Any) -> None:
         super().__init__(num_tasks, **options)
         self.rate = rate
         self.register_buffer("lambda_T", torch.full((num_tasks,), _INITIAL))

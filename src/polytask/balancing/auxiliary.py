@@ -12,8 +12,9 @@ from typing_extensions import override
 from polytask.balancing.base import GramianBalancer, balancers
 from polytask.balancing.solvers import cosines, inverse
 from polytask.core.errors import RecipeError
+from polytask.core.registry import ByTask
 
-Position = Annotated[int, Field(ge=0)]
+Position = Annotated[int, Field(ge=0), ByTask("one")]
 
 
 @balancers.register("metabalance")
@@ -24,7 +25,7 @@ class MetaBalance(GramianBalancer):
     of Auxiliary Tasks", WWW 2022, strategy C. https://arxiv.org/abs/2203.06801
     Deviation: one length for all shared parameters, not one per parameter.
 
-    :param target: Position of the target task in the recipe, from 0.
+    :param target: The target task: its name, or its position in the recipe, from 0.
     :param relax: 1 makes lengths equal, 0 leaves them as they are.
     :param decay: Of the moving averages of the lengths.
     :raises RecipeError: If there is no task at that position.
@@ -69,7 +70,7 @@ class GradientCosine(GramianBalancer):
     Du et al., "Adapting Auxiliary Losses Using Gradient Similarity", 2018, the weighted version.
     https://arxiv.org/abs/1812.02224 Where the main task is absent, the others count in full.
 
-    :param main: Position of the main task in the recipe, from 0.
+    :param main: The main task: its name, or its position in the recipe, from 0.
     :raises RecipeError: If there is no task at that position.
     """
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -33,7 +34,7 @@ from polytask.balancing.engine import (
 from polytask.balancing.engine.base import inner_products
 from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
 from polytask.balancing.engine.processes import sum_over_ranks, world_size
-from polytask.balancing.interface import balancers
+from polytask.balancing.interface import LossMethod, balancers
 from polytask.balancing.weighing import LossBalancer
 from polytask.core.errors import RecipeError, TrainingError
 from polytask.core.partition import Partition
@@ -67,8 +68,8 @@ class GramianBalancer(GradientBalancer):
         /,
         *,
         gradients: Provider = "auto",
-        every: int = 1,
-        losses: str | dict[str, Any] | None = None,
+        every: PositiveInt = 1,
+        losses: LossMethod | None = None,
     ) -> None:
         super().__init__(num_tasks, losses)
         self.every = every
@@ -197,7 +198,7 @@ class JacobianBalancer(GradientBalancer):
 
     cost = "a gradient per task, all T x P numbers of them"
 
-    def __init__(self, num_tasks: int, /, *, losses: str | dict[str, Any] | None = None) -> None:
+    def __init__(self, num_tasks: int, /, *, losses: LossMethod | None = None) -> None:
         super().__init__(num_tasks, losses)
 
     @override

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -43,7 +43,7 @@ class ConvergenceBalancer(LossBalancer):
         /,
         *,
         window: Annotated[int, Field(ge=4)] = 100,
-        temperature: float = 5.0,
+        temperature: PositiveFloat = 5.0,
     ) -> None:
         super().__init__(num_tasks)
         self.window = window

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from polytask.balancing.engine import PROVIDERS, Recorder, Tally, TaskGradients, TaskLosses
 from polytask.balancing.engine.processes import sum_gradients
-from polytask.balancing.interface import Balancer, balancers
+from polytask.balancing.interface import Balancer, LossMethod, balancers
 from polytask.balancing.weighing import LossBalancer
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition
@@ -25,7 +25,7 @@ from polytask.core.partition import Partition
 class GradientBalancer(Balancer):
     """Collects one gradient per task, adding up over the batches of a step."""
 
-    def __init__(self, num_tasks: int, losses: str | dict[str, Any] | None) -> None:
+    def __init__(self, num_tasks: int, losses: LossMethod | None) -> None:
         super().__init__(num_tasks)
         functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
         self.inner = None if losses is None else loss_method(losses, num_tasks)

@@ -6,14 +6,13 @@ ICDM 2021. https://arxiv.org/abs/2103.13392
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import preferences
+from polytask.balancing.losses import TaskWeights, preferences
 
 
 @balancers.register("cosmos")
@@ -23,15 +22,15 @@ class Cosmos(LossBalancer):
     Deviation: only the loss of the paper, for one preference. There, preferences are drawn anew
     for every batch and are an input of the model.
 
-    :param weights: The preference, one weight per task, in the order of the recipe; all 1 by
-        default.
+    :param weights: The preference, a weight for each task by its name, or a list in the
+        order of the recipe; 1 by default.
     :param penalty: What the angle counts; 0.01 to 8 in the paper.
     """
 
     weights_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, weights: Sequence[float] | None = None, penalty: float = 1.0
+        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: NonNegativeFloat = 1.0
     ) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import JacobianBalancer, balancers
+from polytask.balancing.interface import Share
 from polytask.balancing.state import TaskAverage
 
 _SMALLEST_LOSS = 1e-8
@@ -35,7 +36,7 @@ class DualBalancing(JacobianBalancer):
     :param beta: How much of the average of past gradients is kept at each step.
     """
 
-    def __init__(self, num_tasks: int, /, *, beta: float = 0.9, **options: Any) -> None:
+    def __init__(self, num_tasks: int, /, *, beta: Share = 0.9, **options: Any) -> None:
         super().__init__(num_tasks, **options)
         self.beta = beta
         self.average = TaskAverage(num_tasks)

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
+from polytask.balancing.interface import Share
 
 MARGIN = 1e-3
 """Scores closer to 0 or 1 count as this close, so that weights are finite and above 0."""
@@ -33,7 +35,9 @@ class DynamicTaskPrioritisation(LossBalancer):
 
     score_T: Tensor  # 0 for a task that has not been validated
 
-    def __init__(self, num_tasks: int, /, *, gamma: float = 1.0, discount: float = 0.5) -> None:
+    def __init__(
+        self, num_tasks: int, /, *, gamma: NonNegativeFloat = 1.0, discount: Share = 0.5
+    ) -> None:
         super().__init__(num_tasks)
         self.gamma = gamma
         self.discount = discount

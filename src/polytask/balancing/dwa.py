@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -30,7 +31,7 @@ class DynamicWeightAverage(LossBalancer):
     count_T: Tensor
     epoch: Tensor
 
-    def __init__(self, num_tasks: int, /, *, temperature: float = 2.0) -> None:
+    def __init__(self, num_tasks: int, /, *, temperature: PositiveFloat = 2.0) -> None:
         super().__init__(num_tasks)
         self.temperature = temperature
         self.register_buffer("weights_T", torch.ones(num_tasks))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -42,7 +43,9 @@ class ExcessMTL(JacobianBalancer):
     logits_T: Tensor
     baseline_T: Tensor
 
-    def __init__(self, num_tasks: int, /, *, step_size: float = 0.01, **options: Any) -> None:
+    def __init__(
+        self, num_tasks: int, /, *, step_size: NonNegativeFloat = 0.01, **options: Any
+    ) -> None:
         super().__init__(num_tasks, **options)
         self.step_size = step_size
         self.squares = TaskAverage(num_tasks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -38,7 +39,12 @@ class FAMO(LossBalancer):
     count_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, learning_rate: float = 0.025, decay: float = 0.001
+        self,
+        num_tasks: int,
+        /,
+        *,
+        learning_rate: PositiveFloat = 0.025,
+        decay: NonNegativeFloat = 0.001,
     ) -> None:
         super().__init__(num_tasks)
         self.learning_rate = learning_rate

@@ -7,26 +7,25 @@ https://arxiv.org/abs/2209.11379
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import preferences
+from polytask.balancing.losses import TaskWeights, preferences
 
 
 @balancers.register("fixed")
 class Fixed(LossBalancer):
     """Sums the losses with weights from the recipe.
 
-    :param weights: One weight per task, in the order of the recipe; all 1 by default.
+    :param weights: A weight for each task by its name, or a list in the order of the recipe; 1 by
+        default.
     :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
     """
 
     weights_T: Tensor
 
-    def __init__(self, num_tasks: int, /, *, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, num_tasks: int, /, *, weights: TaskWeights = None) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -90,9 +91,9 @@ class Forum(GramianBalancer):
         num_tasks: int,
         /,
         *,
-        rho: float = 0.1,
-        lookahead: float = 0.5,
-        rate: float = 1e-3,
+        rho: NonNegativeFloat = 0.1,
+        lookahead: NonNegativeFloat = 0.5,
+        rate: NonNegativeFloat = 1e-3,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
@@ -32,7 +32,7 @@ class GroupAlignment(LossBalancer):
     total_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, groups: PositiveInt = 2, step_size: float = 1e-4
+        self, num_tasks: int, /, *, groups: PositiveInt = 2, step_size: NonNegativeFloat = 1e-4
     ) -> None:
         super().__init__(num_tasks)
         self.groups = groups

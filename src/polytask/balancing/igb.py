@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 from typing_extensions import override
 
@@ -33,7 +34,7 @@ class ImprovableGap(LossBalancer):
     count_T: Tensor
     base_T: Tensor
 
-    def __init__(self, num_tasks: int, /, *, base_epoch: int = 1) -> None:
+    def __init__(self, num_tasks: int, /, *, base_epoch: NonNegativeInt = 1) -> None:
         super().__init__(num_tasks)
         self.base_epoch = base_epoch
         for name in ("sum_T", "count_T", "base_T"):

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
+from polytask.balancing.interface import LossMethod
 from polytask.balancing.solvers import definite_cosines, inverse
 
 
@@ -36,9 +37,7 @@ class IMTL(GramianBalancer):
     :param losses: The loss method.
     """
 
-    def __init__(
-        self, num_tasks: int, /, *, losses: str | dict[str, Any] = "imtl_l", **options: Any
-    ) -> None:
+    def __init__(self, num_tasks: int, /, *, losses: LossMethod = "imtl_l", **options: Any) -> None:
         super().__init__(num_tasks, losses=losses, **options)
 
     @override

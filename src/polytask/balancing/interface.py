@@ -10,9 +10,10 @@ import contextlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, final
 
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from polytask.balancing.engine import Layout, TaskLosses
@@ -230,3 +231,15 @@ def _sharded_classes() -> tuple[type, ...]:
 
 
 balancers: Registry[Balancer] = Registry("balancing", Balancer)
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+"""An option from 0 to 1."""
+
+
+def _known(method: str | dict[str, Any]) -> str | dict[str, Any]:
+    balancers.parse(method)
+    return method
+
+
+LossMethod: TypeAlias = Annotated[str | dict[str, Any], AfterValidator(_known)]
+"""A method by name, or with options, that another method is combined with."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor
 
 from polytask.core.errors import RecipeError
+from polytask.core.registry import ByTask
+
+TaskWeights: TypeAlias = Annotated[tuple[float, ...] | None, ByTask("numbers")]
+"""One weight per task; None: all 1."""
 
 EPSILON = 1e-12
 """The smallest loss that has a logarithm or a reciprocal."""
@@ -22,17 +26,17 @@ def positive(losses_t: Tensor) -> Tensor:
     return losses_t.detach() > EPSILON
 
 
-def preferences(weights: Sequence[float] | None, num_tasks: int) -> Tensor:
+def preferences(weights: TaskWeights, num_tasks: int) -> Tensor:
     """The weights that a recipe gives, one per task; all 1 if it gives none.
 
     :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
     """
-    weights = [1.0] * num_tasks if weights is None else weights
+    weights = (1.0,) * num_tasks if weights is None else weights
     if len(weights) != num_tasks or min(weights) < 0 or max(weights) == 0:
         raise RecipeError(
             [
                 f"balancing.weights: found {list(weights)}, expected {num_tasks} numbers that are "
-                "not negative and not all 0, one per task in the order of the recipe."
+                "not negative and not all 0: one per task in the order of the recipe, or by name."
             ]
         )
     return torch.tensor(weights, dtype=torch.float)

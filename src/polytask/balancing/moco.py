@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -43,9 +44,9 @@ class MoCo(JacobianBalancer):
         num_tasks: int,
         /,
         *,
-        beta: float = 0.5,
-        gamma: float = 0.1,
-        rho: float = 0.0,
+        beta: NonNegativeFloat = 0.5,
+        gamma: NonNegativeFloat = 0.1,
+        rho: NonNegativeFloat = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)

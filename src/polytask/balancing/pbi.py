@@ -6,13 +6,12 @@ Zhang and Li, "MOEA/D: A Multiobjective Evolutionary Algorithm Based on Decompos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import EPSILON, preferences
+from polytask.balancing.losses import EPSILON, TaskWeights, preferences
 
 
 @balancers.register("pbi")
@@ -24,15 +23,15 @@ class BoundaryIntersection(LossBalancer):
     are preferred equally, one that is far ahead is unlearned if the penalty exceeds
     1/sqrt(t - 1).
 
-    :param weights: The direction, one weight per task, in the order of the recipe; all 1 by
-        default.
+    :param weights: The direction, a weight for each task by its name, or a list in the
+        order of the recipe; 1 by default.
     :param penalty: What distance from the direction costs; 5 in the paper.
     """
 
     weights_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, weights: Sequence[float] | None = None, penalty: float = 0.5
+        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: NonNegativeFloat = 0.5
     ) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))

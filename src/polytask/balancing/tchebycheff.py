@@ -7,13 +7,12 @@ Both take 0, the least that a loss can be, as the ideal point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import preferences
+from polytask.balancing.losses import TaskWeights, preferences
 
 
 @balancers.register("tchebycheff")
@@ -23,12 +22,13 @@ class Tchebycheff(LossBalancer):
     Deviation: times the number of tasks present, so that equal losses weigh 1 each (equal losses
     share the gradient). https://doi.org/10.1109/TEVC.2007.892759
 
-    :param weights: One weight per task, in the order of the recipe; all 1 by default.
+    :param weights: A weight for each task by its name, or a list in the order of the recipe; 1 by
+        default.
     """
 
     weights_T: Tensor
 
-    def __init__(self, num_tasks: int, /, *, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, num_tasks: int, /, *, weights: TaskWeights = None) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))
 
@@ -47,14 +47,15 @@ class SmoothTchebycheff(LossBalancer):
     one, so that equal losses weigh 1 each; no logarithm of the losses and no warm-up epochs,
     which the authors' code adds for deep networks.
 
-    :param weights: One weight per task, in the order of the recipe; all 1 by default.
+    :param weights: A weight for each task by its name, or a list in the order of the recipe; 1 by
+        default.
     :param mu: How smooth, in units of a loss: towards 0 the maximum, towards infinity the sum.
     """
 
     weights_T: Tensor
 
     def __init__(
-        self, num_tasks: int, /, *, weights: Sequence[float] | None = None, mu: float = 1.0
+        self, num_tasks: int, /, *, weights: TaskWeights = None, mu: PositiveFloat = 1.0
     ) -> None:
         super().__init__(num_tasks)
         self.register_buffer("weights_T", preferences(weights, num_tasks))

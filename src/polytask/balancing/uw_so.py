@@ -4,6 +4,7 @@ Kirchdorfer et al., "Analytical Uncertainty-Based Loss Weighting in Multi-Task L
 GCPR 2024 (UW-SO). https://arxiv.org/abs/2408.07985
 """
 
+from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -21,7 +22,7 @@ class SoftOptimalUncertainty(LossBalancer):
     :param temperature: Evens the weights out; the paper tunes it for each data set.
     """
 
-    def __init__(self, num_tasks: int, /, *, temperature: float = 1.0) -> None:
+    def __init__(self, num_tasks: int, /, *, temperature: PositiveFloat = 1.0) -> None:
         super().__init__(num_tasks)
         self.temperature = temperature
 

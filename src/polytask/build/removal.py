@@ -64,7 +64,7 @@ def _without(recipe: Recipe, task: str, run: RunFolder) -> Recipe:
     pooled = {name: pool for name, pool in recipe.pooled.items() if task not in pool.tasks}
     selected = recipe.training.select.rpartition(".")[0]
     select = recipe.training.select if selected in {*tasks, *pooled} else "average"
-    training = recipe.training.model_copy(update={"select": select})
+    training = recipe.training.only(tasks).model_copy(update={"select": select})
     return recipe.model_copy(
         update={
             "tasks": tasks,

@@ -18,13 +18,12 @@ from polytask.build.model import save_parts
 from polytask.build.notes import notes
 from polytask.build.origin import with_kept
 from polytask.build.parts import fitted_parts, training_parts
+from polytask.build.resuming import open_folder, reopen
 from polytask.core.accounting import Accounts, account_lines, records
-from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
 from polytask.recipe import Recipe, dump
-from polytask.recipe.difference import differing
 from polytask.training.loop import train as run_loop
 from polytask.training.processes import is_first, on_first
 from polytask.training.randomness import seed_everything
@@ -32,19 +31,6 @@ from polytask.training.session import Session
 
 _MOST_TASKS = 12
 """Tasks whose rows are printed; ``run.json`` and the page have all of them."""
-
-_MAY_CHANGE = {
-    f"training.{name}"
-    for name in (
-        "shard",
-        "not_finite",
-        "keep",
-        "checkpoint_minutes",
-        "checkpoint_steps",
-        "trackers",
-    )
-}
-"""What a resumed training may set anew, because none of the steps it has done depends on it."""
 
 
 def train(
@@ -57,8 +43,9 @@ def train(
 ) -> RunFolder:
     """Train a recipe into a run folder.
 
-    :param resume: Go on with the training that the folder holds, if it holds one. How it is saved
-        and followed, and ``not_finite``, may have changed; the recipe in the folder then does, too.
+    :param resume: Resume the training that the folder holds, if it holds one. How it is saved
+        and followed, ``not_finite`` and ``patience`` may have changed, and epochs or steps may be
+        more, also after the training has finished; the recipe in the folder then changes, too.
     :param data: The rows, where the caller has loaded and checked them; else they are loaded, and
         test rows are read to find mistakes before training.
     :raises RunError: If the folder holds something and ``resume`` is not set.
@@ -68,7 +55,7 @@ def train(
     run = RunFolder(folder)
     recipe = with_kept(recipe, run)
     console = (console or Console(stderr=True)) if is_first() else Console(quiet=True)
-    started, finished = on_first(lambda: _open(run, recipe, resume=resume))
+    started, finished = on_first(lambda: open_folder(run, recipe, resume=resume))
     if finished:
         return run
     with scratch_folder() as scratch:
@@ -83,34 +70,6 @@ def train(
     if is_first():
         write_json(run.facts, {**read_json(run.facts), **final_facts(session)})
     return run
-
-
-def _open(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, bool]:
-    """Whether the folder holds a training to go on with, and whether that has finished.
-
-    Its recipe must lead to the same steps.
-    """
-    if not run.path.exists() or all(file.name.startswith(".") for file in run.path.iterdir()):
-        return (
-            False,
-            False,
-        )  # hidden files: left by a training that was killed before its first write
-    if not resume:
-        raise RunError(
-            f"{run.path}: the folder is not empty. Choose another one with --run, or go on with "
-            "the training it holds with --resume. Nothing was overwritten."
-        )
-    if not run.recipe.is_file():
-        raise RunError(f"{run.path}: is not a run folder: it holds no {run.recipe.name}.")
-    changed = differing(run.recipe.read_text(encoding="utf-8"), dump(recipe))
-    other = [key for key in changed if key not in _MAY_CHANGE and not key.startswith("compare.")]
-    if other:
-        raise RunError(
-            f"{run.path}: holds a training of another recipe, {run.recipe}: {', '.join(other)} "
-            "differ. Resume with that one, or choose another folder with --run."
-        )
-    finished = run.facts.is_file() and read_json(run.facts)["finished"]
-    return any(run.checkpoints.glob("step-*")), finished
 
 
 @dataclass(frozen=True)
@@ -150,11 +109,12 @@ def _session(
     tested = read_test_rows(data, fitted.encoder, fitted.tasks) if read_tests else {}
     session = Session(parts, options, run)
     seed_everything(options.seed + rank())  # so that what came before does not matter
-    if is_first():
-        write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
     if started:
         session.resume()
-    elif is_first():
+        on_first(lambda: reopen(recipe, run, session))
+    if is_first():
+        write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
+    if is_first() and not started:
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
     said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.loader.pools)

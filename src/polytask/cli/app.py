@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -51,8 +50,8 @@ class Command(TyperCommand):
         except KeyboardInterrupt as error:
             raise _end("Interrupted.", _INTERRUPTED) from error
         except RecipeError as error:
-            hint = _plugins_of(ctx.params.get("run"))
-            raise _end(f"{error}{hint}", error.exit_code) from error
+            lines = dict.fromkeys([*error.mistakes, *_plugins_of(ctx.params)])
+            raise _end("\n".join(lines), error.exit_code) from error
         except PolytaskError as error:
             raise _end(str(error), error.exit_code) from error
         except Exception as error:
@@ -77,15 +76,13 @@ def _end(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _plugins_of(run: Path | None) -> str:
-    """Which plugins a run was trained with that are missing now, as they may be what is wrong."""
+def _plugins_of(params: Mapping[str, Any]) -> list[str]:
+    """What a recipe may lack that is not in the folder of the run that it is trained into."""
     from polytask.core.run_folder import RunFolder
-    from polytask.recipe.plugins import missing_plugins
+    from polytask.recipe.plugins import forgotten_plugins
 
-    options = " ".join(
-        f"--plugin {path}" for path in (missing_plugins(RunFolder(run)) if run else ())
-    )
-    return f"\nThe run was trained with plugins. Give them again: {options}" if options else ""
+    run, recipe = params.get("run"), params.get("recipe")
+    return forgotten_plugins(RunFolder(run)) if run and recipe else []
 
 
 def _print_version(wanted: bool) -> None:

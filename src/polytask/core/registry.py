@@ -19,20 +19,48 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 T = TypeVar("T")
 _URL = re.compile(r"https?://[^\s)>]+")
 _PARAM = re.compile(r":param (\w+): (.+?)(?=\n\s*(?::|\n|$)|\Z)", re.DOTALL)
 
 
+@dataclass(frozen=True)
+class ByTask:
+    """Mark an option that concerns tasks: ``Annotated[tuple[float, ...], ByTask("numbers")]``.
+
+    A recipe writes the names of tasks; the part gets their positions.
+
+    :param form: ``numbers``: one per task, also as a mapping from names. ``one``: the position of a
+        task, also as its name. ``names``: a mapping from names, which are only checked.
+    """
+
+    form: Literal["numbers", "one", "names"]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Also allow names."""
+        by_name: dict[str, JsonSchemaValue] = {
+            "numbers": {"type": "object", "additionalProperties": {"type": "number"}},
+            "one": {"type": "string"},
+        }
+        plain = handler(schema)
+        return {"anyOf": [plain, by_name[self.form]]} if self.form in by_name else plain
+
+
 class Options(BaseModel):
     """The validated choice of one part: its name, and what the recipe set on it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
     kind: str
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from polytask.core.errors import RecipeError
+from polytask.core.run_folder import RunFolder
 from polytask.recipe import yaml
 from polytask.recipe.explain import explain
 from polytask.recipe.json_schema import json_schema
 from polytask.recipe.mistakes import Keys, Mistake, hint, listing
 from polytask.recipe.override import override
+from polytask.recipe.plugins import forgotten_plugins
 from polytask.recipe.references import wrong_references
 from polytask.recipe.schema import Recipe
 from polytask.recipe.wording import shown
@@ -28,8 +30,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     the same wherever it is written to: it is relative to the folder of the file, or that folder.
 
     :param overrides: Changes as ``path.to.key=value``, the value in YAML.
-    :raises RecipeError: With every mistake, each as ``file:line: path.to.key: what is wrong``.
+    :raises RecipeError: With every mistake, each as ``file:line: path.to.key: what is wrong``; for
+        the recipe of a run, also with the plugins of the run that are missing.
     """
+    try:
+        return _load(path, overrides)
+    except RecipeError as error:
+        forgotten = forgotten_plugins(RunFolder(path.parent))
+        raise RecipeError([*error.mistakes, *forgotten]) from error
+
+
+def _load(path: Path, overrides: Sequence[str]) -> Recipe:
     document = _read(path)
     for assignment in overrides:
         document = override(document, assignment)

@@ -46,6 +46,12 @@ def missing_plugins(run: RunFolder) -> list[str]:
     return [plugin["path"] for plugin in recorded if Path(plugin["path"]) not in _loaded]
 
 
+def forgotten_plugins(run: RunFolder) -> list[str]:
+    """A sentence about the plugins of a run that are missing, which may be what is wrong."""
+    options = " ".join(f"--plugin {path}" for path in missing_plugins(run))
+    return [f"{run.path}: was trained with plugins. Give them again: {options}"] if options else []
+
+
 def _run(file: Path, name: str) -> None:
     """Import a file as a module of that name."""
     spec = importlib.util.spec_from_file_location(name, file)

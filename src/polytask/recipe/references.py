@@ -6,6 +6,7 @@ with all others; what is not of the expected shape is passed over here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from polytask.core.registry import Registry
 from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
+from polytask.recipe.task_options import trained_tasks, unknown_tasks, with_positions
 from polytask.tasks import metrics, tasks
 
 Plain = Mapping[str, Any]
@@ -25,9 +27,12 @@ def fill_references(values: Any) -> Any:
     """What a section leaves open and another one decides.
 
     Tasks that do not say where their rows come from read the only data there are, and columns that
-    suit their kind. A training that says no learning rate takes one that suits the encoder.
+    suit their kind. A training that says no learning rate takes one that suits the encoder. Options
+    of parts that name tasks get their positions.
     """
-    return _with_rate(_with_tasks(values)) if isinstance(values, Mapping) else values
+    if not isinstance(values, Mapping):
+        return values
+    return with_positions(_with_rate(_with_tasks(values)))
 
 
 def _with_tasks(values: Plain) -> Plain:
@@ -62,10 +67,12 @@ def wrong_references(values: Any) -> list[Mistake]:
         _wrong_groups,
         _wrong_metrics,
         _wrong_selection,
+        _wrong_rates,
         _lost_words,
         _moved,
     )
-    return [mistake for check in checks for mistake in check(values, sections)]
+    found = [mistake for check in checks for mistake in check(values, sections)]
+    return [*found, *unknown_tasks(values)]
 
 
 def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
@@ -129,6 +136,19 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
         yield Mistake(keys, unknown("task", name, list(chosen)))
     elif (known := _metric_names(chosen[name])) and metric not in known:
         yield Mistake(keys, unknown(f"metric of {name}", metric, known))
+
+
+def _wrong_rates(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Learning rates of tasks that are not trained, or that share their head."""
+    heads = Counter(str(task.get("head") or name) for name, task in sections.items())
+    known = trained_tasks(values)
+    for name in _mapping(_mapping(values, "training"), "task_learning_rates"):
+        keys = ("training", "task_learning_rates", name)
+        if name not in known:
+            yield Mistake(keys, unknown("task", name, known))
+        elif heads[str(sections.get(name, {}).get("head") or name)] > 1:
+            text = "shares its head with another task, and a head has one rate."
+            yield Mistake(keys, f"{text} Remove it, or use head_learning_rate.")
 
 
 def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:

@@ -31,9 +31,14 @@ _EXPECTED = {
     "greater_than_equal": "a number not less than {ge:g}",
     "less_than": "a number less than {lt:g}",
     "less_than_equal": "a number not greater than {le:g}",
+    "string_too_short": "text of {min_length} or more characters",
+    "string_too_long": "text of {max_length} or fewer characters",
+    "finite_number": "a finite number",
     "too_short": "{min_length} or more entries",
     "too_long": "{max_length} or fewer entries",
+    "is_instance_of": "",  # by the class
 }
+_COLLECTIONS = {"Sequence": "list_type", "Mapping": "mapping_type"}
 _QUOTED = re.compile(r"'([^']*)'")
 _SHOWN = 60
 
@@ -64,6 +69,8 @@ def _missing(key: int | str, options: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _expected(error: ErrorDetails) -> str:
+    if error["type"] == "is_instance_of":
+        return _EXPECTED[_COLLECTIONS[error["ctx"]["class"]]]
     return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
 
-@final
 @tasks.register("classification")
 class Classification(LabelTask):
     """One label per row out of a fixed set, by softmax and cross-entropy.

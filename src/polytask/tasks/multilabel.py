@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -22,7 +22,6 @@ from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
 
-@final
 @tasks.register("multilabel")
 class Multilabel(LabelTask):
     """Any number of labels per row, each by its own sigmoid and binary cross-entropy.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 from typing_extensions import override
@@ -30,7 +30,6 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@final
 @tasks.register("ranking")
 class Ranking(SentenceTask):
     """Candidates, listed by the last input column, ordered by their relevance.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +34,6 @@ _REFUSED = -1e4
 """Added to the score of a move that the scheme does not allow: never chosen, but still a number."""
 
 
-@final
 @tasks.register("tagging")
 class Tagging(SpelledTask, WordTask):
     """One tag per word: parts of speech, entities, slots, word boundaries.

@@ -122,4 +122,7 @@ class Budget:
         """Undo ``state``."""
         for name, value in state.items():
             setattr(self, name, value)
+        if not self.finished:  # the last validation of a shorter budget comes between others
+            regular = math.floor((self.epoch + 1e-9) / self.options.evaluate_every)
+            self.validations = min(self.validations, regular)
         self.saved()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
 from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
 from polytask.modeling import MultiTaskModel
 from polytask.training.options import OptimiserOptions
 
@@ -17,17 +19,26 @@ _NORMS = (nn.LayerNorm, nn.RMSNorm)
 _FUSED_DEVICES = {"cpu", "cuda"}
 
 
-def build_optimiser(model: MultiTaskModel, balancer: nn.Module, options: OptimiserOptions) -> AdamW:
+def build_optimiser(
+    model: MultiTaskModel,
+    balancer: nn.Module,
+    options: OptimiserOptions,
+    tasks_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> AdamW:
     """AdamW with a group for each rate and decay, in the order of the parameters.
 
     Norms, biases and other vectors do not decay, nor do the parameters of the balancer. Encoders
     have the rate of the recipe, lower by ``layer_decay`` for each layer further down; everything
-    else has the rate of the heads. Frozen parameters are left out, tied ones taken once.
+    else has the rate of the heads, or of the task that alone reaches it. Frozen parameters are
+    left out, tied ones taken once.
 
     The rates set here are peak rates; each group remembers its own as ``initial_lr``.
+
+    :param tasks_of: The tasks that reach each parameter, by its name; needed for rates of tasks.
+    :raises RecipeError: If a task with a rate alone reaches no parameter outside the encoder.
     """
     head_rate = options.head_learning_rate or options.learning_rate
-    rates = _encoder_rates(model, options)
+    rates = {**_task_rates(model, options, tasks_of), **_encoder_rates(model, options)}
     groups: dict[tuple[float, float], list[Parameter]] = {}
     for parameter, decays in _trainable(model):
         rate = rates.get(parameter, head_rate)
@@ -64,13 +75,40 @@ def _trainable(model: nn.Module) -> Iterator[tuple[Parameter, bool]]:
                 yield parameter, not (is_vector or isinstance(module, _NORMS))
 
 
+def encoders_of(model: MultiTaskModel) -> list[Encoder]:
+    """The encoders of a model; what an architecture puts into their layers belongs to them."""
+    return [module for module in model.sharing.modules() if isinstance(module, Encoder)]
+
+
 def _encoder_rates(model: MultiTaskModel, options: OptimiserOptions) -> dict[Parameter, float]:
-    encoders = [module for module in model.sharing.modules() if isinstance(module, Encoder)]
     return {
         parameter: options.learning_rate * options.layer_decay**depth
-        for encoder in encoders
+        for encoder in encoders_of(model)
         for parameter, depth in _depths(encoder)
     }
+
+
+def _task_rates(
+    model: MultiTaskModel, options: OptimiserOptions, tasks_of: Mapping[str, Sequence[str]]
+) -> dict[Parameter, float]:
+    """The rates of parameters that one task with a rate alone reaches."""
+    inside = {parameter for encoder in encoders_of(model) for parameter in encoder.parameters()}
+    owners = {
+        parameter: tasks_of[name][0]
+        for name, parameter in model.named_parameters()
+        if parameter not in inside and len(tasks_of.get(name, ())) == 1
+    }
+    rates = options.task_learning_rates
+    without = [task for task in rates if task not in owners.values()]
+    if without:
+        raise RecipeError(
+            [
+                f"training.task_learning_rates.{task}: the task trains no parameter alone outside "
+                "the encoder. Remove its rate, or use head_learning_rate."
+                for task in without
+            ]
+        )
+    return {parameter: rates[task] for parameter, task in owners.items() if task in rates}
 
 
 def _depths(encoder: Encoder) -> Iterator[tuple[Parameter, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -16,7 +17,7 @@ class OptimiserOptions(BaseModel):
     https://arxiv.org/abs/1711.05101
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     learning_rate: PositiveFloat = Field(
         default=3e-5,
         description="Peak rate of the encoder. The default is that of pretrained ones; from "
@@ -25,6 +26,14 @@ class OptimiserOptions(BaseModel):
     head_learning_rate: PositiveFloat | None = Field(
         default=None,
         description="Peak rate of everything outside the encoder; the same by default.",
+    )
+    task_learning_rates: Mapping[str, PositiveFloat] = Field(
+        default={},
+        description="Peak rate of what one task alone trains outside the encoder, such as its "
+        "head, by task; head_learning_rate for the others.",
+    )
+    freeze_encoder_epochs: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Epochs at the start in which the encoder is not updated."
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         default=0.01, description="Share of a weight taken off per update, times its rate."
@@ -112,7 +121,7 @@ class TrainingOptions(OptimiserOptions):
         default=None, description="Steps between checkpoints, instead of minutes."
     )
     keep: PositiveInt = Field(default=2, description="Verified checkpoints kept.")
-    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         default=(), description="Other places that the records of metrics.jsonl go to."
     )
     interference: Literal["auto"] | NonNegativeInt = Field(
@@ -121,3 +130,13 @@ class TrainingOptions(OptimiserOptions):
         "analyse; auto: as often as adds 5 % to the time at most; 0: never.",
     )
     threads: NonNegativeInt = Field(default=0, description="CPU threads; 0: PyTorch's choice.")
+
+    @property
+    def budget(self) -> str:
+        """How long training is, for messages."""
+        return f"{self.epochs:g} epochs" if self.steps is None else f"{self.steps} steps"
+
+    def only(self, tasks: Collection[str]) -> TrainingOptions:
+        """The same for some of the tasks."""
+        rates = {task: r for task, r in self.task_learning_rates.items() if task in tasks}
+        return self.model_copy(update={"task_learning_rates": rates})

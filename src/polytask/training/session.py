@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from torch import Tensor
+from torch.nn import Parameter
 
 from polytask.balancing import Balancer
 from polytask.balancing.engine.processes import gathered, rank, world_size
@@ -26,7 +27,7 @@ from polytask.training.budget import Budget
 from polytask.training.checkpoint import Checkpoints
 from polytask.training.interference import InterferenceLog, Observer, check_plain
 from polytask.training.log import TrainingLog, drop_records_after
-from polytask.training.optimiser import build_optimiser
+from polytask.training.optimiser import build_optimiser, encoders_of
 from polytask.training.options import TrainingOptions
 from polytask.training.pace import Affordable, Regular, first_look
 from polytask.training.precision import Precision, select_device
@@ -79,7 +80,9 @@ class Session:
             sharding.shard(self.model, options, self.device)
         with sharding.whole(self.model):
             self.partition = self.model.partition(parts.probe.to(self.device))
-        self.optimiser = build_optimiser(self.model, self.balancer, options)
+        self.optimiser = build_optimiser(
+            self.model, self.balancer, options, self.partition.tasks_of
+        )
         self.schedule = Schedule(options.schedule, options.warmup)
         self.budget = budget = Budget(options, parts.loader.epoch_draws)
         self.loader.follow(lambda: budget.share)  # not of self: a cycle would keep the model
@@ -130,8 +133,14 @@ class Session:
         return Stepper(
             self.model, self.balancer, self.partition, self.optimiser, self.precision.autocast,
             self.precision.scaler, self.device, self.options.clip, self.options.not_finite,
-            None if self.guide is None else iter(self.guide),
+            None if self.guide is None else iter(self.guide), self._frozen,
         )  # fmt: skip
+
+    def _frozen(self) -> Sequence[Parameter]:
+        """The parameters that are not updated now; a function of progress, so nothing is saved."""
+        if self.budget.epoch >= self.options.freeze_encoder_epochs:
+            return ()
+        return [p for encoder in encoders_of(self.model) for p in encoder.parameters()]
 
     @property
     def done(self) -> bool:

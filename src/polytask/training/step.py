@@ -10,6 +10,7 @@ from itertools import compress
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from polytask.balancing import Balancer, LossBalancer, TaskLosses
@@ -58,6 +59,8 @@ class Stepper:
     :param clip: Largest gradient norm; 0 for no limit.
     :param not_finite: ``stop`` or ``skip``.
     :param validation: Batches of validation rows, for methods that need them.
+    :param frozen: The parameters that are not updated now. Their gradients are computed, so that
+        balancing methods see the same model throughout, and dropped before clipping.
     """
 
     model: MultiTaskModel
@@ -70,6 +73,7 @@ class Stepper:
     clip: float
     not_finite: str
     validation: Iterator[Batch] | None = None
+    frozen: Callable[[], Sequence[Parameter]] = tuple
 
     def __post_init__(self) -> None:
         self._names = list(self.model.trained_tasks)
@@ -199,6 +203,8 @@ class Stepper:
 
     def _update(self, skipped: set[str], absent: list[int]) -> float:
         """Clip and descend; return the norm of the gradient."""
+        for parameter in self.frozen():
+            parameter.grad = None  # AdamW then neither moves nor decays it, and keeps no moments
         self.scaler.unscale_(self.optimiser)
         norm = clip_gradients(self._parameters, self.clip or math.inf)
         if not self.scaler.is_enabled() and not norm.isfinite():

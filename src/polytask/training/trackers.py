@@ -72,9 +72,36 @@ class MLflowTracker(Tracker):
         self._mlflow.end_run()
 
 
+class WandbTracker(Tracker):
+    """A run of Weights & Biases, in the project and entity that its environment variables name.
+
+    Files go into ``wandb`` in the run folder; ``WANDB_MODE=offline`` sends nothing.
+
+    :param folder: The run folder, whose name the W&B run takes.
+    :param start: Step that training resumes from; not 0: the same W&B run is resumed.
+    :raises MissingExtraError: If the package wandb is not installed.
+    """
+
+    def __init__(self, folder: Path, start: int = 0) -> None:
+        wandb = require("wandb", part="training.trackers: wandb", extra="wandb")
+        identity = folder / "wandb.txt"
+        known = identity.read_text(encoding="utf-8") if start and identity.is_file() else None
+        self._run = wandb.init(id=known, name=folder.name, dir=str(folder), resume="allow")
+        identity.write_text(self._run.id, encoding="utf-8")
+
+    @override
+    def write(self, record: Mapping[str, Any]) -> None:
+        self._run.log(dict(scalars(record)), step=record["step"])
+
+    @override
+    def close(self) -> None:
+        self._run.finish()
+
+
 _TRACKERS: dict[str, Callable[[Path, int], Tracker]] = {
     "tensorboard": TensorBoardTracker,
     "mlflow": MLflowTracker,
+    "wandb": WandbTracker,
 }
 
 
