@@ -35,7 +35,7 @@ def row(context: str, *answers: tuple[str, Any]) -> dict[str, Any]:
 
 def learned(context: str, *answers: tuple[str, Any]) -> tuple[str, int | None]:
     """The answer that is trained on."""
-    (found,) = span_task().lesson(row(context, *answers)) or ()
+    found = (span_task().lesson(row(context, *answers)) or [])[0]
     return found["text"], found["start"]
 
 
