@@ -35,7 +35,7 @@ def row(context: str, *answers: tuple[str, Any]) -> dict[str, Any]:
 
 def learned(context: str, *answers: tuple[str, Any]) -> tuple[str, int | None]:
     """The answer that is trained on."""
-    (found,) = span_task().lesson(row(context, *answers))
+    found = (span_task().lesson(row(context, *answers)) or [])[0]
     return found["text"], found["start"]
 
 
@@ -89,7 +89,7 @@ def test_an_answer_without_a_start_that_the_text_lacks_is_left_out(start: Any) -
 
 def test_an_answer_that_needs_no_search_is_learned_before_others() -> None:
     assert learned(OSLO, ("Rome", 1), ("Oslo", 20), ("Ann", 0), ("big", 43)) == ("Ann", 0)
-    found = span_task().reference(row(OSLO, ("Rome", 1), ("Oslo", 20), ("Ann", 0)))
+    found = span_task().reference(row(OSLO, ("Rome", 1), ("Oslo", 20), ("Ann", 0))) or ()
     assert [one["start"] for one in found] == [1, 24, 0]
 
 
@@ -159,7 +159,9 @@ def test_all_starts_of_a_row_are_read_in_one_unit() -> None:
     context = "😀😀😀 a b a b a"
     starts = [(one, offset(context, at, "utf-16-le")) for one, at in (("a b", 4), ("a", 4))]
     assert context[starts[1][1]] != "a"
-    found = span_task().reference(row(context, *starts, ("b", offset(context, 6, "utf-16-le"))))
+    found = (
+        span_task().reference(row(context, *starts, ("b", offset(context, 6, "utf-16-le")))) or ()
+    )
     assert [one["start"] for one in found] == [4, 4, 6]
 
 
@@ -372,14 +374,13 @@ def test_the_tokens_of_an_answer_are_the_fewest_that_cover_it(context: str, data
         ("abc ", [[1, 3]]),
         ("abcd", LeftOut(CUT)),
         ("d", LeftOut(CUT)),
-        ("c e\u0301", LeftOut(CUT)),
+        ("c d e\u0301", LeftOut(CUT)),
     ],
 )
 def test_what_the_encoder_cut_off_is_told_from_what_has_no_tokens(
     answer: str, expected: Any
 ) -> None:
-    context = "abc d e\u0301" if answer != "abcd" else "abcd"
-    answer = answer if answer != "c e\u0301" else "c d e\u0301"
+    context = "abcd" if answer == "abcd" else "abc d e\u0301"
     inputs = {STARTS: [-1, 0, 1, 2], ENDS: [-1, 1, 2, 3], "cut": 1}
     lesson = [{"text": answer, "start": context.index(answer)}]
     assert span_task().encode(lesson, inputs) == expected

@@ -58,6 +58,13 @@ def test_a_relation_names_a_span_by_its_ends_or_any_word_of_it(head: Any) -> Non
         ({}, {"tags": TAGS, "label": "x"}, "set pairs: first"),
         ({}, {"tags": None, "label": []}, "expected spans as a tag for every word"),
         ({"pairs": "first"}, {"tags": ["B-x"], "label": "x"}, "expected two spans"),
+        ({}, {"tags": TAGS, "label": [relation(-1, 3, "x")]}, "A number names a word"),
+        ({}, {"tags": TAGS, "label": [relation([0, 1], 3, "x")]}, "the word after its last"),
+        ({}, {"tokens": WORDS, "tags": [[5, 7]], "label": []}, r"span \[5, 7\], but there are 6"),
+        ({}, {"tokens": WORDS, "tags": [[3, 3]], "label": []}, "the word after its last"),
+        ({}, {"tokens": WORDS, "tags": [[3, 2]], "label": []}, r"found span \[3, 2\]"),
+        ({}, {"tokens": WORDS, "tags": [[-1, 2]], "label": []}, r"found span \[-1, 2\]"),
+        ({}, {"tokens": WORDS[:4], "tags": TAGS, "label": []}, "but there are 4 words"),
     ],
 )
 def test_what_is_no_relation_is_refused(
@@ -65,6 +72,11 @@ def test_what_is_no_relation_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         task_of(**options).reference(row)
+
+
+def test_a_relation_of_a_span_to_itself_is_remarked() -> None:
+    rows = [{"tags": TAGS, "label": [relation(0, tail, "x")]} for tail in (1, 3)]
+    assert [task_of().correction(row) is None for row in rows] == [False, True]
 
 
 def test_every_ordered_pair_has_a_target() -> None:

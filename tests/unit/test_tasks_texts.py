@@ -346,6 +346,42 @@ def test_labels_that_do_not_fit_the_texts_are_refused(
         tasks.build(options, "t").encode(reference, {"texts": [{}, {}]})
 
 
+CHOICES = {"q": "?", "items": ["Rome", "Oslo", "Bonn"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "message"),
+    [
+        ({"kind": "multiple_choice"}, 3, r"3 choices, counted from 0.*set names: \[1, 2, 3\]"),
+        ({"kind": "multiple_choice"}, 4, "found '4', but the row has 3 choices."),
+        ({"kind": "multiple_choice"}, "Oslo", "the text of choice 1; write this number"),
+        ({"kind": "multiple_choice"}, "B", r"names: \[A, B, C\]"),
+        ({"kind": "multiple_choice"}, [0, 1], "for 3 choices. Expected one number for each"),
+        ({"kind": "multiple_choice", "names": ["A", "B"]}, "A", "3 choices, but names lists 2"),
+        ({"kind": "multiple_choice", "names": [*"ABCD"]}, "D", "'D', but the row has 3 choices"),
+        ({"kind": "ranking"}, [0, 1], "found 2 numbers for 3 items"),
+        ({"kind": "extraction"}, [0, 1, 0, 1], "found 4 numbers for 3 items"),
+    ],
+)
+def test_labels_are_compared_with_the_items_of_their_row(
+    options: dict[str, Any], label: Any, message: str
+) -> None:
+    task = tasks.build(options, "t")
+    task.read(["q", "items"])
+    with pytest.raises(DataError, match=message):
+        task.reference({**CHOICES, "label": label})
+
+
+def test_choices_without_a_name_are_refused_in_prediction() -> None:
+    task = tasks.build({"kind": "multiple_choice", "names": ["A", "B"]}, "t")
+    scores = {
+        "scores_bP": torch.tensor([[0.0, 1.0, 9.0]]),
+        "there_bP": torch.ones(1, 3, dtype=torch.bool),
+    }
+    with pytest.raises(DataError, match="names lists 2"):
+        task.decode(scores)
+
+
 def test_pairs_below_the_number_of_partners_are_left_out() -> None:
     task = tasks.build({"kind": "embedding", "target": "label", "positive": 4}, "t")
     task.fit([0.0, 5.0])

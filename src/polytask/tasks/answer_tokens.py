@@ -48,7 +48,7 @@ def answer_tokens(
     tokens = [_tokens(text[STARTS], text[ENDS], first, last) for text in texts]
     edges = [own.edges for own in tokens if own is not None]
     if not edges:
-        return LeftOut(NOT_ALIGNED)
+        return LeftOut(CUT if cut and first >= read else NOT_ALIGNED)
     whole = min(start for start, _ in edges), max(end for _, end in edges)
     if whole not in edges:  # longer than what windows share
         return LeftOut(CUT)

@@ -31,7 +31,7 @@ Relation: TypeAlias = dict[str, Any]
 """``head`` and ``tail``, each the first word of a span and that after the last, and ``type``."""
 
 TO_ITSELF = "relation of a span to itself, never predicted"
-"""Remark on rows of which a relation cannot be found."""
+"""Remark on rows with a relation that the model cannot predict."""
 
 _NONE = 0
 """The class of pairs that are not related."""
@@ -262,7 +262,7 @@ class Relations(SpelledTask):
 def _advice(value: Any, spans: Sequence[list[int]]) -> str:
     """Return what is likely wrong with the place of a relation."""
     if isinstance(value, int):
-        return "A number is that of a word, counted from 0, not of a span. "
+        return "A number names a word, counted from 0, not a span. "
     if any(value == [start, stop - 1] for start, stop in spans):
         return "The second number of a span is the word after its last one. "
     return ""
