@@ -51,6 +51,7 @@ COLUMNS: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
     ({"kind": "feats"}, ["A=1 _", "", None, "_"], [["A=1", "_"], NONE, NONE, ["_"]]),
     ({"kind": "lemma"}, ["be 1.0", "", None, "a"], [["be", "1.0"], NONE, NONE, ["a"]]),
     ({"kind": "multiple_choice"}, [1, 0, None, 2], ["1", "0", NONE, "2"]),
+    ({"kind": "multiple_choice"}, ["01", "0", None, "2.0"], ["1", "0", NONE, "2"]),
     ({"kind": "multiple_choice"}, [1.0, 0.0, None, 2.0], ["1", "0", NONE, "2"]),
     (
         {"kind": "multiple_choice", "names": ["A", "B"]},
@@ -351,7 +352,7 @@ def split(line: str, delimiter: str) -> list[str]:
 def test_files_have_one_line_per_row_whatever_texts_hold(rows: list[list[str]]) -> None:
     words = [(own,) for own in rows]
     whole = [[0, len(own)] for own in rows]
-    lines_of = {
+    lines_of: dict[str, list[Any]] = {
         "classification": [own[0] for own in rows],
         "multiple_choice": [own[0] for own in rows],
         "multilabel": rows,

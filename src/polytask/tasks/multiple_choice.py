@@ -70,7 +70,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
                 f"task {self.name}: column {self.target_column!r}: expected the number of a choice, "
                 f"from 0, found {value!r}. If the column names them otherwise, list names."
             )
-        return label
+        return label if self.names else str(int(label))
 
     def _marked(self, value: list[Any]) -> str:
         """The choice that a list of 0 and 1 marks."""
