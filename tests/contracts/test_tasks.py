@@ -388,22 +388,28 @@ def fields_of(row: Row) -> Fields:
     return (row["tokens"],) if "tokens" in row else ("q", TEXT)
 
 
-def prepared(row: Row) -> dict[str, Any]:
-    """A row with words, texts and places of tokens, for tasks of all kinds."""
+def prepared(row: Row, place: int = 0) -> dict[str, Any]:
+    """A row with words, texts and places of tokens, for tasks of all kinds.
+
+    :param place: That of the row, which tells its texts from those of other rows.
+    """
     starts_L, ends_L = places(1, 2 * SIZE)[0].T.tolist()
     size = size_of(row)
     text = {"starts": starts_L, "ends": ends_L}
-    texts = [{**words(size), **text}] * size
+    texts = [{**words(size), **text, "ids": [place, at]} for at in range(size)]
     return {**words(size), **text, "spans": spans_of(row), "texts": texts}
 
 
-def inputs_of(task: Task, row: Row) -> dict[str, Any]:
-    inputs = prepared(row)
+def inputs_of(task: Task, row: Row, place: int = 0) -> dict[str, Any]:
+    inputs = prepared(row, place)
     return inputs if task.read_as != "joined" else {**inputs, "texts": None}
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
-    return [task.encode(task.lesson(row), inputs_of(task, row)) for row in example.rows]
+    return [
+        task.encode(task.lesson(row), inputs_of(task, row, place))
+        for place, row in enumerate(example.rows)
+    ]
 
 
 def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Features:

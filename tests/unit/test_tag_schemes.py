@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 from seqeval import metrics as seqeval
 from torch.nn import functional
 
+from polytask.core.errors import DataError
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spans import Scheme, detect_scheme, read_spans, windows_of, write_spans
 
@@ -150,6 +151,34 @@ def test_the_scheme_is_noted_unless_the_recipe_names_it() -> None:
     assert not fitted([["E", "S", "E"]]).notes()
     (note,) = fitted([["E-x", "S-y", "E-x"]]).notes()
     assert "plain labels" in note
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=iob2_rows, crf=st.booleans())
+@pytest.mark.parametrize("scheme", ["bio", "iob1", "bmes"])
+def test_labels_of_mixed_rows_are_written_like_predictions(
+    scheme: str, rows: Rows, crf: bool
+) -> None:
+    mixed = [as_iob1(row) if at % 2 else row for at, row in enumerate(rows)]
+    if not any(tag != "O" for row in rows for tag in row):
+        return
+    task = fitted(mixed, scheme=scheme, crf=crf)
+    references = [task.reference({"tags": row}) or [] for row in mixed]
+    predictions = [decoded(task, row) for row in references]
+    assert metrics.build("accuracy", task.labels)(references, predictions) == 1
+    assert metrics.build("exact_match", task.labels)(references, predictions) == 1
+    assert metrics.build("span_f1", task.labels)(rows, references) == 1
+    for row, reference in zip(mixed, references, strict=True):
+        rewritten = task.correction({"tags": row})
+        assert rewritten == (None if row == reference else f"tags rewritten in scheme {scheme}")
+        if scheme != "bmes":
+            assert reference == (as_iob2(row) if scheme == "bio" else as_iob1(as_iob2(row)))
+
+
+def test_a_held_out_tag_that_marks_no_span_is_named() -> None:
+    task = fitted([["B-x", "I-x", "O"]])
+    with pytest.raises(DataError, match="task t: column 'tags': tag 'NOUN' marks no span"):
+        task.reference({"tags": ["NOUN"]})
 
 
 def test_the_scheme_survives_its_state() -> None:

@@ -79,8 +79,9 @@ class VectorTask(Task, ABC):
     def reference(self, row: Row) -> float | None:
         if not self.target_column:
             return 1.0
+        value = self._column(row)
         try:
-            return number_of(self._column(row))
+            return number_of(value)
         except DataError as error:
             raise DataError(f"task {self.name}: column {self.target_column!r}: {error}.") from None
 

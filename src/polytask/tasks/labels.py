@@ -9,7 +9,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any, Self, TypeAlias
 
@@ -33,7 +32,7 @@ def label_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        value = format(Decimal(repr(value)), "f")
+        value = str(int(value) if value == int(value) else value)
     if not isinstance(value, str):
         raise DataError(f"expected a label (text, a number or a boolean), found {value!r}")
     whole = _WHOLE.fullmatch(value)

@@ -83,7 +83,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
                 f"task {self.name}: column {self.target_column!r}: expected the number of a choice, "
                 f"from 0, found {value!r}. {_advice(label, choices or [])}"
             )
-        return label
+        return label if self.names else str(int(label))
 
     def _require(self, label: str, choices: list[Any]) -> None:
         """Refuse a label beyond the choices of its row, and choices without a name."""

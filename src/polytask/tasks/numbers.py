@@ -37,7 +37,7 @@ def numbers_of(value: Any) -> list[float] | None:
     :return: None where they are missing: null, blank text, or an empty list.
     :raises DataError: If the value is no list of such numbers.
     """
-    if is_blank(value) or value == []:
+    if is_blank(value) or (isinstance(value, list | tuple) and not value):
         return None
     items = value.split() if isinstance(value, str) else value
     if isinstance(items, list | tuple):

@@ -55,8 +55,9 @@ class Regression(SentenceTask):
 
     @override
     def reference(self, row: Row) -> float | None:
+        value = self._column(row)
         try:
-            return number_of(self._column(row))
+            return number_of(value)
         except DataError as error:
             raise DataError(f"task {self.name}: column {self.target_column!r}: {error}.") from None
 

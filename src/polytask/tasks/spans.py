@@ -139,7 +139,7 @@ def _may_follow(
 
 
 def windows_of(tags: Sequence[str]) -> Iterator[Window]:
-    """Return the tag of every word with those of its neighbours."""
+    """Return the tag of every word between the tags of its neighbours."""
     padded = [OUTSIDE, *tags, OUTSIDE]
     return zip(padded, padded[1:], padded[2:], strict=False)
 

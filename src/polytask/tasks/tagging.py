@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.batch import Row
+from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, Head, tasks
 from polytask.tasks.crf import chain_losses, marginals, viterbi
 from polytask.tasks.heads import KEPT, MOVES, TAGS, ChainHead
@@ -39,8 +41,8 @@ class Tagging(SpelledTask, WordTask):
     """One tag per word: parts of speech, entities, slots, word boundaries.
 
     The column holds a list of tags, or text in which white space separates them. Where tags mark
-    spans, predictions are repaired: a tag that continues no span of its label starts one, as the
-    CoNLL evaluation reads it, and the spans are written back in the scheme. Words that the encoder
+    spans, labels and predictions are repaired: a tag that continues no span of its label starts
+    one, as the CoNLL evaluation reads it, and the spans are written back in the scheme. Words that the encoder
     cut off take no part in the loss and are predicted to be outside (without a scheme, to have
     the most frequent tag).
 
@@ -68,6 +70,7 @@ class Tagging(SpelledTask, WordTask):
         self.crf = crf
         self._asked = scheme
         self._scheme: Scheme = "none"
+        self._prefixes = ""
         self._marked = False
 
     @property
@@ -78,23 +81,34 @@ class Tagging(SpelledTask, WordTask):
         return ("span_f1", "span_precision", "span_recall", "accuracy")
 
     @override
+    def reference(self, row: Row) -> list[str] | None:
+        tags = super().reference(row)
+        try:
+            return None if tags is None else self._repair(tags)
+        except DataError as error:
+            raise DataError(f"task {self.name}: column {self.target_column!r}: {error}") from None
+
+    @override
+    def correction(self, row: Row) -> str | None:
+        if super().reference(row) == self.reference(row):
+            return None
+        return f"tags rewritten in scheme {self._scheme}"
+
+    @override
     def fit(self, references: Iterable[list[str]]) -> None:
+        self._scheme = "none"
         windows = Counter(one for tags in references for one in windows_of(tags))
-        counts = Counter[str]()
-        for (_, tag, _), count in windows.items():
-            counts[tag] += count
+        counts = _tag_counts(windows)
         self._marked = marks_spans(counts)
-        self._learn(self._merged(counts))
-        self._scheme = self._detected(windows) if self._asked == "auto" else self._asked
+        self._merged(counts)
+        windows = _each(windows, lambda window: map(self._spelled, window))
+        self._scheme = detect_scheme(windows) if self._asked == "auto" else self._asked
+        if self._scheme != "none":
+            self._prefixes = span_prefixes(self._scheme, _tag_counts(windows))
+            windows = _each(windows, self._repair)
+        self._learn(_tag_counts(windows))
         if self._scheme != "none":
             self._labels = replace(self._labels, filler=OUTSIDE)
-            read_spans(self.labels)
-
-    def _detected(self, windows: Mapping[Window, int]) -> Scheme:
-        merged = Counter[Window]()
-        for (before, tag, after), count in windows.items():
-            merged[self._spelled(before), self._spelled(tag), self._spelled(after)] += count
-        return detect_scheme(merged)
 
     @override
     def _parts(self, label: str) -> tuple[str, str]:
@@ -157,12 +171,12 @@ class Tagging(SpelledTask, WordTask):
 
     @override
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "scheme": self._scheme}
+        return {**super().state(), "scheme": self._scheme, "prefixes": self._prefixes}
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
-        self._scheme = state["scheme"]
+        self._scheme, self._prefixes = state["scheme"], state["prefixes"]
         self._marked = marks_spans(self.labels)
         self._known(self.labels)
 
@@ -172,9 +186,26 @@ class Tagging(SpelledTask, WordTask):
         refused_SS = ~torch.tensor(allowed, device=moves_bSS.device)
         return moves_bSS.float() + _REFUSED * refused_SS
 
-    def _repair(self, tags: list[str]) -> list[str]:
+    def _repair(self, tags: Sequence[str]) -> list[str]:
         """The same spans, written as the scheme demands."""
         if self._scheme == "none":
-            return tags
-        prefixes = span_prefixes(self._scheme, self.labels)
-        return write_spans(read_spans(tags), len(tags), prefixes)
+            return [*tags]
+        return write_spans(read_spans(tags), len(tags), self._prefixes)
+
+
+def _tag_counts(windows: Mapping[Window, int]) -> Counter[str]:
+    counts = Counter[str]()
+    for (_, tag, _), count in windows.items():
+        counts[tag] += count
+    return counts
+
+
+def _each(
+    windows: Mapping[Window, int], change: Callable[[Sequence[str]], Iterable[str]]
+) -> Counter[Window]:
+    """Change the tags of windows, and count those that become equal."""
+    changed = Counter[Window]()
+    for window, count in windows.items():
+        before, tag, after = change(window)
+        changed[before, tag, after] += count
+    return changed
