@@ -30,6 +30,7 @@ from polytask.analysis.verdict import verdict
 from polytask.build.data import TRAIN, load_data
 from polytask.build.labels import fit_tasks
 from polytask.build.model import new_tasks
+from polytask.core.accounting import SHOWN_TASKS, account_lines, records
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text
 from polytask.evaluation.coverage import coverage
@@ -62,7 +63,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     * ``means``: the tasks that means are ``over`` and ``without``, see ``coverage``.
     * ``notes``: sentences on whether strategies were treated alike, see ``fairness``.
     * ``leaks``, ``drop_leaks``, ``data`` (rows and hashes by source and split), ``labels`` (see
-      ``label_facts``).
+      ``label_facts``), ``rows`` (how many each task uses in each split, and why not others).
 
     :return: The content of ``comparison.json``.
     :raises RecipeError: If there is no such strategy, or the recipe does not fit one.
@@ -76,12 +77,15 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     data = load_data(recipe, folder / "splits")
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, tasks, data.split(TRAIN))
-    if not begun:
-        write_text(folder / "recipe.yaml", _kept(recipe))  # first: from here on it can go on
-    data.keep_splits(folder / "splits")
     comparison = Comparison(recipe, data, tasks, labels, folder, console or Console(stderr=True))
     if not comparison.selects:
         _refuse_choices(recipe)
+    rows = comparison.accounts  # finds mistakes in all rows before anything is written
+    if not begun:
+        write_text(folder / "recipe.yaml", _kept(recipe))  # from here on it can be resumed
+        for line in account_lines(rows, SHOWN_TASKS):
+            comparison.console.print(f"rows: {line}", markup=False, highlight=False)
+    data.keep_splits(folder / "splits")
     seeds = [recipe.training.seed + offset for offset in range(recipe.compare.seeds)]
     results = [
         _result(comparison, name, seed)
@@ -238,6 +242,7 @@ def _record(
         "notes": fairness(results, comparison.held_out),
         "leaks": data.leaks.record() | {"summary": data.leaks.summary()},
         "drop_leaks": recipe.drop_leaks,
+        "rows": records(comparison.accounts),
         "data": data.facts(),
         "labels": label_facts(data, comparison.tasks, comparison.labels),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,16 @@ from rich.console import Console
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
 from polytask.analysis.parts import balancing_of, compare_of, sharing_of
-from polytask.build.data import TRAIN, VALIDATION, Data
+from polytask.build.accounts import accounts_of
+from polytask.build.data import TEST, TRAIN, VALIDATION, Data
 from polytask.build.evaluation import held_out
 from polytask.build.labels import Labels, TrainingFields
 from polytask.build.model import new_encoder
 from polytask.build.pools import training_pool
-from polytask.build.scoring import metrics_of, poolings_of
+from polytask.build.scoring import evaluation_rows, metrics_of, poolings_of
+from polytask.core.accounting import Accounts
 from polytask.core.scratch import scratch_folder
+from polytask.data.pools import Pool
 from polytask.evaluation.score import Pooling
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task
@@ -30,6 +33,16 @@ class Size(NamedTuple):
 
     rows: int
     tokens: int
+
+
+class Prepared(NamedTuple):
+    """The rows of all splits, counted.
+
+    :param sizes: Training rows by the tasks that label them.
+    """
+
+    sizes: Mapping[frozenset[str], Size]
+    accounts: Accounts
 
 
 @dataclass(frozen=True)
@@ -133,22 +146,44 @@ class Comparison:
 
     def _pass(self, tasks: Collection[str]) -> Size:
         wanted = set(tasks)
-        sizes = [size for readers, size in self._sizes.items() if readers & wanted]
+        sizes = [size for readers, size in self._prepared.sizes.items() if readers & wanted]
         return Size(sum(size.rows for size in sizes), sum(size.tokens for size in sizes))
 
+    @property
+    def accounts(self) -> Accounts:
+        """How many rows of each task every split has and uses.
+
+        :raises DataError: If a row or label of any split does not fit; names file and line.
+        """
+        return self._prepared.accounts
+
     @cached_property
-    def _sizes(self) -> dict[frozenset[str], Size]:
-        """Training rows by the tasks that label them, with tokens as the encoder counts them."""
-        tables = self.data.split(TRAIN)
-        fields = TrainingFields(self.data.views, tables, self.labels)
-        found: dict[frozenset[str], Size] = {}
-        with scratch_folder() as scratch, self.console.status("counting tokens"):
+    def _prepared(self) -> Prepared:
+        """What is known of the rows once they are prepared; no strategy starts before."""
+        tables, views = self.data.split(TRAIN), self.data.views
+        fields = TrainingFields(views, tables, self.labels)
+        with scratch_folder() as scratch, self.console.status("reading and preparing rows"):
             encoder = new_encoder(self.recipe, fields)
-            for view in self.data.views:
-                pool = training_pool(view, tables[view.source], encoder, self.labels, scratch)
-                labelled = pool.labelled()
-                for index, length in enumerate(pool.lengths_N.tolist()):
-                    readers = frozenset(task for task, own_N in labelled.items() if own_N[index])
-                    rows, tokens = found.get(readers, Size(0, 0))
-                    found[readers] = Size(rows + 1, tokens + length)
-        return found
+            pools = {
+                TRAIN: [
+                    training_pool(view, tables[view.source], encoder, self.labels, scratch)
+                    for view in views
+                ]
+            }
+            for split in (VALIDATION, TEST):
+                held_out = self.data.split(split)
+                rows = evaluation_rows(views, held_out, encoder, self.tasks, scratch)
+                pools[split] = rows.pools
+            return Prepared(_sizes(pools[TRAIN]), accounts_of(self.data, pools))
+
+
+def _sizes(pools: Iterable[Pool]) -> dict[frozenset[str], Size]:
+    """Training rows by the tasks that label them, with tokens as the encoder counts them."""
+    found: dict[frozenset[str], Size] = {}
+    for pool in pools:
+        labelled = pool.labelled()
+        for index, length in enumerate(pool.lengths_N.tolist()):
+            readers = frozenset(task for task, own_N in labelled.items() if own_N[index])
+            rows, tokens = found.get(readers, Size(0, 0))
+            found[readers] = Size(rows + 1, tokens + length)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -82,11 +82,11 @@ def _check_rows(recipe: Recipe) -> Findings:
     for name, section in recipe.trained.items():
         own = [tables[source] for source in section.sources if source in tables]
         found.mistakes.extend(_missing_columns(tasks[name], own))
-        found.mistakes.extend(_unreadable(tasks[name], [t for s in own for t in s.values()]))
+        found.mistakes.extend(_unreadable(tasks[name], own))
     return Findings(list(dict.fromkeys(found.mistakes)), found.warnings)
 
 
-def _missing_columns(task: Task, sources: Sequence[dict[str, Table]]) -> Iterator[str]:
+def _missing_columns(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[str]:
     for splits in sources:
         try:
             if TRAIN in splits:
@@ -119,16 +119,19 @@ def _check_inputs(view: View, table: Table, found: Findings) -> None:
     found.warnings.extend(_first(empty))
 
 
-def _unreadable(task: Task, tables: Sequence[Table]) -> Iterator[str]:
-    """What is wrong with labels; what is said of many rows alike, as of a missing column, once."""
+def _unreadable(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[str]:
+    """Yield mistakes in labels; what is wrong alike with many rows, once.
+
+    Training rows must be learnable, others only be scored.
+    """
     first: dict[str, str] = {}
     counts = Counter[str]()
-    for table in tables:
+    for split, table in (each for tables in sources for each in tables.items()):
+        read = task.lesson if split == TRAIN else task.reference
         for row in each_row(table):
             try:
                 if has_label_column(task, row):
-                    task.reference(row)
-                    task.lesson(row)
+                    read(row)
             except DataError as error:
                 first.setdefault(str(error), table.place_of(row))
                 counts[str(error)] += 1

@@ -87,12 +87,12 @@ def limited(task: Task, tables: Mapping[str, Table], limit: int | None) -> Label
     if limit is None:
         return Labels(task)
     everything = Labels(task)
-    labelled = [
-        (source, index)
-        for source, table in tables.items()
-        for index, row in enumerate(each_row(table))
-        if everything.reference(source, index, row) is not None
-    ]
+    labelled = []
+    for source, table in tables.items():
+        for index, row in enumerate(each_row(table)):
+            with at_row(table, index):
+                if everything.reference(source, index, row) is not None:
+                    labelled.append((source, index))
     chosen = np.random.default_rng(0).permutation(len(labelled))[:limit]
     allowed: dict[str, set[int]] = {source: set() for source in tables}
     for position in chosen.tolist():

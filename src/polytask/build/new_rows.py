@@ -147,10 +147,12 @@ def _table(options: Options | dict[str, str], path: Path, views: Sequence[View])
 
 
 def _new_rows(table: Table, views: Sequence[View]) -> NewRows:
-    readable = [view for view in views if set(view.columns) <= set(table.columns)]
-    lacking = [
-        f"not predicted, as the rows have no {', '.join(missing)}: {', '.join(view.tasks)}."
-        for view in views
-        if (missing := [name for name in view.columns if name not in table.columns])
-    ]
+    readable, lacking = [], []
+    for view in views:
+        missing = [name for name in view.columns if table.path_to(name) is None]
+        if missing:
+            tasks = ", ".join(view.tasks)
+            lacking.append(f"not predicted, as the rows have no {', '.join(missing)}: {tasks}.")
+        else:
+            readable.append(view)
     return NewRows(table, readable, lacking)

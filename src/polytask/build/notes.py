@@ -18,6 +18,7 @@ from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.recipe import Recipe
 from polytask.tasks import Task
+from polytask.tasks.labels import merge_hint
 
 _WORTH_SAYING = 0.01
 _FEW_ROWS, _FEW_STEPS = 2, 10
@@ -36,7 +37,7 @@ def notes(
     cannot be learned, metrics that tell nothing, texts that are cut or cannot be padded, changed
     copies, batches of too few rows, long rows, trainings of a few steps.
     """
-    labels = chain(chain.from_iterable(t.notes() for t in tasks.values()), _files(data))
+    labels = chain(_files(data), _labels(tasks))
     measured = undefined_metrics(recipe, tasks, data.split(VALIDATION))
     seen = _leaks(recipe, data), labels, _unseen(recipe, data, tasks), measured
     texts = _cut(pools), _alone(encoder), _copied(recipe, pools)
@@ -50,6 +51,11 @@ def _alone(encoder: Encoder) -> Iterator[str]:
             "this encoder gives a text another meaning beside a longer one: its layers do not mask "
             "padding. Texts of equal length are encoded together, which takes more passes."
         )
+
+
+def _labels(tasks: Mapping[str, Task]) -> Iterator[str]:
+    for name, task in tasks.items():
+        yield from (f"tasks.{name}: {note}" for note in task.notes())
 
 
 def _files(data: Data) -> Iterator[str]:
@@ -155,7 +161,7 @@ def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
     for label, place in first.items():
         yield (
             f"{place}: tasks.{task.name}: label {label!r} occurs in {split} ({_times(counts[label])}) "
-            "but never in train; it cannot be learned and counts as wrong."
+            f"but never in train; it cannot be learned and counts as wrong.{merge_hint(label, known)}"
         )
 
 

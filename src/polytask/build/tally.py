@@ -9,7 +9,7 @@ from typing import Any
 
 from polytask.build.labels import Labels, has_label_column
 from polytask.build.views import View
-from polytask.core.accounting import CUT, NO_COLUMN, NO_LABEL, Account, LeftOut
+from polytask.core.accounting import CUT, NO_COLUMN, NO_LABEL, NOT_IN_TEXT, Account, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import CUT as CUT_INPUT
@@ -121,9 +121,14 @@ class ScoredLabels:
     def _checked(self, row: Row, inputs: Inputs) -> Iterator[str]:
         """Encode the label as training does, so that one which does not fit its row is found."""
         if not self.task.words_rows:  # its prompts hold no completion here that could be encoded
-            encoded = self.task.encode(self.task.lesson(row), inputs)
-            if isinstance(encoded, LeftOut):
-                yield encoded.reason
+            try:
+                lesson = self.task.lesson(row)
+            except DataError:  # a reference that can be scored, but not learned from
+                yield NOT_IN_TEXT
+            else:
+                encoded = self.task.encode(lesson, inputs)
+                if isinstance(encoded, LeftOut):
+                    yield encoded.reason
         yield from _remarks(self.task, row, inputs)
 
 

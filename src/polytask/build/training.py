@@ -19,7 +19,7 @@ from polytask.build.notes import notes
 from polytask.build.origin import with_kept
 from polytask.build.parts import fitted_parts, training_parts
 from polytask.build.resuming import open_folder, reopen
-from polytask.core.accounting import Accounts, account_lines, records
+from polytask.core.accounting import SHOWN_TASKS, Accounts, account_lines, records
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
@@ -28,9 +28,6 @@ from polytask.training.loop import train as run_loop
 from polytask.training.processes import is_first, on_first
 from polytask.training.randomness import seed_everything
 from polytask.training.session import Session
-
-_MOST_TASKS = 12
-"""Tasks whose rows are printed; ``run.json`` and the page have all of them."""
 
 
 def train(
@@ -91,7 +88,7 @@ class _Begun:
 
     def show(self, console: Console) -> None:
         """Print rows and notes."""
-        rows = (f"rows: {line}" for line in account_lines(self.accounts, _MOST_TASKS))
+        rows = (f"rows: {line}" for line in account_lines(self.accounts, SHOWN_TASKS))
         for line in (*rows, *(f"note: {note}" for note in self.notes)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 

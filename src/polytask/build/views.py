@@ -80,12 +80,12 @@ class View:
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
-        """Refuse a table that lacks an input column.
+        """Refuse a table that lacks an input column, or one in which it cannot be read.
 
         :raises DataError: Names the column, and the nearest one there is.
         """
         for column in self.columns:
-            if column not in table.columns:
+            if table.path_to(column) is None:
                 raise DataError(
                     f"{table.files[0]}: no column {column!r}, the input of {', '.join(self.tasks)}."
                     f"{hint(column, table.columns)} Columns: {', '.join(table.columns)}."

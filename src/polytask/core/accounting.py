@@ -14,8 +14,12 @@ BEYOND_LIMIT = "beyond the limit"
 UNKNOWN_LABEL = "label unknown from training"
 CUT = "cut off by the encoder"
 NOT_ALIGNED = "cannot be aligned with tokens"
+NOT_IN_TEXT = "not found in the text"
 """The usual reasons why a row is not used for a task."""
 
+
+SHOWN_TASKS = 12
+"""Tasks whose rows are printed when a training starts; the record and the page have all."""
 
 Place: TypeAlias = Callable[[], str]
 """Returns where a row is, ``file:line``; called for the first row of a group only."""

@@ -41,14 +41,20 @@ class Lemma(WordTask):
         return ("lemmas", "accuracy")
 
     @override
+    def reference(self, row: Row) -> list[str] | None:
+        lemmas = super().reference(row)
+        words = row.get(self.words_column)
+        if lemmas is not None and isinstance(words, list | tuple) and len(words) != len(lemmas):
+            raise self._miscounted(len(lemmas), len(words))
+        return lemmas
+
+    @override
     def lesson(self, row: Row) -> list[str] | None:
         lemmas = self.reference(row)
         if lemmas is None:
             return None
-        words = self._words(row)
-        if len(words) != len(lemmas):
-            raise self._miscounted(len(lemmas), len(words))
-        return [edits.script(word, lemma) for word, lemma in zip(words, lemmas, strict=True)]
+        pairs = zip(self._words(row), lemmas, strict=True)
+        return [edits.script(word, lemma) for word, lemma in pairs]
 
     @override
     def _label(self, value: Any) -> str:
