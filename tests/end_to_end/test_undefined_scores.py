@@ -67,14 +67,15 @@ def test_a_task_that_is_undefined_has_no_part_in_the_mean(whole: Path) -> None:
 
 
 def test_all_commands_take_its_run(whole: Path) -> None:
-    for command in (
+    commands: list[list[str | Path]] = [
         ["evaluate", whole],
         ["evaluate", whole, "--task-best"],
         ["evaluate", whole, "--split", "validation"],
         ["report", whole],
         ["analyse", whole, "--steps", "2", "--pairwise", "--verify", "--curve", "20"],
         ["report", whole],
-    ):
+    ]
+    for command in commands:
         result = polytask(*command)
         assert result.exit_code == 0, result.stderr
     scores = read_json(RunFolder(whole).scores)
