@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from polytask.analysis.settings import (
     weight_grid,
     with_settings,
 )
-from polytask.analysis.tuning import Grid, Parzen
+from polytask.analysis.tuning import Grid, Parzen, choose
 from polytask.core.errors import InterruptedTrainingError, RecipeError, RunError, TrainingError
-from polytask.recipe import load
+from polytask.evaluation.merit import first_mean
+from polytask.recipe import Recipe, load
 from tests.end_to_end.files import RECIPE, reviews, write_experiment
 
 pytest.importorskip("optuna", reason="install the extra: tuning")
@@ -213,6 +215,29 @@ def test_if_all_trials_fail_the_reason_is_given(
     monkeypatch.setattr(tuning, "train_model", failing)
     with pytest.raises(RecipeError, match=r"all 2 trials of joint have failed: the loss is not"):
         run(recipe, tmp_path / "run", "joint", trials=2)
+
+
+def test_the_best_trial_is_not_the_one_with_fewer_tasks_defined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merits = iter([[1, 0.9], [2, 0.5], [], [2, 0.6], [1, 1.0]])
+
+    def trial(*arguments: Any) -> dict[str, Any]:
+        merit = next(merits)
+        found = {"validation": first_mean(merit), "merit": merit, "error": "nothing is defined"}
+        return {**found, "seconds": 1.0, "tokens": 1}
+
+    monkeypatch.setattr(tuning, "_tried", trial)
+    comparison: Any = SimpleNamespace(folder=tmp_path, console=Console(quiet=True))
+    whole, recipe = Grid([{"learning_rate": 10.0**-n} for n in range(5)]), Recipe.model_construct()
+    monkeypatch.setattr(tuning, "with_settings", lambda recipe, settings: recipe)
+    chosen = choose(comparison, recipe, Path("joint"), whole)
+    assert chosen.record is not None
+    assert chosen.record["settings"] == {"learning_rate": 1e-3}
+    assert chosen.record["validation"] == 0.6
+    merits = iter([[], []])
+    with pytest.raises(RecipeError, match="all 2 trials of other have failed: nothing is defined"):
+        choose(comparison, recipe, Path("other"), Grid([{"a": 1.0}, {"a": 2.0}]))
 
 
 def test_static_weights_are_tuned_by_as_many_trials(recipe: Path, tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from polytask.core.optional import require
 from polytask.recipe import Recipe
 
 _TRIALS = Path("trials")
+_UNDEFINED = (
+    "no metric is defined on validation rows. Give these rows labels, or compare without --trials."
+)
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _tried(
         )
     facts = read_json(run.facts)
     found = {"validation": facts["best_selection"], "merit": facts["best_merit"]}
-    undefined = {} if found["merit"] else {"error": "no metric is defined on validation rows"}
+    undefined = {} if found["merit"] else {"error": _UNDEFINED}
     return {**found, **undefined, "seconds": facts["seconds"], "tokens": facts["tokens"]}
 
 

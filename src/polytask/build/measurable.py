@@ -39,5 +39,5 @@ def undefined_metrics(
 
 
 def _advice(first: bool) -> str:
-    """What to do if the metric that stands for the task is among these."""
+    """Return what to do if the metrics include the first one of the task."""
     return " Give it more validation rows, or put another metric first." if first else ""

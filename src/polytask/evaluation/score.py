@@ -66,7 +66,7 @@ def score(
     """Score every task and every pooling of tasks, as JSON.
 
     ``average`` is the mean of the first metric of every task, the convention of TweetEval and
-    GLUE. A pooling stands for all its tasks, and metrics of which lower is better count negatively.
+    GLUE. A pooling stands for all its tasks. Metrics for which lower is better count negatively.
     Perplexities, which are no shares, do not count beside tasks that have other metrics.
     ``average_over`` names what the mean is over; ``average_without`` what should be in it, but has
     no rows or no defined metric.

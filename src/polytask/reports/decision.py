@@ -31,7 +31,7 @@ def decision(record: Record) -> Decision | None:
     said = phrase(f"verdict.{found['decision']}")
     if found["groups"]:
         said = said.joined(f": {groups(found['groups'])}")
-    return Decision(said, [*_because(record, found)])
+    return Decision(said, [*_missing(record, found), *_because(record, found)])
 
 
 def groups(found: Sequence[Sequence[str]]) -> str:
@@ -56,9 +56,6 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
     )
     if found["rule"] == "worse":
         yield phrase(f"verdict.worse.{'tasks' if hurt else 'none'}", hurt=hurt)
-    if found.get("without"):
-        missing = missing_tasks(record, found["without"])
-        yield phrase("verdict.over", over=", ".join(found["tasks"]), missing=missing)
     if gain.get("detectable") is not None and len(record["seeds"]) > 1:
         yield phrase(
             "verdict.detectable",
@@ -83,6 +80,13 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
             times=settle["times"],
             groups=f"[{pasted}]",
         )
+
+
+def _missing(record: Record, found: Record) -> Iterator[Phrase]:
+    """The tasks that the verdict says nothing about, if there are any."""
+    if found.get("without"):
+        missing = missing_tasks(record, found["without"])
+        yield phrase("verdict.over", over=", ".join(found["tasks"]), missing=missing)
 
 
 def _also_better(record: Record, strategy: str | None) -> list[str]:

@@ -163,7 +163,7 @@ def _run_cards(material: Material) -> list[tuple[Text, Text]]:
 
 
 def _average_title(material: Material) -> Text:
-    """What the mean is over; its tasks are named if it is not over all."""
+    """Return the title of the mean, with the tasks that it is over if some are missing."""
     title = phrase("card.average", split=material.split)
     scores = material.scores or {}
     return (

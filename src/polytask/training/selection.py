@@ -15,7 +15,7 @@ Scores = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Criterion:
-    """The validation metrics by which models are chosen.
+    """The validation metrics that choose models.
 
     :param higher_is_better: For each task and each pooling of tasks, its metrics and whether a
         higher value is better; the first metric of a task stands for it.

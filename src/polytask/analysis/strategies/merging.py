@@ -179,7 +179,7 @@ class Encoders:
 
 
 def _merit(comparison: Comparison, outcomes: Mapping[str, Outcome]) -> Merit:
-    """What a merged model is chosen by, on validation rows."""
+    """Return how good a merged model is on validation rows."""
     pooled = comparison.pooled_on(VALIDATION)
     scores = score(outcomes, comparison.metrics, pooled, EvaluationOptions(bootstrap=0))
     measured = {name: comparison.metrics[name] for name in outcomes}

@@ -92,7 +92,7 @@ def mean_of_defined(values_N: Floats, weights_N: Floats) -> float:
 
 
 def one_label(references: Sequence[Any]) -> str | None:
-    """Return what to say if all rows have the same label, else None."""
+    """Return the reason if all rows have the same label, else None."""
     known = {*references}
     return f"all rows have the label {references[0]!r}" if len(known) == 1 else None
 

@@ -1,7 +1,7 @@
 """How alike written texts and their references are.
 
-BLEU and chrF are those of sacreBLEU, character by character: decomposed letters differ from composed
-ones there. The others compare texts in Unicode's composed form.
+BLEU and chrF compare the characters as they are, like sacreBLEU. All others compare texts in
+Unicode's composed form.
 """
 
 from __future__ import annotations
