@@ -128,6 +128,7 @@ def _session(
     if is_first() and not started:
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
+        write_json(run.reach, session.partition.tasks_of)
     said = notes(recipe, data, fitted.tasks, parts.loader.pools)
     begun = fitted.beginning
     origin = {"start": begun.facts} if begun.facts else {}
