@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def describe_run(run: RunFolder) -> Record:
-    """What the tasks of a run share, read from the run alone but for FLOPs.
+    """Describe what the tasks of a run share; only FLOPs need its training rows.
 
     :return: As ``description``; ``flops`` is None where the training rows cannot be read, and
         ``flops_missing`` then says why.
