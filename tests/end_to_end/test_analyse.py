@@ -255,7 +255,9 @@ def test_a_run_is_described_without_its_rows(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "FLOPs are counted on training rows, which cannot be read: " in shown.stdout
     RunFolder(run).reach.unlink()
-    assert "no such file" in polytask("describe", run).stderr
+    old = polytask("describe", run).stderr
+    assert "no such file" in old
+    assert "so its training rows are needed" in old
 
 
 def test_heads_that_return_parameters_of_their_own_are_described(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from polytask.build.model import reassemble, restore_parts
 from polytask.build.opened import Opened, open_new, open_trained
 from polytask.build.start import freeze_again
 from polytask.core.batch import Batch
-from polytask.core.errors import PolytaskError
+from polytask.core.errors import DataError, PolytaskError
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.modeling import MultiTaskModel
@@ -32,8 +32,7 @@ def describe_run(run: RunFolder) -> Record:
         keep which task trains what.
     """
     if not run.reach.is_file():
-        with open_trained(run) as opened:
-            return description(opened)
+        return _describe_old(run)
     recipe = load(run.recipe)
     model = reassemble(recipe, run, *restore_parts(recipe, run))
     freeze_again(run, model)
@@ -43,6 +42,17 @@ def describe_run(run: RunFolder) -> Record:
             return {**known, "flops": _flops_of(opened)}
     except PolytaskError as error:
         return {**known, "flops": None, "flops_missing": str(error)}
+
+
+def _describe_old(run: RunFolder) -> Record:
+    try:
+        with open_trained(run) as opened:
+            return description(opened)
+    except DataError as error:
+        raise DataError(
+            f"{error}\n{run.path}: an older version wrote this run and did not keep which tasks "
+            "train which parameters, so its training rows are needed."
+        ) from error
 
 
 def describe_recipe(recipe: Recipe) -> Record:
