@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from polytask.core.run_folder import RunFolder
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, write_rows
 
 pytestmark = pytest.mark.slow
@@ -233,6 +234,30 @@ def test_a_run_is_described(folder: Path, form: str) -> None:
     assert "mood" in result.stdout
     if form == "svg":
         assert ET.fromstring(result.stdout).tag.endswith("svg")
+
+
+def test_a_run_is_described_without_its_rows(tmp_path: Path) -> None:
+    recipe = experiment(tmp_path, TRANSFORMER + "sharing: {kind: mmoe, experts: 2}\n")
+    run = tmp_path / "run"
+    assert polytask("train", recipe, "--run", run, "--set", "training.steps=2").exit_code == 0
+    with_rows, of_recipe = (
+        json.loads(polytask("describe", target, "--format", "json").stdout)
+        for target in (run, recipe)
+    )
+    assert with_rows == of_recipe
+    for file in tmp_path.glob("*.jsonl"):
+        file.unlink()
+    without = json.loads(polytask("describe", run, "--format", "json").stdout)
+    assert without.pop("flops") is None
+    assert "no such file" in without.pop("flops_missing")
+    assert without == {name: value for name, value in with_rows.items() if name != "flops"}
+    shown = polytask("describe", run)
+    assert shown.exit_code == 0
+    assert "FLOPs are counted on training rows, which cannot be read: " in shown.stdout
+    RunFolder(run).reach.unlink()
+    old = polytask("describe", run).stderr
+    assert "no such file" in old
+    assert "so its training rows are needed" in old
 
 
 def test_heads_that_return_parameters_of_their_own_are_described(tmp_path: Path) -> None:

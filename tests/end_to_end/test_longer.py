@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.resume import Training
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.training.checkpoint import Checkpoints
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, write_rows
+from tests.end_to_end.processes import Moment, crashing, fork
 
 
 def recipe_with(**options: Any) -> str:
@@ -74,6 +78,32 @@ def test_more_epochs_of_a_finished_run_are_those_of_a_longer_one(
     facts = read_json(RunFolder(run).facts)
     assert (facts["finished"], facts["epochs"]) == (True, 6)
     assert "epochs: 6.0" in RunFolder(run).recipe.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment",
+    [
+        Moment("os.rename", "recipe.yaml"),
+        Moment("os.rename", "step-00000027"),
+    ],
+    ids=str,
+)
+def test_a_longer_training_that_is_killed_ends_like_one_that_is_not(
+    tmp_path: Path, moment: Moment
+) -> None:
+    options = {"schedule": "constant", "warmup": 0, "checkpoint_steps": 9}
+    options |= {"freeze_encoder_epochs": 4}
+    recipe = write_experiment(tmp_path, recipe_with(epochs=3, **options))
+    training, run = Training(recipe, tmp_path, fork), tmp_path / "run"
+    training.finish(run)
+    write_experiment(tmp_path, recipe_with(epochs=6, **options))
+    process = replace(training, launch=crashing(moment)).start(run)
+    assert process.wait() == -signal.SIGKILL
+    outcome, whole = training.finish(run), training.finish(tmp_path / "whole")
+    for record in [*outcome.records, *whole.records]:
+        record.pop("share", None)
+    assert whole.difference(outcome) is None
 
 
 def test_a_decaying_rate_follows_the_share_of_the_new_budget(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ def test_the_other_tasks_answer_as_before(tmp_path: Path, sharing: str) -> None:
     assert old.parameters.read_bytes() == before
     scores = [api.evaluate(run.path, "test")["tasks"]["mood"] for run in (old, new)]
     assert scores[0] == scores[1]
+    described = api.describe(new.path)
+    assert described["tasks"] == ["mood"]
+    assert not any("stars" in layer["name"] for layer in described["layers"])
     best = [next(api.predict(run.path, [{"text": "fine"}], task_best=True)) for run in (old, new)]
     assert best[0]["mood"] == best[1]["mood"]
     facts = read_json(new.facts)

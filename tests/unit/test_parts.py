@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from polytask.analysis.parts import balancing_of, sharing_of
+from polytask.analysis.trainings import part_of
 from polytask.recipe import Recipe
 
 TASKS = ["mood", "stars", "side"]
@@ -27,6 +28,22 @@ def test_weights_go_with_their_tasks() -> None:
     whole = recipe(balancing={"kind": "fixed", "weights": [1, 2, 3]})
     assert balancing_of(whole, ["mood", "side"]).model_dump()["weights"] == [1, 3]
     assert balancing_of(whole, TASKS) == whole.balancing
+
+
+def test_weights_of_an_inner_method_and_a_chosen_task_go_with_their_tasks() -> None:
+    inner = {"kind": "fixed", "weights": {"stars": 2, "side": 3}}
+    whole = recipe(balancing={"kind": "metabalance", "target": "side", "losses": inner})
+    found = balancing_of(whole, ["stars", "side"]).model_dump()
+    assert (found["target"], found["losses"]["weights"]) == (1, [2, 3])
+    assert balancing_of(whole, ["mood", "stars"]).model_dump()["target"] == 0
+    assert balancing_of(whole, TASKS) == whole.balancing
+
+
+def test_rates_go_with_their_tasks() -> None:
+    whole = recipe(training={"task_learning_rates": {"mood": 1e-3, "side": 1e-2}})
+    part = part_of(whole, ["stars", "side"])
+    assert part.training.task_learning_rates == {"side": 1e-2}
+    assert Recipe.model_validate(part.model_dump(mode="json", by_alias=True)) == part
 
 
 def test_a_task_alone_is_not_balanced() -> None:

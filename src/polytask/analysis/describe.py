@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from polytask.build.model import reassemble, restore_parts
 from polytask.build.opened import Opened, open_new, open_trained
+from polytask.build.start import freeze_again
 from polytask.core.batch import Batch
+from polytask.core.errors import DataError, PolytaskError
+from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.modeling import MultiTaskModel
 from polytask.modeling.layers import layers_of
-from polytask.recipe import Recipe
+from polytask.recipe import Recipe, load
 from polytask.training.interference import unchanged
 
 Record = dict[str, Any]
 
 
 def describe_run(run: RunFolder) -> Record:
-    """What the tasks of a run share.
+    """Describe what the tasks of a run share; only FLOPs need its training rows.
 
+    :return: As ``description``; ``flops`` is None where the training rows cannot be read, and
+        ``flops_missing`` then says why.
     :raises RunError: If the run holds no model.
-    :raises DataError: If its training rows are gone; who reaches what is found with a few of them.
+    :raises DataError: If its training rows are gone, and an older version wrote it, which did not
+        keep which task trains what.
     """
-    with open_trained(run) as opened:
-        return description(opened)
+    if not run.reach.is_file():
+        return _describe_old(run)
+    recipe = load(run.recipe)
+    model = reassemble(recipe, run, *restore_parts(recipe, run))
+    freeze_again(run, model)
+    known = structure(recipe, model, read_json(run.reach))
+    try:
+        with open_trained(run) as opened:
+            return {**known, "flops": _flops_of(opened)}
+    except PolytaskError as error:
+        return {**known, "flops": None, "flops_missing": str(error)}
+
+
+def _describe_old(run: RunFolder) -> Record:
+    try:
+        with open_trained(run) as opened:
+            return description(opened)
+    except DataError as error:
+        raise DataError(
+            f"{error}\n{run.path}: an older version wrote this run and did not keep which tasks "
+            "train which parameters, so its training rows are needed."
+        ) from error
 
 
 def describe_recipe(recipe: Recipe) -> Record:
@@ -42,31 +69,45 @@ def description(opened: Opened) -> Record:
         reach these; ``flops`` of a forward pass per example, for ``all`` tasks and each
         alone, with the mean ``tokens`` of an example.
     """
-    model, partition = opened.model, opened.partition
-    [batch] = next(iter(opened.steps(1)))[:1]
-    device = next(model.parameters()).device
+    known = structure(opened.recipe, opened.model, opened.partition.tasks_of)
+    return {**known, "flops": _flops_of(opened)}
+
+
+def structure(
+    recipe: Recipe, model: MultiTaskModel, tasks_of: Mapping[str, Sequence[str]]
+) -> Record:
+    """The facts that take no rows.
+
+    :param tasks_of: The tasks that reach each parameter that is trained.
+    """
+    parameters = dict(model.named_parameters())
     return {
         "format": 1,
-        "name": opened.recipe.name,
-        "encoder": opened.recipe.encoder.kind,
-        "sharing": opened.recipe.sharing.kind,
+        "name": recipe.name,
+        "encoder": recipe.encoder.kind,
+        "sharing": recipe.sharing.kind,
         "tasks": [*model.trained_tasks],
         "parameters": {
-            "all": sum(p.numel() for p in model.parameters()),
+            "all": sum(p.numel() for p in parameters.values()),
             "trained": sum(p.numel() for p in model.trainable().values()),
-            "shared": sum(p.numel() for p in partition.shared),
+            "shared": sum(parameters[n].numel() for n, tasks in tasks_of.items() if len(tasks) > 1),
         },
-        "layers": layers(model, partition.tasks_of),
-        "flops": flops(model, opened.parts.probe.to(device), batch.to(device)),
+        "layers": layers(model, tasks_of),
     }
 
 
-def layers(model: MultiTaskModel, tasks_of: Mapping[str, tuple[str, ...]]) -> list[Record]:
+def _flops_of(opened: Opened) -> Record:
+    [batch] = next(iter(opened.steps(1)))[:1]
+    device = next(opened.model.parameters()).device
+    return flops(opened.model, opened.parts.probe.to(device), batch.to(device))
+
+
+def layers(model: MultiTaskModel, tasks_of: Mapping[str, Sequence[str]]) -> list[Record]:
     """The layers of a model; one is there several times where tasks reach different parts of it."""
     found: dict[tuple[str, tuple[str, ...]], Record] = {}
     layer_of = layers_of(model)
     for name, parameter in model.named_parameters():
-        layer, tasks = layer_of[name], tasks_of.get(name, ())
+        layer, tasks = layer_of[name], tuple(tasks_of.get(name, ()))
         new = {"name": layer, "parameters": 0, "trained": 0, "tasks": list(tasks)}
         part = found.setdefault((layer, tasks), new)
         part["parameters"] += parameter.numel()

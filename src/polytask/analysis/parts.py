@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from polytask.balancing import balancers
 from polytask.recipe import CompareOptions, Recipe
+from polytask.recipe.task_options import marks
 from polytask.sharing import architectures
 
 
@@ -20,11 +21,7 @@ def balancing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
     if len(tasks) == 1:
         return balancers.parse("equal")
     places = [place for place, task in enumerate(recipe.tasks) if task in tasks]
-    options = {
-        name: [value[place] for place in places] if _one_each(value, recipe.tasks) else value
-        for name, value in recipe.balancing.model_dump().items()
-    }
-    return balancers.parse(options)
+    return balancers.parse(_at(recipe.balancing.model_dump(), places, len(recipe.tasks)))
 
 
 def sharing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
@@ -38,9 +35,22 @@ def compare_of(recipe: Recipe) -> CompareOptions:
     return recipe.compare.model_copy(update={"groups": ()})
 
 
-def _one_each(value: Any, tasks: Collection[str]) -> bool:
-    """Whether an option has one entry per task, such as weights."""
-    return isinstance(value, list | tuple) and len(value) == len(tasks)
+def _at(options: Mapping[str, Any], places: Sequence[int], count: int) -> dict[str, Any]:
+    """The options of a method, and of one inside it, for the tasks at some of so many places.
+
+    A single task that is not among them is replaced by the first.
+    """
+    found = {
+        name: _at(value, places, count) if isinstance(value, Mapping) and "kind" in value else value
+        for name, value in options.items()
+    }
+    for name, mark in marks(balancers, options).items():
+        value = options[name]
+        if mark.form == "one":
+            found[name] = places.index(value) if value in places else 0
+        elif isinstance(value, list | tuple) and len(value) == count:
+            found[name] = [value[place] for place in places]
+    return found
 
 
 def _only(value: Any, known: Collection[str], kept: Collection[str]) -> Any:

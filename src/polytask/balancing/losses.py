@@ -10,7 +10,7 @@ from torch import Tensor
 from polytask.core.errors import RecipeError
 from polytask.core.registry import ByTask
 
-TaskWeights: TypeAlias = Annotated[tuple[float, ...] | None, ByTask("numbers")]
+TaskWeights: TypeAlias = Annotated[list[float] | None, ByTask("numbers")]
 """One weight per task; None: all 1."""
 
 EPSILON = 1e-12
@@ -31,11 +31,11 @@ def preferences(weights: TaskWeights, num_tasks: int) -> Tensor:
 
     :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
     """
-    weights = (1.0,) * num_tasks if weights is None else weights
+    weights = [1.0] * num_tasks if weights is None else weights
     if len(weights) != num_tasks or min(weights) < 0 or max(weights) == 0:
         raise RecipeError(
             [
-                f"balancing.weights: found {list(weights)}, expected {num_tasks} numbers that are "
+                f"balancing.weights: found {weights}, expected {num_tasks} numbers that are "
                 "not negative and not all 0: one per task in the order of the recipe, or by name."
             ]
         )

@@ -45,6 +45,7 @@ def remove(path: Path, task: str, folder: Path) -> RunFolder:
         raise _dependent(task, smaller)
     write_text(new.recipe, dump(smaller))
     save_parts(new, encoder, left)
+    _copy_reach(run, new, left)
     stored = left.stored.state_dict()
     write_tensors(new.parameters, stored)
     copy_task_best(run.task_best, new.task_best, left.tasks, stored)
@@ -89,6 +90,15 @@ def _dependent(task: str, recipe: Recipe) -> RunError:
         f"{task} cannot be removed: with sharing: {recipe.sharing.kind}, the outputs of "
         f"{', '.join(recipe.tasks)} depend on what {task} has learned. Train without it instead."
     )
+
+
+def _copy_reach(run: RunFolder, new: RunFolder, left: MultiTaskModel) -> None:
+    """Which of the tasks that are left train each parameter, where the run knows."""
+    if run.reach.is_file():
+        known = read_json(run.reach)
+        names = [name for name, _ in left.named_parameters() if name in known]
+        reach = {name: [t for t in known[name] if t in left.tasks] for name in names}
+        write_json(new.reach, reach)
 
 
 def _copy_facts(

@@ -10,7 +10,7 @@ from polytask.recipe.difference import differing
 from polytask.training.session import Session
 
 _LENGTH = {"training.epochs", "training.steps", "training.patience"}
-"""What a resumed training may raise; the rate then follows the share of the new budget."""
+"""Options that a resumed training may raise; the rate follows the share of the new budget."""
 
 _MAY_CHANGE = _LENGTH | {
     f"training.{name}"
@@ -23,7 +23,7 @@ _MAY_CHANGE = _LENGTH | {
         "trackers",
     )
 }
-"""What a resumed training may set anew, because none of the steps it has done depends on it."""
+"""Options that a resumed training may change: none of the steps that are done depends on them."""
 
 
 def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, bool]:

@@ -114,6 +114,7 @@ def _session(
     if is_first() and not started:
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
+        write_json(run.reach, session.partition.tasks_of)
     said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.loader.pools)
     begun = fitted.beginning
     accounts = merged(parts.accounts, tested)

@@ -77,7 +77,7 @@ def _end(message: str, code: int) -> typer.Exit:
 
 
 def _plugins_of(params: Mapping[str, Any]) -> list[str]:
-    """What a recipe may lack that is not in the folder of the run that it is trained into."""
+    """Name the missing plugins of the run that a recipe from elsewhere is trained into."""
     from polytask.core.run_folder import RunFolder
     from polytask.recipe.plugins import forgotten_plugins
 

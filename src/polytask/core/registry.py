@@ -33,15 +33,15 @@ _PARAM = re.compile(r":param (\w+): (.+?)(?=\n\s*(?::|\n|$)|\Z)", re.DOTALL)
 
 @dataclass(frozen=True)
 class ByTask:
-    """Mark an option that concerns tasks: ``Annotated[tuple[float, ...], ByTask("numbers")]``.
+    """Mark an option that concerns tasks: ``Annotated[list[float], ByTask("numbers")]``.
 
     A recipe writes the names of tasks; the part gets their positions.
 
     :param form: ``numbers``: one per task, also as a mapping from names. ``one``: the position of a
-        task, also as its name. ``names``: a mapping from names, which are only checked.
+        task, also as its name.
     """
 
-    form: Literal["numbers", "one", "names"]
+    form: Literal["numbers", "one"]
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -51,8 +51,7 @@ class ByTask:
             "numbers": {"type": "object", "additionalProperties": {"type": "number"}},
             "one": {"type": "string"},
         }
-        plain = handler(schema)
-        return {"anyOf": [plain, by_name[self.form]]} if self.form in by_name else plain
+        return {"anyOf": [handler(schema), by_name[self.form]]}
 
 
 class Options(BaseModel):

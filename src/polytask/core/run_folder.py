@@ -69,6 +69,11 @@ class RunFolder:
         return self.model / "base.json"
 
     @property
+    def reach(self) -> Path:
+        """Which tasks train each parameter, found before the first step."""
+        return self.model / "reach.json"
+
+    @property
     def task_best(self) -> Path:
         """The parameters at the best validation of each task, where training is asked for them."""
         return self.model / "task_best"

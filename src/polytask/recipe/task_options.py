@@ -55,7 +55,7 @@ def trained_tasks(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _marks(registry: Registry[Any], part: Mapping[str, Any]) -> dict[str, ByTask]:
+def marks(registry: Registry[Any], part: Mapping[str, Any]) -> dict[str, ByTask]:
     """The options of a part that concern tasks."""
     kind = part.get("kind")
     if not isinstance(kind, str) or kind not in registry.kinds():
@@ -72,7 +72,7 @@ def _options(registry: Registry[Any], part: Any, keys: Keys) -> Iterator[tuple[K
     """The options of a part, and of parts inside it, that concern tasks."""
     if not isinstance(part, Mapping):
         return
-    for name, mark in _marks(registry, part).items():
+    for name, mark in marks(registry, part).items():
         yield (*keys, name), part[name], mark
     for name, inner in part.items():
         yield from _options(registry, inner, (*keys, name))
@@ -85,7 +85,7 @@ def _placed(registry: Registry[Any], part: Mapping[str, Any], names: list[str]) 
         if isinstance(value, Mapping) and "kind" in value
     }
     marked = {
-        name: _by_position(part[name], names, mark) for name, mark in _marks(registry, part).items()
+        name: _by_position(part[name], names, mark) for name, mark in marks(registry, part).items()
     }
     return {**part, **inner, **marked}
 

@@ -44,6 +44,10 @@ def structure_text(record: Record) -> str:
 
 def _cost(record: Record) -> str:
     flops = record["flops"]
+    if flops is None:
+        return (
+            f"FLOPs are counted on training rows, which cannot be read: {record['flops_missing']}"
+        )
     alone = ", ".join(f"{task} {_number(value)}" for task, value in flops["alone"].items())
     return (
         f"FLOPs of a forward pass per example of {flops['tokens']:.0f} tokens: "

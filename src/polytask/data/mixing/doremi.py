@@ -7,14 +7,13 @@ algorithm 1. https://arxiv.org/abs/2305.10429
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 from pydantic import PositiveFloat
 from typing_extensions import override
 
 from polytask.core.errors import RecipeError
-from polytask.core.registry import ByTask
 from polytask.data.mixing.base import Floats, mixtures
 from polytask.data.mixing.dynamic import DynamicMixture, Round, softmax
 
@@ -40,7 +39,7 @@ class DoReMi(DynamicMixture):
         self,
         *,
         step_size: PositiveFloat = 0.3,
-        reference: Annotated[Mapping[str, float] | None, ByTask("names")] = None,
+        reference: Mapping[str, float] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
