@@ -15,7 +15,6 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from typing_extensions import override
 
 from polytask.core.batch import Fields
@@ -112,6 +111,8 @@ def count(blocks: Sequence[Sequence[Sequence[Terms]]]) -> list[Counts]:
     :param blocks: Columns of terms, as a ``Reading`` gives them.
     :raises DataError: If there is no term at all.
     """
+    from sklearn.feature_extraction.text import CountVectorizer  # slow
+
     vectorizer = CountVectorizer(analyzer=iter, dtype=np.float64)
     try:
         every = vectorizer.fit_transform(chain.from_iterable(chain.from_iterable(blocks)))
@@ -142,6 +143,8 @@ class Design:
     """
 
     def __init__(self, training: Sequence[Counts], *, private: bool) -> None:
+        from sklearn.feature_extraction.text import TfidfTransformer  # slow
+
         every = stack([field for counts in training for field in counts])
         frequency_V = np.bincount(every.indices, minlength=every.shape[1])
         if not frequency_V.any():

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import MultiLabelBinarizer
 from typing_extensions import override
 
 from polytask.analysis.linear_features import Matrix
@@ -69,11 +66,15 @@ class _OneVsRest(LinearModel):
 
     def _estimator(self, rows: int) -> Any:
         """A binary model for that many training rows."""
+        from sklearn.linear_model import LogisticRegression  # slow
+
         return LogisticRegression(
             C=self.strength, solver="liblinear", tol=_TOLERANCE, max_iter=_ITERATIONS
         )
 
     def _fit(self, rows: Matrix, targets: Any) -> None:
+        from sklearn.multiclass import OneVsRestClassifier  # slow
+
         self._model = OneVsRestClassifier(self._estimator(rows.shape[0]))
         with warnings.catch_warnings():  # a label on no row, or on all, is nothing unusual
             warnings.filterwarnings("ignore", "Label .* is present in all training examples")
@@ -117,6 +118,8 @@ class TagClassifier(Classifier):
 
     @override
     def _estimator(self, rows: int) -> Any:
+        from sklearn.linear_model import SGDClassifier  # slow
+
         return SGDClassifier(
             loss="log_loss",
             alpha=1 / (self.strength * rows),
@@ -132,6 +135,8 @@ class LabelSetClassifier(_OneVsRest):
 
     @override
     def fit(self, rows: Matrix, references: Sequence[Sequence[str]]) -> None:
+        from sklearn.preprocessing import MultiLabelBinarizer  # slow
+
         known = frozenset(self.labels)
         targets = [known.intersection(labels) for labels in references]
         self._fit(rows, MultiLabelBinarizer(classes=self.labels).fit_transform(targets))
@@ -155,6 +160,8 @@ class NumberModel(LinearModel):
 
     @override
     def fit(self, rows: Matrix, references: Sequence[float]) -> None:
+        from sklearn.linear_model import Ridge  # slow
+
         self._model = Ridge(alpha=1 / self.strength, solver="sparse_cg")
         self._model.fit(rows, references)
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # its parts are imported when they are used
 
 from polytask.analysis.pairs import Pairs, SignedPairs, comparable, mean_gain
 from polytask.analysis.replicates import MeasuredTask
@@ -88,7 +88,7 @@ def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
     rows = _ranked(measured, strategies).values()
     if not rows:
         return {}
-    ranks_S = np.mean([rankdata(-np.array(means)) for means in rows], axis=0)
+    ranks_S = np.mean([scipy.stats.rankdata(-np.array(means)) for means in rows], axis=0)
     return dict(zip(strategies, ranks_S.tolist(), strict=True))
 
 

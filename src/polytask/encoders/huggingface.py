@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import transformers
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from typing_extensions import override
@@ -31,6 +30,9 @@ from polytask.encoders.sequences import SequenceEncoder
 from polytask.encoders.subwords import Subwords
 from polytask.encoders.tokens import collate_tokens, mask_of
 from polytask.encoders.trial import TEXTS, try_out
+
+if TYPE_CHECKING:
+    import transformers
 
 
 @encoders.register("huggingface")

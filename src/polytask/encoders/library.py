@@ -9,10 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-import transformers
 from pydantic import Field
 from torch import nn
 from typing_extensions import override
@@ -31,6 +30,9 @@ from polytask.encoders.pretrained import (
     set_dropout,
 )
 from polytask.encoders.subwords import SPECIAL, texts_of, train
+
+if TYPE_CHECKING:
+    import transformers
 
 
 class TransformersEncoder(Encoder):
@@ -136,5 +138,7 @@ class TransformersEncoder(Encoder):
     def _new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
         if self._tokenizer is not None:
             return load_tokenizer("encoder.tokenizer", self._tokenizer, self.search)
+        import transformers  # slow
+
         trained = train(texts_of(rows), self._vocabulary)
         return transformers.PreTrainedTokenizerFast(tokenizer_object=trained, **SPECIAL)

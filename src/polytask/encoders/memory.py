@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import transformers
 
 
 class CausalMemory:
@@ -17,6 +19,8 @@ class CausalMemory:
     """
 
     def __init__(self, config: transformers.PreTrainedConfig) -> None:
+        import transformers  # slow
+
         self._cache = transformers.DynamicCache(config=config)
         self._real_BL: Tensor | None = None
 

@@ -11,16 +11,17 @@ import importlib.util
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from torch import nn
-from transformers.utils import logging
 
 from polytask.core.errors import PolytaskError, RecipeError
 from polytask.core.hub import hub_is_offline
 from polytask.encoders.text import find
+
+if TYPE_CHECKING:
+    import transformers
 
 
 def load_model(
@@ -32,6 +33,8 @@ def load_model(
     :param dropout: Instead of every dropout of its configuration.
     :raises RecipeError: If it cannot be loaded, or lacks weights.
     """
+    import transformers  # slow
+
     with _reading("encoder.path", path, search) as (name, options):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         set_dropout(config, dropout)
@@ -63,6 +66,8 @@ def load_output(path: str, search: Sequence[Path], otherwise: torch.Tensor) -> t
     :param otherwise: Those of a model that is none.
     :raises RecipeError: If it cannot be loaded, or does more than multiply with them.
     """
+    import transformers  # slow
+
     with _reading("encoder.path", path, search) as (name, options):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -84,6 +89,8 @@ def new_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedM
 
     :raises RecipeError: If the configuration describes no model that can be built.
     """
+    import transformers  # slow
+
     config.dtype = torch.float32
     config.architectures = config.architectures or []  # None fails where there are several
     with _quiet(), _mistake("encoder.config"):
@@ -117,6 +124,8 @@ def new_config(
     :param settings: ``model_type``, and what differs from its defaults.
     :raises RecipeError: If there is no such type, or no such setting of it.
     """
+    import transformers  # slow
+
     kind = str(settings.get("model_type"))
     types = list(transformers.CONFIG_MAPPING.keys())
     if kind not in types:
@@ -145,6 +154,8 @@ def load_tokenizer(
     :param path: A folder, looked up in ``search``, or else a name on the Hub.
     :raises RecipeError: If it cannot be loaded, knows no words, or is of another library.
     """
+    import transformers  # slow
+
     with _reading(key, path, search) as (name, options):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
     if not isinstance(tokenizer, transformers.PreTrainedTokenizerFast):
@@ -158,6 +169,8 @@ def load_tokenizer(
 
 def restore_config(folder: Path) -> transformers.PreTrainedConfig:
     """The configuration in a folder that was saved."""
+    import transformers  # slow
+
     with _quiet():
         config: transformers.PreTrainedConfig = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True
@@ -215,6 +228,8 @@ def _stacks(module: nn.Module) -> Iterator[Sequence[nn.Module]]:
 
 def _no_pooler(config: transformers.PreTrainedConfig) -> dict[str, bool]:
     """The argument that leaves the pooler out, for models that have it."""
+    import transformers  # slow
+
     model: object = transformers.MODEL_MAPPING.get(type(config), None)
     accepted = inspect.signature(model).parameters if inspect.isclass(model) else ()
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
@@ -262,6 +277,8 @@ def _mistake(what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the load reports and progress bars of transformers."""
+    from transformers.utils import logging  # slow
+
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -6,10 +6,9 @@ import contextlib
 from abc import ABC
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-import transformers
 from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
@@ -19,6 +18,9 @@ from polytask.core.packing import PARTS, places_of_parts, seen_in_parts
 from polytask.core.prompts import Memory
 from polytask.encoders.library import TransformersEncoder
 from polytask.encoders.memory import CausalMemory, takes_memory, takes_places
+
+if TYPE_CHECKING:
+    import transformers
 
 
 class SequenceEncoder(TransformersEncoder, ABC):

@@ -6,13 +6,16 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-import transformers
 from torch import Tensor
 
 from polytask.core.batch import Inputs
 from polytask.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    import transformers
 
 TEXTS = "", "a cat", "a dog and a cat " * 8
 """Texts to try a model with: without words, short, and longer than these."""
@@ -20,7 +23,7 @@ TEXTS = "", "a cat", "a dog and a cat " * 8
 _ROUNDING = 1e-4
 """Share of a vector that rounding may change: 1e-6 was measured, and 3e-3 and more for padding."""
 
-Read = Callable[[transformers.PreTrainedModel, Sequence[Inputs]], Tensor]
+Read: TypeAlias = "Callable[[transformers.PreTrainedModel, Sequence[Inputs]], Tensor]"
 
 
 @dataclass(frozen=True)

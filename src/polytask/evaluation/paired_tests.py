@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # its parts are imported when they are used
 
 from polytask.evaluation.bootstrap import Floats
 
@@ -26,7 +26,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     :param only_second: Rows that only the second one has right.
     """
     fewer, discordant = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)))
+    return min(1.0, 2 * float(scipy.stats.binom.cdf(fewer, discordant, 0.5)))
 
 
 def mcnemar_mid_p(only_first: int, only_second: int) -> float:
@@ -38,8 +38,8 @@ def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     half the probability of what was seen: models that agree on every row would have p = 0.5.
     """
     fewer, discordant = min(only_first, only_second), only_first + only_second
-    seen = float(stats.binom.pmf(fewer, discordant, 0.5))
-    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - seen)
+    seen = float(scipy.stats.binom.pmf(fewer, discordant, 0.5))
+    return min(1.0, 2 * float(scipy.stats.binom.cdf(fewer, discordant, 0.5)) - seen)
 
 
 def mcnemar_of_rows(first_N: Bools, second_N: Bools) -> float:
@@ -72,13 +72,13 @@ def delong(positive_N: Bools, scores_2N: Floats) -> Areas:
     :param positive_N: Whether each row is of the positive class; two rows of each are needed.
     :param scores_2N: Of any scale; only their order matters.
     """
-    ranks_2N = stats.rankdata(scores_2N, axis=1)
+    ranks_2N = scipy.stats.rankdata(scores_2N, axis=1)
     ups_2M, downs_2K = scores_2N[:, positive_N], scores_2N[:, ~positive_N]
     ups, downs = ups_2M.shape[1], downs_2K.shape[1]
     if min(ups, downs) < 2:
         return Areas(np.full(2, np.nan), np.full((2, 2), np.nan))
-    above_2M = (ranks_2N[:, positive_N] - stats.rankdata(ups_2M, axis=1)) / downs
-    above_2K = 1 - (ranks_2N[:, ~positive_N] - stats.rankdata(downs_2K, axis=1)) / ups
+    above_2M = (ranks_2N[:, positive_N] - scipy.stats.rankdata(ups_2M, axis=1)) / downs
+    above_2K = 1 - (ranks_2N[:, ~positive_N] - scipy.stats.rankdata(downs_2K, axis=1)) / ups
     return Areas(above_2M.mean(axis=1), np.cov(above_2M) / ups + np.cov(above_2K) / downs)
 
 
@@ -102,4 +102,8 @@ def normal_p(difference: float, variance: float) -> float:
     """The two-sided p value of a normal difference; nan if one that is not 0 has no variance."""
     if difference == 0:
         return 1.0
-    return 2 * float(stats.norm.sf(abs(difference) / variance**0.5)) if variance else float("nan")
+    return (
+        2 * float(scipy.stats.norm.sf(abs(difference) / variance**0.5))
+        if variance
+        else float("nan")
+    )

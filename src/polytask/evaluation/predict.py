@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from polytask.core.batch import Batch
@@ -15,6 +16,7 @@ from polytask.data.pools import Collation, Pool, collate
 from polytask.modeling import MultiTaskModel
 
 Progress = Callable[[int], None]
+Vectors = npt.NDArray[np.float32]
 
 _FACTOR = 4
 """Tokens of a batch over those of training, as nothing is kept for gradients."""
@@ -89,18 +91,43 @@ class Predictor:
         return min(most, _CACHED // width)
 
     @torch.inference_mode()
-    def _pool(self, pool: Pool, progress: Progress) -> dict[str, Predictions]:
+    def vectors(
+        self, pool: Pool, task: str | None = None, progress: Progress = lambda rows: None
+    ) -> Vectors:
+        """Encode every row of a pool: the mean over its tokens, vectors_ND.
+
+        :param task: The task whose features are taken; the first of the pool by default. Where all
+            tasks share the encoder, as with hard sharing, all have the same.
+        :param progress: Told the number of rows of each batch that is done.
+        """
+        task = pool.tasks[0] if task is None else task
+        vectors_ND = np.zeros((len(pool), self.model.sharing.width_of(task)), dtype=np.float32)
+        for rows_b, batch in self._each(pool):
+            rows_B = torch.arange(batch.size, device=self.device)
+            with self.autocast():
+                features = self.model.features(batch.inputs, {task: rows_B})[task]
+            exact = replace(features, tokens_BLD=features.tokens_BLD.float())
+            vectors_ND[rows_b] = exact.mean_BD.cpu().numpy()
+            progress(batch.size)
+        return vectors_ND
+
+    def _each(self, pool: Pool) -> Iterator[tuple[Any, Batch]]:
+        """The batches of a pool and the positions of their rows, in evaluation mode."""
         training = self.model.training
         self.model.eval()
+        for rows_b in _batches(pool, self.most_tokens):
+            yield rows_b, collate(pool.fetch(rows_b), self.collation).to(self.device)
+        self.model.train(training)
+
+    @torch.inference_mode()
+    def _pool(self, pool: Pool, progress: Progress) -> dict[str, Predictions]:
         order: list[int] = []
         found = {task: Predictions() for task in pool.tasks}
-        for rows_b in _batches(pool, self.most_tokens):
-            batch = collate(pool.fetch(rows_b), self.collation).to(self.device)
+        for rows_b, batch in self._each(pool):
             for task, part in self._batch(batch, pool.tasks).items():
                 found[task].extend(part)
             order.extend(rows_b.tolist())
             progress(batch.size)
-        self.model.train(training)
         return {
             task: self._answered(task, _reorder(part, order), pool) for task, part in found.items()
         }

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are imported when they are used
 
 from polytask.evaluation.bootstrap import Floats, Interval
 
@@ -71,13 +71,13 @@ class Paired:
             return 1.0
         if not self.error > 0:
             return math.nan
-        return 2 * float(stats.t.sf(abs(self.difference) / self.error, self.freedom))
+        return 2 * float(scipy.stats.t.sf(abs(self.difference) / self.error, self.freedom))
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Lower and upper end; both nan if nothing varies, but the difference is not 0."""
         if self.difference and not self.error > 0:
             return math.nan, math.nan
-        half = self.error * float(stats.t.ppf((1 + confidence) / 2, self.freedom))
+        half = self.error * float(scipy.stats.t.ppf((1 + confidence) / 2, self.freedom))
         return self.difference - half, self.difference + half
 
     def detectable(self, level: float = 0.05, power: float = 0.8) -> float:
@@ -86,7 +86,9 @@ class Paired:
         Bloom, "Minimum Detectable Effects", Evaluation Review 1995.
         https://doi.org/10.1177/0193841X9501900504
         """
-        needed = stats.t.ppf(1 - level / 2, self.freedom) + stats.t.ppf(power, self.freedom)
+        needed = scipy.stats.t.ppf(1 - level / 2, self.freedom) + scipy.stats.t.ppf(
+            power, self.freedom
+        )
         return self.error * float(needed) if self.error > 0 else math.nan
 
     def scaled(self, rows: float, seeds: int) -> Paired:
@@ -133,7 +135,7 @@ def holm(chances: Mapping[Key, float]) -> dict[Key, float]:
 
 def seeds_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """The mean of paired values over seeds, and half the width of Student's interval of it."""
-    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, len(values) - 1)
+    half = scipy.stats.sem(values) * scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)
     return float(np.mean(values)), float(half)
 
 

@@ -142,23 +142,23 @@ class MultiTaskModel(nn.Module):
     def features(
         self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
     ) -> dict[str, Features]:
-        """What the head of every task reads; see ``forward``."""
-        return self._features(unfold(inputs, rows), rows)
+        """The features of rows as they are, with no tokens hidden; see ``forward``."""
+        return self._folded(unfold(inputs, rows), rows)
 
     def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         read = single.inputs
         for task, texts_n in single.rows.items():
             read = self._head(task).disguise(read, texts_n)
-        found = self._shared(read, single.rows)
+        return self._folded(replace(single, inputs=read), rows)
+
+    def _folded(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        found = self._shared(single.inputs, single.rows)
         return {task: single.fold(found[task], own, task) for task, own in rows.items()}
 
     def _shared(
         self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
     ) -> Mapping[str, Features]:
-        """The features of the texts that every task reads, packed in training if the encoder packs.
-
-        Where the encoder cannot be padded, texts of equal length go through together.
-        """
+        """The features of the texts that every task reads: texts of one length, or packed, if asked."""
         if rows and not self.sharing.encoder_of(next(iter(rows))).pads:
             return by_length(inputs, rows, self.sharing)
         packed = self._packed(inputs, rows)

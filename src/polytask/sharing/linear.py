@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
@@ -29,6 +28,8 @@ class Linear:
     @property
     def is_transposed(self) -> bool:
         """Whether its weight is (inner, outer) and not (outer, inner)."""
+        from transformers.pytorch_utils import Conv1D  # slow
+
         return isinstance(self.module, Conv1D)
 
     @property
@@ -40,6 +41,8 @@ class Linear:
 
 def linear_layers(encoder: Encoder) -> list[Linear]:
     """All of them, in order; empty for encoders that are made of other things."""
+    from transformers.pytorch_utils import Conv1D  # slow
+
     names = {id(module): name for name, module in encoder.named_modules()}
     return [
         Linear(names[id(module)], place, module)
