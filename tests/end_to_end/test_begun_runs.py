@@ -48,10 +48,10 @@ def test_other_settings_are_named_when_they_change_on_resume(tmp_path: Path) -> 
     recipe = write_experiment(tmp_path)
     run = unfinished(train(recipe))
     before = run.recipe.read_text("utf-8")
-    sets = setting("training.keep=1", "training.epochs=5", "encoder.dropout=0.5")
+    sets = setting("training.keep=1", "training.accumulate=5", "encoder.dropout=0.5")
     result = polytask("train", recipe, "--run", run.path, "--resume", *sets)
     assert result.exit_code == 2
-    assert f"{run.recipe}: encoder.dropout, training.epochs differ." in result.stderr
+    assert f"{run.recipe}: encoder.dropout, training.accumulate differ." in result.stderr
     assert run.recipe.read_text("utf-8") == before
 
 

@@ -133,14 +133,14 @@ class Session:
         return Stepper(
             self.model, self.balancer, self.partition, self.optimiser, self.precision.autocast,
             self.precision.scaler, self.device, self.options.clip, self.options.not_finite,
-            None if self.guide is None else iter(self.guide), self._frozen,
+            None if self.guide is None else iter(self.guide), self._frozen(),
         )  # fmt: skip
 
-    def _frozen(self) -> Sequence[Parameter]:
-        """The parameters that are not updated now; a function of progress, so nothing is saved."""
-        if self.budget.epoch >= self.options.freeze_encoder_epochs:
-            return ()
-        return [p for encoder in encoders_of(self.model) for p in encoder.parameters()]
+    def _frozen(self) -> Callable[[], Sequence[Parameter]]:
+        """Which parameters are not updated now; of the budget alone, so nothing more is saved."""
+        budget, epochs = self.budget, self.options.freeze_encoder_epochs
+        inside = [p for encoder in encoders_of(self.model) for p in encoder.parameters()]
+        return lambda: inside if budget.epoch < epochs else ()  # a cycle would keep the model
 
     @property
     def done(self) -> bool:
