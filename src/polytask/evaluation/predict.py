@@ -98,7 +98,7 @@ class Predictor:
 
         :param task: The task whose features are taken; the first of the pool by default. Where all
             tasks share the encoder, as with hard sharing, all have the same.
-        :param progress: Told the number of rows of each batch that is done.
+        :param progress: Called with the number of rows of each finished batch.
         """
         task = pool.tasks[0] if task is None else task
         vectors_ND = np.zeros((len(pool), self.model.sharing.width_of(task)), dtype=np.float32)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
@@ -15,6 +19,9 @@ from polytask.tasks.heads import no_words, stretch_means
 
 PAIRS, KEPT_PAIRS = "pairs_bMMC", "kept_bMM"
 """What a ``PairsHead`` returns: scores of every pair, and which pairs the encoder kept."""
+
+Spans: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Hidden vectors of spans, their first tokens, and the tokens after their last ones."""
 
 _AT_ONCE = 2**16
 """Number of pairs with hidden vectors in memory at a time. A row of 300 spans has 90,000 pairs."""
@@ -47,32 +54,25 @@ class PairsHead(Head):
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
         starts_bM, stops_bM, kept_bM = _tokens_of_spans(features, self.task)
         spans_bMD = self.drop(stretch_means(features, starts_bM, stops_bM))
-        first_bMH, second_bMH = self.first(spans_bMD), self.second(spans_bMD)
+        first = self.first(spans_bMD), starts_bM, stops_bM
+        second = self.second(spans_bMD), starts_bM, stops_bM
         rows, spans = kept_bM.shape
-        step = max(1, _AT_ONCE // max(1, rows * spans))
-        parts = []
-        for start in range(0, spans, step):
-            some = slice(start, start + step)
-            # Between the spans, whichever comes first: from the lower end to the higher start.
-            from_bSM = torch.minimum(stops_bM[:, some].unsqueeze(2), stops_bM.unsqueeze(1))
-            to_bSM = torch.maximum(starts_bM[:, some].unsqueeze(2), starts_bM.unsqueeze(1))
-            ends = first_bMH[:, some], second_bMH, from_bSM, to_bSM
-            if step < spans:  # computed twice in training, too, rather than kept
-                parts.append(checkpoint(self._scores, features, *ends, use_reentrant=False))
-            else:
-                parts.append(self._scores(features, *ends))
-        kept_bMM = kept_bM.unsqueeze(2) & kept_bM.unsqueeze(1)
-        return {PAIRS: torch.cat(parts, 1), KEPT_PAIRS: kept_bMM}
+        if is_compiling() or rows * spans**2 <= _AT_ONCE:
+            pairs_bMMC = self._scores(features, first, second)
+        else:  # in training, hidden vectors are computed twice rather than kept
+            step = max(1, _AT_ONCE // (rows * spans))
+            parts = zip(*(part.split(step, 1) for part in first), strict=True)
+            score = partial(checkpoint, self._scores, features, use_reentrant=False)
+            pairs_bMMC = torch.cat([score(part, second) for part in parts], 1)
+        return {PAIRS: pairs_bMMC, KEPT_PAIRS: kept_bM.unsqueeze(2) & kept_bM.unsqueeze(1)}
 
-    def _scores(
-        self,
-        features: Features,
-        first_bSH: Tensor,
-        second_bMH: Tensor,
-        from_bSM: Tensor,
-        to_bSM: Tensor,
-    ) -> Tensor:
-        """Score some first spans with every second, given where what is between them is."""
+    def _scores(self, features: Features, first: Spans, second: Spans) -> Tensor:
+        """Score some first spans, S of them, with every second."""
+        first_bSH, starts_bS, stops_bS = first
+        second_bMH, starts_bM, stops_bM = second
+        # Between the spans, whichever comes first: from the lower end to the higher start.
+        from_bSM = torch.minimum(stops_bS.unsqueeze(2), stops_bM.unsqueeze(1))
+        to_bSM = torch.maximum(starts_bS.unsqueeze(2), starts_bM.unsqueeze(1))
         means_bND = self.drop(stretch_means(features, from_bSM.flatten(1), to_bSM.flatten(1)))
         between_bSMH = self.between(means_bND).unflatten(1, from_bSM.shape[1:])
         hidden_bSMH = first_bSH.unsqueeze(2) + between_bSMH + second_bMH.unsqueeze(1)
