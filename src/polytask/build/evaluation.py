@@ -147,10 +147,7 @@ def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str
     everything = zip(own.rows(), own.fields(), own.references, found.labels, strict=True)
     for index, ((table, row), fields, reference, label) in enumerate(everything):
         record = {"place": table.place_of(row), "input": list(fields), "reference": reference}
-        record["prediction"] = label
-        if probabilities := found.by_label(index, task.labels):
-            record["probabilities"] = probabilities
-        yield record
+        yield {**record, "prediction": label, **found.certainty(index, task.labels)}
 
 
 def _treebanks(

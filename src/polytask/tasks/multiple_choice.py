@@ -14,8 +14,8 @@ from polytask.core.accounting import LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import tasks
-from polytask.tasks.items import TextsHead, kept_scores
+from polytask.tasks.base import Floats, tasks
+from polytask.tasks.items import TextsHead, kept_scores, shares
 from polytask.tasks.labels import Label, label_text, unknown_label
 from polytask.tasks.sentence import SentenceTask
 
@@ -113,6 +113,12 @@ class MultipleChoice(SentenceTask):
     def decode(self, scores: dict[str, Tensor]) -> list[str]:
         best_b = kept_scores(scores, scores["scores_bP"].shape[1]).argmax(1).tolist()
         return [self.names[best] if self.names else str(best) for best in best_b]
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[float]:
+        return [max(chances) for chances in shares(scores)]
 
     @override
     def state(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.texts import CUT, ENDS, STARTS, texts_in
-from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.base import Floats, Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.scored import Share
 
@@ -165,6 +165,31 @@ class SpanAnswer(Task):
         """Places of answers, which ``answer`` turns into text."""
         rows = zip(_possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
         return [self._best(edges_PL2, places_PL2) for edges_PL2, places_PL2 in rows]
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[float | None]:
+        """Return the probability of the start times that of the end of each answer, or of none.
+
+        Both are softmaxes over the tokens of the text, in all windows, and no answer if there may be
+        none. Tokens of several windows that stand at one place count together.
+        """
+        rows = zip(predictions, _possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
+        return [self._confidence(*row) for row in rows]
+
+    def _confidence(
+        self, answer: list[dict[str, int]], edges_PL2: Tensor, places_PL2: Tensor
+    ) -> float | None:
+        in_text_PL = places_PL2[..., 0] >= 0
+        none_2 = edges_PL2[edges_PL2[:, 0].sum(-1).argmin(), 0]
+        edges_N2 = torch.cat([edges_PL2[in_text_PL], none_2[None][: self._may_have_none]])
+        if not answer and not self._may_have_none:
+            return None
+        wanted_2 = torch.tensor([answer[0]["start"], answer[0]["end"]] if answer else [-1, -1])
+        places_N2 = torch.cat([places_PL2[in_text_PL], torch.tensor([[-1, -1]])])[: len(edges_N2)]
+        chances_N2 = edges_N2.double().softmax(0) * (places_N2 == wanted_2)
+        return float(chances_N2.sum(0).prod())
 
     @override
     def answer(self, prediction: list[dict[str, int]], fields: Fields) -> list[dict[str, Any]]:
