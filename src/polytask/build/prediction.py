@@ -160,7 +160,4 @@ def _unreadable(prepared: Sequence[_Prepared]) -> Iterator[str]:
         text = f"none of {rows} rows can be read, the first: {first}" if rows else "holds no rows."
         raise DataError(f"{file}: {text}")
     if refused:
-        yield (
-            f"{len(refused)} of {rows} rows could not be read, the first: {first.rstrip('.')}; "
-            "they have label null."
-        )
+        yield f"{len(refused)} of {rows} rows could not be read and have no label. The first: {first}"

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from polytask.core.accounting import reasons
 from polytask.reports import formats
 
 _WIDTH = 1000  # no table is cut; it is as wide as it needs to be
@@ -58,7 +59,11 @@ def render_scores(scores: Mapping[str, Any]) -> str:
     ]
     grid = Grid("Scores", ("task", "rows", "metric", "value", "interval"), rows)
     average = scores["average"]
-    return grid.text() + ("" if average is None else f"average {average:.4f}\n")
+    rest = [] if average is None else [f"average {average:.4f}"]
+    for task, record in scores.get("rows", {}).items():
+        if found := "; ".join(reasons(record)):
+            rest.append(f"rows: {task}: {found}")
+    return grid.text() + "".join(f"{line}\n" for line in rest)
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from polytask.core.batch import Fields, Row
 
 Floats = npt.NDArray[np.float64]
+
+_LISTED = 5
+"""How many labels a message lists."""
 
 
 class Presentation:
@@ -39,3 +42,17 @@ class Presentation:
     def shown(self, lesson: Any, row: Row) -> list[str]:
         """Return every part of a lesson in words that the author of the row knows."""
         return [repr(part) for part in (lesson if isinstance(lesson, list) else [lesson])]
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return what differs between two heads, for messages."""
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    pairs = ((key, _listed(one.get(key)), _listed(other.get(key))) for key in keys)
+    return "; ".join(f"{key} {own} here, {others} there" for key, own, others in pairs)
+
+
+def _listed(value: Any) -> str:
+    if not isinstance(value, list):
+        return "none" if value is None else str(value)
+    names = [str(one) for one in value[:_LISTED]]
+    return ", ".join([*names, *["..."][: len(value) - len(names)]]) or "none"
