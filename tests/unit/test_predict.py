@@ -54,7 +54,7 @@ Predict = Callable[..., Result]
 def words_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one task on texts and one on words, of which some training rows have no label."""
     folder = tmp_path_factory.mktemp("words")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": f"t {n}", "mood": "abc"[n % 3], "tokens": ["t", str(n)], "tags": ["X", "O"]}
         for n in range(18)
     ]
@@ -121,7 +121,12 @@ def test_a_row_that_cannot_be_read_is_counted_with_its_place(predict: Predict, b
 
 def test_rows_that_different_tasks_cannot_read_are_counted_once_each(words_run: Path) -> None:
     said: list[str] = []
-    rows = [{**ROW, "text": None}, {**ROW, "tokens": None}, {"text": None, "tokens": None}, ROW]
+    rows: list[dict[str, Any]] = [
+        {**ROW, "text": None},
+        {**ROW, "tokens": None},
+        {"text": None, "tokens": None},
+        ROW,
+    ]
     found = [*polytask.predict(words_run, rows, left_out=said.append)]
     assert len(found) == 4
     assert [note.partition(".")[0] for note in said] == [
@@ -135,7 +140,7 @@ def test_rows_that_different_tasks_cannot_read_are_counted_once_each(words_run: 
         ([], "holds no rows"),
         ([{"text": None}, {"text": None}], "none of 2 rows can be read, the first: "),
         ([{"text": "a"}, {"text": ["a"]}], "new.jsonl:2: column 'text': a list found where"),
-        ([{"review": "a"}], "found columns review, expected text or tokens."),
+        ([{"review": "a"}], "found columns review, expected 'text' or 'tokens'."),
     ],
 )
 def test_nothing_to_predict_ends_in_a_message(
@@ -169,7 +174,11 @@ def test_an_interrupt_leaves_no_file(
 
 
 def test_vectors_are_means_of_the_features_of_tokens(words_run: Path) -> None:
-    rows = [ROW, {"text": "t 2 and more", "tokens": ["x"]}, {"text": None, "tokens": ["t"]}]
+    rows: list[dict[str, Any]] = [
+        ROW,
+        {"text": "t 2 and more", "tokens": ["x"]},
+        {"text": None, "tokens": ["t"]},
+    ]
     found = [*polytask.predict(words_run, rows, vectors=True)]
     from polytask.build.model import load_model
     from polytask.core.run_folder import RunFolder

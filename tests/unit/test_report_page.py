@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 import subprocess
@@ -135,6 +136,32 @@ def test_rows_are_accounted_for(tmp_path: Path, compared: bool) -> None:
     assert "没有标签" in found[0][5]
     assert "used, but an own {remark}" in found[1][5]
     assert found[0][6].endswith(".jsonl:3")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reference", "prediction", "shown"),
+    [
+        (["q", "a b"], [{"text": "a b", "start": 0}], [], ("a b", "–")),
+        (
+            [["Ann", "met", "Bo"], [[0, 1], [2, 3]]],
+            [{"head": [0, 1], "tail": [2, 3], "type": "knows"}],
+            [{"head": [2, 3], "tail": [0, 1], "type": "met"}],
+            ("Ann –knows→ Bo", "Bo –met→ Ann"),
+        ),
+    ],
+)
+def test_mistakes_show_answers_and_relations_in_words(
+    tmp_path: Path, fields: list[object], reference: object, prediction: object, shown: object
+) -> None:
+    folder = write_run(tmp_path, ["mood"])
+    record = {"place": "a:1", "input": fields, "reference": reference, "prediction": prediction}
+    line = json.dumps({**record, "confidence": 0.25})
+    (folder / "predictions" / "test" / "mood.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    section = mistakes(Material.read(folder))
+    assert section is not None
+    labels = re.findall(r"<b[^>]*>(.*?)</b>", section.body)
+    assert tuple(labels) == shown
+    assert "25%" in section.body
 
 
 def test_reasons_of_the_program_are_known_in_every_language() -> None:

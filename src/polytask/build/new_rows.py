@@ -62,7 +62,7 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
         if conflicts := [text for own in found for text in own.table.conflicts.values()]:
             raise DataError("\n".join(dict.fromkeys(conflicts)))
-        wanted = " or ".join(dict.fromkeys(" and ".join(view.columns) for view in views))
+        wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, view.columns)) for view in views))
         raise DataError(
             f"{found[0].table.files[0]}: no task can read these rows: found columns "
             f"{', '.join(columns) or 'none'}, expected {wanted}."

@@ -25,10 +25,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the record of a row holds.
+    """The content of a record.
 
-    :param top_k: Probabilities of the N most probable labels, most probable first; None for those
-        of all labels, in the order of the label set.
+    :param top_k: Number of labels that have a probability, most probable first; None for all
+        labels, in the order of the label set.
     :param probabilities: Give probabilities.
     :param vectors: Give the features that each task reads, averaged over tokens, instead of labels.
     """
@@ -90,7 +90,7 @@ def predict(
     """Predict every task whose input columns the rows have.
 
     :param rows: A file, read as the files that the task was trained on, or rows.
-    :param wanted: What the records hold.
+    :param wanted: The content of records.
     :param task_best: Let each task answer with the model of its own best validation.
     :param overrides: Changes to how files are read, ``data.NAME.OPTION=VALUE``.
     :param left_out: Called with sentences on tasks that lack columns, and on rows that are cut or

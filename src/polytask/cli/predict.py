@@ -43,7 +43,7 @@ class Predict:
             metavar="N",
             min=1,
             help="Write the probabilities of the N most probable labels of each task, most probable "
-            "first; by default those of all labels.",
+            "first; by default of all labels.",
         ),
     ] = None
     no_probabilities: Annotated[

@@ -170,7 +170,7 @@ class SpanAnswer(Task):
     def confidences(
         self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
     ) -> list[float | None]:
-        """Return the probability of the start times that of the end of each answer, or of none.
+        """Return the product of the probabilities of the start and the end of each answer.
 
         Both are softmaxes over the tokens of the text, in all windows, and no answer if there may be
         none. Tokens of several windows that stand at one place count together.
