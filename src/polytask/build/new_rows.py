@@ -156,12 +156,9 @@ def _new_rows(table: Table, views: Sequence[View]) -> NewRows:
 
 def _unreadable(table: Table, view: View) -> str | None:
     """Return why a view cannot read a table; None if it can."""
-    missing = [name for name in view.columns if name not in table.columns]
-    if missing:
-        return f"not predicted, as the rows have no {', '.join(missing)}: {', '.join(view.tasks)}."
+    tasks = ", ".join(view.tasks)
     try:
-        for name in view.columns:
-            table.require(name)
-    except DataError as error:
-        return f"not predicted: {', '.join(view.tasks)}. {error}"
-    return None
+        missing = [name for name in view.columns if table.path_to(name) is None]
+    except DataError as error:  # a column without a common type
+        return f"not predicted: {tasks}. {error}"
+    return f"not predicted, as the rows have no {', '.join(missing)}: {tasks}." if missing else None

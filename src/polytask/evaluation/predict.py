@@ -127,6 +127,14 @@ class Predictor:
         width = max(self.model.sharing.width_of(task) for task in self.model.tasks)
         return min(most, _CACHED // width)
 
+    def _each(self, pool: Pool) -> Iterator[tuple[Any, Batch]]:
+        """The batches of a pool and the positions of their rows, in evaluation mode."""
+        training = self.model.training
+        self.model.eval()
+        for rows_b in _batches(pool, self.most_tokens):
+            yield rows_b, collate(pool.fetch(rows_b), self.collation).to(self.device)
+        self.model.train(training)
+
     @torch.inference_mode()
     def _pool(
         self,
@@ -134,17 +142,13 @@ class Predictor:
         progress: Progress,
         predict: Callable[[Batch, Sequence[str]], dict[str, Predictions]],
     ) -> dict[str, Predictions]:
-        training = self.model.training
-        self.model.eval()
         order: list[int] = []
         found = {task: Predictions() for task in pool.tasks}
-        for rows_b in _batches(pool, self.most_tokens):
-            batch = collate(pool.fetch(rows_b), self.collation).to(self.device)
+        for rows_b, batch in self._each(pool):
             for task, part in predict(batch, pool.tasks).items():
                 found[task].extend(part)
             order.extend(rows_b.tolist())
             progress(batch.size)
-        self.model.train(training)
         return {task: part.reordered(order) for task, part in found.items()}
 
     def _answered(self, name: str, found: Predictions, pool: Pool) -> Predictions:

@@ -26,7 +26,6 @@ from polytask.sharing import Architecture
 from polytask.sharing.base import select_inputs
 from polytask.tasks import Head, PooledHead, Reading, Task
 from polytask.tasks.language_head import reads_forward
-from polytask.tasks.presentation import differences
 
 
 class MultiTaskModel(nn.Module):
@@ -68,7 +67,7 @@ class MultiTaskModel(nn.Module):
                 raise RecipeError(
                     [
                         f"tasks.{name}.head: cannot share head {task.head_key!r} with task "
-                        f"{owner.name!r}: {differences(task.head_shape, owner.head_shape)}. "
+                        f"{owner.name!r}: {task.head_differences(owner.head_shape)}. "
                         "Give both the same options and labels."
                     ]
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -59,11 +59,15 @@ def render_scores(scores: Mapping[str, Any]) -> str:
     ]
     grid = Grid("Scores", ("task", "rows", "metric", "value", "interval"), rows)
     average = scores["average"]
-    rest = [] if average is None else [f"average {average:.4f}"]
-    for task, record in scores.get("rows", {}).items():
+    shown = "" if average is None else f"average {average:.4f}\n"
+    return grid.text() + shown + "".join(_account_lines(scores.get("rows", {})))
+
+
+def _account_lines(accounts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each task with rows that are left out or deserve a look."""
+    for task, record in accounts.items():
         if found := "; ".join(reasons(record)):
-            rest.append(f"rows: {task}: {found}")
-    return grid.text() + "".join(f"{line}\n" for line in rest)
+            yield f"rows: {task}: {found}\n"
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:

@@ -79,7 +79,7 @@ class PooledHead(Head, ABC):
         """That vector as the only token of each row; scores the same."""
 
 
-class Task(Presentation, ABC):
+class Task(Presentation):
     """What to predict from a row: target, head, loss, decoding, metrics.
 
     Three forms of a label: the ``reference`` is what people read and metrics compare (a label, a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ _LISTED = 5
 """How many labels a message lists."""
 
 
-class Presentation:
+class Presentation(ABC):
     """Part of the interface of a task: confidences, and labels in messages."""
 
     label_name: ClassVar[str] = "label"
@@ -43,12 +44,17 @@ class Presentation:
         """Return every part of a lesson in words that the author of the row knows."""
         return [repr(part) for part in (lesson if isinstance(lesson, list) else [lesson])]
 
+    @property
+    @abstractmethod
+    def head_shape(self) -> dict[str, Any]:
+        """What tasks must agree on to share one head."""
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return what differs between two heads, for messages."""
-    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-    pairs = ((key, _listed(one.get(key)), _listed(other.get(key))) for key in keys)
-    return "; ".join(f"{key} {own} here, {others} there" for key, own, others in pairs)
+    def head_differences(self, other: Mapping[str, Any]) -> str:
+        """Return how the head differs from one of another shape, in words."""
+        one = self.head_shape
+        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        pairs = ((key, _listed(one.get(key)), _listed(other.get(key))) for key in keys)
+        return "; ".join(f"{key} {own} here, {others} there" for key, own, others in pairs)
 
 
 def _listed(value: Any) -> str:

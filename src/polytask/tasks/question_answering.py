@@ -19,6 +19,7 @@ from polytask.core.texts import CUT, ENDS, STARTS, texts_in
 from polytask.tasks.base import Floats, Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.scored import Share
+from polytask.tasks.span_confidence import span_confidence
 
 EDGES, PLACES = "edges_bPL2", "places_bPL2"
 """What a ``SpanHead`` returns: scores to start and to end an answer, and the places of tokens."""
@@ -170,26 +171,8 @@ class SpanAnswer(Task):
     def confidences(
         self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
     ) -> list[float | None]:
-        """Return the product of the probabilities of the start and the end of each answer.
-
-        Both are softmaxes over the tokens of the text, in all windows, and no answer if there may be
-        none. Tokens of several windows that stand at one place count together.
-        """
         rows = zip(predictions, _possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
-        return [self._confidence(*row) for row in rows]
-
-    def _confidence(
-        self, answer: list[dict[str, int]], edges_PL2: Tensor, places_PL2: Tensor
-    ) -> float | None:
-        in_text_PL = places_PL2[..., 0] >= 0
-        none_2 = edges_PL2[edges_PL2[:, 0].sum(-1).argmin(), 0]
-        edges_N2 = torch.cat([edges_PL2[in_text_PL], none_2[None][: self._may_have_none]])
-        if not answer and not self._may_have_none:
-            return None
-        wanted_2 = torch.tensor([answer[0]["start"], answer[0]["end"]] if answer else [-1, -1])
-        places_N2 = torch.cat([places_PL2[in_text_PL], torch.tensor([[-1, -1]])])[: len(edges_N2)]
-        chances_N2 = edges_N2.double().softmax(0) * (places_N2 == wanted_2)
-        return float(chances_N2.sum(0).prod())
+        return [span_confidence(*row, may_have_none=self._may_have_none) for row in rows]
 
     @override
     def answer(self, prediction: list[dict[str, int]], fields: Fields) -> list[dict[str, Any]]:
