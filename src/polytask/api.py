@@ -95,16 +95,21 @@ def predict(
     task_best: bool = False,
     overrides: Sequence[str] = (),
     left_out: Callable[[str], object] = lambda _: None,
+    **wanted: Any,
 ) -> Iterator[dict[str, Any]]:
     """Predict all tasks of a run for new rows, from one encoder pass.
 
     :param rows: A file, or rows. Each task reads the file as the files that it was trained on.
     :param task_best: Predict each task with the model of its own best validation, which
         ``training.task_best`` keeps; one encoder pass for each of these models.
-    :param left_out: Told in words which tasks are not predicted, because the rows lack columns.
     :param overrides: Changes to how the file is read, as ``data.NAME.OPTION=VALUE``.
-    :return: One record per row, in order: task to ``label`` and ``probabilities``, or to ``label``
-        None and ``error`` where the row cannot be read.
+    :param left_out: Called with sentences on tasks that are not predicted, because the rows lack
+        columns, and on rows that are cut or cannot be read.
+    :param wanted: ``top_k=N`` gives the probabilities of the N most probable labels, most probable
+        first, ``probabilities=False`` none of them, ``vectors=True`` vectors in place of labels; see
+        ``polytask.build.prediction.Wanted``.
+    :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``,
+        or to ``label`` None and ``error`` where the row cannot be read.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
     from polytask.build import prediction
@@ -114,6 +119,7 @@ def predict(
     return prediction.predict(
         RunFolder.open(Path(run)),
         source,
+        prediction.Wanted(**wanted),
         task_best=task_best,
         overrides=overrides,
         left_out=left_out,

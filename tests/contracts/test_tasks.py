@@ -31,6 +31,15 @@ SAID_TOKENS = 3
 """Of the tokens of a prepared row, those of a completion."""
 TEXT = "ab c de"
 IGNORED = -100
+WITHOUT_CONFIDENCE = {
+    "regression",
+    "extraction",
+    "embedding",
+    "generation",
+    "language_model",
+    "instruction",
+}
+"""Task types whose predictions are numbers, vectors or texts, which have no probability."""
 LEAST = {"perplexity": 1}
 """The best value of metrics of which lower is better, where that is not 0."""
 
@@ -682,3 +691,45 @@ def test_official_files_have_a_line_per_answer(example: Example) -> None:
     else:
         assert len(lines) == len(references)
     assert not any("\n" in line for line in lines)
+
+
+def flat(confidences: Any) -> list[float]:
+    """The numbers of nested lists, without the parts that have none."""
+    if isinstance(confidences, list):
+        return [number for part in confidences for number in flat(part)]
+    return [] if confidences is None else [confidences]
+
+
+def answered_with_confidence(task: Task, example: Example, scores: Any) -> list[tuple[Any, Any]]:
+    """Final predictions, each with its confidence; none for tasks without."""
+    decoded = task.decode(scores)
+    confidences = task.confidences(scores, decoded, task.probabilities(scores))
+    words = [(["w"] * size_of(row),) for row in example.rows]
+    fields = words if example.per_item else [*map(fields_of, example.rows)]
+    return [
+        (task.answer(one, own), task.answer_confidence(confidence, one, own))
+        for one, confidence, own in zip(
+            decoded, confidences or (), fields, strict=confidences is not None
+        )
+    ]
+
+
+@every_example
+def test_confidences_are_probabilities_of_the_parts_of_a_prediction(example: Example) -> None:
+    task, _ = fitted(example)
+    head = new_head(task).eval()
+    features = features_of(example, range(len(example.rows)))
+    found = answered_with_confidence(task, example, scores_of(task, head, features))
+    values = task.collate(targets_of(task, example))
+    known = answered_with_confidence(task, example, example.perfect(task, values))
+    assert (
+        bool(found)
+        == bool(known)
+        == (example.kind not in WITHOUT_CONFIDENCE or "options" in example.options)
+    )
+    for answer, confidence in found + known:
+        assert all(0 <= number <= 1 + 1e-6 for number in flat(confidence))
+        if isinstance(confidence, list):
+            assert len(confidence) == len(answer)
+    if example.kind != "ranking":  # its scores are the numbers themselves
+        assert all(number > 0.999 for _, confidence in known for number in flat(confidence))

@@ -246,7 +246,11 @@ def test_new_rows_are_predicted_like_those_that_were_scored(tmp_path: Path) -> N
     from_rows = [*api.predict(run.path, [{"text": row["text"]} for row in reviews(16, 200)])]
     assert from_file == from_rows
     assert [row["mood"] for row in from_file] == [
-        {"label": line["prediction"], "probabilities": line["probabilities"]}
+        {
+            "label": line["prediction"],
+            "confidence": line["confidence"],
+            "probabilities": line["probabilities"],
+        }
         for line in map(json.loads, scored)
     ]
     assert set(from_file[0]["mood"]["probabilities"]) == {"good", "bad"}

@@ -175,7 +175,7 @@ def test_wrong_usage_ends_in_2(arguments: list[str]) -> None:
 
 def test_predict_writes_a_line_per_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def predict(
-        run: Path, rows: Path, *, task_best: bool, left_out: Callable[[str], object]
+        run: Path, rows: Path, *, task_best: bool, left_out: Callable[[str], object], **_: object
     ) -> Iterator[dict[str, Any]]:
         left_out("no stars")
         for line in rows.read_text(encoding="utf-8").splitlines():

@@ -97,19 +97,24 @@ def test_a_task_may_name_another_task_to_share_its_head() -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "difference"),
     [
-        classification("tax", labels=["maybe", "no"], head="stance"),
-        classification("tax", hidden=5, head="stance"),
-        regression("tax", head="stance"),
+        (
+            classification("tax", labels=["maybe", "no"], head="stance"),
+            "labels maybe, no here, no, yes there",
+        ),
+        (classification("tax", hidden=5, head="stance"), "hidden 5 here, none there"),
+        (regression("tax", head="stance"), "kind regression here, classification there"),
     ],
     ids=["labels", "options", "kind"],
 )
-def test_tasks_that_do_not_fit_one_head_are_refused(other: Task) -> None:
+def test_tasks_that_do_not_fit_one_head_are_refused(other: Task, difference: str) -> None:
     with pytest.raises(RecipeError) as caught:
         make(classification("war", head="stance"), other)
     [mistake] = caught.value.mistakes
     assert mistake.startswith("tasks.tax.head: cannot share head 'stance' with task 'war'")
+    assert difference in mistake
+    assert "{" not in mistake
 
 
 def test_the_partition_is_the_map_of_parameters_and_tasks() -> None:

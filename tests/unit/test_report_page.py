@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 import subprocess
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from typing_extensions import override
 
+from polytask.core import accounting
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
 from polytask.reports.material import Material
@@ -96,6 +98,76 @@ def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
     folder = tmp_path / "compared"
     write_json(folder / "comparison.json", comparison(["mood"], ["linear"], 1))
     assert Outline(render_page(folder)).sections == ["comparison", "cost", "notes"]
+
+
+ROWS = {
+    "mood": {
+        "train": {
+            "rows": 1200,
+            "used": 1190,
+            "left_out": {"no label": {"rows": 10, "example": f"{HOSTILE}.jsonl:3"}},
+            "remarks": {"an own {remark}": {"rows": 4, "example": "a.jsonl:9"}},
+        },
+        "test": {"rows": 9, "used": 9, "left_out": {}, "remarks": {}},
+    }
+}
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_rows_are_accounted_for(tmp_path: Path, compared: bool) -> None:
+    folder = write_comparison(tmp_path) if compared else write_run(tmp_path)
+    assert "rows" not in Outline(render_page(folder)).sections
+    path = folder / ("comparison.json" if compared else "run.json")
+    write_json(path, {**read_json(path), "rows": ROWS})
+    page = render_page(folder)
+    assert Outline(page).sections[-2:] == ["rows", "notes"]
+    section = page[page.index('<section id="rows"') :].partition("</section>")[0]
+    body = section.partition("<tbody>")[2]
+    found = [
+        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", line, re.DOTALL)]
+        for line in body.split("</tr>")[:-1]
+    ]
+    assert [line[:5] for line in found] == [
+        ["mood", "train", "1,200", "1,190", "10"],
+        ["mood", "train", "1,200", "1,190", "4"],
+        ["mood", "test", "9", "9", "0"],
+    ]
+    assert "left out: no label" in found[0][5]
+    assert "没有标签" in found[0][5]
+    assert "used, but an own {remark}" in found[1][5]
+    assert found[0][6].endswith(".jsonl:3")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reference", "prediction", "shown"),
+    [
+        (["q", "a b"], [{"text": "a b", "start": 0}], [], ("a b", "–")),
+        (
+            [["Ann", "met", "Bo"], [[0, 1], [2, 3]]],
+            [{"head": [0, 1], "tail": [2, 3], "type": "knows"}],
+            [{"head": [2, 3], "tail": [0, 1], "type": "met"}],
+            ("Ann –knows→ Bo", "Bo –met→ Ann"),
+        ),
+    ],
+)
+def test_mistakes_show_answers_and_relations_in_words(
+    tmp_path: Path, fields: list[object], reference: object, prediction: object, shown: object
+) -> None:
+    folder = write_run(tmp_path, ["mood"])
+    record = {"place": "a:1", "input": fields, "reference": reference, "prediction": prediction}
+    line = json.dumps({**record, "confidence": 0.25})
+    (folder / "predictions" / "test" / "mood.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    section = mistakes(Material.read(folder))
+    assert section is not None
+    labels = re.findall(r"<b[^>]*>(.*?)</b>", section.body)
+    assert tuple(labels) == shown
+    assert "25%" in section.body
+
+
+def test_reasons_of_the_program_are_known_in_every_language() -> None:
+    for name in ("NO_COLUMN", "NO_LABEL", "LEAK", "BEYOND_LIMIT", "UNKNOWN_LABEL", "CUT"):
+        assert dictionary()[f"reason.{getattr(accounting, name)}"]["en"]
+    assert dictionary()[f"reason.{accounting.NOT_ALIGNED}"]["en"]
 
 
 def test_every_chart_is_xml_with_a_title_in_every_language(tmp_path: Path) -> None:

@@ -37,3 +37,27 @@ def test_labels_of_no_training_row(
     messages = [*unseen_labels(task, table, "test")]
     assert len(messages) == len(unseen)
     assert all(said in message for said, message in zip(unseen, messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "lemmas", "said"),
+    [
+        (["went", "cats"], ["go", "cat"], "lemma edit 'went' → 'go' occurs in test (once)"),
+        (
+            ["went", "was", "mice", "feet"],
+            ["go", "be", "mouse", "foot"],
+            "4 lemma edits occur in test (4 times) but never in train; they cannot be learned and "
+            "count as wrong: 'went' → 'go', 'was' → 'be', 'mice' → 'mouse', ...",
+        ),
+    ],
+)
+def test_lemmas_of_no_training_row_are_shown_with_their_words(
+    words: list[str], lemmas: list[str], said: str
+) -> None:
+    task = tasks.build({"kind": "lemma", "target": "label"}, "t")
+    task.fit([task.lesson({"tokens": ["dogs"], "label": ["dog"]})])
+    rows = [{"tokens": words, "label": lemmas}]
+    table = sources.build({"kind": "rows", "rows": rows}, ()).load()["all"]
+    [message] = unseen_labels(task, table, "test")
+    assert said in message
+    assert "[" not in message.replace("rows[0]", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,13 @@ from polytask.build.scoring import (
     poolings_of,
 )
 from polytask.build.trained import TrainedModel
+from polytask.core.accounting import Account
 from polytask.core.batch import Row
 from polytask.core.errors import RunError
 from polytask.core.files import atomic_writer, read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
+from polytask.data.pools import Pool
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.conllu import COLUMNS, fill_columns
@@ -35,7 +37,8 @@ from polytask.tasks import Task
 class Evaluated(NamedTuple):
     """How good a run is on one split.
 
-    :param scores: What ``evaluation.score`` gives, with ``models``: the file each task answered from.
+    :param scores: What ``evaluation.score`` gives, with ``models``: the file each task answered from,
+        and ``rows``: the record of each task's ``Account``.
     :param outcomes: What was scored.
     """
 
@@ -86,10 +89,19 @@ def evaluate(
         )
         _write_predictions(run.predictions / split, rows, found, model.tasks)
     files = {name: model.files[name].relative_to(run.path).as_posix() for name in outcomes}
-    scores = {**scores, "models": files}
+    scores = {**scores, "models": files, "rows": _accounts(rows.pools)}
     before = read_json(run.scores) if run.scores.is_file() else {}
     write_json(run.scores, {**before, split: scores})
     return Evaluated(scores, outcomes)
+
+
+def _accounts(pools: Iterable[Pool]) -> dict[str, Any]:
+    """Return the record of the rows of each task."""
+    found: dict[str, Account] = {}
+    for pool in pools:
+        for task, account in pool.accounts.items():
+            found.setdefault(task, Account()).add(account)
+    return {task: account.record() for task, account in found.items()}
 
 
 def has_held_out(run: RunFolder) -> bool:
@@ -147,10 +159,7 @@ def _records(own: TaskRows, found: Predictions, task: Task) -> Iterator[dict[str
     everything = zip(own.rows(), own.fields(), own.references, found.labels, strict=True)
     for index, ((table, row), fields, reference, label) in enumerate(everything):
         record = {"place": table.place_of(row), "input": list(fields), "reference": reference}
-        record["prediction"] = label
-        if probabilities := found.by_label(index, task.labels):
-            record["probabilities"] = probabilities
-        yield record
+        yield {**record, "prediction": label, **found.certainty(index, task.labels)}
 
 
 def _treebanks(

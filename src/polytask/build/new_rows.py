@@ -60,10 +60,12 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
         found = _read_file(recipe, rows, views)
     if not any(own.views for own in found):
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
-        wanted = " or ".join(str(list(view.columns)) for view in views)
+        if conflicts := [text for own in found for text in own.table.conflicts.values()]:
+            raise DataError("\n".join(dict.fromkeys(conflicts)))
+        wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, view.columns)) for view in views))
         raise DataError(
             f"{found[0].table.files[0]}: no task can read these rows: found columns "
-            f"{', '.join(columns)}, expected {wanted}."
+            f"{', '.join(columns) or 'none'}, expected {wanted}."
         )
     sizes = {len(own.table) for own in found if own.views}
     if len(sizes) > 1:
@@ -147,12 +149,16 @@ def _table(options: Options | dict[str, str], path: Path, views: Sequence[View])
 
 
 def _new_rows(table: Table, views: Sequence[View]) -> NewRows:
-    readable, lacking = [], []
-    for view in views:
+    reasons = [_unreadable(table, view) for view in views]
+    readable = [view for view, reason in zip(views, reasons, strict=True) if reason is None]
+    return NewRows(table, readable, [reason for reason in reasons if reason is not None])
+
+
+def _unreadable(table: Table, view: View) -> str | None:
+    """Return why a view cannot read a table; None if it can."""
+    tasks = ", ".join(view.tasks)
+    try:
         missing = [name for name in view.columns if table.path_to(name) is None]
-        if missing:
-            tasks = ", ".join(view.tasks)
-            lacking.append(f"not predicted, as the rows have no {', '.join(missing)}: {tasks}.")
-        else:
-            readable.append(view)
-    return NewRows(table, readable, lacking)
+    except DataError as error:  # a column without a common type
+        return f"not predicted: {tasks}. {error}"
+    return f"not predicted, as the rows have no {', '.join(missing)}: {tasks}." if missing else None

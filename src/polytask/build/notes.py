@@ -11,6 +11,7 @@ import numpy as np
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.labels import has_label_column
 from polytask.build.measurable import undefined_metrics
+from polytask.core.batch import Row
 from polytask.core.encoder import Encoder
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool
@@ -141,28 +142,37 @@ def unseen_labels(task: Task, table: Table, split: str) -> Iterator[str]:
 
     None for tasks without a label set.
     """
-    known = {*task.labels}
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, str]] = {}
     counts = Counter[str]()
-    for row in each_row(table) if known else ():
-        reference = task.lesson(row) if has_label_column(task, row) else None
-        for label in reference if isinstance(reference, list) else [reference]:
-            if isinstance(label, str) and label not in known:
-                first.setdefault(label, table.place_of(row))
-                counts[label] += 1
+    for row, label, shown in _unknown(task, table):
+        first.setdefault(label, (table.place_of(row), shown))
+        counts[label] += 1
     if len(first) > _SHOWN:
-        names = ", ".join(repr(label) for label, _ in counts.most_common(_SHOWN))
+        names = ", ".join(first[label][1] for label, _ in counts.most_common(_SHOWN))
+        place, _ = next(iter(first.values()))
         yield (
-            f"{next(iter(first.values()))}: tasks.{task.name}: {len(first)} labels occur in {split} "
+            f"{place}: tasks.{task.name}: {len(first)} {task.label_name}s occur in {split} "
             f"({counts.total()} times) but never in train; they cannot be learned and count as "
             f"wrong: {names}, ..."
         )
         return
-    for label, place in first.items():
+    for label, (place, shown) in first.items():
         yield (
-            f"{place}: tasks.{task.name}: label {label!r} occurs in {split} ({_times(counts[label])}) "
-            f"but never in train; it cannot be learned and counts as wrong.{merge_hint(label, known)}"
+            f"{place}: tasks.{task.name}: {task.label_name} {shown} occurs in {split} "
+            f"({_times(counts[label])}) but never in train; it cannot be learned and counts as "
+            f"wrong.{merge_hint(label, task.labels)}"
         )
+
+
+def _unknown(task: Task, table: Table) -> Iterator[tuple[Row, str, str]]:
+    """Yield row, label and what messages show of it, for each label outside of the label set."""
+    known = {*task.labels}
+    for row in each_row(table) if known else ():
+        lesson = task.lesson(row) if has_label_column(task, row) else None
+        labels = lesson if isinstance(lesson, list) else [lesson]
+        for at, label in enumerate(labels):
+            if isinstance(label, str) and label not in known:
+                yield row, label, task.shown(lesson, row)[at]
 
 
 def _times(count: int) -> str:

@@ -57,22 +57,26 @@ class TrainedModel:
         files = _files(run, model.tasks, task_best=task_best)
         return cls(encoder, model.tasks, predictor, files, run.parameters)
 
-    def predict(self, pools: Sequence[Pool], label: str) -> dict[str, Predictions]:
+    def predict(
+        self, pools: Sequence[Pool], label: str, *, vectors: bool = False
+    ) -> dict[str, Predictions]:
         """Predict every task of every pool, with one encoder pass per file of parameters.
 
         A bar is shown on standard error where that is a terminal.
 
         :param label: What the rows are called there.
+        :param vectors: Return vectors of rows in place of labels.
         """
         passes = [(file, _narrowed(pools, own)) for file, own in self._tasks_of_files().items()]
         found: dict[str, Predictions] = {}
+        compute = self.predictor.vectors if vectors else self.predictor
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             rows = sum(len(pool) for _, narrowed in passes for pool in narrowed)
             shown = bar.add_task(f"predicting {label} rows", total=rows)
             for file, narrowed in passes:
                 self._use(file)
-                found |= self.predictor(narrowed, lambda done: bar.advance(shown, done))
+                found |= compute(narrowed, lambda done: bar.advance(shown, done))
         return {name: found[name] for name in self.tasks if name in found}
 
     def _tasks_of_files(self) -> dict[Path, set[str]]:

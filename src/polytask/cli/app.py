@@ -17,7 +17,7 @@ from polytask.cli.describe import describe
 from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
 from polytask.cli.options import SET
-from polytask.cli.predict import predict
+from polytask.cli.predict import Predict
 from polytask.cli.remove import remove
 from polytask.cli.report import report
 from polytask.cli.schema import schema
@@ -126,9 +126,11 @@ _add(
 )
 _add(evaluate, "evaluate runs/tweets", "evaluate runs/tweets --split validation")
 _add(
-    predict,
+    Predict,
     "predict runs/tweets new.jsonl --output predicted.jsonl",
+    "predict runs/tweets new.jsonl --top-k 3",
     """echo '{"text": "so good"}' | polytask predict runs/tweets -""",
+    name="predict",
 )
 _add(remove, "remove runs/tweets irony", "remove runs/tweets irony --run runs/smaller")
 _add(compare, "compare recipe.yaml", "compare recipe.yaml --strategies linear,joint --seeds 3")

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +19,11 @@ from polytask.core.scratch import scratch_folder
 STANDARD = "-"
 
 
-def predict(
-    run: RunPath,
+@dataclass
+class Predict:
+    """Predict all tasks for new rows, one JSON line a row, from one encoder pass."""
+
+    run: RunPath
     file: Annotated[
         str,
         typer.Argument(
@@ -29,10 +33,31 @@ def predict(
             "packed (.gz). - reads JSON lines from standard input.",
             show_default=False,
         ),
-    ],
+    ]
     output: Annotated[
         str, typer.Option(metavar="FILE", help="Where to write; - for standard output.")
-    ] = STANDARD,
+    ] = STANDARD
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Write the probabilities of the N most probable labels of each task, most probable "
+            "first; by default of all labels.",
+        ),
+    ] = None
+    no_probabilities: Annotated[
+        bool,
+        typer.Option("--no-probabilities", help="Write labels and confidences only."),
+    ] = False
+    vectors: Annotated[
+        bool,
+        typer.Option(
+            "--vectors",
+            help="Write, in place of labels, the features that each task reads, averaged over the "
+            "tokens of the row.",
+        ),
+    ] = False
     task_best: Annotated[
         bool,
         typer.Option(
@@ -40,7 +65,7 @@ def predict(
             help="Predict each task with the model of its own best validation, "
             "which training.task_best keeps.",
         ),
-    ] = False,
+    ] = False
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,19 +74,26 @@ def predict(
             help="Read the file differently, as in --set data.reviews.delimiter=';'. May be "
             "repeated.",
         ),
-    ] = None,
-    plugins: Plugins = None,
-) -> None:
-    """Predict all tasks for new rows, one JSON line a row, from one encoder pass."""
-    from polytask import api
+    ] = None
+    plugins: Plugins = None
 
-    open_plugins(plugins)
-    with _rows(file) as rows, _writer(output) as write:
-        changes = overrides or ()
-        for record in api.predict(
-            run, rows, task_best=task_best, overrides=changes, left_out=_note
-        ):
-            write(json.dumps(record, ensure_ascii=False))
+    def __post_init__(self) -> None:
+        """Predict: the command line calls a command, and this one has too many options for a call."""
+        from polytask import api
+
+        open_plugins(self.plugins)
+        with _rows(self.file) as rows, _writer(self.output) as write:
+            for record in api.predict(
+                self.run,
+                rows,
+                task_best=self.task_best,
+                overrides=self.overrides or (),
+                left_out=_note,
+                top_k=self.top_k,
+                probabilities=not self.no_probabilities,
+                vectors=self.vectors,
+            ):
+                write(json.dumps(record, ensure_ascii=False))
 
 
 def _note(text: str) -> None:

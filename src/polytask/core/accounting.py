@@ -128,7 +128,7 @@ def account_lines(accounts: Accounts, most: int | None = None) -> Iterator[str]:
         used = [f"{split} {own.used:,} of {own.rows:,}" for split, own in accounts[task].items()]
         yield f"{task:<{width}}  {', '.join(used) or 'no rows'}"
         for split, own in accounts[task].items():
-            yield from _reasons(split, own)
+            yield from (f"    {split}: {text}" for text in reasons(own.record()))
     if len(names[:most]) < len(names):
         yield f"... and {len(names) - len(names[:most])} more tasks."
 
@@ -137,11 +137,15 @@ def _is_remarkable(account: Account) -> bool:
     return bool(account.left_out or account.remarks)
 
 
-def _reasons(split: str, account: Account) -> Iterator[str]:
-    for text, group in account.left_out.items():
-        yield f"    {split}: {group.rows:,} left out, {text}, as {group.example}"
-    for text, group in account.remarks.items():
-        yield f"    {split}: {group.rows:,} used, but {text}, as {group.example}"
+def reasons(record: Mapping[str, Any]) -> Iterator[str]:
+    """Format why rows are left out or deserve a look.
+
+    :param record: The record of an ``Account``.
+    """
+    for text, group in record["left_out"].items():
+        yield f"{group['rows']:,} left out, {text}, as {group['example']}"
+    for text, group in record["remarks"].items():
+        yield f"{group['rows']:,} used, but {text}, as {group['example']}"
 
 
 def _count(groups: dict[str, Group], text: str, place: Place, rows: int) -> None:

@@ -43,8 +43,8 @@ class Preparation:
     :param length: Number of tokens of prepared inputs (``Encoder.length``).
     :param targets: For each task, the target of a row given its position, columns and inputs;
         None where it has none.
-    :param refuse: Called with the position of a row that cannot be read and the reason; the row is
-        left out. By default the error is raised.
+    :param refuse: Called with the position of a row that cannot be read, and its place with the
+        reason; the row is left out. By default the error is raised.
     """
 
     fields: Callable[[int, Row], Any]
@@ -217,7 +217,7 @@ def _prepare_alone(
     except DataError as error:
         if preparation.refuse is None:
             raise DataError(f"{table.where(index)}: {error}") from error
-        preparation.refuse(index, str(error))
+        preparation.refuse(index, f"{table.where(index)}: {error}")
         return
     yield index, row, inputs
 

@@ -61,10 +61,10 @@ def find(path: str, search: Sequence[Path]) -> Path | None:
 def _words(field: object) -> list[str]:
     if isinstance(field, list) and all(isinstance(word, str) for word in field):
         return field
-    shown = repr(field)
+    shown = "no value (null)" if field is None else repr(field)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
     raise DataError(
-        f"found {shown} ({type(field).__name__}), expected a text or a list of words. "
+        f"found {shown}, expected a text or a list of words. "
         "Name the column of the text in the task's input."
     )
 

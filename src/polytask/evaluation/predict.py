@@ -8,23 +8,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from polytask.core.batch import Batch
+from polytask.core.features import Features
 from polytask.data.pools import Collation, Pool, collate
 from polytask.modeling import MultiTaskModel
+from polytask.tasks import Task
 
 Progress = Callable[[int], None]
-Vectors = npt.NDArray[np.float32]
 
 _FACTOR = 4
 """Tokens of a batch over those of training, as nothing is kept for gradients."""
 
+_DIGITS = 6
+"""Digits of probabilities and vectors after the point."""
+
 _CACHED = 2**20
 """Numbers of a vector of every token that a processor goes through fastest: more do not stay in its
 caches, and memory is asked for anew for each layer. Measured on all-MiniLM-L6-v2, see RESULTS.md."""
-
 
 _SQUARED = 2**25
 """Most rows times the square of their tokens in a batch: attention and parsers keep numbers for pairs.
@@ -37,21 +39,50 @@ class Predictions:
 
     :param labels: Predictions in the form of references.
     :param probabilities: Probabilities of the labels, empty if the task has none.
+    :param confidences: Probabilities of the predictions, empty if the task has none.
     """
 
     labels: list[Any] = field(default_factory=list)
     probabilities: list[Any] = field(default_factory=list)
+    confidences: list[Any] = field(default_factory=list)
 
-    def by_label(self, row: int, labels: Sequence[str]) -> dict[str, float]:
-        """The probabilities of the labels of a row; empty unless it has one for each."""
+    def certainty(
+        self, row: int, labels: Sequence[str], top_k: int | None = None
+    ) -> dict[str, Any]:
+        """Return ``confidence`` and ``probabilities`` of a row, as far as the task has them.
+
+        :param labels: The label set of the task.
+        :param top_k: Keep this many labels at most, the most probable first; None for all labels in
+            their order.
+        """
+        found: dict[str, Any] = {}
+        if self.confidences:
+            found["confidence"] = _rounded(self.confidences[row])
+        if top_k != 0 and (probabilities := self._by_label(row, labels, top_k)):
+            found["probabilities"] = probabilities
+        return found
+
+    def _by_label(self, row: int, labels: Sequence[str], top_k: int | None) -> dict[str, float]:
+        """Return the probabilities of the labels of a row; empty unless it has one for each."""
         if not self.probabilities or self.probabilities[row].ndim != 1:
             return {}
-        return dict(zip(labels, self.probabilities[row].round(6).tolist(), strict=True))
+        chances_C = self.probabilities[row]
+        order = range(len(labels))
+        if top_k is not None:
+            order = np.argsort(-chances_C, kind="stable")[:top_k].tolist()
+        return {labels[place]: round(float(chances_C[place]), _DIGITS) for place in order}
 
     def extend(self, other: Predictions) -> None:
         """Append the output for further rows."""
         self.labels.extend(other.labels)
         self.probabilities.extend(other.probabilities)
+        self.confidences.extend(other.confidences)
+
+    def reordered(self, order: Sequence[int]) -> Predictions:
+        """Return rows that were predicted in some order in the order of their numbers."""
+        back = np.argsort(np.array(order), kind="stable").tolist()
+        columns = self.labels, self.probabilities, self.confidences
+        return Predictions(*([own[at] for at in back] if own else [] for own in columns))
 
 
 @dataclass(frozen=True)
@@ -73,11 +104,21 @@ class Predictor:
     ) -> dict[str, Predictions]:
         """Predict every task of every pool; a task over several pools has their rows in turn.
 
-        :param progress: Told the number of rows of each batch that is done.
+        :param progress: Called with the number of rows of each batch that is done.
         """
         results: dict[str, Predictions] = {}
         for pool in pools:
-            for task, found in self._pool(pool, progress).items():
+            for task, found in self._pool(pool, progress, self._batch).items():
+                results.setdefault(task, Predictions()).extend(self._answered(task, found, pool))
+        return results
+
+    def vectors(
+        self, pools: Sequence[Pool], progress: Progress = lambda rows: None
+    ) -> dict[str, Predictions]:
+        """Return the features that each task reads, averaged over the tokens of a row, as labels."""
+        results: dict[str, Predictions] = {}
+        for pool in pools:
+            for task, found in self._pool(pool, progress, self._features).items():
                 results.setdefault(task, Predictions()).extend(found)
         return results
 
@@ -90,27 +131,6 @@ class Predictor:
         width = max(self.model.sharing.width_of(task) for task in self.model.tasks)
         return min(most, _CACHED // width)
 
-    @torch.inference_mode()
-    def vectors(
-        self, pool: Pool, task: str | None = None, progress: Progress = lambda rows: None
-    ) -> Vectors:
-        """Encode every row of a pool: the mean over its tokens, vectors_ND.
-
-        :param task: The task whose features are taken; the first of the pool by default. Where all
-            tasks share the encoder, as with hard sharing, all have the same.
-        :param progress: Called with the number of rows of each finished batch.
-        """
-        task = pool.tasks[0] if task is None else task
-        vectors_ND = np.zeros((len(pool), self.model.sharing.width_of(task)), dtype=np.float32)
-        for rows_b, batch in self._each(pool):
-            rows_B = torch.arange(batch.size, device=self.device)
-            with self.autocast():
-                features = self.model.features(batch.inputs, {task: rows_B})[task]
-            exact = replace(features, tokens_BLD=features.tokens_BLD.float())
-            vectors_ND[rows_b] = exact.mean_BD.cpu().numpy()
-            progress(batch.size)
-        return vectors_ND
-
     def _each(self, pool: Pool) -> Iterator[tuple[Any, Batch]]:
         """The batches of a pool and the positions of their rows, in evaluation mode."""
         training = self.model.training
@@ -120,17 +140,20 @@ class Predictor:
         self.model.train(training)
 
     @torch.inference_mode()
-    def _pool(self, pool: Pool, progress: Progress) -> dict[str, Predictions]:
+    def _pool(
+        self,
+        pool: Pool,
+        progress: Progress,
+        predict: Callable[[Batch, Sequence[str]], dict[str, Predictions]],
+    ) -> dict[str, Predictions]:
         order: list[int] = []
         found = {task: Predictions() for task in pool.tasks}
         for rows_b, batch in self._each(pool):
-            for task, part in self._batch(batch, pool.tasks).items():
+            for task, part in predict(batch, pool.tasks).items():
                 found[task].extend(part)
             order.extend(rows_b.tolist())
             progress(batch.size)
-        return {
-            task: self._answered(task, _reorder(part, order), pool) for task, part in found.items()
-        }
+        return {task: part.reordered(order) for task, part in found.items()}
 
     def _answered(self, name: str, found: Predictions, pool: Pool) -> Predictions:
         """What was decoded, as people read it."""
@@ -138,19 +161,38 @@ class Predictor:
         if not task.rewrites:
             return found
         answers = map(task.answer, found.labels, pool.fields())
-        return Predictions([*answers], found.probabilities)
+        sure = map(task.answer_confidence, found.confidences, found.labels, pool.fields())
+        return Predictions([*answers], found.probabilities, [*sure])
 
     def _batch(self, batch: Batch, tasks: Sequence[str]) -> dict[str, Predictions]:
         rows_B = torch.arange(batch.size, device=self.device)
         with self.autocast():
             scores = self.model(batch.inputs, dict.fromkeys(tasks, rows_B))
-        return {
-            name: Predictions(
-                self.model.tasks[name].decode(scores[name]),
-                self.model.tasks[name].probabilities(scores[name]) or [],
-            )
-            for name in tasks
-        }
+        return {name: _decoded(self.model.tasks[name], scores[name]) for name in tasks}
+
+    def _features(self, batch: Batch, tasks: Sequence[str]) -> dict[str, Predictions]:
+        rows_B = torch.arange(batch.size, device=self.device)
+        with self.autocast():
+            features = self.model.features(batch.inputs, dict.fromkeys(tasks, rows_B))
+        return {name: Predictions(_means(own)) for name, own in features.items()}
+
+
+def _decoded(task: Task, scores: Any) -> Predictions:
+    labels, probabilities = task.decode(scores), task.probabilities(scores)
+    confidences = task.confidences(scores, labels, probabilities)
+    return Predictions(labels, probabilities or [], confidences or [])
+
+
+def _means(features: Features) -> list[Any]:
+    """Return the mean of the tokens of each row, in fp32."""
+    means_BD = replace(features, tokens_BLD=features.tokens_BLD.float()).mean_BD
+    return [[round(number, _DIGITS) for number in row] for row in means_BD.tolist()]
+
+
+def _rounded(confidence: Any) -> Any:
+    if isinstance(confidence, list):
+        return [_rounded(part) for part in confidence]
+    return None if confidence is None else round(float(confidence), _DIGITS)
 
 
 def _batches(pool: Pool, batch_tokens: int) -> Iterator[Any]:
@@ -162,11 +204,3 @@ def _batches(pool: Pool, batch_tokens: int) -> Iterator[Any]:
         stop = start + max(1, min(batch_tokens // longest, _SQUARED // longest**2))
         yield order_N[start:stop]
         start = stop
-
-
-def _reorder(found: Predictions, order: Sequence[int]) -> Predictions:
-    back = np.argsort(np.array(order), kind="stable").tolist()
-    return Predictions(
-        [found.labels[position] for position in back],
-        [found.probabilities[position] for position in back] if found.probabilities else [],
-    )

@@ -68,7 +68,7 @@ class MultiTaskModel(nn.Module):
                 raise RecipeError(
                     [
                         f"tasks.{name}.head: cannot share head {task.head_key!r} with task "
-                        f"{owner.name!r}: {task.head_shape} here, {owner.head_shape} there. "
+                        f"{owner.name!r}: {task.head_differences(owner.head_shape)}. "
                         "Give both the same options and labels."
                     ]
                 )

@@ -26,6 +26,7 @@ from polytask.reports.sections.groups import groups
 from polytask.reports.sections.interference import interference
 from polytask.reports.sections.mistakes import mistakes
 from polytask.reports.sections.notes import notes
+from polytask.reports.sections.rows import rows
 from polytask.reports.sections.scores import scores
 from polytask.reports.sections.transfer import transfer
 from polytask.reports.sections.verdict import verdict
@@ -51,6 +52,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     confusions,
     mistakes,
     cost,
+    rows,
     notes,
 )
 """In the order of the page."""

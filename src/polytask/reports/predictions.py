@@ -21,6 +21,7 @@ class Answer:
     :param fields: Its inputs, as JSON has them.
     :param reference: The label, as JSON has it.
     :param probabilities: By label, empty where the task has none.
+    :param stated: The probability of the prediction, None where it has none or several.
     """
 
     place: str
@@ -28,6 +29,7 @@ class Answer:
     reference: Any
     prediction: Any
     probabilities: dict[str, float]
+    stated: float | None = None
 
     @property
     def text(self) -> str:
@@ -47,7 +49,7 @@ class Answer:
     @property
     def confidence(self) -> float | None:
         """The probability of what was predicted."""
-        return self.probabilities.get(str(self.prediction))
+        return self.probabilities.get(str(self.prediction), self.stated)
 
     @property
     def badness(self) -> float:
@@ -89,12 +91,14 @@ def confusion(answers: Sequence[Answer], most: int) -> tuple[list[str], Counter[
 
 
 def _answer(record: dict[str, Any]) -> Answer:
+    confidence = record.get("confidence")
     return Answer(
         place=str(record.get("place", "")),
         fields=record.get("input", ()),
         reference=record["reference"],
         prediction=record.get("prediction"),
         probabilities=record.get("probabilities", {}),
+        stated=confidence if isinstance(confidence, float) else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from polytask.core.accounting import reasons
 from polytask.reports import formats
 
 _WIDTH = 1000  # no table is cut; it is as wide as it needs to be
@@ -57,7 +58,7 @@ def render_scores(scores: Mapping[str, Any]) -> str:
         if metric != "rows"
     ]
     grid = Grid("Scores", ("task", "rows", "metric", "value", "interval"), rows)
-    return grid.text() + _average(scores)
+    return grid.text() + _average(scores) + "".join(_account_lines(scores.get("rows", {})))
 
 
 def _average(scores: Mapping[str, Any]) -> str:
@@ -70,6 +71,13 @@ def _average(scores: Mapping[str, Any]) -> str:
     if average is None:
         return f"average {formats.NOTHING} ({missing})\n"
     return f"average {average:.4f} over {', '.join(over)} ({missing})\n"
+
+
+def _account_lines(accounts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each task with rows that are left out or deserve a look."""
+    for task, record in accounts.items():
+        if found := "; ".join(reasons(record)):
+            yield f"rows: {task}: {found}\n"
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from polytask.core.accounting import LeftOut
@@ -22,8 +20,8 @@ from polytask.core.texts import ReadAs
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.lines import one_line
 from polytask.tasks.metrics.base import Metric, metrics
+from polytask.tasks.presentation import Floats as Floats, Presentation
 
-Floats = npt.NDArray[np.float64]
 Encode: TypeAlias = Callable[[dict[str, Tensor]], Features]
 """Inputs of b rows to features, as a task reads them."""
 
@@ -82,7 +80,7 @@ class PooledHead(Head, ABC):
         """That vector as the only token of each row; scores the same."""
 
 
-class Task(ABC):
+class Task(Presentation):
     """What to predict from a row: target, head, loss, decoding, metrics.
 
     Three forms of a label: the ``reference`` is what people read and metrics compare (a label, a

@@ -76,5 +76,11 @@ class Classification(LabelTask):
         return [labels[best] for best in scores.argmax(-1).tolist()]
 
     @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[float]:
+        return [float(chances_C.max()) for chances_C in probabilities or ()]
+
+    @override
     def probabilities(self, scores: Tensor) -> list[Floats]:
         return list(scores.detach().double().softmax(-1).cpu().numpy())

@@ -13,9 +13,9 @@ from typing_extensions import override
 from polytask.core.accounting import CUT, LeftOut
 from polytask.core.batch import Inputs
 from polytask.core.prompts import SAID
-from polytask.tasks.base import tasks
+from polytask.tasks.base import Floats, tasks
 from polytask.tasks.completion_head import NO_BYTE, WRITTEN, CompletionHead
-from polytask.tasks.items import SCORES, kept_scores
+from polytask.tasks.items import SCORES, kept_scores, shares
 from polytask.tasks.language_head import KEPT, NATS
 from polytask.tasks.search import Search
 from polytask.tasks.worded import WordedTask
@@ -96,6 +96,13 @@ class Instruction(WordedTask):
         rows = scores[WRITTEN].tolist()
         written = [bytes(byte for byte in row if byte != NO_BYTE) for row in rows]
         return [text.decode() for text in written]
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[float] | None:
+        """Return the share of the chosen option, by softmax; None for texts."""
+        return [max(chances) for chances in shares(scores)] if SCORES in scores else None
 
     @override
     def state(self) -> dict[str, Any]:

@@ -101,3 +101,9 @@ def listed(scores: dict[str, Tensor]) -> list[list[float]]:
     """The scores of the items that each row has, up to the last one."""
     rows = zip(scores[SCORES].float().tolist(), scores[THERE].tolist(), strict=True)
     return [[score for score, there in zip(own, kept, strict=True) if there] for own, kept in rows]
+
+
+def shares(scores: dict[str, Tensor]) -> list[list[float]]:
+    """Return a softmax over the items that each row has."""
+    own_bP = kept_scores(scores, scores[SCORES].shape[1]).detach()
+    return listed({**scores, SCORES: own_bP.softmax(1)})

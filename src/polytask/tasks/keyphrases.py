@@ -15,7 +15,7 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
-from polytask.tasks.base import Head, Reading, tasks
+from polytask.tasks.base import Floats, Head, Reading, tasks
 from polytask.tasks.heads import no_places, scorer
 from polytask.tasks.lines import csv_line, one_space
 from polytask.tasks.occurrences import (
@@ -157,14 +157,32 @@ class Keyphrases(ScoredTask):
         return [[one for text in zip(*row, strict=True) for one in _spans(*text)] for row in rows]
 
     @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[list[float]]:
+        """Return the mean probability of the tags of each phrase, which orders them."""
+        return [[one["score"] for one in found] for found in predictions]
+
+    @override
+    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
+        return [score for _, score in self._phrases(prediction, fields)]
+
+    @override
     def answer(self, prediction: list[dict[str, Any]], fields: Fields) -> list[Phrase]:
-        found: dict[str, Phrase] = {}
+        return [phrase for phrase, _ in self._phrases(prediction, fields)]
+
+    def _phrases(
+        self, prediction: Iterable[dict[str, Any]], fields: Fields
+    ) -> list[tuple[Phrase, float]]:
+        """Return each phrase once, the best first, with the score of its best place."""
+        found: dict[str, tuple[Phrase, float]] = {}
         for one in sorted(prediction, key=lambda one: (-round(one["score"], 6), one["start"])):
             start, end = _whole_words(fields[-1], one["start"], one["end"])
             text = " ".join(fields[-1][start:end].split())
-            known = found.setdefault(text.lower(), {"text": text, "places": []})
+            new = {"text": text, "places": []}, one["score"]
+            known, _ = found.setdefault(text.lower(), new)
             known["places"] += [[start, end]] if [start, end] not in known["places"] else []
-        return [phrase for key, phrase in found.items() if _WORD.search(key)]
+        return [own for key, own in found.items() if _WORD.search(key)]
 
     @override
     def state(self) -> dict[str, Any]:

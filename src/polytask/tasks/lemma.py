@@ -28,6 +28,7 @@ class Lemma(WordTask):
 
     form = "words"
     of_forms = True
+    label_name = "lemma edit"
 
     def __init__(
         self, name: str, /, *, words: str = "tokens", target: str = "lemma", **options: Any
@@ -65,6 +66,11 @@ class Lemma(WordTask):
         words = words_of(fields)
         scripts = self.complete(list(prediction), words)
         return [edits.apply(script, word) for script, word in zip(scripts, words, strict=True)]
+
+    @override
+    def shown(self, lesson: list[str], row: Row) -> list[str]:
+        pairs = zip(self._words(row), self.reference(row) or (), strict=True)
+        return [f"{word!r} → {lemma!r}" for word, lemma in pairs]
 
     def _words(self, row: Row) -> Sequence[str]:
         words = row.get(self.words_column)

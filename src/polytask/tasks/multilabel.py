@@ -117,6 +117,14 @@ class Multilabel(LabelTask):
         ]
 
     @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[list[float]]:
+        """Return the probability of each label that is predicted."""
+        rows = zip(predictions, probabilities or (), strict=True)
+        return [[float(own_C[self._index[label]]) for label in labels] for labels, own_C in rows]
+
+    @override
     def probabilities(self, scores: Tensor) -> list[Floats]:
         return list(scores.detach().double().sigmoid().cpu().numpy())
 

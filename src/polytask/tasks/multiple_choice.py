@@ -15,8 +15,8 @@ from polytask.core.accounting import LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import tasks
-from polytask.tasks.items import TextsHead, kept_scores
+from polytask.tasks.base import Floats, tasks
+from polytask.tasks.items import TextsHead, kept_scores, shares
 from polytask.tasks.labels import Label, is_blank, label_text, merge_hint, unknown_label
 from polytask.tasks.sentence import SentenceTask
 from polytask.tasks.spelling import SpelledTask
@@ -158,6 +158,12 @@ class MultipleChoice(SpelledTask, SentenceTask):
         if self.names and max(best_b, default=0) >= len(self.names):
             raise self._unnamed(max(best_b) + 1)
         return [self.names[best] if self.names else str(best) for best in best_b]
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[float]:
+        return [max(chances) for chances in shares(scores)]
 
     @override
     def state(self) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
-from polytask.tasks.base import Task, tasks
+from polytask.tasks.base import Floats, Task, tasks
 from polytask.tasks.biaffine import ARCS, BiaffineHead, relation_scores
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.labels import LabelSet, did_you_mean, label_text
 from polytask.tasks.lines import column_text
 from polytask.tasks.scored import Share
 from polytask.tasks.spanning_tree import best_tree
-from polytask.tasks.words import IGNORED, learned_targets, words_kept, words_of
+from polytask.tasks.words import IGNORED, learned_targets, padded_confidence, words_kept, words_of
 
 Arc: TypeAlias = list[Any]
 """The head of a word, from 1, 0 being the root, and its relation."""
@@ -183,6 +183,18 @@ class Parsing(Task):
         ]
 
     @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[list[float | None]]:
+        """Return the probability of the head of each word, by the softmax over its heads."""
+        rows = zip(predictions, scores[ARCS].detach(), scores[KEPT].tolist(), strict=True)
+        return [_confidence(*row) for row in rows]
+
+    @override
+    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
+        return padded_confidence(confidence, words_of(fields))
+
+    @override
     def answer(self, prediction: list[Arc], fields: Fields) -> list[Arc]:
         return self.complete(prediction, words_of(fields))
 
@@ -238,6 +250,14 @@ def _heads(arcs_WH: Tensor, kept_W: Tensor) -> Tensor:
     heads_W = torch.zeros(len(kept_W), dtype=torch.long)
     heads_W[places_w.cpu()] = nodes_h.cpu()[heads_w]
     return heads_W
+
+
+def _confidence(arcs: list[Arc], scores_WH: Tensor, kept: list[bool]) -> list[float | None]:
+    chances_WH = scores_WH[: len(arcs)].float().softmax(-1).cpu()
+    return [
+        float(own_H[head]) if real else None
+        for own_H, (head, _), real in zip(chances_WH, arcs, kept, strict=False)
+    ]
 
 
 def _learned_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from polytask.core.features import Features
 from polytask.core.texts import CUT, STARTS, texts_in
 from polytask.tasks.answer_tokens import answer_tokens
 from polytask.tasks.answers import Answer, Found, find_answers, given_answers
-from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.base import Floats, Head, Reading, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.occurrences import shortened, whole_characters
 from polytask.tasks.scored import Share
+from polytask.tasks.span_confidence import span_confidence
 
 EDGES, PLACES = "edges_bPL2", "places_bPL2"
 """What a ``SpanHead`` returns: scores to start and to end an answer, and the places of tokens."""
@@ -191,6 +192,13 @@ class SpanAnswer(Task):
         """Places of answers, which ``answer`` turns into text."""
         rows = zip(_possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
         return [self._best(edges_PL2, places_PL2) for edges_PL2, places_PL2 in rows]
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[float | None]:
+        rows = zip(predictions, _possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
+        return [span_confidence(*row, may_have_none=self._may_have_none) for row in rows]
 
     @override
     def answer(self, prediction: list[dict[str, int]], fields: Fields) -> list[dict[str, Any]]:

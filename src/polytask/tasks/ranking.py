@@ -12,7 +12,7 @@ from polytask.core.accounting import LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import tasks
+from polytask.tasks.base import Floats, tasks
 from polytask.tasks.items import (
     TextsHead,
     collate_numbers,
@@ -20,6 +20,7 @@ from polytask.tasks.items import (
     listed,
     pairwise_losses,
     relevance,
+    shares,
     softmax_losses,
 )
 from polytask.tasks.sentence import SentenceTask
@@ -101,6 +102,13 @@ class Ranking(SentenceTask):
     def decode(self, scores: dict[str, Tensor]) -> list[list[float]]:
         """The scores of a row's candidates; the highest comes first."""
         return listed(scores)
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[list[float]]:
+        """Return the probability of each candidate to be the most relevant, by softmax."""
+        return shares(scores)
 
     @override
     def state(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.texts import SPANS, ReadAs, require_spans
-from polytask.tasks.base import tasks
+from polytask.tasks.base import Floats, tasks
 from polytask.tasks.heads import no_words
 from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
 from polytask.tasks.lines import column_text, one_space
@@ -198,6 +198,23 @@ class Relations(SpelledTask):
             ]
             for best_MM in best_bMM.tolist()
         ]
+
+    @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[list[float]]:
+        """Return the probability of the type of each predicted relation."""
+        number_of, chances_bMMC = self._labels.numbers, scores[PAIRS].detach().float().softmax(-1)
+        return [
+            [float(own[one["head"], one["tail"], number_of[one["type"]] + 1]) for one in found]
+            for found, own in zip(predictions, chances_bMMC.cpu(), strict=True)
+        ]
+
+    @override
+    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
+        pairs = zip(prediction, confidence, strict=True)
+        found = [{**one, "confidence": own} for one, own in pairs]
+        return [one["confidence"] for one in self.answer(found, fields)]
 
     @override
     def answer(self, prediction: list[Relation], fields: Fields) -> list[Relation]:

@@ -136,6 +136,28 @@ class WordTask(ScoredTask, ABC):
         return [row[: words_kept(kept)] for row, kept in zip(rows, kept_bW, strict=True)]
 
     @override
+    def confidences(
+        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
+    ) -> list[list[float | None]]:
+        """Return the probability of the label of each word.
+
+        A repair of spans may write a tag that is no label; the highest probability stands for it.
+        """
+        rows = zip(predictions, probabilities or (), scores[KEPT].tolist(), strict=True)
+        return [self._confidence(*row) for row in rows]
+
+    def _confidence(self, tags: list[str], chances_WC: Floats, kept: list[bool]) -> list[Any]:
+        number_of = self._labels.numbers
+        return [
+            float(chances_C[number_of.get(tag, int(chances_C.argmax()))]) if real else None
+            for tag, chances_C, real in zip(tags, chances_WC, kept, strict=False)
+        ]
+
+    @override
+    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
+        return padded_confidence(confidence, words_of(fields))
+
+    @override
     def answer(self, prediction: list[str], fields: Fields) -> list[str]:
         return self.complete(prediction, words_of(fields))
 
@@ -192,6 +214,11 @@ def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
 def words_kept(kept: Sequence[bool]) -> int:
     """Number of words up to the last one that was kept."""
     return max((place + 1 for place, real in enumerate(kept) if real), default=0)
+
+
+def padded_confidence(confidence: list[Any], items: Sequence[Any]) -> list[Any]:
+    """Return the confidences of all items; None for those that the encoder cut off."""
+    return confidence + [None] * (len(items) - len(confidence))
 
 
 def words_of(fields: Fields) -> list[str]:

@@ -76,12 +76,33 @@ def _labels(answer: Answer) -> tuple[str, str]:
     columns = [*answer.fields, answer.reference, answer.prediction]
     in_words = len(columns) == 3 and all(isinstance(column, list) for column in columns)
     if not in_words or len(set(map(len, columns))) > 1:
-        return _label(answer.reference), _label(answer.prediction)
+        words = answer.fields[0] if answer.fields else ()
+        return _readable(answer.reference, words), _readable(answer.prediction, words)
     differing = [row for row in zip(*columns, strict=True) if row[1] != row[2]]
     return (
         ", ".join(f"{word} {_label(tag)}" for word, tag, _ in differing),
         ", ".join(f"{word} {_label(tag)}" for word, _, tag in differing),
     )
+
+
+def _readable(value: Any, words: Any) -> str:
+    """Return a label as text: answers and phrases as quoted, relations with the words of their spans."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        return _label(value)
+    return ", ".join(_part(one, words) for one in value) or formats.NOTHING
+
+
+def _part(value: dict[str, Any], words: Any) -> str:
+    if "text" in value:
+        return str(value["text"])
+    head, tail = (_span(value.get(end), words) for end in ("head", "tail"))
+    return f"{head} –{_label(value.get('type'))}→ {tail}"
+
+
+def _span(value: Any, words: Any) -> str:
+    if isinstance(words, list) and isinstance(value, list) and len(value) == 2:
+        return _label(words[value[0] : value[1]])
+    return _label(value)
 
 
 def _label(value: Any) -> str:

@@ -1,0 +1,57 @@
+"""How many rows of every task are used, and why others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polytask.reports.cells import Cell, Table
+from polytask.reports.formats import NOTHING
+from polytask.reports.material import Material
+from polytask.reports.sections.base import Section, filled
+from polytask.reports.wording import Phrase, dictionary, phrase
+
+_UNFILTERED = 8
+"""How many rows a table has at most that needs no filter."""
+
+_COLUMNS = ("task", "split", "rows", "used", "concerned", "reason", "example")
+
+
+def rows(material: Material) -> Section | None:
+    """The rows of every task and split; a row of the table for each reason not to use some."""
+    facts = material.trained[0].facts if material.record is None else material.record
+    cells = [
+        line
+        for task, splits in (facts.get("rows") or {}).items()
+        for split, record in splits.items()
+        for line in _lines(task, split, record)
+    ]
+    if not cells:
+        return None
+    head = [phrase(f"column.{name}") for name in _COLUMNS]
+    table = Table("rows", head, cells, filtered=len(cells) > _UNFILTERED)
+    return Section("rows", filled("rows.html", table=table))
+
+
+def _lines(task: str, split: str, record: Mapping[str, Any]) -> Iterator[list[Cell]]:
+    counts = [Cell(f"{record[key]:,}", record[key]) for key in ("rows", "used")]
+    start = [Cell(task), Cell(split), *counts]
+    groups = [
+        (_reason(kind, text), group)
+        for kind in ("left_out", "remarks")
+        for text, group in record.get(kind, {}).items()
+    ]
+    for reason, group in groups:
+        concerned = Cell(f"{group['rows']:,}", group["rows"])
+        yield [*start, concerned, Cell(reason), Cell(str(group["example"]))]
+    if not groups:
+        yield [*start, Cell("0", 0), Cell(NOTHING), Cell(NOTHING)]
+
+
+def _reason(kind: str, text: str) -> Phrase:
+    """Return a reason in every language; one that the dictionary lacks stays as it is."""
+    known: Mapping[str, str] = dictionary().get(f"reason.{text}", {})
+    whole = phrase(f"rows.{kind}", reason="{reason}")
+    return Phrase(
+        {name: own.format(reason=known.get(name, text)) for name, own in whole.texts.items()}
+    )
