@@ -159,7 +159,7 @@ class Comparison:
 
     @cached_property
     def _prepared(self) -> Prepared:
-        """What is known of the rows once they are prepared; no strategy starts before."""
+        """The sizes and accounts of all rows, which are prepared once for this."""
         tables, views = self.data.split(TRAIN), self.data.views
         fields = TrainingFields(views, tables, self.labels)
         with scratch_folder() as scratch, self.console.status("reading and preparing rows"):

@@ -30,7 +30,7 @@ _KINDS = {
 """How a file is read that is named like no file of the training."""
 
 _SPLIT = ("train", "validation", "test", "path", "where")
-"""Options of a source that say which rows to read, not how."""
+"""Options of a source that choose rows; the others are how they are read."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRow
 def _reading(recipe: Recipe, task: str, path: Path) -> Options | dict[str, str]:
     """Return the options that a file is read with for a task.
 
-    These are those of its first source of files like this one: with the same ending, or of the
-    format that the ending stands for. Else the ending decides, with default options.
+    The first source of the task with files like this one decides: files with the same ending, or
+    of the format that the ending stands for. Without such a source the ending decides alone.
 
-    :raises DataError: If neither says how to read the file.
+    :raises DataError: If the format remains unknown.
     """
     names = recipe.tasks[task].sources or tuple(recipe.data)  # a kept task has none
     kind = _KINDS.get(_suffix(path.name))

@@ -40,7 +40,7 @@ from polytask.training.session import Parts
 class Fitted:
     """A model whose encoder and tasks know their vocabulary and labels.
 
-    :param labels: What the tasks that are trained may learn from.
+    :param labels: The labels that each trained task may learn from.
     :param augmentation: What training sees besides the rows as they are.
     """
 
@@ -60,7 +60,7 @@ class Fitted:
 
 
 def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> Fitted:
-    """The model that a recipe begins with, or that of a run without the parameters it stores."""
+    """Return the model that a recipe begins with, or a run's model without its stored parameters."""
     tables = data.split(TRAIN)
     if started:
         encoder, tasks = restore_parts(recipe, run)
@@ -78,7 +78,7 @@ def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -
 
 
 def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Parts:
-    """What a training of a model needs.
+    """Return the parts that a training session needs.
 
     :param scratch: Where prepared rows are kept.
     """

@@ -22,7 +22,7 @@ _SHOWN = 3
 
 @dataclass
 class Mistakes:
-    """Labels that do not fit their rows, of which the first few are named.
+    """Labels that do not fit their rows; the first few are named.
 
     All rows are read before training stops, so that a person sees more than the first mistake.
     """

@@ -71,9 +71,9 @@ def train(
 
 @dataclass(frozen=True)
 class _Begun:
-    """What is known about a model and its data before the first step.
+    """Facts about a model and its data, known before the first step.
 
-    :param origin: What was taken from another run.
+    :param origin: The parameters taken from another run.
     """
 
     origin: Mapping[str, Any]

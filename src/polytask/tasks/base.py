@@ -151,7 +151,7 @@ class Task(Presentation):
         self.input_columns = tuple(columns)
 
     def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
-        """What is encoded of a row with these fields. Called for tasks that word rows.
+        """Return the texts of a row that are encoded. Called for tasks that word rows.
 
         :param lesson: Whether it is to be learned from; else its label may be missing.
         :raises DataError: If a column is not what is expected of it.
