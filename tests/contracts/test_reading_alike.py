@@ -112,7 +112,7 @@ def check_predictions(case: Case) -> None:
 
 def check_sums(case: Case, accounts: dict[str, Any]) -> None:
     """Rows are those of the files, each used or left out; scores are of the used ones."""
-    scores = read(case.run / "scores.json")["test"]["tasks"]
+    scores = read(case.run / "scores.json")["test"]
     for task, splits in accounts.items():
         assert {*splits} == {*SIZES}
         for split, account in splits.items():
@@ -120,7 +120,8 @@ def check_sums(case: Case, accounts: dict[str, Any]) -> None:
             assert account["rows"] == len(case.rows[split]), (task, split)
             assert account["rows"] == account["used"] + sum(one["rows"] for one in left_out)
             assert all(one["rows"] > 0 and one["example"] for one in left_out)
-        assert splits["test"]["used"] == scores[task]["rows"]
+        assert splits["test"]["used"] == scores["tasks"][task]["rows"]
+        assert splits["test"] == scores["rows"][task]
 
 
 def check_missing_labels(case: Case, accounts: dict[str, Any]) -> None:

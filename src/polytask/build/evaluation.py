@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from polytask.build.accounts import accounts_of
 from polytask.build.data import SPLITS, TEST, VALIDATION, Data, load_data
 from polytask.build.scoring import (
     EvaluationRows,
@@ -17,13 +18,11 @@ from polytask.build.scoring import (
     poolings_of,
 )
 from polytask.build.trained import TrainedModel
-from polytask.core.accounting import Account
 from polytask.core.batch import Row
 from polytask.core.errors import RunError
 from polytask.core.files import atomic_writer, read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
-from polytask.data.pools import Pool
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.conllu import COLUMNS, fill_columns
@@ -88,20 +87,13 @@ def evaluate(
             recipe.evaluation,
         )
         _write_predictions(run.predictions / split, rows, found, model.tasks)
+    counted = accounts_of(data, {split: rows.pools})
+    accounts = {task: own[split].record() for task, own in counted.items() if split in own}
     files = {name: model.files[name].relative_to(run.path).as_posix() for name in outcomes}
-    scores = {**scores, "models": files, "rows": _accounts(rows.pools)}
+    scores = {**scores, "models": files, "rows": accounts}
     before = read_json(run.scores) if run.scores.is_file() else {}
     write_json(run.scores, {**before, split: scores})
     return Evaluated(scores, outcomes)
-
-
-def _accounts(pools: Iterable[Pool]) -> dict[str, Any]:
-    """Return the record of the rows of each task."""
-    found: dict[str, Account] = {}
-    for pool in pools:
-        for task, account in pool.accounts.items():
-            found.setdefault(task, Account()).add(account)
-    return {task: account.record() for task, account in found.items()}
 
 
 def has_held_out(run: RunFolder) -> bool:
