@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from polytask.core.accounting import CUT, NOT_ALIGNED, LeftOut
+from polytask.core.accounting import CUT, NOT_ALIGNED, NOT_IN_TEXT, LeftOut
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError
 from polytask.core.texts import ENDS, STARTS, Located, texts_in
 from polytask.encoders import encoders
 from polytask.tasks import Task, tasks
-from polytask.tasks.answer_tokens import NOT_IN_TEXT
 from polytask.tasks.answers import MOVED, SEARCHED, UTF8, UTF16, VARIANT
 from polytask.tasks.occurrences import folded, folded_places, inside_word
 

@@ -6,13 +6,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from polytask.core.accounting import CUT, NOT_ALIGNED, LeftOut
+from polytask.core.accounting import CUT, NOT_ALIGNED, NOT_IN_TEXT, LeftOut
 from polytask.core.batch import Inputs
 from polytask.core.texts import ENDS, STARTS
 from polytask.tasks.occurrences import is_mark
-
-NOT_IN_TEXT = "answer not in the text"
-"""Why a row is not trained on whose answer has no start."""
 
 _NONE = [0, 0]
 
