@@ -115,6 +115,53 @@ def test_check_finds_the_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
     assert any("validation.jsonl:1: " in message for message in messages)
 
 
+@BOTH
+def test_rows_that_drop_leaks_leaves_nothing_of(command: str, tmp_path: Path) -> None:
+    same = dict.fromkeys(("train", "validation", "test"), reviews(12))
+    recipe = write_experiment(tmp_path, f"drop_leaks: true\n{RECIPE}", same)
+    [message] = refused(command, recipe)
+    assert (
+        f"{tmp_path / 'train.jsonl'}:1: drop_leaks leaves no training row of data.shop" in message
+    )
+
+
+TAGS = """\
+data: {d: {kind: jsonl, train: train.jsonl, validation: validation.jsonl, test: test.jsonl}}
+encoder: {kind: cnn, dimension: 8, filters: 8, widths: [3], min_count: 1}
+tasks: {t: tagging}
+training: {epochs: 1, threads: 1, device: cpu}
+"""
+
+
+@BOTH
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_labels_that_do_not_fit_their_words_are_found_before_training(
+    command: str, split: str, tmp_path: Path
+) -> None:
+    good = [{"tokens": ["a", "b"], "tags": ["X", "Y"]}] * 6
+    rows = {name: [*good] for name in ("train", "validation", "test")}
+    rows[split] = [*good, *[{"tokens": ["a", "b", "c"], "tags": ["X", "Y"]}] * 5]
+    messages = refused(command, write_experiment(tmp_path, TAGS, rows))
+    expected = "task t: 2 tags in column 'tags', but 3 words. Expected one tag per word."
+    lines = [f"{tmp_path / split}.jsonl:{line}: {expected}" for line in (7, 8, 9)]
+    assert messages == [*lines, "... and 2 more like these."]
+
+
+def test_check_accepts_tasks_that_share_a_decoder(tmp_path: Path) -> None:
+    """Their subwords are learned from the texts of both, as in training."""
+    rows = [{"en": f"one {n}", "de": f"eins {n}", "fr": f"un {7 * n}"} for n in range(12)]
+    recipe = (
+        "data: {d: {kind: jsonl, path: train.jsonl}}\n"
+        "encoder: {kind: transformer, layers: 1, width: 16, feed_forward: 16}\n"
+        "tasks:\n"
+        "  de: {kind: generation, input: en, target: de, head: writer}\n"
+        "  fr: {kind: generation, input: en, target: fr, head: writer}\n"
+    )
+    checked = polytask("check", write_experiment(tmp_path, recipe, {"train": rows}))
+    assert checked.exit_code == 0, checked.stderr
+    assert "de  train 11 of 11, validation 1 of 1" in checked.stdout
+
+
 def test_check_says_once_what_is_wrong_in_all_rows(tmp_path: Path) -> None:
     rows = [{key: row[key] for key in ("text", "mood")} for row in reviews(20)]
     splits = dict.fromkeys(("train", "validation", "test"), rows)
