@@ -30,8 +30,10 @@ Score: TypeAlias = Callable[[Sequence[Any], Sequence[Any], Sequence[Floats]], fl
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The input fields of rows, their references, none of which is missing, and what tells them apart.
+    """Rows with their input fields and references.
 
+    :param references: None is missing.
+    :param places: Source and position of each row.
     :param groups: The group of each row by every column that metrics form groups by.
     """
 

@@ -84,7 +84,7 @@ def labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
 
 
 def _signed(metric: Metric, rows: LabelledRows) -> Any:
-    """A metric of some rows of which more is better."""
+    """Return the metric of some rows, negated if lower is better."""
     sign = 1 if metric.higher_is_better else -1
     groups = () if metric.group is None else rows.groups.get(metric.group, ())
 

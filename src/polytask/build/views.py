@@ -30,7 +30,7 @@ class View:
     :param located: Whether a task asks for the places of tokens in the last column.
     :param worded: The task that puts the rows into words, if there is one.
     :param copying: What makes changed copies of the rows of them, for training.
-    :param groups: Columns by which metrics form groups of rows.
+    :param groups: Columns that metrics form groups by.
     """
 
     source: str
@@ -144,7 +144,7 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
 
 
 def _group_columns(recipe: Recipe) -> dict[str, list[str]]:
-    """The columns by which the metrics of each task form groups."""
+    """Return the columns that the metrics of each task form groups by."""
     chosen = {name: [*(task.metrics or ())] for name, task in recipe.tasks.items()}
     for section in recipe.pooled.values():
         for name in section.tasks:

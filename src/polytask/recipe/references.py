@@ -95,7 +95,7 @@ def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mista
             yield Mistake(("pooled", name), "a task has this name. Choose another.")
         grouped = [metric.name for metric in _built([pool.get("metric")]) if metric.group]
         if grouped and pool.get("by_row") is True:
-            text = f"{grouped[0]} ranks rows by one prediction, but by_row joins those of several tasks."
+            text = f"{grouped[0]} ranks rows by one prediction, but by_row joins several."
             yield Mistake(("pooled", name, "metric"), f"{text} Remove by_row.")
 
 
