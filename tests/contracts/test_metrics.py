@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,11 @@ from polytask.tasks import Metric, metrics, tasks
 
 LABELS = ("no", "yes", "1")
 TAGS = ("O", "B-x", "I-x", "B-y", "I-y")
-OPTIONS: dict[str, dict[str, Any]] = {"mean_f1": {"labels": ["no", 1]}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "mean_f1": {"labels": ["no", 1]},
+    "group_map": {"group": "question", "label": "yes"},
+    "group_mrr": {"group": "question", "label": "yes"},
+}
 
 label = st.sampled_from(LABELS)
 label_list = st.lists(label, unique=True, max_size=3).map(sorted)
@@ -96,23 +100,37 @@ PAIRS: dict[str, st.SearchStrategy[Any]] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one form, how often each counts, and probabilities of the labels."""
+    """Rows of one form, how often each counts, probabilities of the labels, and groups."""
 
     references: list[Any]
     predictions: list[Any]
     probabilities: list[Any]
     weights: list[int]
+    groups: list[Any] = field(default_factory=list)
+
+    def counted_by(self, metric: Metric) -> Rows:
+        """The rows with weights as a metric counts them: those of a group count alike."""
+        if metric.group is None:
+            return self
+        return replace(self, weights=[self.weights[self.groups.index(g)] for g in self.groups])
 
     def repeated(self) -> Rows:
-        places = [place for place, count in enumerate(self.weights) for _ in range(count)]
-        return self.at(places)
+        """Every row as often as it counts; copies of a group are other groups."""
+        copies = [(row, copy) for row, count in enumerate(self.weights) for copy in range(count)]
+        found = self.at([place for place, _ in copies])
+        return replace(found, groups=[(self.groups[place], copy) for place, copy in copies])
 
     def at(self, places: list[int]) -> Rows:
-        columns = (self.references, self.predictions, self.probabilities, self.weights)
-        return Rows(*([column[place] for place in places] for column in columns))
+        names = ("references", "predictions", "probabilities", "weights", "groups")
+        return Rows(*([getattr(self, name)[place] for place in places] for name in names))
+
+    def evidence(self, metric: Metric) -> Any:
+        return metric.grouped_evidence(
+            self.references, self.predictions, self.probabilities, self.groups
+        )
 
     def score(self, metric: Metric) -> float:
-        return metric(self.references, self.predictions, self.probabilities)
+        return metric(self.references, self.predictions, self.probabilities, self.groups)
 
 
 @st.composite
@@ -124,7 +142,8 @@ def rows_of(draw: st.DrawFn, form: str) -> Rows:
     least = 1 if form == "vectors" else 0  # texts are looked for among those of all rows
     weights = draw(st.lists(st.integers(least, 3), min_size=size, max_size=size).filter(any))
     references, predictions = (list(column) for column in zip(*pairs, strict=True))
-    return Rows(references, predictions, probabilities, weights)
+    groups = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
+    return Rows(references, predictions, probabilities, weights, groups)
 
 
 def ideal(form: str, references: list[Any]) -> list[Any]:
@@ -169,9 +188,8 @@ def test_it_has_a_name_of_its_own(kind: str, form: str) -> None:
 @given(data=st.data())
 def test_a_row_that_counts_twice_is_two_rows(kind: str, form: str, data: st.DataObject) -> None:
     metric = build(kind, form)
-    rows = data.draw(rows_of(form))
-    evidence = metric.evidence(rows.references, rows.predictions, rows.probabilities)
-    weighted = metric.value(evidence, np.array(rows.weights, dtype=np.float64))
+    rows = data.draw(rows_of(form)).counted_by(metric)
+    weighted = metric.value(rows.evidence(metric), np.array(rows.weights, dtype=np.float64))
     assert weighted == pytest.approx(rows.repeated().score(metric), nan_ok=True)
 
 
@@ -224,7 +242,7 @@ PERFECT: dict[str, list[Any]] = {
 def test_perfect_predictions_score_one_or_no_error(kind: str, form: str) -> None:
     metric, references = build(kind, form), PERFECT[form]
     sure = []
-    if metric.needs_probabilities:
+    if metric.needs_probabilities and form != "number":
         sure = [np.array([float(name in one) for name in LABELS]) for one in references]
     best = 1 if metric.higher_is_better else LEAST.get(kind, 0)
     assert metric(references, ideal(form, references), sure) == pytest.approx(best)

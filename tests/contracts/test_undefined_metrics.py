@@ -7,7 +7,8 @@ Conventions where a score is undefined in some libraries and a number in others:
 * The area under a curve of one class: nan, as in scikit-learn (where it also warns).
 * Precision, recall and F1 without predictions or references: 0, as in scikit-learn with
   ``zero_division=0``, and as in seqeval for spans; macro averages over no class at all: nan.
-* Rows of a ranking without a relevant item, and texts without keyphrases: left out.
+* Rows of a ranking without a relevant item, groups without a row to find, and texts without
+  keyphrases: left out.
 * BLEU of texts without a match, chrF and ROUGE of empty texts: 0, as in their packages.
 """
 
@@ -50,8 +51,7 @@ def value_of(metric: Metric, rows: Rows, weights: Any = None) -> float:
     weights_N = np.ones(len(rows.references)) if weights is None else np.array(weights, float)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evidence = metric.evidence(rows.references, rows.predictions, rows.probabilities)
-        return metric.value(evidence, weights_N)
+        return metric.value(rows.evidence(metric), weights_N)
 
 
 def chances(count: int, chance: float = 0.5) -> list[Any]:
@@ -86,7 +86,8 @@ def test_it_is_a_number_or_nan_which_is_null_in_scores(
     for weights in (None, rows.weights):
         value = value_of(metric, rows, weights)
         assert math.isnan(value) or math.isfinite(value)
-    outcome = Outcome(rows.references, rows.predictions, rows.probabilities)
+    groups = {"question": rows.groups}
+    outcome = Outcome(rows.references, rows.predictions, rows.probabilities, groups=groups)
     entry = score_outcome(outcome, [metric], EvaluationOptions(bootstrap=5))[metric.name]
     value = value_of(metric, rows)
     assert entry["value"] == (None if math.isnan(value) else value)
@@ -140,6 +141,8 @@ UNINFORMATIVE: list[tuple[Any, list[Any], str]] = [
     ("f1", [[], []], "all rows are without labels"),
     ("span_f1", [["O", "O"]], "all rows are without labels"),
     ("map", [[0.0, 0.0]], "no row has a relevant item"),
+    ({"kind": "group_map", "group": "q"}, ["no"], "no row has the label 'yes'"),
+    ({"kind": "group_mrr", "group": "q"}, [0.0, -1.0], "no number is above 0"),
     ("keyphrase_f1", [[]], "no text has phrases"),
     ("retrieval_mrr", [0.5], "no number is 1 or more"),
     ("uas", [[]], "no row has words"),
@@ -161,7 +164,8 @@ def test_why_references_tell_nothing(kind: Any, references: list[Any], reason: s
     [
         ("pearson", [1.0, 2.0]), ("auc", ["no", "yes"]), ("mcc", ["no", "yes"]),
         ({"kind": "f1", "label": "yes"}, ["no", "yes"]), ("span_f1", [["O", "B-x"]]),
-        ("map", [[0.0, 1.0]]), ("bleu", ["he likes cats"]), ("rouge", ["他喜欢猫。"]),
+        ("map", [[0.0, 1.0]]), ({"kind": "group_map", "group": "q"}, ["no", "yes"]),
+        ({"kind": "group_mrr", "group": "q"}, [0.0, 1.0]), ("bleu", ["he likes cats"]), ("rouge", ["他喜欢猫。"]),
         ({"kind": "bleu", "tokenize": "zh"}, ["他喜欢猫。"]), ("bleu", ["그는 고양이를 좋아한다"]),
     ],
 )  # fmt: skip

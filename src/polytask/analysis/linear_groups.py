@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,11 +30,17 @@ Score: TypeAlias = Callable[[Sequence[Any], Sequence[Any], Sequence[Floats]], fl
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The input fields of rows, their references, none of which is missing, and what tells them apart."""
+    """Rows with their input fields and references.
+
+    :param references: None is missing.
+    :param places: Source and position of each row.
+    :param groups: The group of each row by every column that metrics form groups by.
+    """
 
     fields: Sequence[Fields]
     references: Sequence[Any]
     places: Sequence[Hashable] = ()
+    groups: Mapping[str, Sequence[Hashable]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

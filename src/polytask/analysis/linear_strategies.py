@@ -9,6 +9,7 @@ from polytask.analysis.linear import CountedTasks, LinearResult, count_tasks, fi
 from polytask.analysis.linear_groups import LabelledRows, LinearTask
 from polytask.build.data import TRAIN, VALIDATION, Data
 from polytask.build.evaluation import held_out
+from polytask.build.groups import groups_of
 from polytask.build.labels import Labels
 from polytask.build.scoring import metrics_of
 from polytask.core.batch import Fields
@@ -27,17 +28,21 @@ def count_rows(
     """
     chosen = metrics_of(recipe, tasks)
     reported = held_out(data)
+    validation = {
+        name: LabelledRows([], [])
+        if reported == VALIDATION
+        else labelled(name, data, Labels(task), VALIDATION)
+        for name, task in tasks.items()
+    }
     return count_tasks(
         {
             name: LinearTask(
                 form=task.form,
                 labels=task.labels,
                 train=labelled(name, data, labels[name], TRAIN),
-                validation=LabelledRows([], [])
-                if reported == VALIDATION
-                else labelled(name, data, Labels(task), VALIDATION),
+                validation=validation[name],
                 test=labelled(name, data, Labels(task), reported).fields,
-                score=_signed(chosen[name][0]),
+                score=_signed(chosen[name][0], validation[name]),
             )
             for name, task in tasks.items()
         }
@@ -52,7 +57,9 @@ def linear_answers(
     outcomes = {}
     for name, task in tasks.items():
         rows = labelled(name, data, Labels(task), held_out(data))
-        outcomes[name] = Outcome(rows.references, *found.answers[name], rows=rows.places)
+        outcomes[name] = Outcome(
+            rows.references, *found.answers[name], rows=rows.places, groups=rows.groups
+        )
     return found, outcomes
 
 
@@ -61,24 +68,27 @@ def labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
     fields: list[Fields] = []
     references: list[Any] = []
     places: list[Hashable] = []
-    for view in data.views:
-        table = data.tables[view.source].get(split)
-        if name not in view.tasks or table is None:
-            continue
+    parts = [
+        (view, data.tables[view.source][split])
+        for view in data.views
+        if name in view.tasks and split in data.tables[view.source]
+    ]
+    for view, table in parts:
         for index, row in enumerate(each_row(table)):
             reference = labels.reference(view.source, index, row)
             if reference is not None:
                 fields.append(view.fields(row))
                 references.append(reference)
                 places.append((view.source, index))
-    return LabelledRows(fields, references, places)
+    return LabelledRows(fields, references, places, groups_of(parts, places))
 
 
-def _signed(metric: Metric) -> Any:
-    """A metric of which more is better."""
+def _signed(metric: Metric, rows: LabelledRows) -> Any:
+    """Return the metric of some rows, negated if lower is better."""
     sign = 1 if metric.higher_is_better else -1
+    groups = () if metric.group is None else rows.groups.get(metric.group, ())
 
     def value(references: Sequence[Any], predictions: Sequence[Any], probabilities: Any) -> float:
-        return sign * metric(references, predictions, probabilities)
+        return sign * metric(references, predictions, probabilities, groups)
 
     return value

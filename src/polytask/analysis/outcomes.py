@@ -17,12 +17,13 @@ _DIGITS = 7
 
 
 def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
-    """Write ``{task: {"references", "predictions", "probabilities", "rows"}}``, compact.
+    """Write ``{task: {"references", "predictions", "probabilities", "rows", "groups"}}``, compact.
 
     Rows are the labelled ones of the held-out split, in the same order in all strategies.
     Probabilities are those of the labels of a task in their order, C per row; null if it has none,
     and for tags, as they take up much and no score needs them. ``rows`` has the source and the
-    position of each, or is null where a strategy did not say.
+    position of each, or is null where a strategy did not say. ``groups`` has the number of the
+    group of each by every column that metrics form groups by.
     """
     plain = {
         task: {
@@ -32,6 +33,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
             if len(outcome.probabilities)
             else None,
             "rows": _plain(outcome.rows) if len(outcome.rows) else None,
+            "groups": {column: _plain(own) for column, own in outcome.groups.items()},
         }
         for task, outcome in outcomes.items()
     }
@@ -46,6 +48,7 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
             kept["predictions"],
             [np.asarray(row_C, dtype=np.float64) for row_C in kept["probabilities"] or ()],
             [tuple(row) for row in kept.get("rows") or ()],
+            kept.get("groups", {}),
         )
         for task, kept in read_json(path).items()
     }

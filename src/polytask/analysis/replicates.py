@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from polytask.evaluation.bootstrap import Floats, Row, shared_weights
-from polytask.evaluation.score import Outcome, Pooling, pooled_outcome
+from polytask.evaluation.score import Outcome, Pooling, evidence_of, pooled_outcome
 from polytask.tasks import Metric
 
 Run: TypeAlias = tuple[str, int]
@@ -69,9 +69,7 @@ def measure(
             if outcome.rows or task not in rows:
                 rows[task] = _rows(task, outcome)
             for metric in metrics[task]:
-                found = metric.evidence(
-                    outcome.references, outcome.predictions, outcome.probabilities
-                )
+                found = evidence_of(metric, outcome)
                 evidence.setdefault((task, metric.name), {})[run] = found
     values = _replicate(evidence, metrics, rows, resamples)
     return {

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from polytask.build.groups import groups_of
 from polytask.build.pools import scored_pool
 from polytask.build.views import View
 from polytask.core.batch import Fields, Row
@@ -44,13 +45,23 @@ class TaskRows:
 
     def outcome(self, found: Predictions) -> Outcome:
         """Labels and predictions of the rows that have a label."""
-        kept = [index for index, label in enumerate(self.references) if label is not None]
+        kept = self._kept
         return Outcome(
             [self.references[index] for index in kept],
             [found.labels[index] for index in kept],
             [found.probabilities[index] for index in kept] if found.probabilities else (),
             [self.places[index] for index in kept],
+            self._groups,
         )
+
+    @cached_property
+    def _kept(self) -> list[int]:
+        """The positions of the rows that have a label."""
+        return [index for index, label in enumerate(self.references) if label is not None]
+
+    @cached_property
+    def _groups(self) -> dict[str, list[int]]:
+        return groups_of(self.parts, [self.places[index] for index in self._kept])
 
     @cached_property
     def places(self) -> list[Hashable]:

@@ -15,7 +15,7 @@ from polytask.data.text import TextStep, text_steps
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
 from polytask.recipe.schema import TaskSection
-from polytask.tasks import Task, tasks
+from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spans import marked_spans
 
 
@@ -30,6 +30,7 @@ class View:
     :param located: Whether a task asks for the places of tokens in the last column.
     :param worded: The task that puts the rows into words, if there is one.
     :param copying: What makes changed copies of the rows of them, for training.
+    :param groups: Columns that metrics form groups by.
     """
 
     source: str
@@ -40,6 +41,7 @@ class View:
     located: bool = False
     worded: Task | None = field(default=None, repr=False)
     copying: Copying | None = field(default=None, repr=False)
+    groups: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -80,14 +82,16 @@ class View:
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def require_columns(self, table: Table) -> None:
-        """Refuse a table that lacks an input column, or one in which it cannot be read.
+        """Refuse a table that lacks an input column or a group column, or in which it cannot be read.
 
         :raises DataError: Names the column, and the nearest one there is.
         """
-        for column in self.columns:
+        uses = dict.fromkeys(self.columns, "the input")
+        uses |= dict.fromkeys(self.groups, "the group of metrics")
+        for column, use in uses.items():
             if table.path_to(column) is None:
                 raise DataError(
-                    f"{table.files[0]}: no column {column!r}, the input of {', '.join(self.tasks)}."
+                    f"{table.files[0]}: no column {column!r}, {use} of {', '.join(self.tasks)}."
                     f"{hint(column, table.columns)} Columns: {', '.join(table.columns)}."
                 )
 
@@ -121,7 +125,14 @@ def views_of(recipe: Recipe) -> list[View]:
     """The views of a recipe; tasks that read the same columns of a source alike
     share one.
     """
-    return _views(recipe, {name: task.sources for name, task in recipe.tasks.items()})
+    groups = _group_columns(recipe)
+    views = _views(recipe, {name: task.sources for name, task in recipe.tasks.items()})
+    return [
+        replace(
+            view, groups=tuple({column: None for task in view.tasks for column in groups[task]})
+        )
+        for view in views
+    ]
 
 
 def views_of_any(recipe: Recipe, name: str) -> list[View]:
@@ -130,6 +141,18 @@ def views_of_any(recipe: Recipe, name: str) -> list[View]:
     :param name: What to call the rows.
     """
     return _views(recipe, dict.fromkeys(recipe.tasks, (name,)))
+
+
+def _group_columns(recipe: Recipe) -> dict[str, list[str]]:
+    """Return the columns that the metrics of each task form groups by."""
+    chosen = {name: [*(task.metrics or ())] for name, task in recipe.tasks.items()}
+    for section in recipe.pooled.values():
+        for name in section.tasks:
+            chosen[name].append(section.metric)
+    return {
+        name: [metric.group for each in own if (metric := metrics.build(each, ())).group]
+        for name, own in chosen.items()
+    }
 
 
 def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:

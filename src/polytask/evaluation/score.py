@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
@@ -28,12 +28,14 @@ class Outcome:
     :param predictions: One per row, completed (see ``Task.complete``).
     :param probabilities: One per row, or empty where the task has none.
     :param rows: What tells each row from all others, for scores over several tasks of one row.
+    :param groups: The group of each row by every column that metrics form groups by.
     """
 
     references: Sequence[Any]
     predictions: Sequence[Any]
     probabilities: Sequence[Floats] = ()
     rows: Sequence[Hashable] = ()
+    groups: Mapping[str, Sequence[Hashable]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.references)
@@ -102,17 +104,19 @@ def pooled_outcome(pooling: Pooling, outcomes: Mapping[str, Outcome]) -> Outcome
     return together([outcomes[task] for task in pooling.tasks])
 
 
+def evidence_of(metric: Metric, outcome: Outcome) -> Any:
+    """Gather what a metric needs to know about the rows."""
+    groups = () if metric.group is None else outcome.groups[metric.group]
+    return metric.grouped_evidence(
+        outcome.references, outcome.predictions, outcome.probabilities, groups
+    )
+
+
 def score_outcome(outcome: Outcome, metrics: Sequence[Metric], options: EvaluationOptions) -> Entry:
     """Score one task: ``{"rows": N, metric: {"value", "low", "high"}, ...}``."""
     if not len(outcome):
         return {"rows": 0, **{metric.name: _estimate() for metric in metrics}}
-    statistics = [
-        partial(
-            metric.value,
-            metric.evidence(outcome.references, outcome.predictions, outcome.probabilities),
-        )
-        for metric in metrics
-    ]
+    statistics = [partial(metric.value, evidence_of(metric, outcome)) for metric in metrics]
     intervals = percentile_intervals(
         statistics, len(outcome), resamples=options.bootstrap, confidence=options.confidence
     )
@@ -133,12 +137,17 @@ def _estimate(
 
 
 def _concatenate(outcomes: Sequence[Outcome]) -> Outcome:
-    """The rows of several outcomes, one after the other."""
+    """The rows of several outcomes, one after the other; their groups stay apart."""
+    columns = set[str].intersection(*({*outcome.groups} for outcome in outcomes))
     return Outcome(
         list(chain.from_iterable(outcome.references for outcome in outcomes)),
         list(chain.from_iterable(outcome.predictions for outcome in outcomes)),
         list(chain.from_iterable(outcome.probabilities for outcome in outcomes)),
         list(chain.from_iterable(outcome.rows for outcome in outcomes)),
+        {
+            column: [(at, group) for at, one in enumerate(outcomes) for group in one.groups[column]]
+            for column in columns
+        },
     )
 
 

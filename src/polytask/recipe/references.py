@@ -16,7 +16,7 @@ from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
 from polytask.recipe.task_options import trained_tasks, unknown_tasks, with_positions
-from polytask.tasks import metrics, tasks
+from polytask.tasks import Metric, metrics, tasks
 
 Plain = Mapping[str, Any]
 _PER_WORD = ("tags", "words", "tree")
@@ -93,6 +93,10 @@ def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mista
         yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
         if name in known:
             yield Mistake(("pooled", name), "a task has this name. Choose another.")
+        grouped = [metric.name for metric in _built([pool.get("metric")]) if metric.group]
+        if grouped and pool.get("by_row") is True:
+            text = f"{grouped[0]} ranks rows by one prediction, but by_row joins several."
+            yield Mistake(("pooled", name, "metric"), f"{text} Remove by_row.")
 
 
 def _wrong_groups(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
@@ -186,8 +190,13 @@ def _unknown_names(keys: Keys, value: Any, what: str, known: Sequence[str]) -> I
 
 def _metric_names(chosen: Any) -> list[str]:
     """The names of the scores that metrics give, if the recipe lists some and all are valid."""
+    return [metric.name for metric in _built(chosen)]
+
+
+def _built(chosen: Any) -> list[Metric]:
+    """The metrics that a recipe lists, without labels; empty unless all are valid."""
     try:
-        return [metrics.build(each, ()).name for each in _items(chosen)]
+        return [metrics.build(each, ()) for each in _items(chosen)]
     except (PolytaskError, ValueError):
         return []  # reported where the metric is validated
 

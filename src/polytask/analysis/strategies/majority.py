@@ -64,6 +64,7 @@ def _outcome(comparison: Comparison, name: str) -> Outcome:
         [task.complete(constant.prediction, reference) for reference in rows.references],
         [] if constant.shares_C is None else [constant.shares_C] * len(rows.references),
         rows.places,
+        rows.groups,
     )
 
 

@@ -7,7 +7,7 @@ code as the score: a resample is a vector of weights.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +35,9 @@ class Metric(ABC):
     beside: ClassVar[bool] = False
     """Whether it is no share of anything, and so counts in averages only where all are such."""
 
+    group: str | None = None
+    """The column whose equal values form a group of rows, for metrics of groups."""
+
     def __init__(self, labels: Sequence[str], /) -> None:
         self.label_set = tuple(labels)
 
@@ -57,6 +60,19 @@ class Metric(ABC):
         :param probabilities: Empty unless ``needs_probabilities``.
         """
 
+    def grouped_evidence(
+        self,
+        references: Sequence[Any],
+        predictions: Sequence[Any],
+        probabilities: Sequence[Floats],
+        groups: Sequence[Hashable],
+    ) -> Any:
+        """Gather the same with the group of every row, which only metrics of groups look at.
+
+        :param groups: Equal within a group; empty if ``group`` is None.
+        """
+        return self.evidence(references, predictions, probabilities)
+
     @abstractmethod
     def value(self, evidence: Any, weights_N: Floats) -> float:
         """Return the metric over rows that count ``weights_N`` times; nan where it is undefined.
@@ -76,11 +92,12 @@ class Metric(ABC):
         references: Sequence[Any],
         predictions: Sequence[Any],
         probabilities: Sequence[Floats] = (),
+        groups: Sequence[Hashable] = (),
     ) -> float:
         """Return the metric over all rows; nan without rows."""
         if not len(references):
             return float("nan")
-        evidence = self.evidence(references, predictions, probabilities)
+        evidence = self.grouped_evidence(references, predictions, probabilities, groups)
         return self.value(evidence, np.ones(len(references)))
 
 
