@@ -198,6 +198,16 @@ def test_an_interrupt_leaves_no_file(
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_folder_as_output_is_refused_before_any_row_is_read(
+    predict: Predict, tmp_path: Path
+) -> None:
+    result = predict([{"text": None}], "--output", str(tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"--output {tmp_path}: cannot be written: Is a directory. Name another file.\n"
+    )
+
+
 def test_vectors_are_means_of_the_features_of_tokens(words_run: Path) -> None:
     rows: list[dict[str, Any]] = [
         ROW,
