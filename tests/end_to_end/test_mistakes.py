@@ -152,6 +152,43 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_a_file_is_no_place_for_a_run(inside: str, tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path)
+    result = polytask("train", recipe, "--run", recipe / inside)
+    assert result.exit_code == 2
+    assert result.stderr == f"{recipe}: is a file. Choose a folder for the run with --run.\n"
+
+
+@BOTH
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_null_text_is_refused_in_the_same_words(command: str, split: str, tmp_path: Path) -> None:
+    rows = [*reviews(20, 300), {"text": None, "mood": "good", "stars": 3.0}]
+    [message] = refused(command, write_experiment(tmp_path, rows={split: rows}))
+    assert message == (
+        f"{tmp_path / split}.jsonl:21: column 'text' is null; expected something to read. Remove "
+        "the row, or name another column: input: NAME."
+    )
+
+
+def test_texts_of_white_space_are_named_by_check(tmp_path: Path) -> None:
+    rows = [*reviews(20, 300), {"text": " \u3000\n", "mood": "good", "stars": 3.0}]
+    result = polytask("check", write_experiment(tmp_path, rows={"train": rows}))
+    assert result.exit_code == 0
+    assert f"{tmp_path / 'train'}.jsonl:21: column 'text' is empty" in result.output
+
+
+def test_a_training_without_any_validation_row_is_announced(tmp_path: Path) -> None:
+    rows = reviews(8, 300)
+    recipe = write_experiment(tmp_path, rows={"validation": rows, "test": rows})
+    for command in (["check"], ["train", "--run", str(tmp_path / "run")]):
+        result = polytask(command[0], recipe, *command[1:], "--set", "drop_leaks=true")
+        assert result.exit_code == 0, result.output
+        assert "there are no validation rows, so the model after the last step is kept" in (
+            result.output
+        )
+
+
 def test_a_folder_that_holds_something_else_cannot_be_resumed(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path)
     (tmp_path / "run").mkdir()

@@ -138,7 +138,7 @@ def test_a_row_that_cannot_be_read_is_counted_with_its_place(predict: Predict, b
     found = records(result)
     assert [row["mood"]["label"] is None for row in found] == [at == broken for at in range(3)]
     assert all(row["tags"]["label"] for row in found)
-    assert f"new.jsonl:{broken + 1}: found no value (null)" in found[broken]["mood"]["error"]
+    assert f"new.jsonl:{broken + 1}: column 'text' is null" in found[broken]["mood"]["error"]
     last = result.stderr.splitlines()[-1]
     assert last.startswith("note: 1 of 3 rows could not be read")
     assert f"new.jsonl:{broken + 1}: " in last

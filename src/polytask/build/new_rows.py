@@ -29,7 +29,7 @@ _KINDS = {
 }
 """How a file is read that is named like no file of the training."""
 
-_SPLIT = ("train", "validation", "test", "path", "where")
+ROW_OPTIONS = ("train", "validation", "test", "path", "where")
 """Options of a source that choose rows; the others are how they are read."""
 
 
@@ -92,10 +92,10 @@ def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRow
         try:
             found.append(_new_rows(_table(options, path, own), own))
         except PolytaskError as error:
-            errors.append(error)
+            errors.append((error, names))
     if not found:
-        raise errors[0]
-    lacking = [f"not predicted: {error}" for error in errors]
+        raise errors[0][0]
+    lacking = [f"not predicted: {', '.join(names)}. {error}" for error, names in errors]
     return [NewRows(found[0].table, found[0].views, found[0].lacking + lacking), *found[1:]]
 
 
@@ -103,17 +103,21 @@ def _reading(recipe: Recipe, task: str, path: Path) -> Options | dict[str, str]:
     """Return the options that a file is read with for a task.
 
     The first source of the task with files like this one decides: files with the same ending, or
-    of the format that the ending stands for. Without such a source the ending decides alone.
+    of the format that the ending stands for. Without such a source the ending decides alone. A
+    folder, or an ending that stands for no format, is read as the files of the task if these are
+    all read alike.
 
     :raises DataError: If the format remains unknown.
     """
     names = recipe.tasks[task].sources or tuple(recipe.data)  # a kept task has none
     kind = _KINDS.get(_suffix(path.name))
-    for part in (recipe.data[name].part for name in names):
-        if issubclass(sources.part(part.kind), FileSource) and (
-            part.kind == kind or _suffix(path.name) in _suffixes(part)
-        ):
+    every = [recipe.data[name].part for name in names]
+    parts = [part for part in every if issubclass(sources.part(part.kind), FileSource)]
+    for part in parts:
+        if part.kind == kind or _suffix(path.name) in _suffixes(part):
             return part
+    if kind is None and len({_key(part) for part in parts}) == 1:
+        return parts[0]
     if kind is None:
         known = ", ".join(_KINDS)
         raise DataError(
@@ -130,13 +134,13 @@ def _suffixes(part: Options) -> Iterator[str]:
 
 
 def _suffix(name: str) -> str:
-    return Path(name.removesuffix(".gz")).suffix.lower()
+    return Path(name.lower().removesuffix(".gz")).suffix
 
 
 def _key(options: Options | Mapping[str, str]) -> str:
     """Return the same text for options that read a file alike."""
     values = options.model_dump(mode="json") if isinstance(options, Options) else options
-    reading = {name: value for name, value in values.items() if name not in _SPLIT}
+    reading = {name: value for name, value in values.items() if name not in ROW_OPTIONS}
     return json.dumps(reading, sort_keys=True)
 
 

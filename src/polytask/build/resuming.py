@@ -31,6 +31,9 @@ def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, 
 
     Its recipe must lead to the same steps, as far as they are done.
     """
+    file = next((path for path in (run.path, *run.path.parents) if path.is_file()), None)
+    if file is not None:
+        raise RunError(f"{file}: is a file. Choose a folder for the run with --run.")
     if not run.path.exists() or all(file.name.startswith(".") for file in run.path.iterdir()):
         return (
             False,

@@ -198,6 +198,10 @@ def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
     try:
         name.encode()
         return _merged(known, _inferred(_nested(row.get(name))))
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        text = f"half of a character found ({half}, a lone surrogate); expected whole ones"
+        raise CellError(row, name, f"{text}. Write the character, or remove the half") from error
     except _REFUSED as error:
         expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
         raise CellError(row, name, f"{error}; {expected}") from error
