@@ -9,6 +9,7 @@ import pytest
 
 from polytask.build.new_rows import read_new_rows
 from polytask.build.prediction import Wanted, predict
+from polytask.build.readings import readings
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, load
@@ -30,7 +31,7 @@ def recipe_of(folder: Path, *sources: str) -> Recipe:
 
 
 def texts(recipe: Recipe, path: Path) -> list[str]:
-    [found] = read_new_rows(recipe, path)
+    [found] = read_new_rows(recipe, path, readings(recipe, RunFolder(path.parent)))
     return [*found.table.column("text")]
 
 
@@ -57,14 +58,14 @@ def test_an_unknown_ending_is_refused_where_the_files_of_a_task_are_read_differe
     section = recipe.tasks["t0"].model_copy(update={"sources": ("d0", "d1")})
     recipe = recipe.model_copy(update={"tasks": {"t0": section}})
     with pytest.raises(DataError, match=r"new.data: cannot tell its format"):
-        read_new_rows(recipe, tmp_path / "new.data")
+        read_new_rows(recipe, tmp_path / "new.data", readings(recipe, RunFolder(tmp_path)))
 
 
 def test_a_task_that_cannot_read_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(FILE)
-    found, *_ = read_new_rows(
-        recipe_of(tmp_path, SEMICOLONS, "kind: csv, train: other.csv"), tmp_path / "new.csv"
-    )
+    recipe = recipe_of(tmp_path, SEMICOLONS, "kind: csv, train: other.csv")
+    known = readings(recipe, RunFolder(tmp_path))
+    found, *_ = read_new_rows(recipe, tmp_path / "new.csv", known)
     assert [view.tasks for view in found.views] == [("t0",)]
     [reason] = found.lacking
     assert reason.startswith(f"not predicted: t1. {tmp_path / 'new.csv'}:1: expected ','")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from polytask.build.readings import Readings
 from polytask.build.views import View, views_of_any
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, PolytaskError
@@ -46,10 +47,13 @@ class NewRows:
     lacking: list[str]
 
 
-def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
+def read_new_rows(
+    recipe: Recipe, rows: Path | Sequence[Row], known: Readings
+) -> list[NewRows]:
     """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
 
     :param rows: A file, or the rows themselves.
+    :param known: How the files of each task were read.
     :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
     """
     views = views_of_any(recipe, _NAME)
@@ -57,7 +61,7 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
         options = {"kind": "rows", "rows": list(rows)}
         found = [_new_rows(sources.build(options, ()).load()["all"], views)]
     else:
-        found = _read_file(recipe, rows, views)
+        found = _read_file(rows, views, known)
     if not any(own.views for own in found):
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
         if conflicts := [text for own in found for text in own.table.conflicts.values()]:
@@ -77,14 +81,14 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
     return found
 
 
-def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRows]:
+def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRows]:
     """Read a file once for every way in which the sources of tasks are read.
 
     :raises DataError: If it cannot be read in any of these ways.
     """
     groups: dict[str, tuple[Options | dict[str, str], list[str]]] = {}
     for task in (name for view in views for name in view.tasks):
-        options = _reading(recipe, task, path)
+        options = _reading(path, known[task])
         groups.setdefault(_key(options), (options, []))[1].append(task)
     found, errors = [], []
     for options, names in groups.values():
@@ -99,7 +103,7 @@ def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRow
     return [NewRows(found[0].table, found[0].views, found[0].lacking + lacking), *found[1:]]
 
 
-def _reading(recipe: Recipe, task: str, path: Path) -> Options | dict[str, str]:
+def _reading(path: Path, every: Sequence[Options]) -> Options | dict[str, str]:
     """Return the options that a file is read with for a task.
 
     The first source of the task with files like this one decides: files with the same ending, or
@@ -109,9 +113,7 @@ def _reading(recipe: Recipe, task: str, path: Path) -> Options | dict[str, str]:
 
     :raises DataError: If the format remains unknown.
     """
-    names = recipe.tasks[task].sources or tuple(recipe.data)  # a kept task has none
     kind = _KINDS.get(_suffix(path.name))
-    every = [recipe.data[name].part for name in names]
     parts = [part for part in every if issubclass(sources.part(part.kind), FileSource)]
     for part in parts:
         if part.kind == kind or _suffix(path.name) in _suffixes(part):

@@ -9,6 +9,7 @@ from typing import Any
 
 from polytask.build.new_rows import ROW_OPTIONS, read_new_rows
 from polytask.build.pools import new_pool
+from polytask.build.readings import readings
 from polytask.build.trained import TrainedModel
 from polytask.build.views import View
 from polytask.core.batch import Row
@@ -105,7 +106,7 @@ def predict(
     """
     _check(overrides)
     recipe = load(run.recipe, overrides)
-    found = read_new_rows(recipe, rows)
+    found = read_new_rows(recipe, rows, readings(recipe, run))
     for own in found:
         for text in own.lacking:
             left_out(text)

@@ -198,13 +198,12 @@ def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
     try:
         name.encode()
         return _merged(known, _inferred(_nested(row.get(name))))
-    except UnicodeEncodeError as error:
-        half = ascii(error.object[error.start])
-        text = f"half of a character found ({half}, a lone surrogate); expected whole ones"
-        raise CellError(row, name, f"{text}. Write the character, or remove the half") from error
     except _REFUSED as error:
         expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
-        raise CellError(row, name, f"{error}; {expected}") from error
+        found = str(error)
+        if isinstance(error, UnicodeEncodeError):
+            found = f"half of a character found, {ascii(error.object[error.start])}"
+        raise CellError(row, name, f"{found}; {expected}") from error
 
 
 def _inferred(value: Any) -> pa.DataType:
