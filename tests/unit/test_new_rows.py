@@ -61,13 +61,28 @@ def test_an_unknown_ending_is_refused_where_the_files_of_a_task_are_read_differe
         read_new_rows(recipe, tmp_path / "new.data", readings(recipe, RunFolder(tmp_path)))
 
 
+@pytest.mark.parametrize(("other", "notes"), [("false", 0), ("true", 1)])
+def test_a_choice_between_ways_of_reading_is_announced(
+    other: str, notes: int, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text(FILE)
+    second = f"kind: csv, delimiter: ';', quotes: {other}, train: other.csv"
+    recipe = recipe_of(tmp_path, SEMICOLONS, second)
+    section = recipe.tasks["t0"].model_copy(update={"sources": ("d0", "d1")})
+    recipe = recipe.model_copy(update={"tasks": {"t0": section}})
+    known = readings(recipe, RunFolder(tmp_path))
+    [found] = read_new_rows(recipe, tmp_path / "new.csv", known)
+    assert [*found.table.column("text")] == ['"nice" phone']
+    assert len(found.notes) == notes
+
+
 def test_a_task_that_cannot_read_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(FILE)
     recipe = recipe_of(tmp_path, SEMICOLONS, "kind: csv, train: other.csv")
     known = readings(recipe, RunFolder(tmp_path))
     found, *_ = read_new_rows(recipe, tmp_path / "new.csv", known)
     assert [view.tasks for view in found.views] == [("t0",)]
-    [reason] = found.lacking
+    [reason] = found.notes
     assert reason.startswith(f"not predicted: t1. {tmp_path / 'new.csv'}:1: expected ','")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +39,16 @@ class NewRows:
     """Rows to predict, as some tasks read them.
 
     :param views: How these tasks read the table; only views whose columns it has.
-    :param lacking: For each view that was left out: its tasks, and the columns it lacks.
+    :param notes: Remarks for people: views that were left out, with the columns they lack, and
+        files that could be read in several ways.
     """
 
     table: Table
     views: list[View]
-    lacking: list[str]
+    notes: list[str]
 
 
-def read_new_rows(
-    recipe: Recipe, rows: Path | Sequence[Row], known: Readings
-) -> list[NewRows]:
+def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row], known: Readings) -> list[NewRows]:
     """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
 
     :param rows: A file, or the rows themselves.
@@ -87,8 +86,14 @@ def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRo
     :raises DataError: If it cannot be read in any of these ways.
     """
     groups: dict[str, tuple[Options | dict[str, str], list[str]]] = {}
+    notes = []
     for task in (name for view in views for name in view.tasks):
-        options = _reading(path, known[task])
+        options, ambiguous = _reading(path, known[task])
+        if ambiguous:
+            notes.append(
+                f"{task}: the training files are not all read alike; {path} is read as the first. "
+                "Change that with --set data.NAME.OPTION=VALUE."
+            )
         groups.setdefault(_key(options), (options, []))[1].append(task)
     found, errors = [], []
     for options, names in groups.values():
@@ -99,12 +104,12 @@ def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRo
             errors.append((error, names))
     if not found:
         raise errors[0][0]
-    lacking = [f"not predicted: {', '.join(names)}. {error}" for error, names in errors]
-    return [NewRows(found[0].table, found[0].views, found[0].lacking + lacking), *found[1:]]
+    notes += [f"not predicted: {', '.join(names)}. {error}" for error, names in errors]
+    return [NewRows(found[0].table, found[0].views, found[0].notes + notes), *found[1:]]
 
 
-def _reading(path: Path, every: Sequence[Options]) -> Options | dict[str, str]:
-    """Return the options that a file is read with for a task.
+def _reading(path: Path, every: Sequence[Options]) -> tuple[Options | dict[str, str], bool]:
+    """Return the options that a file is read with for a task, and whether others fit as well.
 
     The first source of the task with files like this one decides: files with the same ending, or
     of the format that the ending stands for. Without such a source the ending decides alone. A
@@ -115,17 +120,19 @@ def _reading(path: Path, every: Sequence[Options]) -> Options | dict[str, str]:
     """
     kind = _KINDS.get(_suffix(path.name))
     parts = [part for part in every if issubclass(sources.part(part.kind), FileSource)]
-    for part in parts:
-        if part.kind == kind or _suffix(path.name) in _suffixes(part):
-            return part
-    if kind is None and len({_key(part) for part in parts}) == 1:
-        return parts[0]
+    fitting = [part for part in parts if part.kind == kind or _suffix(path.name) in _suffixes(part)]
+    if fitting or (kind is None and _ways(parts) == 1):
+        return [*fitting, *parts][0], _ways(fitting) > 1
     if kind is None:
         known = ", ".join(_KINDS)
         raise DataError(
             f"{path}: cannot tell its format. Name it as the training files, or {known}, or .gz."
         )
-    return {"kind": kind}
+    return {"kind": kind}, False
+
+
+def _ways(parts: Iterable[Options]) -> int:
+    return len(set(map(_key, parts)))
 
 
 def _suffixes(part: Options) -> Iterator[str]:

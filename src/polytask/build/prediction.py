@@ -108,7 +108,7 @@ def predict(
     recipe = load(run.recipe, overrides)
     found = read_new_rows(recipe, rows, readings(recipe, run))
     for own in found:
-        for text in own.lacking:
+        for text in own.notes:
             left_out(text)
     model = TrainedModel.load(recipe, run, task_best=task_best)
     with scratch_folder() as scratch:

@@ -202,7 +202,7 @@ def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
         expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
         found = str(error)
         if isinstance(error, UnicodeEncodeError):
-            found = f"half of a character found, {ascii(error.object[error.start])}"
+            found = f"half of a character found, {error.object[error.start]!a}"
         raise CellError(row, name, f"{found}; {expected}") from error
 
 
