@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from polytask.build.parts import training_parts
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
 FIVE_MISTAKES = """\
@@ -187,6 +189,23 @@ def test_a_training_without_any_validation_row_is_announced(tmp_path: Path) -> N
         assert "there are no validation rows, so the model after the last step is kept" in (
             result.output
         )
+
+
+def test_of_two_trainings_into_one_folder_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, other = write_experiment(tmp_path), tmp_path / "run" / "recipe.yaml"
+
+    def slowly(*arguments: Any) -> Any:
+        other.parent.mkdir()
+        other.write_text("of the other training")
+        return training_parts(*arguments)
+
+    monkeypatch.setattr("polytask.build.training.training_parts", slowly)
+    result = polytask("train", recipe, "--run", other.parent)
+    assert result.exit_code == 2
+    assert "another training has begun in this folder" in result.stderr
+    assert [path.read_text() for path in other.parent.iterdir()] == ["of the other training"]
 
 
 def test_a_folder_that_holds_something_else_cannot_be_resumed(tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, 
     return started, finished and not longer
 
 
+def refuse_begun(run: RunFolder) -> None:
+    """Refuse to write into a folder in which another process has begun a training meanwhile.
+
+    :raises RunError: If it has.
+    """
+    if run.recipe.is_file():
+        raise RunError(
+            f"{run.path}: another training has begun in this folder meanwhile. Choose another one "
+            "with --run. Nothing was overwritten."
+        )
+
+
 def reopen(recipe: Recipe, run: RunFolder, session: Session) -> None:
     """Mark a training as unfinished if it was given more epochs, steps or patience.
 
