@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from polytask.build.parts import training_parts
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
 FIVE_MISTAKES = """\
@@ -197,6 +199,60 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path)
     assert result.exit_code == 2
     assert f"{run}: the folder is not empty" in result.stderr
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_a_file_is_no_place_for_a_run(inside: str, tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path)
+    result = polytask("train", recipe, "--run", recipe / inside)
+    assert result.exit_code == 2
+    assert result.stderr == f"{recipe}: is a file. Choose a folder for the run with --run.\n"
+
+
+@BOTH
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_null_text_is_refused_in_the_same_words(command: str, split: str, tmp_path: Path) -> None:
+    rows = [*reviews(20, 300), {"text": None, "mood": "good", "stars": 3.0}]
+    [message] = refused(command, write_experiment(tmp_path, rows={split: rows}))
+    assert message == (
+        f"{tmp_path / split}.jsonl:21: column 'text' is null; expected something to read. Remove "
+        "the row, or name another column: input: NAME."
+    )
+
+
+def test_texts_of_white_space_are_named_by_check(tmp_path: Path) -> None:
+    rows = [*reviews(20, 300), {"text": " \u3000\n", "mood": "good", "stars": 3.0}]
+    result = polytask("check", write_experiment(tmp_path, rows={"train": rows}))
+    assert result.exit_code == 0
+    assert f"{tmp_path / 'train'}.jsonl:21: column 'text' is empty" in result.output
+
+
+def test_a_training_without_any_validation_row_is_announced(tmp_path: Path) -> None:
+    rows = reviews(8, 300)
+    recipe = write_experiment(tmp_path, rows={"validation": rows, "test": rows})
+    for command in (["check"], ["train", "--run", str(tmp_path / "run")]):
+        result = polytask(command[0], recipe, *command[1:], "--set", "drop_leaks=true")
+        assert result.exit_code == 0, result.output
+        assert "there are no validation rows, so the model after the last step is kept" in (
+            result.output
+        )
+
+
+def test_of_two_trainings_into_one_folder_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, other = write_experiment(tmp_path), tmp_path / "run" / "recipe.yaml"
+
+    def slowly(*arguments: Any) -> Any:
+        other.parent.mkdir()
+        other.write_text("of the other training")
+        return training_parts(*arguments)
+
+    monkeypatch.setattr("polytask.build.training.training_parts", slowly)
+    result = polytask("train", recipe, "--run", other.parent)
+    assert result.exit_code == 2
+    assert "another training has begun in this folder" in result.stderr
+    assert [path.read_text() for path in other.parent.iterdir()] == ["of the other training"]
 
 
 def test_a_folder_that_holds_something_else_cannot_be_resumed(tmp_path: Path) -> None:

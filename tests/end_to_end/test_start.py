@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,27 @@ def test_a_run_grows_twice(tmp_path: Path) -> None:
     shutil.rmtree(first.path)
     shutil.rmtree(old.path)
     assert set(answers(run)[0]) == {"mood", "stars", "tone", "voice"}
+
+
+def test_files_are_read_for_a_kept_task_as_its_own_were(tmp_path: Path) -> None:
+    """Also when the runs that trained it are gone, and for a run that has grown twice."""
+    lines = [f"{row['mood']};{row['stars']};{row['text']}\n" for row in reviews(40)]
+    (tmp_path / "train.csv").write_text("".join(["mood;stars;text\n", *lines]), encoding="utf-8")
+    source = "{kind: csv, delimiter: ';', quotes: false, train: train.csv}"
+    experiment(tmp_path, recipe=re.sub(r"shop: \{.*\}", f"shop: {source}", RECIPE))
+    first = grown(tmp_path)
+    again = tmp_path / "again.yaml"
+    again.write_text(GROWN.replace("RUN", str(first.path)).replace("tone:", "voice:", 1))
+    trained(again, tmp_path / "second")
+    new = tmp_path / "new.csv"
+    new.write_text('text;other\nfine "parcel";x\n"poor" shop;y\n', encoding="utf-8")
+    expected = list(api.predict(tmp_path / "old", new))
+    for folder in (tmp_path / "old", first.path):
+        shutil.rmtree(folder)
+    notes: list[str] = []
+    found = list(api.predict(tmp_path / "second", new, left_out=notes.append))
+    assert found == expected
+    assert [note.split(". ")[0] for note in notes] == ["not predicted: tone, voice"]
 
 
 def test_what_was_taken_is_said_and_recorded(tmp_path: Path) -> None:

@@ -157,6 +157,31 @@ def test_errors_end_in_a_message_and_an_exit_code(
     assert "Traceback" not in result.stderr
 
 
+SWALLOWED = """
+import os, signal
+from polytask import api
+from polytask.cli.app import main
+
+def half_imported(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    except KeyboardInterrupt:
+        raise AttributeError("module has no attribute") from None
+
+api.train = half_imported
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_that_a_library_turns_into_another_error_is_an_interrupt(recipe: Path) -> None:
+    """As NumPy does while it is imported."""
+    command = [sys.executable, "-c", SWALLOWED, "train", str(recipe)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "Interrupted.\n")
+
+
 @pytest.mark.parametrize("by_variable", [True, False])
 def test_tracebacks_of_unexpected_errors_are_shown_on_request(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, by_variable: bool

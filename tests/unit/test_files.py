@@ -42,6 +42,34 @@ def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
 
 
+def test_a_link_stays_and_leads_to_the_new_content(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with a name")
+def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    """As a device, such as /dev/null, which must not become a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "content")
+    assert os.read(reader, 100) == b"content"
+    assert pipe.is_fifo()
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+    os.close(reader)
+
+
+def test_a_folder_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), atomic_writer(tmp_path):
+        pytest.fail("the folder was opened")
+    assert not [*tmp_path.iterdir()]
+
+
 def fail_while_writing(path: Path, error: type[BaseException]) -> None:
     with atomic_writer(path) as file:
         file.write("half of")

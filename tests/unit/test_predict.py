@@ -138,7 +138,7 @@ def test_a_row_that_cannot_be_read_is_counted_with_its_place(predict: Predict, b
     found = records(result)
     assert [row["mood"]["label"] is None for row in found] == [at == broken for at in range(3)]
     assert all(row["tags"]["label"] for row in found)
-    assert f"new.jsonl:{broken + 1}: found no value (null)" in found[broken]["mood"]["error"]
+    assert f"new.jsonl:{broken + 1}: column 'text' is null" in found[broken]["mood"]["error"]
     last = result.stderr.splitlines()[-1]
     assert last.startswith("note: 1 of 3 rows could not be read")
     assert f"new.jsonl:{broken + 1}: " in last
@@ -196,6 +196,16 @@ def test_an_interrupt_leaves_no_file(
     result = predict([ROW], "--output", str(tmp_path / "out" / "predicted.jsonl"))
     assert result.exit_code == 130
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_as_output_is_refused_before_any_row_is_read(
+    predict: Predict, tmp_path: Path
+) -> None:
+    result = predict([{"text": None}], "--output", str(tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"--output {tmp_path}: cannot be written: Is a directory. Name another file.\n"
+    )
 
 
 def test_vectors_are_means_of_the_features_of_tokens(words_run: Path) -> None:

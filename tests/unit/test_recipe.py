@@ -206,6 +206,7 @@ def test_mappings_on_the_way_are_made(tmp_path: Path) -> None:
         ("text.9=normalise", "--set text.9=normalise: found '9' in a list, expected 0 to 2."),
         ("text.first=normalise", "found 'first' in a list, expected 0 to 2."),
         ("mixing=[", "--set mixing=[:1:2: not valid YAML"),
+        ("data.a.delimiter=,", "quote it for the shell and for YAML: --set 'data.a.delimiter=\",\"'."),
         ("mixing={kind: uniform, kind: joint}", "mixing.kind: given twice, in lines 1 and 1."),
         ("mixing=unifrm", "no mixing called 'unifrm'. Did you mean 'uniform'?"),
     ],

@@ -70,3 +70,12 @@ def test_names_that_stand_for_nothing_are_explained(
 ) -> None:
     with pytest.raises(DataError, match=message):
         sources.build({"kind": kind, "path": path}, (tmp_path,)).load()
+
+
+def test_the_case_of_an_ending_does_not_count(tmp_path: Path) -> None:
+    folder = tmp_path / "upper"
+    folder.mkdir()
+    (folder / "A.CSV").write_text("x\na\n")
+    (folder / "B.csv.GZ").write_bytes(gzip.compress(b"x\nb\n"))
+    table = sources.build({"kind": "csv", "path": "upper"}, (tmp_path,)).load()["all"]
+    assert [*table.column("x")] == ["a", "b"]

@@ -147,6 +147,12 @@ def test_values_that_no_file_can_hold_are_refused_with_their_place(value: Any) -
         list(table.column("x"))
 
 
+def test_half_of_a_character_is_named(tmp_path: Path) -> None:
+    """As in texts that were cut in the middle of an emoji."""
+    with pytest.raises(DataError, match=r"rows.jsonl:2: .*half of a character found, '.ud83d'"):
+        list(jsonl(tmp_path, {"x": "a"}, {"x": "b \ud83d"}).column("x"))
+
+
 def test_the_names_of_the_hidden_columns_are_reserved(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows\.jsonl:2: column '_file or _line'.* is reserved"):
         jsonl(tmp_path, {"x": 1}, {"_line": 1})

@@ -39,6 +39,14 @@ def test_missing_labels(value: object) -> None:
     assert task.reference({"label": value}) is None
 
 
+def test_a_list_of_labels_that_holds_null_is_refused() -> None:
+    task = tasks.build({"kind": "multilabel"}, "topics")
+    with pytest.raises(
+        DataError, match=r"expected labels in the list, found null in \['a', None\]"
+    ):
+        task.reference({"label": ["a", None]})
+
+
 def test_learned_labels_are_sorted_as_numbers_and_then_as_words() -> None:
     task = fitted("classification", ["b", "10", 9, "a", "-1", "1.5", "nan"])
     assert task.labels == ("-1", "1.5", "9", "10", "a", "b", "nan")

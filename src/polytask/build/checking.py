@@ -103,20 +103,24 @@ def _check_inputs(view: View, table: Table, found: Findings) -> None:
         found.mistakes.append(str(error))
         return
     missing = (
-        f"{table.place_of(row)}: column {column!r} is null; expected something to read. Remove "
-        "the row, or name another column: input: NAME."
+        f"{table.place_of(row)}: {mistake}"
         for row in each_row(table)
-        for column in view.columns
-        if row[column] is None
+        for mistake in view.missing(row)
     )
     empty = (
         f"{table.place_of(row)}: column {column!r} is empty; there is nothing to learn from."
         for row in each_row(table)
         for column in view.columns
-        if row[column] in ("", [])
+        if _is_empty(row[column])
     )
     found.mistakes.extend(_first(missing))
     found.warnings.extend(_first(empty))
+
+
+def _is_empty(value: object) -> bool:
+    """Return whether a text, or a list of texts, holds white space at most."""
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(text, str) and not text.strip() for text in texts)
 
 
 def _unreadable(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[str]:

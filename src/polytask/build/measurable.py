@@ -17,9 +17,10 @@ def undefined_metrics(
     """Yield a sentence for each task whose metrics tell nothing, whatever is predicted.
 
     :param tasks: The fitted tasks.
-    :param tables: The validation rows by source; without any there is nothing to say.
+    :param tables: The validation rows by source; without any a single sentence is enough.
     """
     if not any(map(len, tables.values())):
+        yield "there are no validation rows, so the model after the last step is kept."
         return
     for name, metrics in metrics_of(recipe, tasks).items():
         own = [tables[source] for source in recipe.tasks[name].sources if source in tables]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from polytask.build.readings import Readings
 from polytask.build.views import View, views_of_any
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, PolytaskError
@@ -29,7 +30,7 @@ _KINDS = {
 }
 """How a file is read that is named like no file of the training."""
 
-_SPLIT = ("train", "validation", "test", "path", "where")
+ROW_OPTIONS = ("train", "validation", "test", "path", "where")
 """Options of a source that choose rows; the others are how they are read."""
 
 
@@ -38,18 +39,20 @@ class NewRows:
     """Rows to predict, as some tasks read them.
 
     :param views: How these tasks read the table; only views whose columns it has.
-    :param lacking: For each view that was left out: its tasks, and the columns it lacks.
+    :param notes: Remarks for people: views that were left out, with the columns they lack, and
+        files that could be read in several ways.
     """
 
     table: Table
     views: list[View]
-    lacking: list[str]
+    notes: list[str]
 
 
-def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
+def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row], known: Readings) -> list[NewRows]:
     """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
 
     :param rows: A file, or the rows themselves.
+    :param known: How the files of each task were read.
     :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
     """
     views = views_of_any(recipe, _NAME)
@@ -57,7 +60,7 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
         options = {"kind": "rows", "rows": list(rows)}
         found = [_new_rows(sources.build(options, ()).load()["all"], views)]
     else:
-        found = _read_file(recipe, rows, views)
+        found = _read_file(rows, views, known)
     if not any(own.views for own in found):
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
         if conflicts := [text for own in found for text in own.table.conflicts.values()]:
@@ -77,14 +80,20 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row]) -> list[NewRows]:
     return found
 
 
-def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRows]:
+def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRows]:
     """Read a file once for every way in which the sources of tasks are read.
 
     :raises DataError: If it cannot be read in any of these ways.
     """
     groups: dict[str, tuple[Options | dict[str, str], list[str]]] = {}
+    notes = []
     for task in (name for view in views for name in view.tasks):
-        options = _reading(recipe, task, path)
+        options, ambiguous = _reading(path, known[task])
+        if ambiguous:
+            notes.append(
+                f"{task}: the training files are not all read alike; {path} is read as the first. "
+                "Change that with --set data.NAME.OPTION=VALUE."
+            )
         groups.setdefault(_key(options), (options, []))[1].append(task)
     found, errors = [], []
     for options, names in groups.values():
@@ -92,34 +101,38 @@ def _read_file(recipe: Recipe, path: Path, views: Sequence[View]) -> list[NewRow
         try:
             found.append(_new_rows(_table(options, path, own), own))
         except PolytaskError as error:
-            errors.append(error)
+            errors.append((error, names))
     if not found:
-        raise errors[0]
-    lacking = [f"not predicted: {error}" for error in errors]
-    return [NewRows(found[0].table, found[0].views, found[0].lacking + lacking), *found[1:]]
+        raise errors[0][0]
+    notes += [f"not predicted: {', '.join(names)}. {error}" for error, names in errors]
+    return [NewRows(found[0].table, found[0].views, found[0].notes + notes), *found[1:]]
 
 
-def _reading(recipe: Recipe, task: str, path: Path) -> Options | dict[str, str]:
-    """Return the options that a file is read with for a task.
+def _reading(path: Path, every: Sequence[Options]) -> tuple[Options | dict[str, str], bool]:
+    """Return the options that a file is read with for a task, and whether others fit as well.
 
     The first source of the task with files like this one decides: files with the same ending, or
-    of the format that the ending stands for. Without such a source the ending decides alone.
+    of the format that the ending stands for. Without such a source the ending decides alone. A
+    folder, or an ending that stands for no format, is read as the files of the task if these are
+    all read alike.
 
     :raises DataError: If the format remains unknown.
     """
-    names = recipe.tasks[task].sources or tuple(recipe.data)  # a kept task has none
     kind = _KINDS.get(_suffix(path.name))
-    for part in (recipe.data[name].part for name in names):
-        if issubclass(sources.part(part.kind), FileSource) and (
-            part.kind == kind or _suffix(path.name) in _suffixes(part)
-        ):
-            return part
+    parts = [part for part in every if issubclass(sources.part(part.kind), FileSource)]
+    fitting = [part for part in parts if part.kind == kind or _suffix(path.name) in _suffixes(part)]
+    if fitting or (kind is None and _ways(parts) == 1):
+        return [*fitting, *parts][0], _ways(fitting) > 1
     if kind is None:
         known = ", ".join(_KINDS)
         raise DataError(
             f"{path}: cannot tell its format. Name it as the training files, or {known}, or .gz."
         )
-    return {"kind": kind}
+    return {"kind": kind}, False
+
+
+def _ways(parts: Iterable[Options]) -> int:
+    return len(set(map(_key, parts)))
 
 
 def _suffixes(part: Options) -> Iterator[str]:
@@ -130,13 +143,13 @@ def _suffixes(part: Options) -> Iterator[str]:
 
 
 def _suffix(name: str) -> str:
-    return Path(name.removesuffix(".gz")).suffix.lower()
+    return Path(name.lower().removesuffix(".gz")).suffix
 
 
 def _key(options: Options | Mapping[str, str]) -> str:
     """Return the same text for options that read a file alike."""
     values = options.model_dump(mode="json") if isinstance(options, Options) else options
-    reading = {name: value for name, value in values.items() if name not in _SPLIT}
+    reading = {name: value for name, value in values.items() if name not in ROW_OPTIONS}
     return json.dumps(reading, sort_keys=True)
 
 

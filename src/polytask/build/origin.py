@@ -9,6 +9,7 @@ from pathlib import Path
 
 from polytask.build.base import read_base
 from polytask.build.model import ENCODER, load_model
+from polytask.build.readings import Readings, readings
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json
@@ -29,11 +30,13 @@ class Origin:
     :param options: How it goes on.
     :param model: The model of the run, on the CPU.
     :param encoder: One as the new recipe has it, with the vocabulary of the run.
+    :param readings: How the files of the tasks of the run were read.
     """
 
     options: StartOptions
     model: MultiTaskModel
     encoder: Encoder
+    readings: Readings
 
     @classmethod
     def open(cls, recipe: Recipe, options: StartOptions) -> Origin:
@@ -50,7 +53,7 @@ class Origin:
         encoder = encoders.build(recipe.encoder, recipe.search())
         encoder.restore(run.model / ENCODER)
         read_base(run, encoder)
-        return cls(options, load_model(old, run)[0], encoder)
+        return cls(options, load_model(old, run)[0], encoder, readings(old, run))
 
 
 def finished_run(path: str | Path) -> RunFolder:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polytask.build.new_rows import read_new_rows
+from polytask.build.new_rows import ROW_OPTIONS, read_new_rows
 from polytask.build.pools import new_pool
+from polytask.build.readings import readings
 from polytask.build.trained import TrainedModel
 from polytask.build.views import View
 from polytask.core.batch import Row
@@ -21,6 +22,7 @@ from polytask.evaluation.predict import Predictions
 from polytask.recipe import load
 
 Record = dict[str, Any]
+_CHANGES = "only how new files are read can be changed, as in --set data.NAME.delimiter=';'."
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ def predict(
     """
     _check(overrides)
     recipe = load(run.recipe, overrides)
-    found = read_new_rows(recipe, rows)
+    found = read_new_rows(recipe, rows, readings(recipe, run))
     for own in found:
-        for text in own.lacking:
+        for text in own.notes:
             left_out(text)
     model = TrainedModel.load(recipe, run, task_best=task_best)
     with scratch_folder() as scratch:
@@ -128,12 +130,13 @@ def predict(
 
 def _check(overrides: Sequence[str]) -> None:
     other = [one for one in overrides if not one.startswith("data.")]
-    if other:
-        raise RecipeError(
-            f"--set {one}: the run is trained; only how new files are read can be changed, as in "
-            "--set data.NAME.delimiter=';'."
-            for one in other
-        )
+    mistakes = [f"--set {one}: the run is trained; {_CHANGES}" for one in other]
+    for one in overrides:
+        keys = one.partition("=")[0].split(".")
+        if keys[0] == "data" and keys[2:3] and keys[2] in (*ROW_OPTIONS, "split"):
+            mistakes.append(f"--set {one}: all rows of a new file are predicted; {_CHANGES}")
+    if mistakes:
+        raise RecipeError(mistakes)
 
 
 def _cut(prepared: Sequence[_Prepared]) -> Iterator[str]:

@@ -31,6 +31,9 @@ def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, 
 
     Its recipe must lead to the same steps, as far as they are done.
     """
+    file = next((path for path in (run.path, *run.path.parents) if path.is_file()), None)
+    if file is not None:
+        raise RunError(f"{file}: is a file. Choose a folder for the run with --run.")
     if not run.path.exists() or all(file.name.startswith(".") for file in run.path.iterdir()):
         return (
             False,
@@ -58,6 +61,18 @@ def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, 
             f"{run.path}: holds no checkpoint to resume from. Train into another folder."
         )
     return started, finished and not longer
+
+
+def refuse_begun(run: RunFolder) -> None:
+    """Refuse to write into a folder in which another process has begun a training meanwhile.
+
+    :raises RunError: If it has.
+    """
+    if run.recipe.is_file():
+        raise RunError(
+            f"{run.path}: another training has begun in this folder meanwhile. Choose another one "
+            "with --run. Nothing was overwritten."
+        )
 
 
 def reopen(recipe: Recipe, run: RunFolder, session: Session) -> None:

@@ -84,6 +84,11 @@ def _begin(
     }
     counts = {kind: _counted(tensors) for kind, tensors in named.items()}
     facts = {"run": origin.options.run, **counts, "frozen": sorted(frozen)}
+    facts["sources"] = {
+        name: [options.model_dump(mode="json") for options in origin.readings[name]]
+        for name in tasks
+        if name not in recipe.trained
+    }
     return Beginning(encoder, model, facts, [*_said(origin.options.run, counts)])
 
 

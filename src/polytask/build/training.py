@@ -18,7 +18,7 @@ from polytask.build.model import save_parts
 from polytask.build.notes import notes
 from polytask.build.origin import with_kept
 from polytask.build.parts import fitted_parts, training_parts
-from polytask.build.resuming import open_folder, reopen
+from polytask.build.resuming import open_folder, refuse_begun, reopen
 from polytask.core.accounting import SHOWN_TASKS, Accounts, account_lines, records
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
@@ -96,8 +96,11 @@ class _Begun:
 def _session(
     recipe: Recipe, run: RunFolder, data: Data, scratch: Path, started: bool, read_tests: bool
 ) -> tuple[Session, _Begun]:
-    """Build the training; nothing is written if a row or label does not fit."""
-    options = recipe.training
+    """Build the training; nothing is written if a row or label does not fit.
+
+    :raises RunError: If another training has begun in the folder meanwhile.
+    """
+    options, begun_before = recipe.training, on_first(run.recipe.is_file)
     if options.threads:
         torch.set_num_threads(options.threads)
     seed_everything(options.seed)
@@ -109,6 +112,8 @@ def _session(
     if started:
         session.resume()
         on_first(lambda: reopen(recipe, run, session))
+    if not begun_before:
+        on_first(lambda: refuse_begun(run))
     if is_first():
         write_text(run.recipe, dump(recipe))  # first: from here on the folder can be resumed
     if is_first() and not started:

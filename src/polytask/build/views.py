@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,6 +81,15 @@ class View:
             return self.worded.texts(row, self.fields(row), lesson=lesson)
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
+    def missing(self, row: Row) -> Iterator[str]:
+        """Yield the mistake of each input column that holds no value."""
+        for column in self.columns:
+            if row[column] is None:
+                yield (
+                    f"column {column!r} is null; expected something to read. Remove the row, or "
+                    "name another column: input: NAME."
+                )
+
     def require_columns(self, table: Table) -> None:
         """Refuse a table that lacks an input column or a group column, or in which it cannot be read.
 
@@ -103,6 +112,8 @@ class View:
         return (*copied[: len(front)], list(copied[len(front) :]))
 
     def _unchanged(self, row: Row) -> Fields:
+        if missing := next(self.missing(row), None):
+            raise DataError(missing)
         return tuple(self._stepped(row[column]) for column in self.columns)
 
     def _stepped(self, value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -29,6 +31,7 @@ _DEBUG = "POLYTASK_DEBUG"
 _CHANGE = re.compile(r"[\w.]+=")
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_interrupted = threading.Event()
 
 
 class Command(TyperCommand):
@@ -55,6 +58,8 @@ class Command(TyperCommand):
         except PolytaskError as error:
             raise _end(str(error), error.exit_code) from error
         except Exception as error:
+            if _interrupted.is_set():
+                raise _end("Interrupted.", _INTERRUPTED) from error
             if ctx.find_root().params["debug"]:
                 raise
             hint = f"For where it happened: polytask --debug {ctx.command.name} ..."
@@ -149,6 +154,14 @@ _add(list_parts, "list", "list balancers", name="list")
 _add(schema, "schema > recipe.schema.json")
 
 
+def _interrupt(*_: object) -> None:
+    """Remember Ctrl-C: libraries that are being imported may turn it into another error."""
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """The ``polytask`` command."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     app(prog_name="polytask")

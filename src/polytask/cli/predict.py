@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from polytask.cli.options import SET, Plugins, RunPath, open_plugins
+from polytask.core.errors import DataError
 from polytask.core.scratch import scratch_folder
 
 STANDARD = "-"
@@ -115,11 +116,19 @@ def _rows(file: str) -> Iterator[Path]:
 
 @contextmanager
 def _writer(output: str) -> Iterator[Callable[[str], Any]]:
-    """Something that takes lines; a file appears only when all of them are written."""
+    """Something that takes lines; a file appears only when all of them are written.
+
+    :raises DataError: If the file cannot be written.
+    """
     if output == STANDARD:
         yield typer.echo
         return
     from polytask.core.files import atomic_writer
 
-    with atomic_writer(Path(output)) as target:
+    with ExitStack() as stack:
+        try:
+            target = stack.enter_context(atomic_writer(Path(output)))
+        except OSError as error:
+            text = f"--output {output}: cannot be written: {error.strerror}. Name another file."
+            raise DataError(text) from error
         yield lambda line: target.write(f"{line}\n")

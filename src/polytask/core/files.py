@@ -14,7 +14,17 @@ _CHUNK = 1 << 20
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """A text file that replaces ``path`` only when all of it is on disk."""
+    """A text file that replaces ``path`` only when all of it is on disk.
+
+    A link stays, and the file it leads to is replaced. A device or a pipe is written to.
+
+    :raises OSError: If the file cannot be written, or is a folder.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:

@@ -200,7 +200,10 @@ def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
         return _merged(known, _inferred(_nested(row.get(name))))
     except _REFUSED as error:
         expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
-        raise CellError(row, name, f"{error}; {expected}") from error
+        found = str(error)
+        if isinstance(error, UnicodeEncodeError):
+            found = f"half of a character found, {error.object[error.start]!a}"
+        raise CellError(row, name, f"{found}; {expected}") from error
 
 
 def _inferred(value: Any) -> pa.DataType:

@@ -21,13 +21,21 @@ def override(document: yaml.Document, assignment: str) -> yaml.Document:
     origin = f"--set {assignment}"
     if not equals or not all(path.split(".")):
         raise RecipeError([f"{origin}: expected path.to.key=value, such as training.epochs=3."])
-    given = yaml.parse(text, origin)
+    given = _value(path, text, origin)
     keys, changed = _assign(document.value, path.split("."), given.value, origin)
     origins = {place: at for place, at in document.origins.items() if place[: len(keys)] != keys}
     for depth in range(len(keys)):
         origins.setdefault(keys[: depth + 1], origin)
     repeated = [Mistake((*keys, *mistake.keys), mistake.text) for mistake in given.mistakes]
     return yaml.Document(changed, origins, [*document.mistakes, *repeated])
+
+
+def _value(path: str, text: str, origin: str) -> yaml.Document:
+    try:
+        return yaml.parse(text, origin)
+    except RecipeError as error:
+        hint = f"If it is text, quote it for the shell and for YAML: --set '{path}=\"{text}\"'."
+        raise RecipeError([f"{mistake} {hint}" for mistake in error.mistakes]) from error
 
 
 def _assign(target: Any, path: list[str], value: Any, origin: str) -> tuple[Keys, Any]:

@@ -138,6 +138,11 @@ class Multilabel(LabelTask):
     def _split(self, value: Any) -> Iterable[Any]:
         """The labels of a row, still as the source wrote them."""
         if isinstance(value, list | tuple):
+            if None in value:
+                raise DataError(
+                    f"task {self.name}: column {self.target_column!r}: expected labels in the "
+                    f"list, found null in {value!r}. Remove it, or write null for the whole list."
+                )
             return [item for item in value if not (isinstance(item, str) and is_blank(item))]
         if self.delimiter is not None:
             if not isinstance(value, str):

@@ -42,7 +42,7 @@ def _candidates(name: str, search: tuple[Path, ...]) -> list[Path]:
 
 def _in_folder(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     shown = [path for path in sorted(folder.iterdir()) if _is_shown(path)]
-    found = [path for path in shown if path.name.removesuffix(_PACKED).endswith(suffixes)]
+    found = [path for path in shown if path.name.lower().removesuffix(_PACKED).endswith(suffixes)]
     if not found:
         names = ", ".join(path.name for path in shown[:3]) or "nothing"
         raise DataError(

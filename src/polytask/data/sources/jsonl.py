@@ -54,7 +54,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _object(line: str, place: str) -> Row:
     try:
-        value = json.loads(line, object_pairs_hook=unique)
+        value = json.loads(line.rstrip(), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         found = str(error)
         if isinstance(error, json.JSONDecodeError):
