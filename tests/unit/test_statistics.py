@@ -151,7 +151,10 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
     def mixed(outcome: Outcome) -> Outcome:
         columns = (outcome.references, outcome.predictions, outcome.probabilities, outcome.rows)
-        return Outcome(*([column[at] for at in order] if len(column) else () for column in columns))
+        references, predictions, probabilities, rows = (
+            [column[at] for at in order] if len(column) else [] for column in columns
+        )
+        return Outcome(references, predictions, probabilities, rows)
 
     turned = {run: {task: mixed(o) for task, o in own.items()} for run, own in there.items()}
     one, other = (compared(each)["differences"]["joint"] for each in (there, turned))
