@@ -16,6 +16,7 @@ from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, Head, tasks
 from polytask.tasks.crf import chain_losses, marginals, viterbi
 from polytask.tasks.heads import KEPT, MOVES, TAGS, ChainHead
+from polytask.tasks.labels import is_blank
 from polytask.tasks.spans import (
     OUTSIDE,
     Scheme,
@@ -84,7 +85,7 @@ class Tagging(SpelledTask, WordTask):
     def reference(self, row: Row) -> list[str] | None:
         tags = super().reference(row)
         try:
-            return None if tags is None else self._repair(tags)
+            return None if tags is None else self._repair(_named(tags))
         except DataError as error:
             raise DataError(f"task {self.name}: column {self.target_column!r}: {error}") from None
 
@@ -191,6 +192,17 @@ class Tagging(SpelledTask, WordTask):
         if self._scheme == "none":
             return [*tags]
         return write_spans(read_spans(tags), len(tags), self._prefixes)
+
+
+def _named(tags: list[str]) -> list[str]:
+    """Return tags, none of which is empty.
+
+    :raises DataError: If one is.
+    """
+    empty = next((place for place, tag in enumerate(tags) if is_blank(tag)), None)
+    if empty is not None:
+        raise DataError(f"expected a tag for every word, found an empty one for word {empty + 1}.")
+    return tags
 
 
 def _tag_counts(windows: Mapping[Window, int]) -> Counter[str]:
