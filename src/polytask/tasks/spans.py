@@ -66,6 +66,7 @@ def marked_spans(value: Any) -> list[list[int]]:
     :raises DataError: If the value is neither.
     """
     try:
+        value = value.split() if isinstance(value, str) else value
         if all(isinstance(one, str) for one in value):
             return [[start, stop] for _, start, stop in read_spans(value)]
         return [[int(start), int(stop)] for start, stop in value]
