@@ -211,3 +211,25 @@ def test_a_metric_of_one_label_knows_the_labels_of_spans() -> None:
         metrics.build({"kind": "span_f1", "label": "PERS"}, ("O", "B-PER", "I-PER"))
     with pytest.raises(RecipeError, match="no label 'B-PER'"):
         metrics.build({"kind": "span_f1", "label": "B-PER"}, ("O", "B-PER", "I-PER"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "other"),
+    [
+        (["b-per", "i-per", "o"], "b-per"),
+        (["B_PER", "I_PER", "O"], "B_PER"),
+        (["PER-B", "PER-I", "O"], "PER-B"),
+        (["B-PER", "I-PER", "O", "X"], "X"),
+    ],
+)
+def test_spans_in_a_spelling_that_is_not_read_are_noted(tags: list[str], other: str) -> None:
+    task = fitted([tags] * 3)
+    assert [metric.name for metric in task.build_metrics()] == ["accuracy"]
+    [note] = task.notes()
+    assert "are read as plain labels" in note
+    assert f"since {other!r} is no tag of a scheme" in note
+
+
+@pytest.mark.parametrize("tags", [["NN", "VB-Z", "O"], ["S", "E"], ["B-x", "I-x", "O", "a", "b"]])
+def test_other_tags_are_not_noted(tags: list[str]) -> None:
+    assert not fitted([tags] * 3).notes()

@@ -24,6 +24,7 @@ from polytask.tasks.spans import (
     detect_scheme,
     marks_spans,
     read_spans,
+    resembles_spans,
     span_label,
     span_prefixes,
     valid_moves,
@@ -125,14 +126,18 @@ class Tagging(SpelledTask, WordTask):
                 f"Tags are read as spans (scheme: {self._scheme}). If they mark no spans, set "
                 "scheme: none.",
             )
-        marks = [tag for tag in self.labels if span_label(tag)[1]]
-        if len(marks) * 2 < len(self.labels):
+        marks = [*filter(resembles_spans, self.labels)]
+        if not marks or len(marks) * 2 < len(self.labels):
             return super().notes()
-        return (
-            *super().notes(),
-            f"Tags such as {marks[0]!r} are read as plain labels, since most rows keep to no scheme "
-            "of spans. If they mark spans, name the scheme: bio, iob1 or bmes.",
+        other = next((tag for tag in self.labels if not marks_spans([tag])), None)
+        why = (
+            "since most rows keep to no scheme of spans. If they mark spans, name the scheme: bio, "
+            "iob1 or bmes."
+            if other is None
+            else f"since {other!r} is no tag of a scheme of spans. If they mark spans, write all tags "
+            "as O, B-x and I-x, or as in another scheme."
         )
+        return (*super().notes(), f"Tags such as {marks[0]!r} are read as plain labels, {why}")
 
     @override
     def head(self, width: int) -> Head:
@@ -195,7 +200,7 @@ class Tagging(SpelledTask, WordTask):
 
 
 def _named(tags: list[str]) -> list[str]:
-    """Return tags, none of which is empty.
+    """Return tags; refuse empty ones.
 
     :raises DataError: If one is.
     """
