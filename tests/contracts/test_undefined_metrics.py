@@ -101,7 +101,7 @@ def test_it_is_a_number_or_nan_which_is_null_in_scores(
         "cosine_spearman",
     ):
         labels_only = form == "labels" and not any(rows.predictions)
-        assert said is not None or labels_only  # correlations also need predictions that differ
+        assert said is not None or labels_only  # these also need predictions that differ
 
 
 @every_case
@@ -130,6 +130,32 @@ def test_predictions_of_a_model_that_diverged(kind: str, number: float) -> None:
     assert math.isnan(value) or math.isfinite(value)
 
 
+@pytest.mark.parametrize("kind", ["rmse", "mae", "pearson", "spearman"])
+def test_a_prediction_that_is_not_a_number_makes_numbers_undefined_as_in_scipy(kind: str) -> None:
+    actual, predicted = [1.0, 2.0, 3.0, 4.0], [1.0, math.nan, 3.0, 2.0]
+    assert math.isnan(stats.spearmanr(actual, predicted).statistic)
+    rows = Rows(actual, predicted, [], [])
+    assert math.isnan(value_of(metrics.build(kind, ()), rows))
+    assert math.isfinite(value_of(metrics.build(kind, ()), Rows(actual, actual, [], [])))
+
+
+@pytest.mark.parametrize("kind", ["mrr", "map", "ndcg", "gain"])
+def test_scores_that_are_not_numbers_rank_nothing(kind: str) -> None:
+    metric, lost = metrics.build(kind, ()), [0.3, math.nan]
+    assert math.isnan(metric([[1.0, 0.0]], [lost]))
+    assert metric([[1.0, 0.0], [1.0, 0.0]], [lost, [0.5, 0.1]]) == 1
+
+
+@pytest.mark.parametrize("kind", ["retrieval_mrr", "retrieval_recall"])
+@pytest.mark.parametrize("vector", [[1.0, 0.0], [0.0, 0.0], [math.nan, math.nan]])
+def test_equal_vectors_of_all_texts_find_nothing(kind: str, vector: list[float]) -> None:
+    """A model that has collapsed is never best."""
+    metric = metrics.build(kind, ())
+    assert math.isnan(metric([1.0] * 4, [[vector, vector]] * 4))
+    apart = [[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]
+    assert metric([1.0, 1.0], apart) == 1
+
+
 UNINFORMATIVE: list[tuple[Any, list[Any], str]] = [
     ("pearson", [1.0], "only one row has a label"),
     ("spearman", [2.0, 2.0], "all numbers are equal"),
@@ -145,6 +171,7 @@ UNINFORMATIVE: list[tuple[Any, list[Any], str]] = [
     ({"kind": "group_mrr", "group": "q"}, [0.0, -1.0], "no number is above 0"),
     ("keyphrase_f1", [[]], "no text has phrases"),
     ("retrieval_mrr", [0.5], "no number is 1 or more"),
+    ("retrieval_mrr", [1.0], "only one row has a label"),
     ("uas", [[]], "no row has words"),
     ("bleu", ["他喜欢猫。"], "13a finds no words in this script; use tokenize: zh"),
     ("bleu", ["ねこがすきです"], "13a finds no words in this script; use tokenize: char"),

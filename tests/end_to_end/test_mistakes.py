@@ -299,6 +299,29 @@ def test_a_task_without_validation_rows_is_trained_but_cannot_select(
     assert trained.exit_code == 0, trained.stderr
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("pooled", "message"),
+    [
+        ("tasks: [mood, stars], metric: accuracy", "accuracy measures label or"),
+        ("tasks: [mood, stars], metric: rmse", "but task mood predicts label"),
+        ("tasks: [mood, side], metric: auc", "needs tasks with the same labels"),
+        ("tasks: [mood, side], metric: f1, by_row: true", "expected exact_match"),
+        ("tasks: [mood, stars], metric: exact_match, by_row: true", "but task stars predicts"),
+    ],
+)
+def test_a_pooled_metric_that_does_not_measure_its_tasks(
+    command: str, pooled: str, message: str, tmp_path: Path
+) -> None:
+    rows = [{**row, "side": ("left", "right")[at % 2]} for at, row in enumerate(reviews(48))]
+    side = "  side: {kind: classification, target: side}\ntraining:"
+    recipe = RECIPE.replace("training:", side) + f"pooled: {{both: {{{pooled}}}}}\n"
+    files = dict.fromkeys(("train", "validation", "test"), rows)
+    [found] = refused(command, write_experiment(tmp_path, recipe, files))
+    assert "pooled.both.metric: " in found
+    assert message in found
+
+
 def test_a_real_process_ends_the_same_way(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path, FIVE_MISTAKES)
     command = [sys.executable, "-m", "polytask", "check", str(recipe)]

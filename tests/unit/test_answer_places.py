@@ -39,6 +39,20 @@ def learned(context: str, *answers: tuple[str, Any]) -> tuple[str, int | None]:
 
 
 @pytest.mark.parametrize(
+    ("context", "text", "place"),
+    [
+        ("Anniversary of Ann", "Ann", 15),
+        ("in 2019 or 20", "20", 11),
+        ("USSR and US", "US", 9),
+        ("Annapolis", "Ann", 0),
+        ("我爱北京", "北京", 2),
+    ],
+)
+def test_without_a_start_whole_words_come_first(context: str, text: str, place: int) -> None:
+    assert learned(context, (text, None)) == (text, place)
+
+
+@pytest.mark.parametrize(
     ("text", "start", "expected", "note"),
     [
         ("Oslo", 13, ("Oslo", 13), None),

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from seqeval import metrics as seqeval
 from torch.nn import functional
 
-from polytask.core.errors import DataError
+from polytask.core.errors import DataError, RecipeError
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spans import Scheme, detect_scheme, read_spans, windows_of, write_spans
 
@@ -186,3 +186,50 @@ def test_the_scheme_survives_its_state() -> None:
     task = tasks.build({"kind": "tagging", "target": "tags"}, "t")
     task.restore(fitted(rows).state())
     assert decoded(task, rows[0]) == rows[0]
+
+
+@pytest.mark.parametrize("tags", [["B-x", "", "O"], ["B-x", " ", "O"], ["B-x", None, "O"]])
+def test_an_empty_tag_is_refused(tags: list[Any]) -> None:
+    task = tasks.build("tagging", "t")
+    with pytest.raises(DataError, match=r"task t: column 'tags': expected a .*(empty|None)"):
+        task.reference({"tags": tags})
+
+
+@pytest.mark.parametrize("text", ["['B-x', 'O']", '["B-x", "O"]', "[0, 1]", "['B-x' 'O']"])
+def test_text_that_spells_a_list_of_tags_is_refused(text: str) -> None:
+    """As pandas writes lists to CSV; its pieces are no tags."""
+    with pytest.raises(DataError, match=r"spells a list.*JSON Lines"):
+        tasks.build("tagging", "t").reference({"tags": text})
+    assert tasks.build("tagging", "t").reference({"tags": "[ NN ]"}) == ["[", "NN", "]"]
+
+
+def test_a_metric_of_one_label_knows_the_labels_of_spans() -> None:
+    built = metrics.build({"kind": "span_f1", "label": 1}, ("O", "B-1", "I-1"))
+    assert built.name == "span_f1_1"
+    assert built([["B-1", "O"]], [["B-1", "O"]]) == 1
+    with pytest.raises(RecipeError, match=r"no label 'PERS'\. Did you mean 'PER'"):
+        metrics.build({"kind": "span_f1", "label": "PERS"}, ("O", "B-PER", "I-PER"))
+    with pytest.raises(RecipeError, match="no label 'B-PER'"):
+        metrics.build({"kind": "span_f1", "label": "B-PER"}, ("O", "B-PER", "I-PER"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "other"),
+    [
+        (["b-per", "i-per", "o"], "b-per"),
+        (["B_PER", "I_PER", "O"], "B_PER"),
+        (["PER-B", "PER-I", "O"], "PER-B"),
+        (["B-PER", "I-PER", "O", "X"], "X"),
+    ],
+)
+def test_spans_in_a_spelling_that_is_not_read_are_noted(tags: list[str], other: str) -> None:
+    task = fitted([tags] * 3)
+    assert [metric.name for metric in task.build_metrics()] == ["accuracy"]
+    [note] = task.notes()
+    assert "are read as plain labels" in note
+    assert f"since {other!r} is no tag of a scheme" in note
+
+
+@pytest.mark.parametrize("tags", [["NN", "VB-Z", "O"], ["S", "E"], ["B-x", "I-x", "O", "a", "b"]])
+def test_other_tags_are_not_noted(tags: list[str]) -> None:
+    assert not fitted([tags] * 3).notes()

@@ -163,3 +163,20 @@ def test_what_is_no_text_is_refused() -> None:
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"tasks\.t\.width: 10 is no multiple of 4"):
         fitted(width=10).head(WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("value", "reference"),
+    [
+        ("a", "a"),
+        (" \n", None),
+        ("", None),
+        ([], None),
+        (["", " "], None),
+        (["", "a"], ["a"]),
+        (["a", "b"], ["a", "b"]),
+        (None, None),
+    ],
+)
+def test_text_without_a_visible_character_is_no_label(value: object, reference: object) -> None:
+    assert generation().reference({"label": value}) == reference

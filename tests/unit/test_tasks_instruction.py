@@ -296,3 +296,16 @@ def test_rows_with_completions_stand_beside_others_in_a_batch() -> None:
     rows = [*prepared(encoder, instruction(), lesson=True), *encoder.prepare([("plain",)])]
     assert encoder.collate(rows)["said"].tolist() == [row.get("said", 0) for row in rows]
     assert len({"said" in row for row in rows}) == 2
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1"])
+def test_a_number_is_the_option_of_that_number_in_every_file_format(value: Any) -> None:
+    task = instruction(options=[1, 2])
+    assert task.reference({"question": "?", "completion": value}) == "1"
+
+
+def test_a_label_that_is_no_option_is_refused() -> None:
+    task = instruction(options=["Yes", "No"])
+    with pytest.raises(DataError, match=r"column 'completion': no label 'yes'.* Labels: Yes, No"):
+        task.reference({"question": "?", "completion": "yes"})
+    assert task.reference({"question": "?", "completion": " "}) is None

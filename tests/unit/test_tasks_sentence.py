@@ -257,3 +257,20 @@ def test_pairs_of_texts_are_the_business_of_the_encoder(kind: str, labels: list[
     task.loss(scores, task.collate(targets)).backward()
     assert len(task.decode(scores)) == 2
     assert any(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
+
+
+def test_two_weights_for_one_label_are_refused() -> None:
+    weights: list[Any] = [{1: 2.0, "1": 3.0}, {"Good": 2.0, "good": 3.0}]
+    for given, labels in zip(weights, (["1", "2"], ["good", "good", "bad"]), strict=True):
+        options = {"class_weights": given, "merge_labels": True}
+        task = tasks.build({"kind": "classification", **options}, "t")
+        with pytest.raises(RecipeError, match=r"tasks.t.class_weights: .* is given twice"):
+            task.fit(labels)
+
+
+@pytest.mark.parametrize("delimiter", [None, ","])
+def test_text_that_spells_a_list_of_labels_is_refused(delimiter: str | None) -> None:
+    task = tasks.build({"kind": "multilabel", "delimiter": delimiter}, "t")
+    for text in ("['a', 'b']", '["a"]', "[1, 2]"):
+        with pytest.raises(DataError, match=r"column 'label'.*spells a list.*JSON Lines"):
+            task.reference({"label": text})

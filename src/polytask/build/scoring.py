@@ -13,6 +13,7 @@ from polytask.build.pools import scored_pool
 from polytask.build.views import View
 from polytask.core.batch import Fields, Row
 from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
 from polytask.data.pools import Pool
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
@@ -20,6 +21,7 @@ from polytask.evaluation.predict import Predictions
 from polytask.evaluation.score import Outcome, Pooling
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task, metrics
+from polytask.tasks.metrics.agreement import ExactMatch
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,11 @@ def metrics_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, list[Metr
 
 
 def poolings_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, Pooling]:
-    """The metrics over several tasks' predictions."""
-    return {
+    """The metrics over several tasks' predictions.
+
+    :raises RecipeError: If a metric does not measure what the tasks predict.
+    """
+    found = {
         name: Pooling(
             section.tasks,
             metrics.build(section.metric, _labels_of(section.tasks, tasks)),
@@ -128,6 +133,26 @@ def poolings_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, Pooling]
         for name, section in recipe.pooled.items()
         if all(task in tasks for task in section.tasks)
     }
+    reasons = {name: _why_not_pooled(pooling, tasks) for name, pooling in found.items()}
+    mistakes = [f"pooled.{name}.metric: {why}" for name, why in reasons.items() if why]
+    if mistakes:
+        raise RecipeError(mistakes)
+    return found
+
+
+def _why_not_pooled(pooling: Pooling, tasks: Mapping[str, Task]) -> str | None:
+    """Return why a metric does not measure what several tasks predict, or None."""
+    metric, own = pooling.metric, {name: tasks[name] for name in pooling.tasks}
+    for name, task in own.items():
+        if not metric.measures(task.form):
+            forms = " or ".join(metric.forms)
+            return f"{metric.name} measures {forms}, but task {name} predicts {task.form}."
+    if pooling.by_row and not isinstance(metric, ExactMatch):
+        return f"found {metric.name} with by_row: true, expected exact_match. Leave out by_row."
+    if metric.needs_probabilities and len({tuple(task.labels) for task in own.values()}) > 1:
+        labels = "; ".join(f"{name} {', '.join(task.labels)}" for name, task in own.items())
+        return f"{metric.name} needs tasks with the same labels, found {labels}."
+    return None
 
 
 def _labels_of(names: Sequence[str], tasks: Mapping[str, Task]) -> list[str]:

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from polytask.tasks.occurrences import Place, exact_places, folded, folded_places, nearest
+from polytask.tasks.occurrences import (
+    Place,
+    exact_places,
+    first_whole,
+    folded,
+    folded_places,
+    nearest,
+)
 
 MOVED = "answer start moved to the nearest occurrence"
 VARIANT = "answer differs from the text in case, white space or Unicode form"
@@ -63,7 +70,8 @@ def find_answers(answers: Sequence[Answer], text: str | None) -> list[Found | No
     A start is read in the unit, characters, UTF-16 units or UTF-8 bytes, in which most starts of
     the row point at their answers. If the text there is not the answer, not even in another case,
     with other white space or in another Unicode form, the nearest occurrence is taken, an exact one
-    if there is one. Without a start it is the first occurrence.
+    if there is one. Without a start it is the first occurrence, of
+    whole words if there is one.
 
     :param text: None if the row has no text, so that starts cannot be compared with it.
     """
@@ -81,7 +89,7 @@ def find_answers(answers: Sequence[Answer], text: str | None) -> list[Found | No
 def _find(answer: Answer, text: str, unit: str) -> Found | None:
     found: Iterator[tuple[Place, str]]
     if answer.start is None:
-        found = ((place, SEARCHED) for place, _ in _candidates(answer.text.strip(), text, 0))
+        found = ((place, SEARCHED) for place, _ in _candidates(answer.text.strip(), text, None))
     else:
         start = _counted(text, answer.start, unit)
         if text.startswith(answer.text, start):
@@ -92,12 +100,19 @@ def _find(answer: Answer, text: str, unit: str) -> Found | None:
     return next((Found(text[first:last], first, how) for (first, last), how in found), None)
 
 
-def _candidates(part: str, text: str, start: int) -> Iterator[tuple[Place, str]]:
-    """Return the occurrences nearest to a start: the exact one, and the one equal when folded."""
-    exact = nearest(exact_places(part, text), start)
+def _candidates(part: str, text: str, start: int | None) -> Iterator[tuple[Place, str]]:
+    """Return the occurrences nearest to a start: the exact one, and the one equal when folded.
+
+    :param start: None for the first occurrence, of whole words if there is one.
+    """
+
+    def best(places: Iterator[Place]) -> Place | None:
+        return first_whole(places, text) if start is None else nearest(places, start)
+
+    exact = best(exact_places(part, text))
     if exact is not None:
         yield exact, MOVED
-    variant = nearest(folded_places(folded(part), folded(text)), start)
+    variant = best(folded_places(folded(part), folded(text)))
     if variant is not None:
         yield variant, VARIANT
 

@@ -20,6 +20,7 @@ from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.tasks.base import Head, Reading, Task, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
+from polytask.tasks.labels import is_blank
 from polytask.tasks.scored import Share
 from polytask.tasks.search import Search
 from polytask.tasks.target_tokens import END, PADDING, TargetTokens
@@ -143,10 +144,10 @@ class Generation(SearchTask):
     @override
     def reference(self, row: Row) -> str | list[str] | None:
         value = self._column(row)
-        if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-            return value
-        if value is None or isinstance(value, str) or value == []:
-            return value or None
+        if value is None or isinstance(value, str):
+            return None if is_blank(value) else value
+        if isinstance(value, list) and all(isinstance(text, str) for text in value):
+            return [text for text in value if not is_blank(text)] or None
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: "
             f"expected a text or a list of texts, found {value!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import math
 import re
@@ -45,6 +46,24 @@ def label_text(value: Any) -> str:
 def is_blank(value: Any) -> bool:
     """Return whether a cell holds no label: null, or text without any visible character."""
     return value is None or (isinstance(value, str) and not value.strip())
+
+
+def require_no_list(text: str) -> None:
+    """Refuse text that spells a list, as pandas writes lists to CSV: "['a', 'b']".
+
+    :raises DataError: Says how to keep lists.
+    """
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return
+    try:
+        items = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return
+    if items and all(isinstance(one, str | int | float) for one in items):
+        raise DataError(
+            f"expected a list, or text with a delimiter, found text that spells a list, {text!r}. "
+            "Save the table as JSON Lines or Parquet, which keep lists"
+        )
 
 
 @lru_cache(maxsize=65536)
@@ -161,13 +180,15 @@ def positive_weights(counts_C: Sequence[int], rows: int) -> list[float]:
     return [(rows - count) / count if 0 < count < rows else 1.0 for count in counts_C]
 
 
-def given_weights(labels: Sequence[str], weights: Mapping[Label, float]) -> list[float]:
+def given_weights(labels: Sequence[str], weights: Sequence[tuple[str, float]]) -> list[float]:
     """Weights from a recipe in the order of the labels; 1 where none is given.
 
-    :raises KeyError: With a message, if a weight is given for an unknown label.
+    :raises KeyError: With a message, if a label is unknown or has two weights.
     """
-    named = {label_text(label): float(weight) for label, weight in weights.items()}
-    for label in named:
+    named = dict(weights)
+    for label, count in Counter(label for label, _ in weights).items():
         if label not in labels:
             raise KeyError(unknown_label(label, labels))
-    return [named.get(label, 1.0) for label in labels]
+        if count > 1:
+            raise KeyError(f"{label!r} is given twice")
+    return [float(named.get(label, 1.0)) for label in labels]

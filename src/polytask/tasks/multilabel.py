@@ -16,7 +16,7 @@ from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, tasks
-from polytask.tasks.labels import is_blank, label_order, positive_weights
+from polytask.tasks.labels import is_blank, label_order, positive_weights, require_no_list
 from polytask.tasks.lines import csv_line
 from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
@@ -144,6 +144,13 @@ class Multilabel(LabelTask):
                     f"list, found null in {value!r}. Remove it, or write null for the whole list."
                 )
             return [item for item in value if not (isinstance(item, str) and is_blank(item))]
+        if isinstance(value, str):
+            try:
+                require_no_list(value)
+            except DataError as error:
+                raise DataError(
+                    f"task {self.name}: column {self.target_column!r}: {error}."
+                ) from None
         if self.delimiter is not None:
             if not isinstance(value, str):
                 return [value]

@@ -68,6 +68,13 @@ def nearest(places: Iterator[Place], start: int) -> Place | None:
     return min(places, key=lambda place: (abs(place[0] - start), place[0]), default=None)
 
 
+def first_whole(places: Iterator[Place], text: str) -> Place | None:
+    """Return the first place that cuts no word, else the first one; None if there are none."""
+    return min(
+        places, key=lambda place: (any(inside_word(text, at) for at in place), place), default=None
+    )
+
+
 def inside_word(text: str, at: int) -> bool:
     """Return whether the characters around a position belong to one word.
 

@@ -66,7 +66,7 @@ class SpanAnswer(Task):
     A start is compared with the text. Starts counted in UTF-16 units or UTF-8 bytes are recognised;
     a wrong one moves to the nearest occurrence of the answer: an exact one, else one that differs in
     case, white space or Unicode form. Without a start, or with one below 0, the first occurrence
-    counts. Such rows are counted. A row whose start points at none of its answers, which do not
+    counts, one of whole words before others. Such rows are counted. A row whose start points at none of its answers, which do not
     occur either, is a mistake; without a start it is not trained on. In training the first answer
     counts, one with a right start before others. All are scored as they are written.
 

@@ -155,12 +155,12 @@ class LabelTask(SpelledTask, SentenceTask, ABC):
             self._weights = balanced if self.class_weights else None
             return
         try:
-            self._weights = given_weights(self.labels, self._spelled_weights(self.class_weights))
+            self._weights = given_weights(
+                self.labels,
+                [(self._spelled(label_text(one)), own) for one, own in self.class_weights.items()],
+            )
         except KeyError as unknown:
             raise RecipeError([f"tasks.{self.name}.class_weights: {unknown.args[0]}"]) from None
-
-    def _spelled_weights(self, weights: Mapping[Label, float]) -> dict[Label, float]:
-        return {self._spelled(label_text(label)): weight for label, weight in weights.items()}
 
     def _weights_like(self, scores_bC: Tensor) -> Tensor | None:
         """The weights of the labels where the scores are, or None without weights."""

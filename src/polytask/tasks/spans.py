@@ -25,6 +25,9 @@ Window: TypeAlias = tuple[str, str, str]
 
 OUTSIDE = "O"
 _TAG = re.compile(r"(?P<prefix>[BIMELSUW])(?:-(?P<label>.*))?")
+_OTHER = re.compile(r"[BIMELSUW][-_].+|.+[-_][BIMELSUW]", re.IGNORECASE)
+"""Tags of spans in spellings that are not read, too: ``b-x``, ``B_x``, ``x-B``."""
+
 _BROKEN = 0.1
 """Greatest share of tags whose letter mostly breaks a scheme that is still taken for one."""
 
@@ -66,6 +69,7 @@ def marked_spans(value: Any) -> list[list[int]]:
     :raises DataError: If the value is neither.
     """
     try:
+        value = value.split() if isinstance(value, str) else value
         if all(isinstance(one, str) for one in value):
             return [[start, stop] for _, start, stop in read_spans(value)]
         return [[int(start), int(stop)] for start, stop in value]
@@ -178,6 +182,11 @@ def _may_mark_spans(tags: Collection[str], letters: Set[str]) -> bool:
 def marks_spans(tags: Iterable[str]) -> bool:
     """Return whether every tag has the form of a tag that marks spans."""
     return all(tag == OUTSIDE or _TAG.fullmatch(tag) for tag in tags)
+
+
+def resembles_spans(tag: str) -> bool:
+    """Return whether a tag may mark a span, in this spelling or another."""
+    return _OTHER.fullmatch(tag) is not None
 
 
 def span_label(tag: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from polytask.core.errors import DataError
 from polytask.tasks.base import Floats, Head, tasks
 from polytask.tasks.crf import chain_losses, marginals, viterbi
 from polytask.tasks.heads import KEPT, MOVES, TAGS, ChainHead
+from polytask.tasks.labels import is_blank
 from polytask.tasks.spans import (
     OUTSIDE,
     Scheme,
@@ -23,6 +24,7 @@ from polytask.tasks.spans import (
     detect_scheme,
     marks_spans,
     read_spans,
+    resembles_spans,
     span_label,
     span_prefixes,
     valid_moves,
@@ -84,7 +86,7 @@ class Tagging(SpelledTask, WordTask):
     def reference(self, row: Row) -> list[str] | None:
         tags = super().reference(row)
         try:
-            return None if tags is None else self._repair(tags)
+            return None if tags is None else self._repair(_named(tags))
         except DataError as error:
             raise DataError(f"task {self.name}: column {self.target_column!r}: {error}") from None
 
@@ -124,14 +126,18 @@ class Tagging(SpelledTask, WordTask):
                 f"Tags are read as spans (scheme: {self._scheme}). If they mark no spans, set "
                 "scheme: none.",
             )
-        marks = [tag for tag in self.labels if span_label(tag)[1]]
-        if len(marks) * 2 < len(self.labels):
+        marks = [*filter(resembles_spans, self.labels)]
+        if not marks or len(marks) * 2 < len(self.labels):
             return super().notes()
-        return (
-            *super().notes(),
-            f"Tags such as {marks[0]!r} are read as plain labels, since most rows keep to no scheme "
-            "of spans. If they mark spans, name the scheme: bio, iob1 or bmes.",
+        other = next((tag for tag in self.labels if not marks_spans([tag])), None)
+        why = (
+            "since most rows keep to no scheme of spans. If they mark spans, name the scheme: bio, "
+            "iob1 or bmes."
+            if other is None
+            else f"since {other!r} is no tag of a scheme of spans. If they mark spans, write all tags "
+            "as O, B-x and I-x, or as in another scheme."
         )
+        return (*super().notes(), f"Tags such as {marks[0]!r} are read as plain labels, {why}")
 
     @override
     def head(self, width: int) -> Head:
@@ -191,6 +197,17 @@ class Tagging(SpelledTask, WordTask):
         if self._scheme == "none":
             return [*tags]
         return write_spans(read_spans(tags), len(tags), self._prefixes)
+
+
+def _named(tags: list[str]) -> list[str]:
+    """Return tags; refuse empty ones.
+
+    :raises DataError: If one is.
+    """
+    empty = next((place for place, tag in enumerate(tags) if is_blank(tag)), None)
+    if empty is not None:
+        raise DataError(f"expected a tag for every word, found an empty one for word {empty + 1}.")
+    return tags
 
 
 def _tag_counts(windows: Mapping[Window, int]) -> Counter[str]:

@@ -13,7 +13,7 @@ from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.prompts import Prompt
 from polytask.tasks.base import Task
-from polytask.tasks.labels import did_you_mean
+from polytask.tasks.labels import did_you_mean, is_blank, label_text, unknown_label
 from polytask.tasks.template import Template
 
 
@@ -85,12 +85,19 @@ class WordedTask(Task, ABC):
                 f"task {self.name}: no answer in {said!r:.80}: expected what tasks.{self.name}."
                 "pattern describes"
             )
+        if isinstance(self._options, list):
+            options = [self._answer_in(self._spelled(one, row)) for one in self._options]
+            if answer not in options:
+                raise DataError(
+                    f"task {self.name}: column {self.target_column!r}: "
+                    f"{unknown_label(answer, options)}"
+                )
         return answer
 
     @override
     def lesson(self, row: Row) -> str | None:
         value = self._column(row)
-        if value is None or value == "":
+        if is_blank(value):
             return None
         if not isinstance(value, str | int | float):
             raise DataError(
@@ -152,7 +159,7 @@ class WordedTask(Task, ABC):
     def _spelled(self, value: Any, values: Mapping[str, Any]) -> str:
         """The completion for a value of the target."""
         if self._said is None:
-            return f" {value}"
+            return f" {value if isinstance(value, str) else label_text(value)}"
         return self._said({**values, self.target_column: value})
 
     def _answer_in(self, said: str) -> str:

@@ -18,7 +18,7 @@ from polytask.core.errors import DataError
 from polytask.core.padding import pad
 from polytask.tasks.base import Floats, Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
-from polytask.tasks.labels import LabelSet, label_text
+from polytask.tasks.labels import LabelSet, label_text, require_no_list
 from polytask.tasks.lines import column_text
 from polytask.tasks.scored import ScoredTask
 
@@ -55,9 +55,12 @@ class WordTask(ScoredTask, ABC):
     @override
     def reference(self, row: Row) -> list[str] | None:
         value = self._column(row)
-        tags = value.split() if isinstance(value, str) else value
-        if tags is None or isinstance(tags, list | tuple):
-            return None if not tags else [self._label(tag) for tag in tags]
+        try:
+            tags = _split(value) if isinstance(value, str) else value
+            if tags is None or isinstance(tags, list | tuple):
+                return None if not tags else [self._label(tag) for tag in tags]
+        except DataError as error:
+            raise DataError(f"task {self.name}: column {self.target_column!r}: {error}.") from None
         raise DataError(
             f"task {self.name}: column {self.target_column!r}: "
             f"expected a list of tags or text with a tag for every word, found {value!r}"
@@ -198,6 +201,11 @@ class WordTask(ScoredTask, ABC):
         labels = self.labels
         pairs = list(zip(best, kept, strict=True))[: words_kept(kept)]
         return [labels[tag] if real else self._labels.filler for tag, real in pairs]
+
+
+def _split(text: str) -> list[str]:
+    require_no_list(text)
+    return text.split()
 
 
 def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:

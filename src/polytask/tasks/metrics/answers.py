@@ -50,9 +50,17 @@ class _AnswerMetric(Metric, ABC):
         return max(self.agreement(reference, prediction) for reference in references)
 
 
+class _SquadMetric(_AnswerMetric, ABC):
+    """A metric of SQuAD, for which a reference of nothing but articles and punctuation is none."""
+
+    @override
+    def _row(self, references: Sequence[str], prediction: str) -> float:
+        return super()._row([*filter(squad_words, references)] or [""], prediction)
+
+
 @final
 @metrics.register("squad_em")
-class SquadEM(_AnswerMetric):
+class SquadEM(_SquadMetric):
     """The share of answers that are right but for case, punctuation, articles and spaces."""
 
     name = "squad_em"
@@ -64,7 +72,7 @@ class SquadEM(_AnswerMetric):
 
 @final
 @metrics.register("squad_f1")
-class SquadF1(_AnswerMetric):
+class SquadF1(_SquadMetric):
     """F1 of the words that an answer shares with its reference, normalised as by ``squad_em``."""
 
     name = "squad_f1"

@@ -103,15 +103,17 @@ class Spearman(_Correlation):
     @override
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Levels:
-        return Levels(
-            np.unique(references, return_inverse=True)[1],
-            np.unique(predictions, return_inverse=True)[1],
-        )
+    ) -> tuple[Levels, npt.NDArray[np.bool_]]:
+        numbers = super().evidence(references, predictions, probabilities)
+        levels = Levels(*(np.unique(own_N, return_inverse=True)[1] for own_N in numbers))
+        return levels, np.isnan(numbers).any(axis=0)
 
     @override
-    def value(self, evidence: Levels, weights_N: Floats) -> float:
-        actual_N, predicted_N = (_ranks(levels_N, weights_N) for levels_N in evidence)
+    def value(self, evidence: tuple[Levels, npt.NDArray[np.bool_]], weights_N: Floats) -> float:
+        levels, unknown_N = evidence
+        if weights_N[unknown_N].any():  # nan has no rank
+            return float("nan")
+        actual_N, predicted_N = (_ranks(levels_N, weights_N) for levels_N in levels)
         return _correlation(actual_N, predicted_N, weights_N)
 
 

@@ -1,7 +1,7 @@
 """How well scores order the items of a row: means over rows.
 
 Where two scores are equal the less relevant item is put first, so that equal scores gain nothing.
-Rows without a relevant item do not count.
+Rows without a relevant item, or with a score that is not a number, do not count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class _OrderMetric(Metric, ABC):
 
     def _row(self, relevance_P: Floats, scores_P: Floats) -> float:
         order_P = np.lexsort((relevance_P, -scores_P))
-        return self.of_row(relevance_P[order_P]) if (relevance_P > 0).any() else float("nan")
+        defined = (relevance_P > 0).any() and not np.isnan(scores_P).any()
+        return self.of_row(relevance_P[order_P]) if defined else float("nan")
 
     @override
     def why_uninformative(self, references: Sequence[Any]) -> str | None:

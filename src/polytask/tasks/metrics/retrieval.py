@@ -25,7 +25,8 @@ _SAME = 1e-6  # similarities that differ by less are rounding
 class _RetrievalMetric(Metric, ABC):
     """Each first text looks for its second among the second texts of all rows, the collection.
 
-    Equal texts of the collection count once. Resampling draws rows that look, not the collection.
+    Equal texts of the collection count once; where all are equal, or a vector is not a number, there
+    is nothing to find. Resampling draws rows that look, not the collection.
 
     :param positive: Rows whose number is at least this look for their partner; the partners of
         the others are in the collection alone.
@@ -48,6 +49,8 @@ class _RetrievalMetric(Metric, ABC):
         if not len(predictions):
             return np.zeros(0)
         anchors_ND, partners_ND = (np.array([row[at] for row in predictions]) for at in (0, 1))
+        if not _differ(partners_ND) or not np.isfinite(anchors_ND).all():
+            return np.full(len(predictions), np.nan)
         ranks_N = ranks_of_partners(anchors_ND, partners_ND)
         looking = np.array(references, np.float64) >= self.positive
         rows = zip(ranks_N.tolist(), looking.tolist(), strict=True)
@@ -61,7 +64,8 @@ class _RetrievalMetric(Metric, ABC):
     def why_uninformative(self, references: Sequence[Any]) -> str | None:
         looking = any(number >= self.positive for number in references)
         none = None if looking else f"no number is {self.positive:g} or more"
-        return super().why_uninformative(references) or none
+        few = "only one row has a label" if len(references) == 1 else None
+        return super().why_uninformative(references) or none or few
 
 
 @final
@@ -139,6 +143,11 @@ class CosinePearson(_CosineMetric):
     """Linear correlation of cosines and numbers."""
 
     correlation = Pearson
+
+
+def _differ(vectors_ND: Floats) -> bool:
+    """Return whether vectors are numbers that are not all the same, as of a model that collapsed."""
+    return bool(np.isfinite(vectors_ND).all() and (np.ptp(vectors_ND, axis=0) > _SAME).any())
 
 
 def ranks_of_partners(anchors_ND: Floats, partners_ND: Floats) -> npt.NDArray[np.int64]:

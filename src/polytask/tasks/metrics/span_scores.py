@@ -14,10 +14,11 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
+from polytask.tasks.labels import Label
 from polytask.tasks.metrics import counting
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, known_label, metrics
 from polytask.tasks.metrics.counting import Average, Counts, Rate
-from polytask.tasks.spans import read_spans
+from polytask.tasks.spans import read_spans, span_label
 
 
 class ItemScore(Metric, ABC):
@@ -34,11 +35,11 @@ class ItemScore(Metric, ABC):
     rate: ClassVar[Rate]
 
     def __init__(
-        self, labels: Sequence[str], /, *, average: Average = "micro", label: str | None = None
+        self, labels: Sequence[str], /, *, average: Average = "micro", label: Label | None = None
     ) -> None:
         super().__init__(labels)
         self.average: Average = average
-        self.label = label
+        self.label = None if label is None else known_label(label, self.item_labels(labels))
 
     @property
     @override
@@ -47,6 +48,10 @@ class ItemScore(Metric, ABC):
         if self.label is not None:
             return f"{name}_{self.label}"
         return name if self.average == "micro" else f"{self.average}_{name}"
+
+    def item_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        """Return the labels that items may have, given the label set of the task."""
+        return labels
 
     @abstractmethod
     def items(self, row: Any) -> Iterable[Any]:
@@ -73,6 +78,10 @@ class ItemScore(Metric, ABC):
 class _SpanScore(ItemScore, ABC):
     forms = ("tags",)
     what = "span"
+
+    @override
+    def item_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        return sorted({span_label(tag)[1] for tag in labels} - {""})
 
     @override
     def items(self, row: Any) -> Iterable[Any]:
