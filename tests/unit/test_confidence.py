@@ -79,7 +79,8 @@ def test_heads_have_their_probability() -> None:
     arcs_bWH[0, 0, 1] = arcs_bWH[0, 1, 2] = torch.finfo(torch.float32).min
     scores = {
         "arcs_bWH": arcs_bWH,
-        "relations_bWHR": torch.zeros(1, 2, 3, 2),
+        "sides_bWRK": torch.zeros(1, 2, 2, 1),
+        "heads_bHK": torch.zeros(1, 3, 1),
         "kept_bW": torch.ones(1, 2).bool(),
     }
     [(arcs, confidence)] = confident(task, scores, [(["w"] * 3,)])

@@ -95,3 +95,19 @@ def test_a_change_that_would_do_nothing_is_refused(change: str, tmp_path: Path) 
     with pytest.raises(RecipeError) as caught:
         next(predict(run, tmp_path / "new.csv", Wanted(), overrides=changes))
     assert len(caught.value.mistakes) == 2
+
+
+def test_tasks_that_find_different_rows_in_a_file_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("one\ntwo\n\nthree\n")
+    recipe = recipe_of(
+        tmp_path,
+        "kind: text, train: a.txt",
+        "kind: text, row: paragraph, train: b.txt",
+    )
+    known = readings(recipe, RunFolder(tmp_path))
+    expected = (
+        r"found 3 rows for t0; 2 rows for t1, .* \(row: line or paragraph\)\. Read it alike for all "
+        r"tasks, as with --set data\.NAME\.row=line\."
+    )
+    with pytest.raises(DataError, match=expected):
+        read_new_rows(recipe, tmp_path / "new.txt", known)

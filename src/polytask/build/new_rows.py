@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polytask.build.readings import Readings
 from polytask.build.views import View, views_of_any
@@ -70,13 +71,6 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row], known: Readings) -
             f"{found[0].table.files[0]}: no task can read these rows: found columns "
             f"{', '.join(columns) or 'none'}, expected {wanted}."
         )
-    sizes = {len(own.table) for own in found if own.views}
-    if len(sizes) > 1:
-        raise DataError(
-            f"{rows}: read as the sources of its tasks, the file has {min(sizes)} rows for some "
-            f"tasks and {max(sizes)} for others. Read it alike for all, as with --set "
-            "data.NAME.delimiter=';', or predict rows of one source."
-        )
     return found
 
 
@@ -104,8 +98,33 @@ def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRo
             errors.append((error, names))
     if not found:
         raise errors[0][0]
+    _check_sizes(path, found, [_values(options) for options, _ in groups.values()])
     notes += [f"not predicted: {', '.join(names)}. {error}" for error, names in errors]
     return [NewRows(found[0].table, found[0].views, found[0].notes + notes), *found[1:]]
+
+
+def _check_sizes(path: Path, found: Sequence[NewRows], ways: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a file in which tasks find different numbers of rows, as a record is about one row.
+
+    :param ways: The options that the file was read with.
+    :raises DataError: Names the tasks, and the options in which their sources differ.
+    """
+    sizes = {
+        len(own.table): ", ".join(task for view in own.views for task in view.tasks)
+        for own in found
+        if own.views
+    }
+    if len(sizes) > 1:
+        rows = "; ".join(f"{size} rows for {tasks}" for size, tasks in sizes.items())
+        names = dict.fromkeys(name for way in ways for name in way)
+        values = {name: [way.get(name) for way in ways] for name in names}
+        options = {name: own for name, own in values.items() if any(one != own[0] for one in own)}
+        shown = ", ".join(f"{name}: {' or '.join(map(str, own))}" for name, own in options.items())
+        option = next(iter(options))
+        raise DataError(
+            f"{path}: found {rows}, as their training files are read differently ({shown}). Read "
+            f"it alike for all tasks, as with --set data.NAME.{option}={options[option][0]}."
+        )
 
 
 def _reading(path: Path, every: Sequence[Options]) -> tuple[Options | dict[str, str], bool]:
@@ -148,9 +167,13 @@ def _suffix(name: str) -> str:
 
 def _key(options: Options | Mapping[str, str]) -> str:
     """Return the same text for options that read a file alike."""
+    return json.dumps(_values(options), sort_keys=True)
+
+
+def _values(options: Options | Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that decide how a file is read."""
     values = options.model_dump(mode="json") if isinstance(options, Options) else options
-    reading = {name: value for name, value in values.items() if name not in ROW_OPTIONS}
-    return json.dumps(reading, sort_keys=True)
+    return {name: value for name, value in values.items() if name not in ROW_OPTIONS}
 
 
 def _table(options: Options | dict[str, str], path: Path, views: Sequence[View]) -> Table:
