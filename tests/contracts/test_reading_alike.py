@@ -17,7 +17,7 @@ from polytask.recipe import Recipe
 from polytask.tasks import tasks
 from tests.contracts import samples
 
-SIZES = {"train": 22, "validation": 11, "test": 13}
+SIZES = {"train": 14, "validation": 7, "test": 9}
 ENCODER = {
     "kind": "transformer", "layers": 1, "width": 16, "heads": 2, "feed_forward": 16,
     "vocabulary": 300, "max_length": 48, "causal": True,
@@ -58,7 +58,7 @@ def case_of(source: str, folder: Path) -> Case:
     rows = {split: samples.rows(size, starts[split]) for split, size in SIZES.items()}
     test: Path | list[dict[str, Any]] = rows["test"]
     if source == "synthetic":
-        sizes = {"size": 22, "validation": 11, "test": 13}
+        sizes = {"size": 14, "validation": 7, "test": 9}
         data: dict[str, Any] = sizes
         tables = sources.build({"kind": source, **sizes}, ()).load()
         columns = ["text", "tokens", "topic", "stars", "aspects"]

@@ -196,7 +196,7 @@ def test_metrics_that_do_not_measure_a_task_are_refused_with_those_that_do() -> 
     accuracy, f1 = error.value.mistakes
     assert accuracy == (
         "tasks.mood.metrics: accuracy measures label or choice or tags or words, but the task predicts "
-        "number. Choose from: mae, pearson, rmse, spearman."
+        "number. Choose from: group_map, group_mrr, mae, pearson, rmse, spearman."
     )
     assert f1.startswith("tasks.mood.metrics: micro_f1 measures label or labels")
     assert [metric.name for metric in task.build_metrics(["rmse"])] == ["rmse"]
