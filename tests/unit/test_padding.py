@@ -147,4 +147,5 @@ def test_a_trial_leaves_no_trace() -> None:
     fitted.cache_clear()
     encoder = fitted("big_bird")
     assert encoder.training is False
-    assert encoder.model.attention_type == "block_sparse"  # type: ignore[union-attr]
+    model: Any = encoder.model
+    assert model.attention_type == "block_sparse"

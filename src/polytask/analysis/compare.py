@@ -84,7 +84,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     if not begun:
         write_text(folder / "recipe.yaml", _kept(recipe))  # from here on it can be resumed
         for line in account_lines(rows, SHOWN_TASKS):
-            comparison.console.print(f"rows: {line}", markup=False, highlight=False)
+            comparison.console.print(f"rows: {line}", markup=False, highlight=False, soft_wrap=True)
     data.keep_splits(folder / "splits")
     seeds = [recipe.training.seed + offset for offset in range(recipe.compare.seeds)]
     results = [

@@ -106,7 +106,7 @@ def of_class(rate: Rate, totals: Totals, label: str) -> float:
 
 
 def nothing_to_find(classes: Collection[str], label: str | None) -> str | None:
-    """Return why references of these classes have nothing to find, or None."""
+    """Return the reason why references of these classes hold nothing to find; None if they do."""
     if label is not None and label not in classes:
         return f"no row has the label {label!r}"
     return None if classes else "all rows are without labels"
