@@ -26,8 +26,8 @@ from polytask.analysis.analyse import Wanted, analyse
 from polytask.analysis.grouping import Group, best_grouping, value_of
 from polytask.analysis.trainings import Trainer, relative_gain
 from polytask.analysis.uncertainty import Floats, mean_and_error
-from polytask.build.data import Data, load_data
-from polytask.build.training import train
+from polytask.assembly.data.loading import Data, load_data
+from polytask.assembly.run.training import train
 from polytask.recipe import Recipe
 
 MODELS = (2, 3)

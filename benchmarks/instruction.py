@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from polytask.build.data import load_data
-from polytask.build.evaluation import evaluate
-from polytask.build.labels import Labels
-from polytask.build.model import load_model
-from polytask.build.parts import Fitted, fitted_parts, training_parts
-from polytask.build.pools import collation, training_pool
-from polytask.build.training import train
+from polytask.assembly.data.labels import Labels
+from polytask.assembly.data.loading import load_data
+from polytask.assembly.data.pools import collation, training_pool
+from polytask.assembly.model.assemble import load_model
+from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.parts import Fitted, fitted_parts, training_parts
+from polytask.assembly.run.training import train
 from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder

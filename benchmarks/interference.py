@@ -17,7 +17,7 @@ from unittest.mock import patch
 from rich.console import Console
 
 from benchmarks.low_resource import RECIPES
-from polytask.build.training import train
+from polytask.assembly.run.training import train
 from polytask.recipe import load
 from polytask.training.interference import Observer
 from polytask.training.step import Stepper

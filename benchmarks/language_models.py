@@ -27,9 +27,9 @@ import torch
 from rich.console import Console
 
 from polytask.analysis.n_grams import KneserNey
-from polytask.build.evaluation import evaluate
-from polytask.build.model import load_model
-from polytask.build.training import train
+from polytask.assembly.model.assemble import load_model
+from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, load

@@ -27,9 +27,9 @@ from rich.console import Console
 from scipy import stats
 
 from benchmarks.multi_mnist import interval
-from polytask.build.data import Data, load_data
-from polytask.build.evaluation import evaluate
-from polytask.build.training import train
+from polytask.assembly.data.loading import Data, load_data
+from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.evaluation.significance import holm
 from polytask.recipe import Recipe, load

@@ -18,7 +18,7 @@ from scipy import stats
 
 from benchmarks.low_resource import SHOWN, Result, few, scored
 from benchmarks.multi_mnist import interval
-from polytask.build.data import load_data
+from polytask.assembly.data.loading import load_data
 from polytask.evaluation.significance import holm
 from polytask.recipe import Recipe
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from polytask.analysis.analyse import Wanted, analyse
 from polytask.analysis.compare import compare
 from polytask.analysis.grouping import best_grouping
-from polytask.build.training import train
+from polytask.assembly.run.training import train
 from polytask.recipe import Recipe, load
 
 FAMILIES = ((0, 1, 2), (3, 4, 5))

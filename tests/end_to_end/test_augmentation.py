@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.resume import Outcome
 from polytask import recipe
-from polytask.build.opened import Opened, open_new
-from polytask.build.training import train
+from polytask.assembly.run.inspection import Opened, open_new
+from polytask.assembly.run.training import train
 from polytask.core.files import read_json
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.pools import Pool

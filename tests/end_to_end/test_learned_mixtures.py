@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.resume import Outcome
 from polytask import recipe
-from polytask.build.training import train
+from polytask.assembly.run.training import train
 from polytask.core.run_folder import RunFolder
 from polytask.data.mixing import mixtures
 from polytask.training.log import TrainingLog

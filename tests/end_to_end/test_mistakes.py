@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from polytask.build.parts import training_parts
+from polytask.assembly.run.parts import training_parts
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
 FIVE_MISTAKES = """\
@@ -248,7 +248,7 @@ def test_of_two_trainings_into_one_folder_the_second_is_refused(
         other.write_text("of the other training")
         return training_parts(*arguments)
 
-    monkeypatch.setattr("polytask.build.training.training_parts", slowly)
+    monkeypatch.setattr("polytask.assembly.run.training.training_parts", slowly)
     result = polytask("train", recipe, "--run", other.parent)
     assert result.exit_code == 2
     assert "another training has begun in this folder" in result.stderr

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from polytask.assembly.data.loading import Data, load_data
+from polytask.assembly.run.training import train
 from polytask.balancing import balancers
-from polytask.build.data import Data, load_data
-from polytask.build.training import train
 from polytask.core.files import read_json, write_json
 from polytask.core.registry import Registry
 from polytask.data.mixing import mixtures

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
 
-from polytask.build.augmentation import Augmentations
+from polytask.assembly.data.augmentation import Augmentations
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Batch, Targets
 from polytask.core.errors import DataError, RecipeError

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from polytask import api
-from polytask.build.checking import Findings
+from polytask.assembly.run.checking import Findings
 from polytask.cli import app
 from polytask.core.errors import DataError, RunError
 from polytask.core.files import write_json

@@ -14,9 +14,9 @@ import pytest
 import polytask
 from polytask import api
 from polytask.analysis import compare
-from polytask.build import checking, evaluation, prediction, training
-from polytask.build.checking import Findings
-from polytask.build.evaluation import Evaluated
+from polytask.assembly.run import checking, evaluation, prediction, training
+from polytask.assembly.run.checking import Findings
+from polytask.assembly.run.evaluation import Evaluated
 from polytask.core.errors import InterruptedTrainingError, RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import FORMAT, RunFolder

@@ -12,9 +12,9 @@ from rich.console import Console
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.strategies import strategies
 from polytask.analysis.strategies.trained import TrainedStrategy
-from polytask.build.data import TRAIN, load_data
-from polytask.build.labels import fit_tasks
-from polytask.build.model import new_tasks
+from polytask.assembly.data.labels import fit_tasks
+from polytask.assembly.data.loading import TRAIN, load_data
+from polytask.assembly.model.assemble import new_tasks
 from polytask.recipe import Recipe, load
 from tests.end_to_end.files import write_rows
 

@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 from polytask.analysis.costs import COSTS, PeakMemory, count_operations, together
-from polytask.build.data import load_data
-from polytask.build.trained import TrainedModel
-from polytask.build.training import train
+from polytask.assembly.data.loading import load_data
+from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.training import train
 from polytask.recipe import load
 from tests.end_to_end.files import write_experiment
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from polytask.analysis.distributions import divergence, label_facts, shares_of
-from polytask.build.data import TRAIN, load_data
-from polytask.build.labels import fit_tasks
-from polytask.build.model import new_tasks
+from polytask.assembly.data.labels import fit_tasks
+from polytask.assembly.data.loading import TRAIN, load_data
+from polytask.assembly.model.assemble import new_tasks
 from polytask.recipe import load
 from tests.end_to_end.files import Files, write_experiment
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 from sklearn.metrics import average_precision_score
 
 from polytask.analysis.outcomes import read_outcomes, write_outcomes
-from polytask.build.groups import groups_of
-from polytask.build.views import View
+from polytask.assembly.data.groups import groups_of
+from polytask.assembly.data.views import View
 from polytask.core.errors import RecipeError
 from polytask.data.sources import sources
 from polytask.evaluation.options import EvaluationOptions

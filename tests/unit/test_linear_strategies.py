@@ -11,10 +11,10 @@ import pytest
 
 from polytask.analysis.linear import STRATEGIES
 from polytask.analysis.linear_strategies import count_rows, linear_answers
-from polytask.build.data import TRAIN, load_data
-from polytask.build.labels import fit_tasks
-from polytask.build.model import new_tasks
-from polytask.build.scoring import metrics_of, poolings_of
+from polytask.assembly.data.labels import fit_tasks
+from polytask.assembly.data.loading import TRAIN, load_data
+from polytask.assembly.data.scoring import metrics_of, poolings_of
+from polytask.assembly.model.assemble import new_tasks
 from polytask.evaluation.score import score
 from polytask.recipe import load
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from polytask.build.new_rows import read_new_rows
-from polytask.build.prediction import Wanted, predict
-from polytask.build.readings import readings
+from polytask.assembly.data.new_rows import read_new_rows
+from polytask.assembly.data.readings import readings
+from polytask.assembly.run.prediction import Wanted, predict
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, load

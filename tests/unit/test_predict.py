@@ -13,9 +13,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 import polytask
-from polytask.build.pools import evaluation_pool
-from polytask.build.trained import TrainedModel
-from polytask.build.views import views_of_any
+from polytask.assembly.data.pools import evaluation_pool
+from polytask.assembly.data.views import views_of_any
+from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.cli import app
 from polytask.core.errors import RecipeError
 from polytask.data.sources import sources
@@ -192,7 +192,7 @@ def test_an_interrupt_leaves_no_file(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("polytask.build.trained.TrainedModel.predict", interrupted)
+    monkeypatch.setattr("polytask.assembly.run.loaded_run.TrainedModel.predict", interrupted)
     result = predict([ROW], "--output", str(tmp_path / "out" / "predicted.jsonl"))
     assert result.exit_code == 130
     assert not list((tmp_path / "out").iterdir())
@@ -215,7 +215,7 @@ def test_vectors_are_means_of_the_features_of_tokens(words_run: Path) -> None:
         {"text": None, "tokens": ["t"]},
     ]
     found = [*polytask.predict(words_run, rows, vectors=True)]
-    from polytask.build.model import load_model
+    from polytask.assembly.model.assemble import load_model
     from polytask.core.run_folder import RunFolder
     from polytask.recipe import load
 

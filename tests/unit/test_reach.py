@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from polytask.build.reach import with_tied
+from polytask.assembly.model.dependencies import with_tied
 
 
 def test_a_tied_parameter_has_all_its_names() -> None:

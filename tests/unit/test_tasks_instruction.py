@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.build.checking import check
+from polytask.assembly.run.checking import check
 from polytask.core.batch import Batch, Targets
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polytask.build.notes import unseen_labels
+from polytask.assembly.data.notes import unseen_labels
 from polytask.data.sources import sources
 from polytask.tasks import tasks
 

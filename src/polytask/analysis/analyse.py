@@ -20,8 +20,8 @@ from polytask.analysis.proposal import propose, trainings_to_verify, verify, wri
 from polytask.analysis.trainings import Trainer
 from polytask.analysis.transference import from_looks, lookahead
 from polytask.analysis.uncertainty import Floats, matrix_record
-from polytask.build.data import Data, load_data
-from polytask.build.opened import Opened, open_trained
+from polytask.assembly.data.loading import Data, load_data
+from polytask.assembly.run.inspection import Opened, open_trained
 from polytask.core.errors import RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import RunFolder

@@ -27,9 +27,9 @@ from polytask.analysis.replicates import measure, with_poolings
 from polytask.analysis.statistics import statistics
 from polytask.analysis.strategies import Answered, strategies
 from polytask.analysis.verdict import verdict
-from polytask.build.data import TRAIN, load_data
-from polytask.build.labels import fit_tasks
-from polytask.build.model import new_tasks
+from polytask.assembly.data.labels import fit_tasks
+from polytask.assembly.data.loading import TRAIN, load_data
+from polytask.assembly.model.assemble import new_tasks
 from polytask.core.accounting import SHOWN_TASKS, account_lines, records
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json, write_json, write_text

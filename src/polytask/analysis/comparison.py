@@ -13,13 +13,13 @@ from rich.console import Console
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
 from polytask.analysis.parts import balancing_of, compare_of, sharing_of
-from polytask.build.accounts import accounts_of
-from polytask.build.data import TEST, TRAIN, VALIDATION, Data
-from polytask.build.evaluation import held_out
-from polytask.build.labels import Labels, TrainingFields
-from polytask.build.model import new_encoder
-from polytask.build.pools import training_pool
-from polytask.build.scoring import evaluation_rows, metrics_of, poolings_of
+from polytask.assembly.data.accounts import accounts_of
+from polytask.assembly.data.labels import Labels, TrainingFields
+from polytask.assembly.data.loading import TEST, TRAIN, VALIDATION, Data
+from polytask.assembly.data.pools import training_pool
+from polytask.assembly.data.scoring import evaluation_rows, metrics_of, poolings_of
+from polytask.assembly.model.assemble import new_encoder
+from polytask.assembly.run.evaluation import held_out
 from polytask.core.accounting import Accounts
 from polytask.core.scratch import scratch_folder
 from polytask.data.pools import Pool

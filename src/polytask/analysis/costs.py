@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from polytask.build.data import Data
-from polytask.build.scoring import evaluation_rows
-from polytask.build.trained import TrainedModel
+from polytask.assembly.data.loading import Data
+from polytask.assembly.data.scoring import evaluation_rows
+from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.core.batch import Batch
 from polytask.core.scratch import scratch_folder
 from polytask.data.pools import collate

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from polytask.build.model import reassemble, restore_parts
-from polytask.build.opened import Opened, open_new, open_trained
-from polytask.build.start import freeze_again
+from polytask.assembly.model.assemble import reassemble, restore_parts
+from polytask.assembly.run.inspection import Opened, open_new, open_trained
+from polytask.assembly.warm_start.warm_start import freeze_again
 from polytask.core.batch import Batch
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.files import read_json

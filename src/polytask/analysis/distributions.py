@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from polytask.build.data import SPLITS, TEST, TRAIN, Data
-from polytask.build.labels import Labels
+from polytask.assembly.data.labels import Labels
+from polytask.assembly.data.loading import SPLITS, TEST, TRAIN, Data
 from polytask.tasks import Task
 
 Shares = Mapping[str, float]

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from polytask.build.data import VALIDATION
+from polytask.assembly.data.loading import VALIDATION
 
 Result = Mapping[str, Any]
 BASES = ("joint", "sum", "single")

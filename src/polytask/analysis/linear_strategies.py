@@ -7,11 +7,11 @@ from typing import Any
 
 from polytask.analysis.linear import CountedTasks, LinearResult, count_tasks, fit_predict
 from polytask.analysis.linear_groups import LabelledRows, LinearTask
-from polytask.build.data import TRAIN, VALIDATION, Data
-from polytask.build.evaluation import held_out
-from polytask.build.groups import groups_of
-from polytask.build.labels import Labels
-from polytask.build.scoring import metrics_of
+from polytask.assembly.data.groups import groups_of
+from polytask.assembly.data.labels import Labels
+from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
+from polytask.assembly.data.scoring import metrics_of
+from polytask.assembly.run.evaluation import held_out
 from polytask.core.batch import Fields
 from polytask.data.rows import each_row
 from polytask.evaluation.score import Outcome

@@ -19,7 +19,7 @@ from polytask.analysis.uncertainty import (
     mean_or_none,
     over_tasks,
 )
-from polytask.build.data import Data
+from polytask.assembly.data.loading import Data
 from polytask.core.files import write_text
 from polytask.recipe import Recipe, dump
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import PeakMemory, count_operations
-from polytask.build.evaluation import Evaluated, evaluate
-from polytask.build.trained import TrainedModel
-from polytask.build.training import train
+from polytask.assembly.run.evaluation import Evaluated, evaluate
+from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, dump, load

@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from polytask.analysis.parts import balancing_of, compare_of, sharing_of
-from polytask.build.data import TRAIN, VALIDATION, Data
-from polytask.build.evaluation import evaluate, held_out
-from polytask.build.model import new_tasks
-from polytask.build.scoring import metrics_of
-from polytask.build.training import train
+from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
+from polytask.assembly.data.scoring import metrics_of
+from polytask.assembly.model.assemble import new_tasks
+from polytask.assembly.run.evaluation import evaluate, held_out
+from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.evaluation.coverage import value_of
 from polytask.recipe import Recipe, dump

@@ -23,7 +23,7 @@ from typing_extensions import override
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.runs import train_model, with_seed
 from polytask.analysis.settings import Dimension, Settings, with_settings
-from polytask.build.data import VALIDATION
+from polytask.assembly.data.loading import VALIDATION
 from polytask.core.errors import InterruptedTrainingError, RecipeError, TrainingError
 from polytask.core.files import read_json, write_json
 from polytask.core.optional import require

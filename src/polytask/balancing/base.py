@@ -33,9 +33,9 @@ from polytask.balancing.engine import (
 )
 from polytask.balancing.engine.base import inner_products
 from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
-from polytask.balancing.engine.processes import sum_over_ranks, world_size
 from polytask.balancing.interface import LossMethod, balancers
 from polytask.balancing.weighing import LossBalancer
+from polytask.core.distributed import sum_over_ranks, world_size
 from polytask.core.errors import RecipeError, TrainingError
 from polytask.core.partition import Partition
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.engine import PROVIDERS, Recorder, Tally, TaskGradients, TaskLosses
-from polytask.balancing.engine.processes import sum_gradients
 from polytask.balancing.interface import Balancer, LossMethod, balancers
 from polytask.balancing.weighing import LossBalancer
+from polytask.core.distributed import sum_gradients
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from polytask.balancing.engine import Layout, TaskLosses
-from polytask.balancing.engine.processes import seed_of_all, sum_over_ranks, world_size
+from polytask.core.distributed import seed_of_all, sum_over_ranks, world_size
 from polytask.core.partition import Partition, found_partition
 from polytask.core.registry import Registry
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from polytask.balancing.engine.processes import gathered
 from polytask.balancing.interface import Balancer
 from polytask.core.batch import Batch
+from polytask.core.distributed import gathered
 from polytask.core.partition import Partition
 
 

@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from polytask.balancing.engine import Tally, TaskLosses
 from polytask.balancing.engine.base import add_gradients, differentiate
-from polytask.balancing.engine.processes import sum_gradients
 from polytask.balancing.interface import Balancer
+from polytask.core.distributed import sum_gradients
 from polytask.core.partition import Partition
 
 

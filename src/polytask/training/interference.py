@@ -24,8 +24,8 @@ from torch import Tensor
 
 from polytask.balancing.engine import Exact, TaskLosses
 from polytask.balancing.engine.base import inner_products
-from polytask.balancing.engine.processes import sum_over_ranks
 from polytask.core.batch import Batch
+from polytask.core.distributed import sum_over_ranks
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel

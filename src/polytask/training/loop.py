@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.console import Console
 from torch import Tensor
 
-from polytask.balancing.engine.processes import gathered
 from polytask.core.batch import Batch
+from polytask.core.distributed import gathered
 from polytask.core.errors import InterruptedTrainingError
 from polytask.core.tensors import write_tensors
 from polytask.training.log import TrainingLog

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from polytask.balancing.engine.processes import gathered
+from polytask.core.distributed import gathered
 
 BUDGET = 0.05
 """What looks may cost, over what the steps between them do."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from polytask.balancing.engine.base import add_gradients
-from polytask.balancing.engine.processes import sum_gradients, sum_over_ranks
+from polytask.core.distributed import sum_gradients, sum_over_ranks
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
 

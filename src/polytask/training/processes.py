@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from polytask.balancing.engine.processes import meeting_place, rank, sum_over_ranks, world_size
+from polytask.core.distributed import meeting_place, rank, sum_over_ranks, world_size
 from polytask.core.errors import PolytaskError, TrainingError
 from polytask.training.precision import select_device
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from polytask.balancing import Balancer
-from polytask.balancing.engine.processes import gathered, rank, world_size
 from polytask.core.accounting import Accounts
 from polytask.core.batch import Batch
+from polytask.core.distributed import gathered, rank, world_size
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
 from polytask.data.pools import Collation

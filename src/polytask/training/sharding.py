@@ -18,7 +18,7 @@ from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from polytask.balancing.engine.processes import rank, sum_over_ranks, world_size
+from polytask.core.distributed import rank, sum_over_ranks, world_size
 from polytask.core.errors import RecipeError
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import Architecture

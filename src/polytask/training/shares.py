@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from polytask.balancing.engine.processes import sum_over_ranks
 from polytask.core.batch import Batch
+from polytask.core.distributed import sum_over_ranks
 from polytask.tasks import Task
 
 

@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 
 from polytask.balancing import Balancer, LossBalancer, TaskLosses
 from polytask.balancing.engine import Tally
-from polytask.balancing.engine.processes import sum_gradients, sum_over_ranks, world_size
 from polytask.balancing.plan import plan
 from polytask.core.batch import Batch
+from polytask.core.distributed import sum_gradients, sum_over_ranks, world_size
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel

@@ -16,8 +16,8 @@ from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
 from polytask.analysis.linear_strategies import labelled
 from polytask.analysis.strategies.base import Answered, Strategy, strategies
-from polytask.build.data import TRAIN
-from polytask.build.labels import Labels
+from polytask.assembly.data.labels import Labels
+from polytask.assembly.data.loading import TRAIN
 from polytask.evaluation.bootstrap import Floats
 from polytask.evaluation.score import Outcome
 

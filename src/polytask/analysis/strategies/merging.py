@@ -24,12 +24,12 @@ from polytask.analysis.state_vectors import State, common_names, flatten, unflat
 from polytask.analysis.strategies.base import Answered, Strategy
 from polytask.analysis.strategies.single import Single
 from polytask.analysis.strategies.trained import Model
-from polytask.build.data import TRAIN, VALIDATION
-from polytask.build.labels import TrainingFields, fit_tasks
-from polytask.build.model import ENCODER, new_tasks
-from polytask.build.scoring import evaluation_rows
-from polytask.build.start import begin
-from polytask.build.trained import TrainedModel
+from polytask.assembly.data.labels import TrainingFields, fit_tasks
+from polytask.assembly.data.loading import TRAIN, VALIDATION
+from polytask.assembly.data.scoring import evaluation_rows
+from polytask.assembly.model.assemble import ENCODER, new_tasks
+from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.warm_start.warm_start import begin
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.files import sha256

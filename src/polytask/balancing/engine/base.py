@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from polytask.balancing.engine.processes import sum_over_ranks
 from polytask.balancing.engine.recorder import Recorder
+from polytask.core.distributed import sum_over_ranks, world_size
+from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition
 
 Gradients = Sequence[Tensor | None]
@@ -40,6 +41,20 @@ class TaskLosses:
     scale_t: Tensor
     sample: int = 0
     rows: Sequence[Tensor] = ()
+
+
+def check_alone(gradients: str) -> None:
+    """Refuse a way to compute task gradients that sees the rows of this process only.
+
+    :raises RecipeError: In several processes.
+    """
+    if world_size() > 1:
+        raise RecipeError(
+            [
+                f"balancing.gradients: found {gradients!r}, which works in one process only, and "
+                f"{world_size()} processes. Choose 'exact'."
+            ]
+        )
 
 
 class Tally:

@@ -16,13 +16,13 @@ from polytask.balancing.engine.base import (
     add_gradients,
     inner_products,
 )
-from polytask.balancing.engine.processes import (
+from polytask.balancing.engine.recorder import Recorder
+from polytask.core.distributed import (
     gather_columns,
     scatter_columns,
     sum_over_ranks,
     world_size,
 )
-from polytask.balancing.engine.recorder import Recorder
 from polytask.core.partition import Partition
 
 

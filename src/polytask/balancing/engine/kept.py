@@ -20,11 +20,12 @@ from polytask.balancing.engine.base import (
     TaskGradients,
     TaskLosses,
     add_gradients,
+    check_alone,
     inner_products,
 )
-from polytask.balancing.engine.processes import check_alone, sum_gradients
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core import graph
+from polytask.core.distributed import sum_gradients
 from polytask.core.partition import Partition
 
 

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from polytask.balancing.engine.base import Gradients, TaskLosses, differentiate
 from polytask.balancing.engine.exact import Exact
-from polytask.balancing.engine.processes import rank, sum_over_ranks, world_size
+from polytask.core.distributed import rank, sum_over_ranks, world_size
 from polytask.core.partition import Partition
 
 

@@ -1,45 +1,21 @@
-"""Texts of a training rewritten by tasks of other runs."""
+"""Texts of a training, rewritten by tasks of other runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from polytask.build.pools import evaluation_pool
-from polytask.build.trained import TrainedModel
-from polytask.build.views import views_of_any
-from polytask.core.batch import Fields
+from polytask.assembly.data.pools import evaluation_pool
+from polytask.assembly.data.views import views_of_any
+from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.core.errors import RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
-from polytask.data.augmentation import TextAugmentation
-from polytask.data.augmentation.copying import TextCopying
 from polytask.data.sources import sources
 from polytask.recipe import Recipe, load
 from polytask.recipe.mistakes import unknown
 from polytask.tasks import tasks
-
-
-def text_copyings(
-    parts: Sequence[TextAugmentation], rows: Iterable[Fields], seed: int
-) -> Iterator[TextCopying]:
-    """The copies of training rows that other runs write, all of them at once.
-
-    :param rows: The training rows.
-    :param seed: Decides what runs write that draw their words.
-    :raises PolytaskError: If a run is missing, or has no such task.
-    """
-    if not parts:
-        return
-    texts = list(dict.fromkeys(field for row in rows for field in row if isinstance(field, str)))
-    for part in parts:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            written = part.rewritten(texts, answer)
-        yield TextCopying(dict(zip(texts, written, strict=True)))
 
 
 def answer(run: str, task: str, texts: Sequence[str]) -> list[str]:

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from polytask.balancing.engine.processes import rank
-from polytask.build.accounts import merged, read_test_rows
-from polytask.build.data import Data, load_data
-from polytask.build.facts import final_facts, starting_facts
-from polytask.build.model import save_parts
-from polytask.build.notes import notes
-from polytask.build.origin import with_kept
-from polytask.build.parts import fitted_parts, training_parts
-from polytask.build.resuming import open_folder, refuse_begun, reopen
+from polytask.assembly.data.accounts import merged, read_test_rows
+from polytask.assembly.data.loading import Data, load_data
+from polytask.assembly.data.notes import notes
+from polytask.assembly.model.assemble import save_parts
+from polytask.assembly.run.parts import fitted_parts, training_parts
+from polytask.assembly.run.resuming import open_folder, refuse_begun, reopen
+from polytask.assembly.run.run_metadata import final_facts, starting_facts
+from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import SHOWN_TASKS, Accounts, account_lines, records
+from polytask.core.distributed import rank
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder

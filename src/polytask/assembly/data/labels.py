@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from polytask.build.views import View
+from polytask.assembly.data.views import View
 from polytask.core.accounting import BEYOND_LIMIT, NO_COLUMN, NO_LABEL, LeftOut
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError

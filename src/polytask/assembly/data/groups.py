@@ -6,7 +6,7 @@ import json
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from polytask.build.views import View
+from polytask.assembly.data.views import View
 from polytask.data.tables import Table
 from polytask.tasks.labels import is_blank
 

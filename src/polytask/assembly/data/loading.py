@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polytask.build.views import View, new_task, views_of
+from polytask.assembly.data.views import View, new_task, views_of
 from polytask.core.accounting import Group
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.leaks import Keys, LeakReport, find_leaks, input_keys

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from polytask.assembly.data.accounts import accounts_of
+from polytask.assembly.data.augmentation import Augmentations
+from polytask.assembly.data.labels import Labels, TrainingFields, fit_tasks, labels_of
+from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
+from polytask.assembly.data.pools import collation, training_pool
+from polytask.assembly.data.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
+from polytask.assembly.model.assemble import new_tasks, reassemble, restore_parts
+from polytask.assembly.run.back_translation import answer
+from polytask.assembly.warm_start.warm_start import Beginning, begin, freeze_again
 from polytask.balancing import balancers
-from polytask.build.accounts import accounts_of
-from polytask.build.augmentation import Augmentations
-from polytask.build.data import TRAIN, VALIDATION, Data
-from polytask.build.labels import Labels, TrainingFields, fit_tasks, labels_of
-from polytask.build.model import new_tasks, reassemble, restore_parts
-from polytask.build.pools import collation, training_pool
-from polytask.build.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
-from polytask.build.start import Beginning, begin, freeze_again
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
@@ -68,10 +69,10 @@ def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -
         freeze_again(run, model)
         labels = labels_of(recipe, model.trained_tasks, tables)
         rows = TrainingFields(data.views, tables, labels)
-        return Fitted(Beginning(encoder, model), labels, Augmentations.of(recipe, rows))
+        return Fitted(Beginning(encoder, model), labels, Augmentations.of(recipe, rows, answer))
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, {name: tasks[name] for name in recipe.trained}, tables)
-    augmentation = Augmentations.of(recipe, TrainingFields(data.views, tables, labels))
+    augmentation = Augmentations.of(recipe, TrainingFields(data.views, tables, labels), answer)
     fields = TrainingFields(augmentation.with_copies(data.views), tables, labels)
     with fields.at_last():
         return Fitted(begin(recipe, tasks, fields), labels, augmentation)

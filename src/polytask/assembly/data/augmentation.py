@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from polytask.build.rewriting import text_copyings
-from polytask.build.views import View
+import torch
+
+from polytask.assembly.data.views import View
 from polytask.core.batch import Fields
 from polytask.core.errors import RecipeError
 from polytask.data.augmentation import (
@@ -17,10 +18,12 @@ from polytask.data.augmentation import (
     TextAugmentation,
     augmentations,
 )
-from polytask.data.augmentation.copying import Copying, word_copyings
+from polytask.data.augmentation.copying import Copying, TextCopying, word_copyings
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe
 from polytask.tasks import Task, tasks
+
+Answer = Callable[[str, str, Sequence[str]], list[str]]
 
 _ALONE: Mapping[type[Augmentation], str] = {
     RowMixing: "mix the rows of a batch",
@@ -42,10 +45,11 @@ class Augmentations:
     following: frozenset[str]
 
     @classmethod
-    def of(cls, recipe: Recipe, rows: Iterable[Fields]) -> Augmentations:
-        """Those of a recipe.
+    def of(cls, recipe: Recipe, rows: Iterable[Fields], answer: Answer) -> Augmentations:
+        """Return the augmentations of a recipe.
 
         :param rows: The training rows.
+        :param answer: Returns the texts that a task of a run writes when it reads some texts.
         :raises PolytaskError: If a file or a run is missing, or parts do not go together.
         """
         parts = tuple(augmentations.build(part, recipe.search()) for part in recipe.augment)
@@ -57,7 +61,7 @@ class Augmentations:
             raise RecipeError([f"{text}. Remove it, or set training.compile: false."])
         seed = recipe.training.seed
         rewriting = [part for part in parts if isinstance(part, TextAugmentation)]
-        copyings = *word_copyings(parts, seed), *text_copyings(rewriting, rows, seed)
+        copyings = *word_copyings(parts, seed), *_text_copyings(rewriting, rows, seed, answer)
         kinds = {name: tasks.part(section.part.kind) for name, section in recipe.tasks.items()}
         following = [name for name, kind in kinds.items() if kind.follow is not Task.follow]
         return cls(parts, copyings, frozenset(following))
@@ -84,3 +88,22 @@ class Augmentations:
                 model.change_embeddings(part)
             if isinstance(part, Adversary):
                 model.attack_embeddings(part)
+
+
+def _text_copyings(
+    parts: Sequence[TextAugmentation], rows: Iterable[Fields], seed: int, answer: Answer
+) -> Iterator[TextCopying]:
+    """The copies of training rows that other runs write, all of them at once.
+
+    :param rows: The training rows.
+    :param seed: Decides what runs write that draw their words.
+    :raises PolytaskError: If a run is missing, or has no such task.
+    """
+    if not parts:
+        return
+    texts = list(dict.fromkeys(field for row in rows for field in row if isinstance(field, str)))
+    for part in parts:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            written = part.rewritten(texts, answer)
+        yield TextCopying(dict(zip(texts, written, strict=True)))

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from polytask.build.groups import groups_of
-from polytask.build.pools import scored_pool
-from polytask.build.views import View
+from polytask.assembly.data.groups import groups_of
+from polytask.assembly.data.pools import scored_pool
+from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Row
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from polytask.build.model import assemble, load_model, restore_parts, save_parts
-from polytask.build.origin import finished_run
-from polytask.build.reach import differing, probe_inputs
+from polytask.assembly.model.assemble import assemble, load_model, restore_parts, save_parts
+from polytask.assembly.model.dependencies import differing, probe_inputs
+from polytask.assembly.warm_start.parent_run import finished_run
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polytask.build.readings import Readings
-from polytask.build.views import View, views_of_any
+from polytask.assembly.data.readings import Readings
+from polytask.assembly.data.views import View, views_of_any
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.registry import Options

@@ -8,16 +8,16 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polytask.build.accounts import accounts_of
-from polytask.build.data import SPLITS, TEST, VALIDATION, Data, load_data
-from polytask.build.scoring import (
+from polytask.assembly.data.accounts import accounts_of
+from polytask.assembly.data.loading import SPLITS, TEST, VALIDATION, Data, load_data
+from polytask.assembly.data.scoring import (
     EvaluationRows,
     TaskRows,
     evaluation_rows,
     metrics_of,
     poolings_of,
 )
-from polytask.build.trained import TrainedModel
+from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.core.batch import Row
 from polytask.core.errors import RunError
 from polytask.core.files import atomic_writer, read_json, write_json

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from polytask.build.accounts import merged, read_test_rows
-from polytask.build.data import TRAIN, Tables, load_data, load_source
-from polytask.build.labels import has_label_column, require_label_column
-from polytask.build.model import new_tasks
-from polytask.build.notes import notes
-from polytask.build.origin import with_kept
-from polytask.build.parts import fitted_parts, training_parts
-from polytask.build.views import View, views_of
+from polytask.assembly.data.accounts import merged, read_test_rows
+from polytask.assembly.data.labels import has_label_column, require_label_column
+from polytask.assembly.data.loading import TRAIN, Tables, load_data, load_source
+from polytask.assembly.data.notes import notes
+from polytask.assembly.data.views import View, views_of
+from polytask.assembly.model.assemble import new_tasks
+from polytask.assembly.run.parts import fitted_parts, training_parts
+from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import Accounts
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.run_folder import RunFolder

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from polytask.build.labels import Labels, has_label_column
-from polytask.build.views import View
+from polytask.assembly.data.labels import Labels, has_label_column
+from polytask.assembly.data.views import View
 from polytask.core.accounting import CUT, NO_COLUMN, NO_LABEL, NOT_IN_TEXT, Account, LeftOut
 from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from polytask.balancing.engine.processes import world_size
+from polytask.core.distributed import world_size
 from polytask.core.run_folder import FORMAT
 from polytask.evaluation.merit import first_mean
 from polytask.recipe.plugins import loaded_plugins

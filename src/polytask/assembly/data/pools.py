@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polytask.build.labels import Labels
-from polytask.build.tally import LearnedLabels, Mistakes, ScoredLabels
-from polytask.build.views import View
+from polytask.assembly.data.labels import Labels
+from polytask.assembly.data.tally import LearnedLabels, Mistakes, ScoredLabels
+from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts

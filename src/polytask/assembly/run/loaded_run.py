@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from polytask.build.model import load_model
-from polytask.build.pools import collation
+from polytask.assembly.data.pools import collation
+from polytask.assembly.model.assemble import load_model
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
 from polytask.core.run_folder import RunFolder

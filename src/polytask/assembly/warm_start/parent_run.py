@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from polytask.build.base import read_base
-from polytask.build.model import ENCODER, load_model
-from polytask.build.readings import Readings, readings
+from polytask.assembly.data.readings import Readings, readings
+from polytask.assembly.model.assemble import ENCODER, load_model
+from polytask.assembly.model.base_weights import read_base
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json

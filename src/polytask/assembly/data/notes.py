@@ -8,9 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from polytask.build.data import TRAIN, VALIDATION, Data
-from polytask.build.labels import has_label_column
-from polytask.build.measurable import undefined_metrics
+from polytask.assembly.data.labels import has_label_column
+from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
+from polytask.assembly.data.measurable import undefined_metrics
 from polytask.core.batch import Row
 from polytask.core.encoder import Encoder
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations

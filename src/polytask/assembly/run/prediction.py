@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polytask.build.new_rows import ROW_OPTIONS, read_new_rows
-from polytask.build.pools import new_pool
-from polytask.build.readings import readings
-from polytask.build.trained import TrainedModel
-from polytask.build.views import View
+from polytask.assembly.data.new_rows import ROW_OPTIONS, read_new_rows
+from polytask.assembly.data.pools import new_pool
+from polytask.assembly.data.readings import readings
+from polytask.assembly.data.views import View
+from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder

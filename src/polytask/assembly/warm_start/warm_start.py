@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from polytask.build.model import assemble, new_encoder
-from polytask.build.origin import Origin
-from polytask.build.reach import differing, probe_inputs, reached, with_tied
+from polytask.assembly.model.assemble import assemble, new_encoder
+from polytask.assembly.model.dependencies import differing, probe_inputs, reached, with_tied
+from polytask.assembly.warm_start.parent_run import Origin
 from polytask.core.batch import Fields
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from polytask.build.data import TEST, Data
-from polytask.build.scoring import evaluation_rows
+from polytask.assembly.data.loading import TEST, Data
+from polytask.assembly.data.scoring import evaluation_rows
 from polytask.core.accounting import LEAK, Account, Accounts
 from polytask.core.encoder import Encoder
 from polytask.core.scratch import scratch_folder

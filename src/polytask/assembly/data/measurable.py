@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from polytask.build.labels import references_of
-from polytask.build.scoring import metrics_of
+from polytask.assembly.data.labels import references_of
+from polytask.assembly.data.scoring import metrics_of
 from polytask.data.tables import Table
 from polytask.recipe import Recipe
 from polytask.tasks import Task

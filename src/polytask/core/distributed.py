@@ -1,6 +1,6 @@
-"""What the processes of a training have to agree on; nothing happens in a single one.
+"""Sums and exchanges over the processes that train together; nothing happens in a single one.
 
-Every rank sees rows of its own. The engine takes gradients without calling the hooks of
+Every rank sees different rows. The engine takes gradients without calling the hooks of
 DistributedDataParallel, so a model may be wrapped in it or not, and adds them up itself.
 """
 
@@ -13,8 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
-
-from polytask.core.errors import RecipeError
 
 A = TypeVar("A")
 
@@ -31,20 +29,6 @@ def rank() -> int:
 
 def _together() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def check_alone(gradients: str) -> None:
-    """Refuse a way of coming by task gradients that looks at the rows of this process only.
-
-    :raises RecipeError: In several processes.
-    """
-    if world_size() > 1:
-        raise RecipeError(
-            [
-                f"balancing.gradients: found {gradients!r}, which works in one process only, and "
-                f"{world_size()} processes. Choose 'exact'."
-            ]
-        )
 
 
 def meeting_place(values: Tensor) -> torch.device:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from polytask.build.data import Data, load_data
-from polytask.build.parts import fitted_parts, training_parts
+from polytask.assembly.data.loading import Data, load_data
+from polytask.assembly.run.parts import fitted_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.errors import RunError
 from polytask.core.partition import Partition

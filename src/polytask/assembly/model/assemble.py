@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from polytask.build.base import check_base, read_base, save_base
-from polytask.build.views import new_task
+from polytask.assembly.data.views import new_task
+from polytask.assembly.model.base_weights import check_base, read_base, save_base
 from polytask.core.batch import Fields
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
