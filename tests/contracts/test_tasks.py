@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields, Row
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.padding import pad
 from polytask.encoders import encoders
 from polytask.tasks import Head, Reading, Task, tasks
@@ -441,13 +442,14 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
     for place, own in enumerate(spans):
         spans_BM2[place, : len(own)] = torch.tensor(own)
     tokens_BLD.requires_grad_()  # as the features of an encoder
-    return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2, spans_BM2)
+    layout = TextLayout(words_BW, places_BL2, spans_BM2)
+    return Features(tokens_BLD, mask_BL, layout, texts)
 
 
 def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
     """What a head reads beside features: every row is the ids 10, 11, ..."""
 
-    def encode(inputs: dict[str, Tensor]) -> Features:
+    def encode(inputs: Collated) -> Features:
         added = inputs["ids"].shape[1] - features.mask_BL.shape[1]
         tokens_BLD = functional.pad(features.tokens_BLD, (0, 0, 0, added))
         return Features(tokens_BLD, functional.pad(features.mask_BL, (0, added)))
@@ -456,7 +458,7 @@ def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
     lengths_b = (features.words_BW >= 0).sum(1) * 2
     ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
     said_b = torch.full_like(lengths_b, SAID_TOKENS)
-    inputs = {"ids": ids_bL, "lengths": lengths_b, "said": said_b}
+    inputs = Collated(ids=ids_bL, lengths=lengths_b, said=said_b)
     return Reading(task.name, inputs, values, encode)
 
 
@@ -643,8 +645,8 @@ class Raw(nn.Module):
         places_BL2: Tensor,
         spans_BM2: Tensor,
     ) -> Any:
-        parts = (tokens_BLD, mask_BL, words_BW, self.texts, places_BL2, spans_BM2)
-        features = Features(*parts)
+        layout = TextLayout(words_BW, places_BL2, spans_BM2)
+        features = Features(tokens_BLD, mask_BL, layout, self.texts)
         if isinstance(self.head, GenerationHead):
             return self.head.decoder(words_BW.clamp(min=0), features)
         if isinstance(self.head, LanguageHead):
@@ -658,9 +660,9 @@ class Raw(nn.Module):
 def test_the_head_exports(example: Example) -> None:
     task, _ = fitted(example)
     features = features_of(example, all_rows(example))
-    model = Raw(new_head(task), features.texts).eval()
+    model = Raw(new_head(task), features.segments).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
-    marks = (features.words_BW, features.places_BL2, features.spans_BM2)
+    marks = (features.words_BW, features.offsets_BL2, features.spans_BM2)
     tensors = (features.tokens_BLD, features.mask_BL, *(one for one in marks if one is not None))
     exported = torch.export.export(model, tensors, dynamic_shapes=[{0: batch}] * 5)
     first = [tensor[:2] for tensor in tensors]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.tasks import Reading, tasks
@@ -44,10 +45,10 @@ def fitted(name: str = "t", **options: object) -> Generation:
 
 
 def reading(task: str, values: torch.Tensor | None) -> Reading:
-    def encode(inputs: dict[str, torch.Tensor]) -> Features:
+    def encode(inputs: Collated) -> Features:
         raise AssertionError("nothing is encoded again")
 
-    return Reading(task, {}, values, encode)
+    return Reading(task, Collated(), values, encode)
 
 
 @torch.no_grad()

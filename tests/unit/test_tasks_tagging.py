@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.encoders import encoders
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spans import (
@@ -179,12 +179,14 @@ def test_words_are_demanded_of_the_encoder() -> None:
 def test_the_first_token_of_a_word_decides_its_tag() -> None:
     head = fitted("B-x O").head(3).eval()
     tokens_BLD, mask_BL = torch.randn(1, 5, 3), torch.ones(1, 5, dtype=torch.bool)
-    scores = head(Features(tokens_BLD, mask_BL, torch.tensor([[1, 2, 4, -1]])))
+    scores = head(Features(tokens_BLD, mask_BL, TextLayout(torch.tensor([[1, 2, 4, -1]]))))
     assert scores["kept_bW"].tolist() == [[True, True, True, False]]
-    words = head(Features(tokens_BLD[:, [1, 2, 4]], mask_BL[:, :3], torch.tensor([[0, 1, 2]])))
+    words = head(
+        Features(tokens_BLD[:, [1, 2, 4]], mask_BL[:, :3], TextLayout(torch.tensor([[0, 1, 2]])))
+    )
     torch.testing.assert_close(scores["tags_bWC"][:, :3], words["tags_bWC"])
     tokens_BLD[:, [0, 3]] = 9.0
-    changed = head(Features(tokens_BLD, mask_BL, torch.tensor([[1, 2, 4, -1]])))
+    changed = head(Features(tokens_BLD, mask_BL, TextLayout(torch.tensor([[1, 2, 4, -1]]))))
     torch.testing.assert_close(changed["tags_bWC"][:, :3], words["tags_bWC"])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polytask.core.accounting import LeftOut
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.tasks import Metric, Task, metrics, tasks
 from polytask.tasks.embedding import contrastive_loss
 from polytask.tasks.extraction import sentence_means
@@ -301,7 +301,7 @@ def test_a_sentence_is_the_mean_of_its_tokens() -> None:
     tokens = torch.arange(12.0).view(2, 6, 1)
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     first = torch.tensor([[1, 3, 4], [0, 2, -1]])
-    means = sentence_means(Features(tokens, mask, first), first).squeeze(-1)
+    means = sentence_means(Features(tokens, mask, TextLayout(first)), first).squeeze(-1)
     assert means[0].tolist() == [1.5, 3.0, 4.5]
     assert means[1, :2].tolist() == [6.5, 8.5]
 

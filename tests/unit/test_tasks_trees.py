@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spanning_tree import Floats, best_tree
 
@@ -142,7 +142,9 @@ def test_words_cut_off_and_words_below_them_are_no_loss() -> None:
 def test_a_word_never_heads_itself_nor_is_headed_by_what_was_cut_off() -> None:
     head = fitted().head(6).eval()
     words_BW = torch.tensor([[0, 1, 2, -1]])
-    scores = head(Features(torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool), words_BW))
+    scores = head(
+        Features(torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool), TextLayout(words_BW))
+    )
     lowest_WH = scores["arcs_bWH"][0] == torch.finfo(torch.float32).min
     assert lowest_WH[:, 4].all()
     assert lowest_WH[:, 1:].diagonal().all()

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from polytask.core.errors import DataError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.edits import apply, script
 from polytask.tasks.feats import membership
@@ -112,7 +112,9 @@ def test_sets_learn_from_sets_that_share_features() -> None:
         linear.weight.zero_()
         linear.bias.zero_()
         linear.bias[4 + 1] = 1.0  # the feature A=2, after the four sets
-    features = Features(torch.zeros(1, 1, 4), torch.ones(1, 1).bool(), torch.zeros(1, 1).long())
+    features = Features(
+        torch.zeros(1, 1, 4), torch.ones(1, 1).bool(), TextLayout(torch.zeros(1, 1).long())
+    )
     scores = head.eval()(features)["tags_bWC"][0, 0].tolist()
     assert dict(zip(task.labels, scores, strict=True)) == {
         "A=1|B=1": 0,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from polytask.core.batch import Batch
+from polytask.core.collated import Collated
 from polytask.core.equal_lengths import by_length
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
@@ -24,7 +25,6 @@ from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, Ro
 from polytask.modeling.attack import Attack
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.sharing.base import select_inputs
 from polytask.tasks import Head, PooledHead, Reading, Task
 from polytask.tasks.language_head import reads_forward
 
@@ -105,9 +105,9 @@ class MultiTaskModel(nn.Module):
             text = "encoder.packing: is for models that read from left to right, and this one does"
             raise RecipeError([f"{text} not. Leave it out."])
 
-    def _encode(self, task: str, inputs: dict[str, Tensor]) -> Features:
+    def _encode(self, task: str, inputs: Collated) -> Features:
         """The features of all rows as a task reads them."""
-        rows_B = torch.arange(len(inputs["ids"]), device=inputs["ids"].device)
+        rows_B = torch.arange(inputs.size, device=next(iter(inputs.values())).device)
         features: Features = self.sharing(inputs, {task: rows_B})[task]
         return features
 
@@ -118,7 +118,7 @@ class MultiTaskModel(nn.Module):
 
     def forward(
         self,
-        inputs: dict[str, Tensor],
+        inputs: Collated,
         rows: Mapping[str, Tensor],
         values: Mapping[str, Any] | None = None,
         mixes: Mapping[str, Mix] = MappingProxyType({}),
@@ -139,9 +139,7 @@ class MultiTaskModel(nn.Module):
             for task in rows
         }
 
-    def features(
-        self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
-    ) -> dict[str, Features]:
+    def features(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         """The features of rows as they are, with no tokens hidden; see ``forward``."""
         return self._folded(unfold(inputs, rows), rows)
 
@@ -155,9 +153,7 @@ class MultiTaskModel(nn.Module):
         found = self._shared(single.inputs, single.rows)
         return {task: single.fold(found[task], own, task) for task, own in rows.items()}
 
-    def _shared(
-        self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
-    ) -> Mapping[str, Features]:
+    def _shared(self, inputs: Collated, rows: Mapping[str, Tensor]) -> Mapping[str, Features]:
         """The features of the texts that every task reads: texts of one length, or packed, if asked."""
         if rows and not self.sharing.encoder_of(next(iter(rows))).pads:
             return by_length(inputs, rows, self.sharing)
@@ -168,7 +164,7 @@ class MultiTaskModel(nn.Module):
         found = self.sharing(packed.inputs, packed.rows)
         return {task: packed.features(found[task], task, own) for task, own in rows.items()}
 
-    def _packed(self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Packed | None:
+    def _packed(self, inputs: Collated, rows: Mapping[str, Tensor]) -> Packed | None:
         if not rows or not self.training:
             return None
         most = self.sharing.encoder_of(next(iter(rows))).packs
@@ -201,7 +197,7 @@ class MultiTaskModel(nn.Module):
         if not self._head(task).reads_rows:
             return ()
 
-        own = select_inputs(single.inputs, single.rows[task])
+        own = single.inputs.select(single.rows[task])
         targets = None if values is None else values[task]
         return (Reading(task, own, targets, partial(self._encode, task)),)
 

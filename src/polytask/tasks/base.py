@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from polytask.core.accounting import LeftOut
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
@@ -22,7 +23,7 @@ from polytask.tasks.lines import one_line
 from polytask.tasks.metrics.base import Metric, metrics
 from polytask.tasks.presentation import Floats as Floats, Presentation
 
-Encode: TypeAlias = Callable[[dict[str, Tensor]], Features]
+Encode: TypeAlias = Callable[[Collated], Features]
 """Inputs of b rows to features, as a task reads them."""
 
 
@@ -37,7 +38,7 @@ class Reading:
     """
 
     task: str
-    inputs: dict[str, Tensor]
+    inputs: Collated
     values: Any | None
     encode: Encode
 
@@ -55,7 +56,7 @@ class Head(nn.Module, ABC):
     def forward(self, features: Features, *reading: Reading) -> Any:
         """Return scores: a tensor with b rows, or a dict of such tensors."""
 
-    def disguise(self, inputs: dict[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
+    def disguise(self, inputs: Collated, rows_b: Tensor) -> Collated:
         """The inputs of a batch of single texts as the encoder shall read them, some changed.
 
         A task that changes them sets ``Task.own_rows``, so that no other task reads these rows.

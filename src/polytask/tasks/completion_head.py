@@ -9,6 +9,7 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
@@ -61,7 +62,7 @@ class CompletionHead(LanguageHead):
         return nn.Identity() if width == dimension else nn.Linear(width, dimension)
 
     @override
-    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
         lengths_b, width = inputs["lengths"], inputs["ids"].shape[1]
         prompt_b = (lengths_b - inputs[SAID]).clamp(min=1)
         said_bL = lengths_to_mask(lengths_b, width) & ~lengths_to_mask(prompt_b, width)
@@ -76,7 +77,7 @@ class CompletionHead(LanguageHead):
 
     def _compare(self, features: Features, rows: Reading) -> dict[str, Tensor]:
         """The log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
-        there_bP, apart = features.there_BP, features.apart
+        there_bP, apart = features.segment_mask_BP, features.per_segment
         there_N = there_bP.flatten()
         own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
         costs = super().forward(own, rows)

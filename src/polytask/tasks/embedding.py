@@ -46,9 +46,9 @@ class EmbeddingHead(Head):
 
     @override
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        vectors_QD = self.project(self.pool(features.apart)).float()
-        vectors_bPD = functional.normalize(vectors_QD, dim=-1).unflatten(0, (-1, features.texts))
-        return {VECTORS: vectors_bPD, THERE: features.there_BP}
+        vectors_QD = self.project(self.pool(features.per_segment)).float()
+        vectors_bPD = functional.normalize(vectors_QD, dim=-1).unflatten(0, (-1, features.segments))
+        return {VECTORS: vectors_bPD, THERE: features.segment_mask_BP}
 
 
 class VectorTask(Task, ABC):

@@ -39,9 +39,9 @@ class TextsHead(Head):
 
     @override
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        scores_Q1: Tensor = self.each(features.apart)
-        scores_bP = scores_Q1.unflatten(0, (-1, features.texts)).squeeze(-1)
-        return {SCORES: scores_bP, THERE: features.there_BP}
+        scores_Q1: Tensor = self.each(features.per_segment)
+        scores_bP = scores_Q1.unflatten(0, (-1, features.segments)).squeeze(-1)
+        return {SCORES: scores_bP, THERE: features.segment_mask_BP}
 
 
 def relevance(task: str, column: str, value: Any, items: Any) -> list[float] | None:

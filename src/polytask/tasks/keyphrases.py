@@ -57,10 +57,10 @@ class PhrasesHead(Head):
 
     @override
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        if features.places_BL2 is None:
+        if features.offsets_BL2 is None:
             raise no_places(self.task)
-        tags_bLC, shape = self.scorer(features.tokens_BLD), (features.texts, -1)
-        places_bL2 = features.places_BL2
+        tags_bLC, shape = self.scorer(features.tokens_BLD), (features.segments, -1)
+        places_bL2 = features.offsets_BL2
         return {TAGS: tags_bLC.unflatten(1, shape), PLACES: places_bL2.unflatten(1, shape)}
 
 

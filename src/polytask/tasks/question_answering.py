@@ -47,10 +47,10 @@ class SpanHead(Head):
 
     @override
     def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        if features.places_BL2 is None:
+        if features.offsets_BL2 is None:
             raise no_places(self.task)
-        edges_bL2, shape = self.scorer(features.tokens_BLD), (features.texts, -1)
-        places_bL2 = features.places_BL2
+        edges_bL2, shape = self.scorer(features.tokens_BLD), (features.segments, -1)
+        places_bL2 = features.offsets_BL2
         return {EDGES: edges_bL2.unflatten(1, shape), PLACES: places_bL2.unflatten(1, shape)}
 
 

@@ -119,7 +119,7 @@ def _preparation(
         return view.texts(row, lesson=lesson)
 
     prepare = partial(prepare_texts, prepare=encoder.prepare)
-    return Preparation(fields, prepare, partial(length_of, length=encoder.length), targets)
+    return Preparation(fields, prepare, partial(length_of, length=encoder.num_tokens), targets)
 
 
 def _no_target(index: int, row: Row, inputs: Inputs) -> None:
