@@ -86,7 +86,7 @@ class LinearResult(NamedTuple):
 def count_tasks(tasks: Mapping[str, LinearTask]) -> CountedTasks:
     """Count the terms of all rows, once for all strategies.
 
-    Tasks can share a model if they have the same form, label set and number of input fields.
+    Tasks can share a model if they have the same label type, label set and number of input fields.
 
     :raises RecipeError: If a task has no linear model.
     :raises DataError: If a row is neither texts nor words.
@@ -96,7 +96,7 @@ def count_tasks(tasks: Mapping[str, LinearTask]) -> CountedTasks:
     groups: dict[object, dict[str, LinearTask]] = {}
     for name, task in tasks.items():
         label_set = frozenset(task.labels) or name  # numbers are on a scale of their own
-        key = task.form, label_set, len(task.train.fields[0])
+        key = task.label_type, label_set, len(task.train.fields[0])
         groups.setdefault(key, {})[name] = task
     counted = [count_group(group) for group in groups.values()]
     return CountedTasks(counted, time.perf_counter() - started)
@@ -126,10 +126,10 @@ def _require_models(tasks: Mapping[str, LinearTask]) -> None:
     """Refuse tasks that no linear model learns."""
     mistakes = [
         f"compare.strategies: no linear baseline can learn tasks.{name}, which predicts "
-        f"{task.form or 'something of its own'}; they learn {', '.join(MODELS)}. "
+        f"{task.label_type or 'something of its own'}; they learn {', '.join(MODELS)}. "
         f"Leave out: {', '.join(STRATEGIES)}."
         for name, task in tasks.items()
-        if task.form not in MODELS
+        if task.label_type not in MODELS
     ]
     if mistakes:
         raise RecipeError(mistakes)

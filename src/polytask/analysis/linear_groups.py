@@ -47,7 +47,7 @@ class LabelledRows:
 class LinearTask:
     """A task as plain data.
 
-    :param form: The form of its references: label, labels, number or tags (see ``Task.form``).
+    :param label_type: ``Task.label_type``: label, labels, number or tags.
     :param labels: The label set, in the order of probabilities; empty for numbers.
     :param train: At least one row.
     :param validation: Rows that the strength of the penalty is chosen on; may be empty.
@@ -55,7 +55,7 @@ class LinearTask:
     :param score: What the strength is chosen by.
     """
 
-    form: str
+    label_type: str
     labels: Sequence[str]
     train: LabelledRows
     validation: LabelledRows
@@ -81,7 +81,7 @@ class CountedTask:
 def count_group(group: Mapping[str, LinearTask]) -> dict[str, CountedTask]:
     """Count the rows of tasks with one vocabulary."""
     readings = {
-        name: WordReading() if task.form == "tags" else TextReading(task.train.fields)
+        name: WordReading() if task.label_type == "tags" else TextReading(task.train.fields)
         for name, task in group.items()
     }
     blocks = [
@@ -98,7 +98,7 @@ def count_group(group: Mapping[str, LinearTask]) -> dict[str, CountedTask]:
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks with the same form and label set that share a model.
+    """Tasks with the same label type and label set that share a model.
 
     :param private: Whether each task also has coefficients of its own.
     """
@@ -139,7 +139,7 @@ class Group:
 
     def _fit(self, matrix: Matrix, targets: Sequence[Any], strength: float) -> LinearModel:
         task = next(iter(self.tasks.values())).plain
-        model = MODELS[task.form](task.labels, strength, self.seed)
+        model = MODELS[task.label_type](task.labels, strength, self.seed)
         model.fit(matrix, targets)
         return model
 
@@ -172,7 +172,7 @@ def choose_strength(groups: Sequence[Group]) -> float:
     strength with which more scores are defined is better.
     """
     tasks = [task.plain for group in groups for task in group.tasks.values()]
-    strengths = MODELS[tasks[0].form].strengths
+    strengths = MODELS[tasks[0].label_type].strengths
     if len(strengths) == 1 or not any(task.validation.fields for task in tasks):
         return strengths[len(strengths) // 2]
     scores_TS = np.vstack([group.validate(strengths) for group in groups])

@@ -1,4 +1,4 @@
-"""The linear models behind the baselines, one per form of labels."""
+"""The linear models behind the baselines, one per label type."""
 
 from __future__ import annotations
 
@@ -181,4 +181,4 @@ MODELS: Mapping[str, type[LinearModel]] = {
     "number": NumberModel,
     "tags": TagClassifier,
 }
-"""The model for every form of labels (see ``Task.form``)."""
+"""The model for every ``Task.label_type`` that has one."""
