@@ -18,7 +18,7 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.tasks import Head, Reading, Task
+from polytask.tasks import Head, HeadContext, Task
 
 
 class Patches(Encoder):
@@ -188,5 +188,5 @@ class TiedHead(Head):
         self.weight = encoder.embedding.weight
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> Tensor:
+    def forward(self, features: Features, *context: HeadContext) -> Tensor:
         return features.tokens_BLD @ self.weight.T

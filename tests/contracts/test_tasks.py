@@ -20,7 +20,7 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features, TextLayout
 from polytask.core.padding import pad
 from polytask.encoders import encoders
-from polytask.tasks import Head, Reading, Task, tasks
+from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
 from polytask.tasks.spans import marked_spans
@@ -78,7 +78,7 @@ class Example:
 
     @property
     def per_word(self) -> bool:
-        return tasks.part(self.kind).form in ("tags", "words", "tree")
+        return tasks.part(self.kind).label_type in ("tags", "words", "tree")
 
     @property
     def per_item(self) -> bool:
@@ -87,7 +87,7 @@ class Example:
 
     @property
     def per_token(self) -> bool:
-        return tasks.part(self.kind).form in ("text", "surprisals")
+        return tasks.part(self.kind).label_type in ("text", "surprisals")
 
     def with_options(self, **options: Any) -> Example:
         return replace(self, options={**self.options, **options})
@@ -363,13 +363,13 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def new(example: Example) -> Task:
     task = tasks.build({"kind": example.kind, "target": "label", **example.options}, "t")
-    task.read(task.usual_columns)
+    task.set_columns(task.usual_columns)
     return task
 
 
 def fitted(example: Example) -> tuple[Task, list[Any]]:
     task = new(example)
-    task.fit([task.lesson(row) for row in example.rows])
+    task.fit([task.training_label(row) for row in example.rows])
     return task, [task.reference(row) for row in example.rows]
 
 
@@ -417,7 +417,7 @@ def inputs_of(task: Task, row: Row, place: int = 0) -> dict[str, Any]:
 
 def targets_of(task: Task, example: Example) -> list[Any]:
     return [
-        task.encode(task.lesson(row), inputs_of(task, row, place))
+        task.encode(task.training_label(row), inputs_of(task, row, place))
         for place, row in enumerate(example.rows)
     ]
 
@@ -446,7 +446,7 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
     return Features(tokens_BLD, mask_BL, layout, texts)
 
 
-def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
+def reading_of(task: Task, features: Features, values: Any | None) -> HeadContext:
     """What a head reads beside features: every row is the ids 10, 11, ..."""
 
     def encode(inputs: Collated) -> Features:
@@ -459,7 +459,7 @@ def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
     ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
     said_b = torch.full_like(lengths_b, SAID_TOKENS)
     inputs = Collated(ids=ids_bL, lengths=lengths_b, said=said_b)
-    return Reading(task.name, inputs, values, encode)
+    return HeadContext(task.name, inputs, values, encode)
 
 
 def scores_of(task: Task, head: Head, features: Features, values: Any | None = None) -> Any:
@@ -543,7 +543,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
 def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
     task, _ = fitted(example)
     assert task.reference({"label": missing}) is None
-    assert task.lesson({"label": missing}) is None
+    assert task.training_label({"label": missing}) is None
 
 
 @pytest.mark.parametrize(
@@ -554,9 +554,9 @@ def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
 def test_a_label_never_seen_in_training_has_no_target(example: Example) -> None:
     task, _ = fitted(example)
     assert example.unseen is not None
-    lesson = task.lesson(example.unseen)
-    assert lesson is not None
-    assert isinstance(task.encode(lesson, words(1)), LeftOut)
+    label = task.training_label(example.unseen)
+    assert label is not None
+    assert isinstance(task.encode(label, words(1)), LeftOut)
 
 
 @every_example
@@ -672,7 +672,7 @@ def test_the_head_exports(example: Example) -> None:
 @every_example
 def test_the_default_metrics_measure_it(example: Example) -> None:
     task, references = fitted(example)
-    made = task.form == "vectors" or example.decoded is not None
+    made = task.label_type == "vectors" or example.decoded is not None
     perfect = perfect_predictions(task, example) if made else references
     built = task.build_metrics()
     assert len({metric.name for metric in built}) == len(built) > 0

@@ -44,17 +44,19 @@ def rows(pairs: Labelled) -> LabelledRows:
     return LabelledRows(fields, [label for _, label in pairs])
 
 
-def task(train: Labelled, test: Sequence[Any], form: str = "label", **changes: Any) -> LinearTask:
-    nested = form in ("labels", "tags")
+def task(
+    train: Labelled, test: Sequence[Any], label_type: str = "label", **changes: Any
+) -> LinearTask:
+    nested = label_type in ("labels", "tags")
     labels = {one for _, label in train for one in (label if nested else [label])}
     settings = {
-        "labels": () if form == "number" else sorted(labels),
+        "labels": () if label_type == "number" else sorted(labels),
         "validation": LabelledRows([], []),
         "score": share_right,
         **changes,
     }
     fields: list[Fields] = [text if isinstance(text, tuple) else (text,) for text in test]
-    return LinearTask(form=form, train=rows(train), test=fields, **settings)
+    return LinearTask(label_type=label_type, train=rows(train), test=fields, **settings)
 
 
 def run(strategy: str = "linear", seed: int = 0, /, **tasks: LinearTask) -> LinearResult:
@@ -240,10 +242,13 @@ class TestForms:
         with pytest.raises(DataError, match="1 tags, but 2 words in 'a b'"):
             run(one=task([(["a", "b"], ["X"]), (["b"], ["X"])], [["a"]], "tags"))
 
-    @pytest.mark.parametrize("form", ["label", "labels", "tags"])
-    def test_no_rows_to_predict_give_no_answers(self, form: str) -> None:
-        label: Any = {"label": "x", "labels": ["x"], "tags": ["x"]}[form]
-        assert run(one=task([(["a"], label), (["b"], label)], [], form)).answers["one"] == ([], [])
+    @pytest.mark.parametrize("label_type", ["label", "labels", "tags"])
+    def test_no_rows_to_predict_give_no_answers(self, label_type: str) -> None:
+        label: Any = {"label": "x", "labels": ["x"], "tags": ["x"]}[label_type]
+        assert run(one=task([(["a"], label), (["b"], label)], [], label_type)).answers["one"] == (
+            [],
+            [],
+        )
 
     def test_a_form_without_a_linear_model_has_no_answers_and_a_reason(self) -> None:
         tasks = {"one": task(GOOD_AND_BAD, [], "boxes"), "two": task(GOOD_AND_BAD, ["good"])}

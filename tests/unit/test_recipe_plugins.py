@@ -133,7 +133,7 @@ def test_task_types_are_extended_with_a_loss(
     load_plugins([file])
     plain = tasks.build({"kind": module, "target": "y"}, "t")
     own = tasks.build({"kind": f"own_{module}", "target": "y", "factor": 3.0}, "t")
-    assert own.form == plain.form
+    assert own.label_type == plain.label_type
     assert {*tasks.schema(f"own_{module}").model_fields} == {
         *tasks.schema(module).model_fields,
         "factor",

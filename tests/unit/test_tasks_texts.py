@@ -229,7 +229,7 @@ def test_what_lacks_places_of_tokens_is_refused() -> None:
 
 def test_phrases_are_found_as_whole_words_whatever_their_spaces() -> None:
     task = tasks.build("keyphrases", "t")
-    task.read(["text"])
+    task.set_columns(["text"])
     row = {
         "text": "Neural\n  networks, not neural net. NEURAL networks",
         "label": ["neural networks", "net", "x"],
@@ -326,7 +326,7 @@ def test_labels_of_the_wrong_kind_are_refused(
     options: dict[str, Any], row: dict[str, Any], message: str
 ) -> None:
     task = tasks.build(options, "t")
-    task.read(["text"])
+    task.set_columns(["text"])
     with pytest.raises(DataError, match=message):
         task.reference(row)
 
@@ -367,7 +367,7 @@ def test_labels_are_compared_with_the_items_of_their_row(
     options: dict[str, Any], label: Any, message: str
 ) -> None:
     task = tasks.build(options, "t")
-    task.read(["q", "items"])
+    task.set_columns(["q", "items"])
     with pytest.raises(DataError, match=message):
         task.reference({**CHOICES, "label": label})
 

@@ -64,7 +64,9 @@ def test_all_lemmas_of_a_treebank_are_made_by_few_scripts() -> None:
 
 def lemmatiser() -> Task:
     task = tasks.build({"kind": "lemma", "target": "lemma"}, "lemma")
-    task.fit([task.lesson({"tokens": ["Cats", "sat", "dogs"], "lemma": ["cat", "sit", "dog"]})])
+    task.fit(
+        [task.training_label({"tokens": ["Cats", "sat", "dogs"], "lemma": ["cat", "sit", "dog"]})]
+    )
     return task
 
 
@@ -81,9 +83,9 @@ def test_scripts_are_learned_and_lemmas_answered() -> None:
 def test_lemmas_need_their_words() -> None:
     task = lemmatiser()
     with pytest.raises(DataError, match=r"list of words in column 'tokens'.*mean 'token'"):
-        task.lesson({"token": ["a"], "lemma": ["a"]})
+        task.training_label({"token": ["a"], "lemma": ["a"]})
     with pytest.raises(DataError, match="2 tags in column 'lemma', but 1 words"):
-        task.lesson({"tokens": ["a"], "lemma": ["a", "b"]})
+        task.training_label({"tokens": ["a"], "lemma": ["a", "b"]})
 
 
 def test_an_unknown_lemma_is_always_right() -> None:

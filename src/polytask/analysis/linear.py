@@ -99,17 +99,17 @@ class LinearResult(NamedTuple):
 def count_tasks(tasks: Mapping[str, LinearTask]) -> CountedTasks:
     """Turn all rows into numbers, once for all strategies.
 
-    Tasks can share a model if they have the same form, label set and types of input columns.
+    Tasks can share a model if they have the same label type, label set and types of input columns.
 
     :raises DataError: If a row does not hold what its columns say.
     """
     started = time.perf_counter()
-    kinds = {name: kind_of(task.types, task.form) for name, task in tasks.items()}
+    kinds = {name: kind_of(task.types, task.label_type) for name, task in tasks.items()}
     without = {name: kind for name, kind in kinds.items() if isinstance(kind, str)}
     groups: dict[object, dict[str, LinearTask]] = {}
     for name, task in tasks.items():
         label_set = frozenset(task.labels) or name  # numbers are on a scale of their own
-        groups.setdefault((task.form, label_set, tuple(task.types)), {})[name] = task
+        groups.setdefault((task.label_type, label_set, tuple(task.types)), {})[name] = task
     counted = [
         count_group(group, kind)
         for group in groups.values()

@@ -40,7 +40,7 @@ class LabelledRows:
 class LinearTask:
     """A task as plain data.
 
-    :param form: The form of its references: label, labels, number or tags (see ``Task.form``).
+    :param label_type: The type of its labels: label, labels, number or tags (see ``Task.label_type``).
     :param labels: The label set, in the order of probabilities; empty for numbers.
     :param train: At least one row.
     :param validation: Rows that the strength of the penalty is chosen on; may be empty.
@@ -49,7 +49,7 @@ class LinearTask:
     :param types: The types of the input columns.
     """
 
-    form: str
+    label_type: str
     labels: Sequence[str]
     train: LabelledRows
     validation: LabelledRows
@@ -76,7 +76,9 @@ class CountedTask:
 
 def count_group(group: Mapping[str, LinearTask], kind: Kind) -> dict[str, CountedTask]:
     """Turn the rows of tasks into numbers, with the same columns for all of them."""
-    readings = {n: reading_of(kind, task.form, task.train.fields) for n, task in group.items()}
+    readings = {
+        n: reading_of(kind, task.label_type, task.train.fields) for n, task in group.items()
+    }
     blocks = [
         (readings[name], fields)
         for name, task in group.items()
@@ -92,7 +94,7 @@ def count_group(group: Mapping[str, LinearTask], kind: Kind) -> dict[str, Counte
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks with the same form and label set that share a model.
+    """Tasks with the same type of labels and label set that share a model.
 
     :param method: The models.
     :param private: Whether each task also has private coefficients.
@@ -105,8 +107,8 @@ class Group:
 
     @property
     def model(self) -> type[LinearModel]:
-        """The model for the form of the labels."""
-        return self.method.models[self._first.form]
+        """The model for the type of the labels."""
+        return self.method.models[self._first.label_type]
 
     @property
     def _first(self) -> LinearTask:

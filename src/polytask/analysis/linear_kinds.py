@@ -37,7 +37,7 @@ class Method:
     """How the numbers of rows become a matrix, and the models that learn from it.
 
     :param design: Called with the training rows of every task, ``private`` and ``types``.
-    :param models: The model for every form of labels (see ``Task.form``).
+    :param models: The model for every type of labels (see ``Task.label_type``).
     """
 
     design: Callable[..., Design]
@@ -59,24 +59,24 @@ class Kind:
     trees: Method | None = None
 
 
-def kind_of(types: Types, form: str) -> Kind | str:
+def kind_of(types: Types, label_type: str) -> Kind | str:
     """Return the kind of the rows of a task, or the reason why it has no baseline.
 
     :param types: The types of the input columns.
-    :param form: The form of the labels.
+    :param label_type: The type of the labels (see ``Task.label_type``).
     """
     found = frozenset(types)
     kind = next((kind for types_of_kind, kind in _KINDS.items() if found <= types_of_kind), None)
-    if kind is not None and form in kind.linear.models:
+    if kind is not None and label_type in kind.linear.models:
         return kind
-    return f"reads {' and '.join(sorted(found))}, predicts {form or 'something else'}"
+    return f"reads {' and '.join(sorted(found))}, predicts {label_type or 'something else'}"
 
 
-def reading_of(kind: Kind, form: str, training: Rows) -> Reading:
+def reading_of(kind: Kind, label_type: str, training: Rows) -> Reading:
     """Return what of a row gets a label."""
     if kind is not _TEXTS:
         return Reading()
-    return WordReading() if form == "tags" else TextReading(training)
+    return WordReading() if label_type == "tags" else TextReading(training)
 
 
 def _terms(readings: Sequence[Reading], blocks: Sequence[Rows], types: Types) -> list[Counts]:

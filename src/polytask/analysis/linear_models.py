@@ -1,4 +1,4 @@
-"""The models behind the baselines: one per form of labels for terms, for numbers, and of trees."""
+"""The models behind the baselines: one per type of labels for terms, for numbers, and of trees."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ TERM_MODELS: Mapping[str, type[LinearModel]] = {
     "number": NumberModel,
     "tags": TagClassifier,
 }
-"""The model over terms for every form of labels (see ``Task.form``)."""
+"""The model over terms for every type of labels (see ``Task.label_type``)."""
 
 NUMBER_MODELS: Mapping[str, type[LinearModel]] = {
     "label": DenseClassifier,

@@ -39,7 +39,7 @@ def count_rows(
     return count_tasks(
         {
             name: LinearTask(
-                form=task.form,
+                label_type=task.label_type,
                 labels=task.labels,
                 train=labelled(name, data, labels[name], TRAIN),
                 validation=validation[name],

@@ -25,8 +25,8 @@ from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, Ro
 from polytask.modeling.attack import Attack
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.tasks import Head, PooledHead, Reading, Task
-from polytask.tasks.language_head import reads_forward
+from polytask.tasks import Head, HeadContext, PooledHead, Task
+from polytask.tasks.language_head import is_causal
 
 
 class MultiTaskModel(nn.Module):
@@ -85,13 +85,13 @@ class MultiTaskModel(nn.Module):
         self.eval()
         for task in self.tasks:
             self._check_order(task)
-            self._head(task).try_out(partial(self._encode, task))
+            self._head(task).validate(partial(self._encode, task))
         self.train()
 
     def _check_order(self, task: str) -> None:
         """Refuse an architecture that does not go with how a task, or the encoder, reads a row."""
         mixes = self.sharing.mixes
-        if self._head(task).reads_forward and mixes == "row":
+        if self._head(task).needs_causal and mixes == "row":
             text = f"tasks.{task}: predicts the next token, but this sharing lets it be seen before"
             raise RecipeError([f"{text}. Choose another one."])
         encoder = self.sharing.encoder_of(task)
@@ -101,7 +101,7 @@ class MultiTaskModel(nn.Module):
             text = "encoder.packing: this sharing does not keep texts in a sequence apart"
             raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
         assert encoder.embedding is not None
-        if not reads_forward(partial(self._encode, task), encoder.embedding.weight):
+        if not is_causal(partial(self._encode, task), encoder.embedding.weight):
             text = "encoder.packing: is for models that read from left to right, and this one does"
             raise RecipeError([f"{text} not. Leave it out."])
 
@@ -135,7 +135,7 @@ class MultiTaskModel(nn.Module):
         for task, mix in mixes.items():
             features[task] = self._mixed(task, features[task], mix)
         return {
-            task: self._head(task)(features[task], *self._reading(task, single, values))
+            task: self._head(task)(features[task], *self._context(task, single, values))
             for task in rows
         }
 
@@ -146,7 +146,7 @@ class MultiTaskModel(nn.Module):
     def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         read = single.inputs
         for task, texts_n in single.rows.items():
-            read = self._head(task).disguise(read, texts_n)
+            read = self._head(task).corrupt_inputs(read, texts_n)
         return self._folded(replace(single, inputs=read), rows)
 
     def _folded(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
@@ -190,16 +190,16 @@ class MultiTaskModel(nn.Module):
         assert isinstance(head, Head)
         return head
 
-    def _reading(
+    def _context(
         self, task: str, single: Unfolded, values: Mapping[str, Any] | None
-    ) -> tuple[Reading, ...]:
+    ) -> tuple[HeadContext, ...]:
         """What the head of a task reads beside features; most read nothing."""
         if not self._head(task).reads_rows:
             return ()
 
         own = single.inputs.select(single.rows[task])
         targets = None if values is None else values[task]
-        return (Reading(task, own, targets, partial(self._encode, task)),)
+        return (HeadContext(task, own, targets, partial(self._encode, task)),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""

@@ -16,7 +16,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
-from polytask.tasks.base import Encode, Head, Reading
+from polytask.tasks.base import Encode, Head, HeadContext
 from polytask.tasks.masking import blank_out, hide, places_of
 
 NATS, KEPT = "nats_bK", "kept_bK"
@@ -82,8 +82,8 @@ class LanguageHead(Head, ABC):
         """
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        (rows,) = reading
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        (rows,) = context
         ids_bL = rows.inputs["ids"]
         self._check_places(features, ids_bL)
         predicted_bL, read_bL = self.choose(rows.inputs)
@@ -141,7 +141,7 @@ class MaskedHead(LanguageHead):
         return nn.Sequential(nn.Linear(width, dimension), nn.GELU(), nn.LayerNorm(dimension))
 
     @override
-    def disguise(self, inputs: Collated, rows_b: Tensor) -> Collated:
+    def corrupt_inputs(self, inputs: Collated, rows_b: Tensor) -> Collated:
         own = inputs.select(rows_b)
         hidden_bL, _ = self.choose(own)
         vocabulary = len(self.token_vectors)
@@ -158,10 +158,10 @@ class MaskedHead(LanguageHead):
 class CausalHead(LanguageHead):
     """Predicts every token from the features of the one before it."""
 
-    reads_forward: ClassVar[bool] = True
+    needs_causal: ClassVar[bool] = True
 
     @override
-    def try_out(self, encode: Encode) -> None:
+    def validate(self, encode: Encode) -> None:
         require_reads_forward(encode, self, ", or objective: masked")
 
     @override
@@ -182,7 +182,7 @@ def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "
     :param otherwise: What else the person may do.
     :raises RecipeError: If these do.
     """
-    if not reads_forward(encode, head.token_vectors):
+    if not is_causal(encode, head.token_vectors):
         raise RecipeError(
             [
                 f"tasks.{head.task}: predicts the next token, but the encoder reads it before. "
@@ -193,7 +193,7 @@ def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "
 
 
 @torch.no_grad()
-def reads_forward(encode: Encode, token_vectors: Tensor) -> bool:
+def is_causal(encode: Encode, token_vectors: Tensor) -> bool:
     """Whether the features of a token depend on it and those before it alone; it is tried out."""
     device = token_vectors.device
     ids_BL = torch.full((2, 4), len(token_vectors) - 1, device=device)
