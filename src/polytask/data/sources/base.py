@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 from polytask.core.registry import Registry
@@ -26,6 +27,13 @@ class Source(ABC):
 
         :raises DataError: If a file is missing, empty or broken; names file and line.
         """
+
+    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield each option that names a missing file, as keys of a recipe, with a message.
+
+        Files are looked up, not read, so this is cheap. Sources without files yield nothing.
+        """
+        yield from ()
 
 
 sources: Registry[Source] = Registry("source", Source)

@@ -81,6 +81,16 @@ class FileSource(Source):
     def load(self) -> dict[str, Table]:
         return {split: self._table(paths, self.search) for split, paths in self.paths.items()}
 
+    @override
+    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for split, names in self.paths.items():
+            option = "path" if split == ALL else split
+            for index, name in enumerate(names):
+                try:
+                    find_all(name, self.search, self.suffixes)
+                except DataError as error:
+                    yield (option, index) if len(names) > 1 else (option,), str(error)
+
     def read_new(self, path: Path, needed: Sequence[str]) -> Table:
         """Read another file with the same options, for prediction; ``where`` is not applied.
 

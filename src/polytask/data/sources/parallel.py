@@ -75,6 +75,15 @@ class Parallel(_Encoded):
             for split, files in self._files.items()
         }
 
+    @override
+    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for split, files in self._files.items():
+            for column, name in files.items():
+                try:
+                    find(name, self.search)
+                except DataError as error:
+                    yield ("path" if split == ALL else split, column), str(error)
+
     def _table(self, files: Mapping[str, Path]) -> Table:
         paths = [*files.values()]
         words = sorted(self._words)
