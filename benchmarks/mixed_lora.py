@@ -179,7 +179,7 @@ def tweets(encoder: Encoder, rows: int, steps: int) -> Sequence[tuple[dict[str, 
     that are at least as long as the length of the step.
     """
     prepared = {task: _prepared(encoder, task) for task in TASKS}
-    pooled = sorted(encoder.length(row) for task in prepared.values() for row, _ in task)
+    pooled = sorted(encoder.num_tokens(row) for task in prepared.values() for row, _ in task)
     found = []
     for step in range(steps):
         length = pooled[len(pooled) * (2 * step + 1) // (2 * steps)]
@@ -204,13 +204,13 @@ def _prepared(encoder: Encoder, task: str) -> list[tuple[dict[str, Any], int]]:
         read = [json.loads(line) for line in itertools.islice(file, READ)]
     inputs = encoder.prepare([(row["text"],) for row in read])
     labelled = zip(inputs, [row["label_id"] for row in read], strict=True)
-    return sorted(labelled, key=lambda each: encoder.length(each[0]))
+    return sorted(labelled, key=lambda each: encoder.num_tokens(each[0]))
 
 
 def _of_length(
     encoder: Encoder, read: Sequence[tuple[dict[str, Any], int]], length: int, rows: int
 ) -> Sequence[tuple[dict[str, Any], int]]:
-    start = bisect.bisect_left(read, length, key=lambda each: encoder.length(each[0]))
+    start = bisect.bisect_left(read, length, key=lambda each: encoder.num_tokens(each[0]))
     start = max(0, min(start, len(read) - rows))
     return read[start : start + rows]
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.tasks import Head, Reading, Task
+from polytask.tasks import Head, HeadContext, Task
 
 
 class Patches(Encoder):
@@ -34,15 +35,15 @@ class Patches(Encoder):
         return [{"patches": image} for (image,) in rows]
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return len(inputs["patches"])
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
-        return {"patches": torch.tensor([row["patches"] for row in rows], dtype=torch.float)}
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
+        return Collated(patches=torch.tensor([row["patches"] for row in rows], dtype=torch.float))
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         tokens_BLD = torch.tanh(self.project(inputs["patches"]))
         return Features(tokens_BLD, torch.ones(tokens_BLD.shape[:2], dtype=torch.bool))
 
@@ -70,15 +71,15 @@ class Bytes(Encoder):
         return [{"ids": list(text.encode())} for (text,) in rows]
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return len(inputs["ids"])
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
-        return {"ids": pad([row["ids"] for row in rows], 256)}
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
+        return Collated(ids=pad([row["ids"] for row in rows], 256))
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         tokens_BLD, _ = self.recurrent(self.table(inputs["ids"]))
         return Features(tokens_BLD, inputs["ids"] != 256)
 
@@ -112,15 +113,17 @@ class Cells(Encoder):
         ]
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return sum(inputs["known"])
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
-        return {name: torch.tensor([row[name] for row in rows]) for name in ("numbers", "known")}
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
+        return Collated(
+            {name: torch.tensor([row[name] for row in rows]) for name in ("numbers", "known")}
+        )
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         tokens_BLD = inputs["numbers"].unsqueeze(-1) * self.columns[0] + self.columns[1]
         return Features(torch.tanh(tokens_BLD), inputs["known"] > 0)
 
@@ -185,5 +188,5 @@ class TiedHead(Head):
         self.weight = encoder.embedding.weight
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> Tensor:
+    def forward(self, features: Features, *context: HeadContext) -> Tensor:
         return features.tokens_BLD @ self.weight.T

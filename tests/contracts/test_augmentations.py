@@ -133,26 +133,26 @@ def test_the_alignment_says_where_each_word_comes_from(kind: str, row: Fields, m
 
 
 def copied(example: Example, make: Make, kind: str, number: int) -> Any:
-    """A task, and for each of its rows: lesson, lesson of a copy, alignment."""
+    """A task, and for each of its rows: label, label of a copy, alignment."""
     task, _ = fitted(example)
     for row in example.rows:
-        lesson = task.lesson(row)
+        label = task.training_label(row)
         words = [f"w{place}" for place in range(len(row["label"]) if example.per_word else 3)]
         alignment = copying(make, kind, number=number).alignment((words,))
-        yield task, lesson, task.follow(lesson, alignment), alignment
+        yield task, label, task.augment_label(label, alignment), alignment
 
 
 @every_word
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_labels_stay_with_their_words(kind: str, example: Example, make: Make) -> None:
     for number in range(6):
-        for task, lesson, followed, alignment in copied(example, make, kind, number):
-            if type(task).follow is Task.follow:
+        for task, label, followed, alignment in copied(example, make, kind, number):
+            if type(task).augment_label is Task.augment_label:
                 assert followed is None
             elif not example.per_word:
-                assert followed == lesson
+                assert followed == label
             elif followed is not None:
-                labels = labels_of(task, lesson)
+                labels = labels_of(task, label)
                 size = len(alignment.origins_W)
                 target = task.encode(followed, {"words": [*range(size)]})
                 assert target is None or len(followed) == size
@@ -162,19 +162,19 @@ def test_labels_stay_with_their_words(kind: str, example: Example, make: Make) -
                     assert found is not None or not alignment.same_W[place]
 
 
-def labels_of(task: Task, lesson: Any, alignment: Alignment | None = None) -> list[Any]:
+def labels_of(task: Task, label: Any, alignment: Alignment | None = None) -> list[Any]:
     """The label of every word, in a form that does not depend on where the word is."""
-    if task.form != "tree":
-        return list(lesson)
-    origins = range(len(lesson)) if alignment is None else alignment.origins_W
-    return [(None if head == 0 else origins[head - 1], name) for head, name in lesson]
+    if task.label_type != "tree":
+        return list(label)
+    origins = range(len(label)) if alignment is None else alignment.origins_W
+    return [(None if head == 0 else origins[head - 1], name) for head, name in label]
 
 
 @every_word
 def test_a_task_that_does_not_say_how_labels_follow_learns_nothing_from_copies(
     kind: str, make: Make
 ) -> None:
-    assert NextToken("t").follow(True, copying(make, kind).alignment((["a", "b"],))) is None
+    assert NextToken("t").augment_label(True, copying(make, kind).alignment((["a", "b"],))) is None
 
 
 @pytest.mark.parametrize("kind", TEXTS)

@@ -148,7 +148,7 @@ def test_prepare_treats_each_row_by_itself(encoder: Encoder, rows: list[Fields])
 
 def test_length_counts_the_tokens(kind: str, encoder: Encoder, rows: list[Fields]) -> None:
     inputs = encoder.prepare(rows)
-    lengths = [encoder.length(row) for row in inputs]
+    lengths = [encoder.num_tokens(row) for row in inputs]
     assert all(length >= 1 for length in lengths)
     if kind not in WORDLESS:
         assert encode(encoder, inputs).mask_BL.sum(1).tolist() == lengths
@@ -245,7 +245,7 @@ def test_long_texts_are_cut(kind: str, encoder: Encoder) -> None:
     for inputs in encoder.prepare(rows):
         if kind == "tfidf":
             continue
-        assert encoder.length(inputs) == LIMIT
+        assert encoder.num_tokens(inputs) == LIMIT
         assert inputs["cut"] == 1
         if "words" in inputs:
             words = inputs["words"]

@@ -197,8 +197,8 @@ def row_of(kind: str, label: str) -> dict[str, Any]:
 
 def fitted(kind: str, labels: Iterable[str], **options: Any) -> Task:
     task = tasks.build({"kind": kind, "target": "label", **SPELLED[kind][0], **options}, "t")
-    task.read(("tokens", "tags"))
-    task.fit([task.lesson(row_of(kind, label)) for label in labels])
+    task.set_columns(("tokens", "tags"))
+    task.fit([task.training_label(row_of(kind, label)) for label in labels])
     return task
 
 
@@ -224,7 +224,7 @@ def test_near_equal_labels_are_named_or_merged(kind: str, pair: tuple[str, str])
     again = tasks.build(
         {"kind": kind, "target": "label", **SPELLED[kind][0], "merge_labels": True}, "t"
     )
-    again.read(("tokens", "tags"))
+    again.set_columns(("tokens", "tags"))
     again.restore(json.loads(json.dumps(merged.state())))
     for label in (*pair, "Else "):
         found = label_in(again.reference(row_of(kind, label)))
@@ -268,7 +268,7 @@ def test_the_kept_spelling_is_the_most_frequent_one(labels: list[str]) -> None:
 def test_tags_are_merged_by_the_label_of_their_span() -> None:
     rows = [["B-PER", "I-per", "O"], ["B-per", "I-per", "O"], ["B-PER", "I-PER"], ["B-PER", "O"]]
     task = tasks.build({"kind": "tagging", "merge_labels": True}, "t")
-    task.fit([task.lesson({"tags": row}) for row in rows])
+    task.fit([task.training_label({"tags": row}) for row in rows])
     assert task.labels == ("B-PER", "I-PER", "O")
     assert task.reference({"tags": ["B-Per", "I-per", "O"]}) == ["B-PER", "I-PER", "O"]
 
@@ -281,7 +281,7 @@ def test_given_labels_decide_the_spelling() -> None:
     ):
         task.reference({"label": "good"})
     task = tasks.build({**options, "merge_labels": True, "class_weights": {"BAD": 2.0}}, "t")
-    task.fit([task.lesson({"label": label}) for label in ("good", "good ", "BAD")])
+    task.fit([task.training_label({"label": label}) for label in ("good", "good ", "BAD")])
     assert task.labels == ("Good", "bad")
     assert task.state()["weights"] == [1.0, 2.0]
     with pytest.raises(RecipeError, match="'A' and 'a' are one label"):
@@ -291,7 +291,7 @@ def test_given_labels_decide_the_spelling() -> None:
     relations = tasks.build(
         {"kind": "relations", "pairs": "first", "negative": "no", "merge_labels": True}, "t"
     )
-    relations.read(("tokens", "tags"))
+    relations.set_columns(("tokens", "tags"))
     assert relations.reference({"tags": [[0, 1], [1, 2]], "relations": "No"}) == []
 
 
@@ -299,7 +299,9 @@ def test_labels_of_one_row_that_are_merged_count_once() -> None:
     task = tasks.build(
         {"kind": "multilabel", "merge_labels": True, "class_weights": "balanced"}, "t"
     )
-    task.fit([task.lesson({"label": labels}) for labels in (["a", "A"], ["a", "A"], ["b"], [])])
+    task.fit(
+        [task.training_label({"label": labels}) for labels in (["a", "A"], ["a", "A"], ["b"], [])]
+    )
     assert task.labels == ("A", "b")
     assert task.state()["weights"] == [1.0, 3.0]
     assert task.reference({"label": ["a", "A"]}) == ["A"]
@@ -314,14 +316,14 @@ def test_labels_that_are_numbers_suggest_regression() -> None:
 def test_empty_cells_are_counted_in_a_note() -> None:
     options = {"kind": "multilabel", "delimiter": ","}
     task = tasks.build(options, "t")
-    task.fit([task.lesson({"label": cell}) for cell in ("a,b", None, "", "a")])
+    task.fit([task.training_label({"label": cell}) for cell in ("a,b", None, "", "a")])
     (note,) = task.notes()
     assert "In 2 of 4 training rows column 'label' is empty" in note
     assert "empty: missing" in note
-    task.fit([task.lesson({"label": cell}) for cell in ("a,b", "a")])
+    task.fit([task.training_label({"label": cell}) for cell in ("a,b", "a")])
     assert not task.notes()
     with pytest.raises(DataError, match="no training row has a label"):
-        task.fit([task.lesson({"label": None})])
+        task.fit([task.training_label({"label": None})])
 
 
 @settings(max_examples=50, deadline=None)

@@ -171,7 +171,7 @@ few = settings(max_examples=10, deadline=None)
 
 def test_every_metric_says_what_it_measures_in_words_that_tasks_use() -> None:
     assert {kind for kind, _ in CASES} == set(metrics.kinds())
-    assert {form for _, form in CASES} == {tasks.part(kind).form for kind in tasks.kinds()}
+    assert {form for _, form in CASES} == {tasks.part(kind).label_type for kind in tasks.kinds()}
 
 
 @every_case

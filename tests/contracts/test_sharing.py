@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
@@ -94,12 +95,12 @@ def disturb(architecture: Architecture) -> None:
             module.weight[module.padding_idx] = 0
 
 
-def inputs_of(encoder: str, *positions: int) -> dict[str, Tensor]:
+def inputs_of(encoder: str, *positions: int) -> Collated:
     ready = _fitted(encoder)
     return ready.collate(ready.prepare([(TEXTS[position],) for position in positions]))
 
 
-def everything(encoder: str) -> dict[str, Tensor]:
+def everything(encoder: str) -> Collated:
     return inputs_of(encoder, *range(len(TEXTS)))
 
 
@@ -262,7 +263,7 @@ def test_it_can_be_exported(architecture: Architecture, encoder: str) -> None:
             super().__init__()
             self.architecture = architecture
 
-        def forward(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        def forward(self, inputs: Collated) -> list[Tensor]:
             rows_B = torch.arange(inputs["ids"].shape[0])
             found = self.architecture(inputs, dict.fromkeys(ROWS, rows_B))
             return [features.tokens_BLD for features in found.values()]

@@ -49,7 +49,7 @@ def session(
     preparation = Preparation(
         lambda index, row: tuple(row[name] for name in inputs),
         encoder.prepare,
-        encoder.length,
+        encoder.num_tokens,
         {name: target_of(task) for name, task in made.items()},
     )
     pool = make_pool("strangers", table, preparation, folder)

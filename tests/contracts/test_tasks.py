@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from polytask.core.accounting import LeftOut
 from polytask.core.batch import Fields, Row
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.padding import pad
 from polytask.encoders import encoders
-from polytask.tasks import Head, Reading, Task, tasks
+from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
 from polytask.tasks.spans import marked_spans
@@ -77,7 +78,7 @@ class Example:
 
     @property
     def per_word(self) -> bool:
-        return tasks.part(self.kind).form in ("tags", "words", "tree")
+        return tasks.part(self.kind).label_type in ("tags", "words", "tree")
 
     @property
     def per_item(self) -> bool:
@@ -86,7 +87,7 @@ class Example:
 
     @property
     def per_token(self) -> bool:
-        return tasks.part(self.kind).form in ("text", "surprisals")
+        return tasks.part(self.kind).label_type in ("text", "surprisals")
 
     def with_options(self, **options: Any) -> Example:
         return replace(self, options={**self.options, **options})
@@ -362,13 +363,13 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def new(example: Example) -> Task:
     task = tasks.build({"kind": example.kind, "target": "label", **example.options}, "t")
-    task.read(task.usual_columns)
+    task.set_columns(task.usual_columns)
     return task
 
 
 def fitted(example: Example) -> tuple[Task, list[Any]]:
     task = new(example)
-    task.fit([task.lesson(row) for row in example.rows])
+    task.fit([task.training_label(row) for row in example.rows])
     return task, [task.reference(row) for row in example.rows]
 
 
@@ -416,7 +417,7 @@ def inputs_of(task: Task, row: Row, place: int = 0) -> dict[str, Any]:
 
 def targets_of(task: Task, example: Example) -> list[Any]:
     return [
-        task.encode(task.lesson(row), inputs_of(task, row, place))
+        task.encode(task.training_label(row), inputs_of(task, row, place))
         for place, row in enumerate(example.rows)
     ]
 
@@ -441,13 +442,14 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
     for place, own in enumerate(spans):
         spans_BM2[place, : len(own)] = torch.tensor(own)
     tokens_BLD.requires_grad_()  # as the features of an encoder
-    return Features(tokens_BLD, mask_BL, words_BW, texts, places_BL2, spans_BM2)
+    layout = TextLayout(words_BW, places_BL2, spans_BM2)
+    return Features(tokens_BLD, mask_BL, layout, texts)
 
 
-def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
+def reading_of(task: Task, features: Features, values: Any | None) -> HeadContext:
     """What a head reads beside features: every row is the ids 10, 11, ..."""
 
-    def encode(inputs: dict[str, Tensor]) -> Features:
+    def encode(inputs: Collated) -> Features:
         added = inputs["ids"].shape[1] - features.mask_BL.shape[1]
         tokens_BLD = functional.pad(features.tokens_BLD, (0, 0, 0, added))
         return Features(tokens_BLD, functional.pad(features.mask_BL, (0, added)))
@@ -456,8 +458,8 @@ def reading_of(task: Task, features: Features, values: Any | None) -> Reading:
     lengths_b = (features.words_BW >= 0).sum(1) * 2
     ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
     said_b = torch.full_like(lengths_b, SAID_TOKENS)
-    inputs = {"ids": ids_bL, "lengths": lengths_b, "said": said_b}
-    return Reading(task.name, inputs, values, encode)
+    inputs = Collated(ids=ids_bL, lengths=lengths_b, said=said_b)
+    return HeadContext(task.name, inputs, values, encode)
 
 
 def scores_of(task: Task, head: Head, features: Features, values: Any | None = None) -> Any:
@@ -541,7 +543,7 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
 def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
     task, _ = fitted(example)
     assert task.reference({"label": missing}) is None
-    assert task.lesson({"label": missing}) is None
+    assert task.training_label({"label": missing}) is None
 
 
 @pytest.mark.parametrize(
@@ -552,9 +554,9 @@ def test_a_missing_value_is_no_label(example: Example, missing: object) -> None:
 def test_a_label_never_seen_in_training_has_no_target(example: Example) -> None:
     task, _ = fitted(example)
     assert example.unseen is not None
-    lesson = task.lesson(example.unseen)
-    assert lesson is not None
-    assert isinstance(task.encode(lesson, words(1)), LeftOut)
+    label = task.training_label(example.unseen)
+    assert label is not None
+    assert isinstance(task.encode(label, words(1)), LeftOut)
 
 
 @every_example
@@ -643,8 +645,8 @@ class Raw(nn.Module):
         places_BL2: Tensor,
         spans_BM2: Tensor,
     ) -> Any:
-        parts = (tokens_BLD, mask_BL, words_BW, self.texts, places_BL2, spans_BM2)
-        features = Features(*parts)
+        layout = TextLayout(words_BW, places_BL2, spans_BM2)
+        features = Features(tokens_BLD, mask_BL, layout, self.texts)
         if isinstance(self.head, GenerationHead):
             return self.head.decoder(words_BW.clamp(min=0), features)
         if isinstance(self.head, LanguageHead):
@@ -658,9 +660,9 @@ class Raw(nn.Module):
 def test_the_head_exports(example: Example) -> None:
     task, _ = fitted(example)
     features = features_of(example, all_rows(example))
-    model = Raw(new_head(task), features.texts).eval()
+    model = Raw(new_head(task), features.segments).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
-    marks = (features.words_BW, features.places_BL2, features.spans_BM2)
+    marks = (features.words_BW, features.offsets_BL2, features.spans_BM2)
     tensors = (features.tokens_BLD, features.mask_BL, *(one for one in marks if one is not None))
     exported = torch.export.export(model, tensors, dynamic_shapes=[{0: batch}] * 5)
     first = [tensor[:2] for tensor in tensors]
@@ -670,7 +672,7 @@ def test_the_head_exports(example: Example) -> None:
 @every_example
 def test_the_default_metrics_measure_it(example: Example) -> None:
     task, references = fitted(example)
-    made = task.form == "vectors" or example.decoded is not None
+    made = task.label_type == "vectors" or example.decoded is not None
     perfect = perfect_predictions(task, example) if made else references
     built = task.build_metrics()
     assert len({metric.name for metric in built}) == len(built) > 0

@@ -22,7 +22,7 @@ OSLO = "Ann moved to Oslo. Then Oslo grew; OSLO is big."
 
 def span_task(**options: Any) -> Task:
     task = tasks.build({"kind": "span", "target": "label", **options}, "t")
-    task.read(["question", "context"])
+    task.set_columns(["question", "context"])
     task.fit([[{"text": "x", "start": 0}]])
     return task
 
@@ -34,7 +34,7 @@ def row(context: str, *answers: tuple[str, Any]) -> dict[str, Any]:
 
 def learned(context: str, *answers: tuple[str, Any]) -> tuple[str, int | None]:
     """The answer that is trained on."""
-    found = (span_task().lesson(row(context, *answers)) or [])[0]
+    found = (span_task().training_label(row(context, *answers)) or [])[0]
     return found["text"], found["start"]
 
 
@@ -85,9 +85,9 @@ def test_a_row_whose_text_lacks_its_answers_is_refused_in_training_and_scored() 
     wrong = row(OSLO, ("Rome", 13), ("Paris", None))
     message = "'Rome' at character 13, where 'Oslo' stands. Correct the answer"
     with pytest.raises(DataError, match=message):
-        span_task().lesson(wrong)
+        span_task().training_label(wrong)
     with pytest.raises(DataError, match="where the text has ended stands"):
-        span_task().lesson(row(OSLO, ("Rome", 99)))
+        span_task().training_label(row(OSLO, ("Rome", 99)))
     assert span_task().reference(wrong) == wrong["label"]
     assert learned(OSLO, ("Rome", 13), ("Ann", 0)) == ("Ann", 0)
 
@@ -96,7 +96,9 @@ def test_a_row_whose_text_lacks_its_answers_is_refused_in_training_and_scored() 
 def test_an_answer_without_a_start_that_the_text_lacks_is_left_out(start: Any) -> None:
     task = span_task()
     (text,) = [{STARTS: [0], ENDS: [3]}]
-    assert task.encode(task.lesson(row(OSLO, ("Rome", start))), text) == LeftOut(NOT_IN_TEXT)
+    assert task.encode(task.training_label(row(OSLO, ("Rome", start))), text) == LeftOut(
+        NOT_IN_TEXT
+    )
     assert task.reference(row(OSLO, ("Rome", start))) == [{"text": "Rome", "start": None}]
 
 
@@ -109,7 +111,7 @@ def test_an_answer_that_needs_no_search_is_learned_before_others() -> None:
 @pytest.mark.parametrize("label", [[], {"text": [], "answer_start": []}, [{"text": " "}]])
 def test_a_row_without_a_text_of_an_answer_has_none(label: Any) -> None:
     given_row = {"context": OSLO, "label": label}
-    assert span_task().reference(given_row) == span_task().lesson(given_row) == []
+    assert span_task().reference(given_row) == span_task().training_label(given_row) == []
     assert span_task().correction(given_row) is None
 
 
@@ -126,9 +128,11 @@ def test_a_row_without_a_text_of_an_answer_has_none(label: Any) -> None:
     ],
 )
 def test_forms_of_an_answer(label: Any) -> None:
-    assert span_task().lesson({"context": OSLO, "label": label}) == [{"text": "Ann", "start": 0}]
+    assert span_task().training_label({"context": OSLO, "label": label}) == [
+        {"text": "Ann", "start": 0}
+    ]
     columns = {"context": OSLO, "label": "Ann", "at": "0"}
-    assert span_task(start="at").lesson(columns) == [{"text": "Ann", "start": 0}]
+    assert span_task(start="at").training_label(columns) == [{"text": "Ann", "start": 0}]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ def test_a_wrong_start_moves_to_the_nearest_exact_occurrence(context: str, data:
     start = data.draw(st.integers(0, 40))
     plain = answer.strip()
     if not plain:
-        assert span_task().lesson(row(context, (answer, start))) == []
+        assert span_task().training_label(row(context, (answer, start))) == []
         return
     holds = [at for at in range(len(context)) if context[at : at + len(plain)] == plain]
     text, found = learned(context, (answer, start))
@@ -274,7 +278,7 @@ def test_where_words_end(text: str, at: int, inside: bool) -> None:
 
 def phrases(text: str, *label: str) -> list[Any]:
     task = tasks.build("keyphrases", "t")
-    task.read(["text"])
+    task.set_columns(["text"])
     found = task.reference({"text": text, "label": [*label]})
     assert found is not None
     return [[text[start:end] for start, end in one["places"]] for one in found]
@@ -298,7 +302,7 @@ def test_phrases_of_scripts_without_spaces_are_not_extended_to_the_whole_sentenc
 
 def test_rows_without_any_phrase_of_their_text_are_counted() -> None:
     task = tasks.build("keyphrases", "t")
-    task.read(["text"])
+    task.set_columns(["text"])
     notes = [task.correction({"text": "a b", "label": one}) for one in (["c"], ["c", "a"], [])]
     assert [note is None for note in notes] == [False, True, True]
 
@@ -395,8 +399,8 @@ def test_what_the_encoder_cut_off_is_told_from_what_has_no_tokens(
 ) -> None:
     context = "abcd" if answer == "abcd" else "abc d e\u0301"
     inputs = {STARTS: [-1, 0, 1, 2], ENDS: [-1, 1, 2, 3], "cut": 1}
-    lesson = [{"text": answer, "start": context.index(answer)}]
-    assert span_task().encode(lesson, inputs) == expected
+    label = [{"text": answer, "start": context.index(answer)}]
+    assert span_task().encode(label, inputs) == expected
 
 
 def test_windows_learn_the_whole_answer_or_none() -> None:

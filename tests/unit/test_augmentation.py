@@ -141,24 +141,24 @@ def test_rewritten_texts_leave_words_where_they_are() -> None:
     assert copying.alignment(("a b",)) == Alignment()
 
 
-def follow(kind: str, lesson: Any, alignment: Alignment) -> Any:
-    return tasks.build(kind, "t").follow(lesson, alignment)
+def augment_label(kind: str, label: Any, alignment: Alignment) -> Any:
+    return tasks.build(kind, "t").augment_label(label, alignment)
 
 
 def test_a_tree_follows_only_words_whose_heads_are_kept() -> None:
     tree = [[2, "det"], [3, "nsubj"], [0, "root"], [3, "punct"]]
-    moved = follow("parsing", tree, Alignment((2, 1, 0, 3), (True,) * 4))
+    moved = augment_label("parsing", tree, Alignment((2, 1, 0, 3), (True,) * 4))
     assert moved == [[0, "root"], [1, "nsubj"], [2, "det"], [1, "punct"]]
-    leaves_dropped = follow("parsing", tree, Alignment((1, 2), (True,) * 2))
+    leaves_dropped = augment_label("parsing", tree, Alignment((1, 2), (True,) * 2))
     assert leaves_dropped == [[2, "nsubj"], [0, "root"]]
-    assert follow("parsing", tree, Alignment((0, 2, 3), (True,) * 3)) is None
+    assert augment_label("parsing", tree, Alignment((0, 2, 3), (True,) * 3)) is None
 
 
 def test_tags_hold_for_synonyms_lemmas_and_features_do_not() -> None:
     replaced = Alignment((1, 0), (True, False))
-    assert follow("tagging", ["A", "B"], replaced) == ["B", "A"]
-    assert follow("lemma", ["A", "B"], replaced) == ["B", None]
-    assert follow("feats", ["A", "B"], replaced) == ["B", None]
+    assert augment_label("tagging", ["A", "B"], replaced) == ["B", "A"]
+    assert augment_label("lemma", ["A", "B"], replaced) == ["B", None]
+    assert augment_label("feats", ["A", "B"], replaced) == ["B", None]
 
 
 def test_cutoff_of_known_size() -> None:

@@ -16,8 +16,8 @@ from polytask.tasks import Task, tasks
 
 def fitted(kind: str, rows: list[Any], **options: Any) -> Task:
     task = tasks.build({"kind": kind, "target": "label", **options}, "t")
-    task.read(task.usual_columns)
-    task.fit([task.lesson({"label": label} | more) for label, more in rows])
+    task.set_columns(task.usual_columns)
+    task.fit([task.training_label({"label": label} | more) for label, more in rows])
     return task
 
 

@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from polytask.core.batch import Batch, Targets, move
-from polytask.core.features import Features
+from polytask.core.collated import Collated
+from polytask.core.features import Features, TextLayout
 
 
 def make(words: bool = True) -> Features:
@@ -16,7 +17,7 @@ def make(words: bool = True) -> Features:
     return Features(
         torch.randn(4, 4, 2, generator=generator),
         torch.arange(4) < lengths.unsqueeze(1),
-        torch.tensor([[0, 2], [0, -1], [0, 3], [1, -1]]) if words else None,
+        TextLayout(torch.tensor([[0, 2], [0, -1], [0, 3], [1, -1]])) if words else None,
     )
 
 
@@ -65,7 +66,7 @@ def batch() -> Batch:
         "a": Targets(torch.tensor([0, 1]), torch.tensor([1, 0])),
         "b": Targets(torch.tensor([1]), {"tags": torch.tensor([[2]])}),
     }
-    return Batch({"ids": torch.ones(2, 3)}, targets, 2, tokens=5, padded=6)
+    return Batch(Collated(ids=torch.ones(2, 3)), targets, 2, tokens=5, padded=6)
 
 
 def test_a_batch_without_tasks_keeps_its_rows() -> None:

@@ -42,7 +42,7 @@ def results(folder: Path, splits: Mapping[str, Sequence[Any]]) -> dict[str, dict
     counted = count_rows(recipe, data, tasks, fit_tasks(recipe, tasks, data.split(TRAIN)))
     pooled = poolings_of(recipe, tasks)
     found = {}
-    for name in STRATEGIES:
+    for name in (name for name, own in STRATEGIES.items() if not own.trees):
         result, outcomes = linear_answers(name, counted, data, tasks)
         scores = score(outcomes, metrics_of(recipe, tasks), pooled, recipe.evaluation)
         found[name] = {

@@ -14,6 +14,7 @@ import torch
 from torch.testing import assert_close
 
 from polytask.core.batch import Batch, Inputs, Row
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
 from polytask.data.loader import Loader
@@ -62,8 +63,8 @@ def hash_of(word: str) -> int:
     return int(word) + 3 if word.isdigit() else ord(word[0]) % 3
 
 
-def stack(rows: Sequence[Inputs]) -> dict[str, torch.Tensor]:
-    return {"ids": pad([row["ids"] for row in rows], -1)}
+def stack(rows: Sequence[Inputs]) -> Collated:
+    return Collated(ids=pad([row["ids"] for row in rows], -1))
 
 
 COLLATION = Collation(stack, dict.fromkeys(SIZES, torch.tensor))
@@ -201,7 +202,7 @@ def test_a_mixture_that_learns_decides_the_same_after_a_restart(pools: list[Pool
 
 
 def test_an_error_while_reading_ahead_reaches_the_loop(pools: list[Pool]) -> None:
-    def refuse(rows: Sequence[Inputs]) -> dict[str, torch.Tensor]:
+    def refuse(rows: Sequence[Inputs]) -> Collated:
         raise DataError("cannot be stacked")
 
     collation = Collation(refuse, COLLATION.targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from polytask.core.byte_pairs import train_byte_pairs
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.encoders import encoders
 from polytask.evaluation.predict import _SQUARED, _batches
 from polytask.tasks import Task, tasks
@@ -42,7 +43,9 @@ def fitted(case: str) -> tuple[Task, list[Any]]:
 
 def features_of(words_BW: Tensor, length: int) -> Features:
     tokens_BLD = torch.randn(len(words_BW), length, 8, generator=torch.Generator().manual_seed(0))
-    return Features(tokens_BLD, torch.ones(len(words_BW), length, dtype=torch.bool), words_BW)
+    return Features(
+        tokens_BLD, torch.ones(len(words_BW), length, dtype=torch.bool), TextLayout(words_BW)
+    )
 
 
 @pytest.mark.parametrize("case", sorted(LABELS))
@@ -157,7 +160,7 @@ def marked(spans: int, words: int) -> Features:
     features = features_of(torch.arange(words)[None], words)
     starts_M = torch.randint(0, words - 2, (spans,), generator=torch.Generator().manual_seed(1))
     spans_BM2 = torch.stack([starts_M, starts_M + 2], -1)[None]
-    return Features(features.tokens_BLD, features.mask_BL, features.words_BW, spans_BM2=spans_BM2)
+    return replace(features, layout=replace(features.text, spans_BM2=spans_BM2))
 
 
 def test_pairs_of_many_spans_are_scored_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

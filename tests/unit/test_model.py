@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from polytask.core.batch import Batch, Targets
+from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
@@ -43,10 +44,10 @@ def make(*made: Task, sharing: str = "hard") -> MultiTaskModel:
 
 def batch(targets: Mapping[str, tuple[list[int], list[float]]], size: int = 4) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    inputs = {
-        "numbers": torch.randn(size, WIDTH, generator=generator),
-        "known": torch.ones(size, WIDTH, dtype=torch.long),
-    }
+    inputs = Collated(
+        numbers=torch.randn(size, WIDTH, generator=generator),
+        known=torch.ones(size, WIDTH, dtype=torch.long),
+    )
     return Batch(
         inputs,
         {

@@ -9,6 +9,7 @@ from torch.optim import AdamW
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
@@ -47,15 +48,15 @@ class Stack(Encoder):
         raise NotImplementedError
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         raise NotImplementedError
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
         raise NotImplementedError
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         raise NotImplementedError
 
     @override

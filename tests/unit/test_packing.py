@@ -11,6 +11,7 @@ from torch import Tensor
 
 from polytask.balancing import balancers
 from polytask.core.batch import Batch, Targets
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
@@ -100,7 +101,7 @@ def test_every_text_is_in_one_sequence_and_comes_back(apart: bool) -> None:
     lengths_N = torch.tensor([3, 1, 4, 1, 5, 2])
     ids_NL = torch.arange(30).view(6, 5)
     rows = {"x": torch.tensor([0, 2, 4]), "y": torch.tensor([1, 4, 5])}
-    packed = pack({"ids": ids_NL, "lengths": lengths_N}, rows, 8, apart=apart)
+    packed = pack(Collated(ids=ids_NL, lengths=lengths_N), rows, 8, apart=apart)
     ids_SM1 = packed.inputs["ids"].unsqueeze(-1)
     for task, texts_n in rows.items():
         own = Features(ids_SM1, ids_SM1.squeeze(-1) >= 0).select(packed.rows[task])

@@ -12,6 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
 from polytask.data.pools import (
@@ -49,7 +50,7 @@ PREPARATION = Preparation(
     targets={"mood": column("mood"), "stars": column("stars")},
 )
 COLLATION = Collation(
-    lambda rows: {"ids": pad([row["ids"] for row in rows], 0)},
+    lambda rows: Collated(ids=pad([row["ids"] for row in rows], 0)),
     {"mood": torch.tensor, "stars": torch.tensor, "other": torch.tensor},
 )
 ROWS: list[dict[str, Any]] = [

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from polytask.core.errors import RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.files import write_json
 from polytask.core.run_folder import RunFolder
 from polytask.data.text import text_steps
@@ -133,7 +133,7 @@ def test_task_types_are_extended_with_a_loss(
     load_plugins([file])
     plain = tasks.build({"kind": module, "target": "y"}, "t")
     own = tasks.build({"kind": f"own_{module}", "target": "y", "factor": 3.0}, "t")
-    assert own.form == plain.form
+    assert own.label_type == plain.label_type
     assert {*tasks.schema(f"own_{module}").model_fields} == {
         *tasks.schema(module).model_fields,
         "factor",
@@ -146,7 +146,9 @@ def test_task_types_are_extended_with_a_loss(
     tokens_BLD = torch.randn(2, 2, 4)
     index_BW = torch.tensor([[0, 1]] * 2)
     with torch.no_grad():
-        scores = head(Features(tokens_BLD, torch.ones(2, 2, dtype=torch.bool), index_BW))
+        scores = head(
+            Features(tokens_BLD, torch.ones(2, 2, dtype=torch.bool), TextLayout(index_BW))
+        )
     assert own.loss(scores, values) == 3 * plain.loss(scores, values)
     assert own.decode(scores) == plain.decode(scores)
     assert own.head_shape["kind"] != plain.head_shape["kind"]

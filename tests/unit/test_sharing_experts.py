@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from polytask.core.collated import Collated
 from polytask.core.features import Features
 from polytask.sharing import Architecture, architectures
 from polytask.sharing.dselect_k import entropy, selection, smooth_step
@@ -35,7 +36,7 @@ def encoder() -> Cells:
     return made
 
 
-def inputs(columns: int = 3) -> dict[str, Tensor]:
+def inputs(columns: int = 3) -> Collated:
     made = Cells()
     return made.collate(made.prepare([cells[:columns] for cells in CELLS]))
 

@@ -9,20 +9,23 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.sharing import architectures
 from polytask.sharing.deep_prompt import DeepPrompt
 from polytask.sharing.prompted import Prompted
 from polytask.sharing.prompts import in_front, with_room, without_room
 from tests.contracts.test_sharing import ROWS, everything, new_encoder
 
-INPUTS = {
-    "ids": torch.tensor([[5, 6, 7, 8], [9, 4, 0, 0]]),
-    "segments": torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]]),
-    "lengths": torch.tensor([4, 2]),
-    "words": torch.tensor([[0, 3], [1, -1]]),
-}
+INPUTS = Collated(
+    {
+        "ids": torch.tensor([[5, 6, 7, 8], [9, 4, 0, 0]]),
+        "segments": torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]]),
+        "lengths": torch.tensor([4, 2]),
+        "words": torch.tensor([[0, 3], [1, -1]]),
+    }
+)
 
 
 def build(kind: str, encoder: str, **options: Any) -> Prompted:
@@ -50,7 +53,7 @@ def test_the_end_of_a_text_makes_room_where_there_are_no_more_positions() -> Non
 def test_features_are_those_of_the_text() -> None:
     longer = with_room(INPUTS, 2, None)
     mask_BL = torch.arange(6) < longer["lengths"].unsqueeze(1)
-    features = Features(torch.arange(12.0).view(2, 6, 1), mask_BL, longer["words"])
+    features = Features(torch.arange(12.0).view(2, 6, 1), mask_BL, TextLayout(longer["words"]))
     kept = without_room(features, 2, longer)
     assert kept.tokens_BLD.squeeze(-1).tolist() == [[2, 3, 4, 5], [8, 9, 10, 11]]
     assert kept.mask_BL.sum(1).tolist() == INPUTS["lengths"].tolist()
@@ -108,7 +111,7 @@ def test_texts_as_long_as_can_be_are_read(encoder: str) -> None:
     ready = built.encoder
     assert ready.longest is not None
     longest = ready.longest
-    inputs = {"ids": torch.full((2, longest), 5), "lengths": torch.tensor([longest, 3])}
+    inputs = Collated(ids=torch.full((2, longest), 5), lengths=torch.tensor([longest, 3]))
     found = built(inputs, {"x": torch.arange(2)})["x"]
     assert found.mask_BL.sum(1).tolist() == [longest - 4, 3]
 

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from polytask.balancing import Balancer, balancers
 from polytask.core.batch import Batch, Targets
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import TrainingError
 from polytask.core.features import Features
@@ -329,9 +330,7 @@ def test_a_penalty_trains_what_no_task_reaches(balancing: str) -> None:
             self.scale = torch.nn.Parameter(torch.tensor(2.0))
 
         @override
-        def forward(
-            self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
-        ) -> dict[str, Features]:
+        def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
             found = super().forward(inputs, rows)
             self.term = (self.scale * next(iter(found.values())).mean_BD).square().mean()
             return found
@@ -370,9 +369,7 @@ def test_the_rows_of_a_compiled_model_may_be_penalised() -> None:
         """Features that have to stay small."""
 
         @override
-        def forward(
-            self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
-        ) -> dict[str, Features]:
+        def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
             found = super().forward(inputs, rows)
             self.size = torch.stack([each.mean_BD.mean() for each in found.values()]).square().sum()
             return found

@@ -49,7 +49,7 @@ def scheme_of(rows: Rows) -> Scheme:
 
 def fitted(rows: Rows, **options: Any) -> Task:
     task = tasks.build({"kind": "tagging", "target": "tags", **options}, "t")
-    task.fit([task.lesson({"tags": row}) for row in rows])
+    task.fit([task.training_label({"tags": row}) for row in rows])
     return task
 
 

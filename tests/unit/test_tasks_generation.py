@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
-from polytask.tasks import Reading, tasks
+from polytask.tasks import HeadContext, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
 from polytask.tasks.generation import IDS, LOGITS, Generation, GenerationHead
 from polytask.tasks.search import Search
@@ -43,11 +44,11 @@ def fitted(name: str = "t", **options: object) -> Generation:
     return task
 
 
-def reading(task: str, values: torch.Tensor | None) -> Reading:
-    def encode(inputs: dict[str, torch.Tensor]) -> Features:
+def reading(task: str, values: torch.Tensor | None) -> HeadContext:
+    def encode(inputs: Collated) -> Features:
         raise AssertionError("nothing is encoded again")
 
-    return Reading(task, {}, values, encode)
+    return HeadContext(task, Collated(), values, encode)
 
 
 @torch.no_grad()
@@ -93,7 +94,7 @@ def test_searching_with_the_cache_finds_what_searching_without_it_does(beam: int
 
 def test_a_text_of_another_task_starts_with_another_token() -> None:
     task = generation("de")
-    task.join(["de", "fr"])
+    task.set_group(["de", "fr"])
     task.fit(TEXTS)
     head = task.head(WIDTH).eval()
     values = task.collate([task.encode(TEXTS[0], {})] * 3)
@@ -103,7 +104,7 @@ def test_a_text_of_another_task_starts_with_another_token() -> None:
 
 def test_tasks_that_share_a_head_share_subwords() -> None:
     first, second = generation("de", head="d"), generation("fr", head="d")
-    first.join(["de", "fr"])
+    first.set_group(["de", "fr"])
     first.fit(TEXTS)
     second.restore(first.state())
     assert first.head_shape == second.head_shape

@@ -48,7 +48,9 @@ def encoder_of(options: dict[str, Any] = CASTS[0], **others: Any) -> Encoder:
 
 def instruction(**options: Any) -> Task:
     task = tasks.build({"kind": "instruction", "template": TEMPLATE, **options}, "ask")
-    task.read(["question", "choices"] if options.get("options") == "choices" else ["question"])
+    task.set_columns(
+        ["question", "choices"] if options.get("options") == "choices" else ["question"]
+    )
     return task
 
 
@@ -61,20 +63,20 @@ def fields_of(task: Task, row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in task.input_columns)
 
 
-def prepared(encoder: Encoder, task: Task, *, lesson: bool, rows: Any = ROWS) -> Any:
-    texts = [task.texts(row, fields_of(task, row), lesson=lesson) for row in rows]
+def prepared(encoder: Encoder, task: Task, *, training: bool, rows: Any = ROWS) -> Any:
+    texts = [task.texts(row, fields_of(task, row), training=training) for row in rows]
     return prepare_texts(texts, encoder.prepare)
 
 
 def lesson_batch(encoder: Encoder, task: Task) -> Batch:
-    inputs = prepared(encoder, task, lesson=True)
+    inputs = prepared(encoder, task, training=True)
     values = task.collate([task.encode("", row) for row in inputs])
     targets = {task.name: Targets(torch.arange(len(ROWS)), values)}
     return Batch(collate_texts(inputs, encoder.collate), targets, len(ROWS))
 
 
 def answers(model: MultiTaskModel, encoder: Encoder, task: Task, rows: Any = ROWS) -> list[str]:
-    inputs = collate_texts(prepared(encoder, task, lesson=False, rows=rows), encoder.collate)
+    inputs = collate_texts(prepared(encoder, task, training=False, rows=rows), encoder.collate)
     scores = model(inputs, {task.name: torch.arange(len(rows))})[task.name]
     pairs = zip(task.decode(scores), rows, strict=True)
     return [task.answer(found, fields_of(task, row)) for found, row in pairs]
@@ -94,9 +96,9 @@ def test_a_row_is_worded_by_templates() -> None:
     task = instruction(completion=" {{ ['bad', 'good'][completion] }}.")
     row = {"question": "how is it?", "completion": 1}
     assert task.reference(row) == "good."
-    [(learned,)] = task.texts(row, ("how is it?",), lesson=True)
+    [(learned,)] = task.texts(row, ("how is it?",), training=True)
     assert learned == Prompt("how is it? Answer:", " good.")
-    [(asked,)] = task.texts({"question": "how is it?"}, ("how is it?",), lesson=False)
+    [(asked,)] = task.texts({"question": "how is it?"}, ("how is it?",), training=False)
     assert asked == Prompt("how is it? Answer:", room=64)
 
 
@@ -141,14 +143,14 @@ tasks: {ask: {kind: instruction, input: [question, marks], template: "{{ questio
 
 def test_a_null_is_not_written_out() -> None:
     with pytest.raises(DataError, match=r"a column is null; write .* Columns: question=None"):
-        instruction().texts({}, (None,), lesson=False)
+        instruction().texts({}, (None,), training=False)
     assert Template("t", "{{ question or 'none' }}")({"question": None}) == "none"
 
 
 @pytest.mark.parametrize("options", CASTS, ids=["gpt2", "transformer"])
 def test_the_loss_is_that_of_completions_and_their_end(options: dict[str, Any]) -> None:
     encoder, task = encoder_of(options), instruction(longest=8)
-    rows = prepared(encoder, task, lesson=True)
+    rows = prepared(encoder, task, training=True)
     assert encoder.writer is not None
     assert [encoder.writer.text(row["ids"][-row["said"] : -1]) for row in rows] == [
         " yes",
@@ -164,12 +166,12 @@ def test_the_loss_is_that_of_completions_and_their_end(options: dict[str, Any]) 
 
 def test_a_prompt_that_is_too_long_loses_its_start() -> None:
     encoder, task = encoder_of(max_length=16), instruction()
-    [row] = prepared(encoder, task, lesson=True, rows=[ROWS[1]])
+    [row] = prepared(encoder, task, training=True, rows=[ROWS[1]])
     whole = encoder_of().prepare([(Prompt("", f"{ROWS[1]['question']} Answer: no, black"),)])[0]
     assert len(row["ids"]) == 16
     assert row["ids"][-15:] == whole["ids"][-15:]
     assert row["cut"]
-    [asked] = prepared(encoder, instruction(longest=6), lesson=False, rows=[ROWS[1]])
+    [asked] = prepared(encoder, instruction(longest=6), training=False, rows=[ROWS[1]])
     assert len(asked["ids"]) == 10
     assert asked["said"] == 0
 
@@ -188,7 +190,7 @@ def test_greedy_texts_are_those_of_the_transformers_library() -> None:
     peer.tie_weights()
     peer.eval()
     expected = []
-    for row in prepared(encoder, task, lesson=False):
+    for row in prepared(encoder, task, training=False):
         assert encoder.writer is not None
         ids = torch.tensor([row["ids"]])
         found = peer.generate(
@@ -217,7 +219,7 @@ def test_a_model_with_an_output_of_its_own_brings_it(tmp_path: Path) -> None:
     encoder.fit([])
     task, other = instruction(longest=8), instruction(longest=8)
     model = model_of(encoder, task, "lora")
-    rows = prepared(encoder, task, lesson=True)
+    rows = prepared(encoder, task, training=True)
     logits_LV = peer(torch.tensor([rows[0]["ids"]])).logits[0, -rows[0]["said"] - 1 : -1]
     said_n = torch.tensor(rows[0]["ids"][-rows[0]["said"] :])
     nats_n = model(lesson_batch(encoder, task).inputs, {"ask": torch.arange(1)}, {"ask": said_n})
@@ -256,7 +258,7 @@ def test_an_answer_is_found_in_a_completion_by_its_pattern() -> None:
     task = instruction(pattern=r"#### (\S+)")
     row = {"question": "2 + 3?", "completion": "2 + 3 = 5\n#### 5"}
     assert task.reference(row) == "5"
-    assert task.lesson(row) == " 2 + 3 = 5\n#### 5"
+    assert task.training_label(row) == " 2 + 3 = 5\n#### 5"
     assert task.answer(" it is #### 6 .", ()) == "6"
     assert task.answer("5", ()) == ""
     with pytest.raises(DataError, match="no answer in ' 5'"):
@@ -293,7 +295,7 @@ def test_an_encoder_that_writes_no_texts_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_rows_with_completions_stand_beside_others_in_a_batch() -> None:
     encoder = encoder_of()
-    rows = [*prepared(encoder, instruction(), lesson=True), *encoder.prepare([("plain",)])]
+    rows = [*prepared(encoder, instruction(), training=True), *encoder.prepare([("plain",)])]
     assert encoder.collate(rows)["said"].tolist() == [row.get("said", 0) for row in rows]
     assert len({"said" in row for row in rows}) == 2
 

@@ -18,7 +18,7 @@ from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
 from polytask.tasks import Task, metrics, tasks
-from polytask.tasks.language_head import reads_forward
+from polytask.tasks.language_head import is_causal
 from polytask.tasks.masking import blank_out, hidden_count, hide, uniform
 
 TINY = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 16, "vocabulary": 300, "dropout": 0}
@@ -140,7 +140,7 @@ def test_hidden_tokens_are_hidden_from_the_encoder_alone_and_only_in_its_rows() 
     inputs = batch_of(encoder, task, 5).inputs
     head = model.heads["lm"]
     rows_b = torch.tensor([1, 2])
-    changed = head.disguise(inputs, rows_b)  # type: ignore[operator]
+    changed = head.corrupt_inputs(inputs, rows_b)  # type: ignore[operator]
     assert torch.equal(changed["ids"][[0, 3]], inputs["ids"][[0, 3]])
     assert not torch.equal(changed["ids"][2], inputs["ids"][2])
     differs_BL = changed["ids"] != inputs["ids"]
@@ -205,7 +205,7 @@ def test_an_encoder_that_reads_ahead_is_refused(options: dict[str, Any]) -> None
     encoder = encoders.build(options, ())
     encoder.fit([(text,) for text in TEXTS])
     if encoder.embedding is not None:
-        assert not reads_forward(encoder.eval(), encoder.embedding.weight)
+        assert not is_causal(encoder.eval(), encoder.embedding.weight)
     with pytest.raises(RecipeError, match=r"tasks\.lm: predicts the next token, but the encoder"):
         model_of(encoder, {"lm": language_model()})
 
@@ -219,7 +219,7 @@ def test_decoders_of_the_transformers_library_read_forward_and_encoders_do_not()
         encoder = encoders.build({"kind": "huggingface", "config": config, "vocabulary": 300}, ())
         encoder.fit([(text,) for text in TEXTS])
         assert encoder.embedding is not None
-        assert reads_forward(encoder.eval(), encoder.embedding.weight) is forward, kind
+        assert is_causal(encoder.eval(), encoder.embedding.weight) is forward, kind
 
 
 def test_an_encoder_without_vectors_of_tokens_is_refused() -> None:

@@ -29,7 +29,7 @@ def relation(head: Any, tail: Any, kind: str) -> dict[str, Any]:
 
 def task_of(**options: Any) -> Task:
     task = tasks.build({"kind": "relations", "target": "label", **options}, "t")
-    task.read(["tokens", "tags"])
+    task.set_columns(["tokens", "tags"])
     return task
 
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.encoders import encoders
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spans import (
@@ -159,7 +159,7 @@ def test_a_tag_too_many_is_counted() -> None:
     with pytest.raises(DataError, match="task ner: 3 tags in column 'tags', but 2 words"):
         fitted("B-x O").encode(["O", "O", "O"], {"words": [0, 1]})
     with pytest.raises(DataError, match="task ner: 1 tags in column 'tags', but 2 words"):
-        fitted("B-x O").complete(["O", "O"], ["O"])
+        fitted("B-x O").pad_prediction(["O", "O"], ["O"])
 
 
 def test_a_tag_unknown_in_training_is_ignored_beside_known_ones() -> None:
@@ -179,12 +179,14 @@ def test_words_are_demanded_of_the_encoder() -> None:
 def test_the_first_token_of_a_word_decides_its_tag() -> None:
     head = fitted("B-x O").head(3).eval()
     tokens_BLD, mask_BL = torch.randn(1, 5, 3), torch.ones(1, 5, dtype=torch.bool)
-    scores = head(Features(tokens_BLD, mask_BL, torch.tensor([[1, 2, 4, -1]])))
+    scores = head(Features(tokens_BLD, mask_BL, TextLayout(torch.tensor([[1, 2, 4, -1]]))))
     assert scores["kept_bW"].tolist() == [[True, True, True, False]]
-    words = head(Features(tokens_BLD[:, [1, 2, 4]], mask_BL[:, :3], torch.tensor([[0, 1, 2]])))
+    words = head(
+        Features(tokens_BLD[:, [1, 2, 4]], mask_BL[:, :3], TextLayout(torch.tensor([[0, 1, 2]])))
+    )
     torch.testing.assert_close(scores["tags_bWC"][:, :3], words["tags_bWC"])
     tokens_BLD[:, [0, 3]] = 9.0
-    changed = head(Features(tokens_BLD, mask_BL, torch.tensor([[1, 2, 4, -1]])))
+    changed = head(Features(tokens_BLD, mask_BL, TextLayout(torch.tensor([[1, 2, 4, -1]]))))
     torch.testing.assert_close(changed["tags_bWC"][:, :3], words["tags_bWC"])
 
 
@@ -197,7 +199,7 @@ def test_words_cut_off_are_no_loss_and_are_completed() -> None:
     assert task.loss(scores, values).item() == pytest.approx(kept.item())
     (prediction,) = task.decode(scores)
     assert prediction == ["B-x", "I-x"]
-    assert task.complete(prediction, reference) == ["B-x", "I-x", "O", "O"]
+    assert task.pad_prediction(prediction, reference) == ["B-x", "I-x", "O", "O"]
     (probabilities,) = task.probabilities(scores) or []
     assert probabilities.shape == (2, 3)
     assert probabilities.sum(-1) == pytest.approx(1)
@@ -205,7 +207,7 @@ def test_words_cut_off_are_no_loss_and_are_completed() -> None:
 
 def test_without_a_scheme_cut_words_get_the_most_frequent_tag() -> None:
     task = fitted("NOUN VERB NOUN", "ADJ NOUN")
-    assert task.complete(["VERB"], ["VERB", "ADJ"]) == ["VERB", "NOUN"]
+    assert task.pad_prediction(["VERB"], ["VERB", "ADJ"]) == ["VERB", "NOUN"]
 
 
 def test_a_word_without_tokens_between_others_keeps_its_place() -> None:
@@ -247,7 +249,7 @@ def test_a_real_encoder_that_cuts() -> None:
         optimiser.step()
     decoded = task.decode(head.eval()(encoder.eval()(encoder.collate(inputs))))
     assert decoded == [["B-x", "I-x", "O"], ["O"]]
-    completed = list(map(task.complete, decoded, references))
+    completed = list(map(task.pad_prediction, decoded, references))
     assert completed == [["B-x", "I-x", "O", "O", "O"], ["O"]]
     assert metrics.build("span_recall", ())(references, completed) == 0.5
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polytask.core.accounting import LeftOut
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.tasks import Metric, Task, metrics, tasks
 from polytask.tasks.embedding import contrastive_loss
 from polytask.tasks.extraction import sentence_means
@@ -229,7 +229,7 @@ def test_what_lacks_places_of_tokens_is_refused() -> None:
 
 def test_phrases_are_found_as_whole_words_whatever_their_spaces() -> None:
     task = tasks.build("keyphrases", "t")
-    task.read(["text"])
+    task.set_columns(["text"])
     row = {
         "text": "Neural\n  networks, not neural net. NEURAL networks",
         "label": ["neural networks", "net", "x"],
@@ -301,7 +301,7 @@ def test_a_sentence_is_the_mean_of_its_tokens() -> None:
     tokens = torch.arange(12.0).view(2, 6, 1)
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     first = torch.tensor([[1, 3, 4], [0, 2, -1]])
-    means = sentence_means(Features(tokens, mask, first), first).squeeze(-1)
+    means = sentence_means(Features(tokens, mask, TextLayout(first)), first).squeeze(-1)
     assert means[0].tolist() == [1.5, 3.0, 4.5]
     assert means[1, :2].tolist() == [6.5, 8.5]
 
@@ -326,7 +326,7 @@ def test_labels_of_the_wrong_kind_are_refused(
     options: dict[str, Any], row: dict[str, Any], message: str
 ) -> None:
     task = tasks.build(options, "t")
-    task.read(["text"])
+    task.set_columns(["text"])
     with pytest.raises(DataError, match=message):
         task.reference(row)
 
@@ -367,7 +367,7 @@ def test_labels_are_compared_with_the_items_of_their_row(
     options: dict[str, Any], label: Any, message: str
 ) -> None:
     task = tasks.build(options, "t")
-    task.read(["q", "items"])
+    task.set_columns(["q", "items"])
     with pytest.raises(DataError, match=message):
         task.reference({**CHOICES, "label": label})
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.spanning_tree import Floats, best_tree
 
@@ -86,7 +86,7 @@ ROWS: list[dict[str, Any]] = [
 
 def fitted(**options: object) -> Task:
     task = tasks.build({"kind": "parsing", "target": "head", **options}, "tree")
-    task.fit([task.lesson(row) for row in ROWS])
+    task.fit([task.training_label(row) for row in ROWS])
     return task
 
 
@@ -118,12 +118,12 @@ def test_words_cut_off_depend_on_the_root_word() -> None:
     task = fitted()
     (prediction,) = task.decode(scores_of([2, 0, None, 2, None]))
     assert [head for head, _ in prediction] == [2, 0, 2, 2]
-    completed = task.complete(prediction, [[0, "root"]] * 5)
+    completed = task.pad_prediction(prediction, [[0, "root"]] * 5)
     assert [head for head, _ in completed] == [2, 0, 2, 2, 2]
-    nothing = task.complete([], [[0, "root"]] * 3)
+    nothing = task.pad_prediction([], [[0, "root"]] * 3)
     assert [head for head, _ in nothing] == [0, 1, 1]
     with pytest.raises(DataError, match="1 heads in column 'head', but 2 words"):
-        task.complete([[0, "root"]] * 2, [[0, "root"]])
+        task.pad_prediction([[0, "root"]] * 2, [[0, "root"]])
 
 
 def test_words_cut_off_and_words_below_them_are_no_loss() -> None:
@@ -142,7 +142,9 @@ def test_words_cut_off_and_words_below_them_are_no_loss() -> None:
 def test_a_word_never_heads_itself_nor_is_headed_by_what_was_cut_off() -> None:
     head = fitted().head(6).eval()
     words_BW = torch.tensor([[0, 1, 2, -1]])
-    scores = head(Features(torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool), words_BW))
+    scores = head(
+        Features(torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool), TextLayout(words_BW))
+    )
     lowest_WH = scores["arcs_bWH"][0] == torch.finfo(torch.float32).min
     assert lowest_WH[:, 4].all()
     assert lowest_WH[:, 1:].diagonal().all()

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from polytask.core.errors import DataError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.edits import apply, script
 from polytask.tasks.feats import membership
@@ -64,7 +64,9 @@ def test_all_lemmas_of_a_treebank_are_made_by_few_scripts() -> None:
 
 def lemmatiser() -> Task:
     task = tasks.build({"kind": "lemma", "target": "lemma"}, "lemma")
-    task.fit([task.lesson({"tokens": ["Cats", "sat", "dogs"], "lemma": ["cat", "sit", "dog"]})])
+    task.fit(
+        [task.training_label({"tokens": ["Cats", "sat", "dogs"], "lemma": ["cat", "sit", "dog"]})]
+    )
     return task
 
 
@@ -81,9 +83,9 @@ def test_scripts_are_learned_and_lemmas_answered() -> None:
 def test_lemmas_need_their_words() -> None:
     task = lemmatiser()
     with pytest.raises(DataError, match=r"list of words in column 'tokens'.*mean 'token'"):
-        task.lesson({"token": ["a"], "lemma": ["a"]})
+        task.training_label({"token": ["a"], "lemma": ["a"]})
     with pytest.raises(DataError, match="2 tags in column 'lemma', but 1 words"):
-        task.lesson({"tokens": ["a"], "lemma": ["a", "b"]})
+        task.training_label({"tokens": ["a"], "lemma": ["a", "b"]})
 
 
 def test_an_unknown_lemma_is_always_right() -> None:
@@ -112,7 +114,9 @@ def test_sets_learn_from_sets_that_share_features() -> None:
         linear.weight.zero_()
         linear.bias.zero_()
         linear.bias[4 + 1] = 1.0  # the feature A=2, after the four sets
-    features = Features(torch.zeros(1, 1, 4), torch.ones(1, 1).bool(), torch.zeros(1, 1).long())
+    features = Features(
+        torch.zeros(1, 1, 4), torch.ones(1, 1).bool(), TextLayout(torch.zeros(1, 1).long())
+    )
     scores = head.eval()(features)["tags_bWC"][0, 0].tolist()
     assert dict(zip(task.labels, scores, strict=True)) == {
         "A=1|B=1": 0,

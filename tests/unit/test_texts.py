@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from polytask.balancing import balancers
 from polytask.core.batch import Batch, Fields, Targets
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.texts import (
     Located,
     collate_texts,
@@ -115,10 +115,10 @@ def rows_of(*counts: int) -> list[dict[str, Any]]:
     return [{"texts": [next(texts) for _ in range(count)]} for count in counts]
 
 
-def collate(rows: Any) -> dict[str, Tensor]:
+def collate(rows: Any) -> Collated:
     longest = max(len(row["ids"]) for row in rows)
     ids = [row["ids"] + [0] * (longest - len(row["ids"])) for row in rows]
-    return {"ids": torch.tensor(ids), "words": torch.tensor([row["words"] for row in rows])}
+    return Collated(ids=torch.tensor(ids), words=torch.tensor([row["words"] for row in rows]))
 
 
 def test_collating_and_unfolding_gives_the_same_texts() -> None:
@@ -140,14 +140,16 @@ def test_folding_puts_the_tokens_of_a_row_after_each_other() -> None:
     single = unfold(inputs, {"t": rows_b})
     ids_NL = single.inputs["ids"]
     found = single.fold(
-        Features(ids_NL.unsqueeze(-1).float(), ids_NL > 0, single.inputs["words"]), rows_b, "t"
+        Features(ids_NL.unsqueeze(-1).float(), ids_NL > 0, TextLayout(single.inputs["words"])),
+        rows_b,
+        "t",
     )
-    assert found.texts == 2
+    assert found.segments == 2
     assert found.tokens_BLD.squeeze(-1).tolist() == [[1, 0, 0, 2, 2, 0], [3, 3, 3, 0, 0, 0]]
-    assert found.there_BP.tolist() == [[True, True], [True, False]]
+    assert found.segment_mask_BP.tolist() == [[True, True], [True, False]]
     assert found.words_BW is not None
     assert found.words_BW.tolist() == [[0, 3], [0, -1]]
-    assert found.apart.mean_BD.squeeze(-1).tolist() == [1, 2, 3, 0]
+    assert found.per_segment.mean_BD.squeeze(-1).tolist() == [1, 2, 3, 0]
 
 
 def test_rows_of_single_texts_stay_as_they_are() -> None:

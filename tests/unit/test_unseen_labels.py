@@ -31,7 +31,7 @@ def test_labels_of_no_training_row(
     kind: str, train: list[Any], held_out: list[Any], unseen: list[str]
 ) -> None:
     task = tasks.build({"kind": kind, "target": "label"}, "t")
-    task.fit([task.lesson({"label": label}) for label in train])
+    task.fit([task.training_label({"label": label}) for label in train])
     rows = [{"label": label} for label in held_out]
     table = sources.build({"kind": "rows", "rows": rows}, ()).load()["all"]
     messages = [*unseen_labels(task, table, "test")]
@@ -55,7 +55,7 @@ def test_lemmas_of_no_training_row_are_shown_with_their_words(
     words: list[str], lemmas: list[str], said: str
 ) -> None:
     task = tasks.build({"kind": "lemma", "target": "label"}, "t")
-    task.fit([task.lesson({"tokens": ["dogs"], "label": ["dog"]})])
+    task.fit([task.training_label({"tokens": ["dogs"], "label": ["dog"]})])
     rows = [{"tokens": words, "label": lemmas}]
     table = sources.build({"kind": "rows", "rows": rows}, ()).load()["all"]
     [message] = unseen_labels(task, table, "test")

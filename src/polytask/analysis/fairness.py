@@ -23,7 +23,8 @@ def fairness(results: Sequence[Result], split: str) -> list[str]:
     :param results: Of a comparison, as ``compare`` describes them.
     :param split: The rows that scores are of.
     """
-    trained = *_tuned(results), *_merged(results), *_fitted(results), *_short(results)
+    fitted = *_fitted(results), *_without_model(results)
+    trained = *_tuned(results), *_merged(results), *fitted, *_short(results)
     used = *_tokens(results), *_operations(results), *_passes(results)
     return [*trained, *used, *_on(split)]
 
@@ -65,6 +66,12 @@ def _fitted(results: Sequence[Result]) -> Iterator[str]:
             "Fitted to training rows, and after the choice of a penalty to training and "
             f"validation rows: {', '.join(names)}."
         )
+
+
+def _without_model(results: Sequence[Result]) -> Iterator[str]:
+    for result in results:
+        for task, reason in result.get("no_model", {}).items():
+            yield f"No baseline {result['strategy']} for {task}, which {reason}."
 
 
 def _short(results: Sequence[Result]) -> Iterator[str]:

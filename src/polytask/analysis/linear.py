@@ -1,9 +1,11 @@
-"""Linear baselines on tf-idf terms: what a comparison has to beat.
+"""Baselines without a shared encoder: what a comparison has to beat.
 
-Three strategies. ``linear`` fits a model per task. ``linear_pooled`` fits one model to the rows of
+Texts are tf-idf terms, cells of tables numbers and categories, images pixels, sounds mean log-spectra.
+Four strategies. ``linear`` fits a model per task. ``linear_pooled`` fits one model to the rows of
 all tasks that have the same label set, as if they were one task. ``linear_shared_private`` gives
 that model a copy of the terms for all tasks and one for each: Daumé III, "Frustratingly Easy
-Domain Adaptation", ACL 2007. https://aclanthology.org/P07-1033
+Domain Adaptation", ACL 2007. https://aclanthology.org/P07-1033. ``trees`` fits boosted trees to the
+cells of each task.
 
 The strength of the penalty is chosen on the validation rows, one for all tasks with the same label
 set, as the few rows of one task would choose at random. Models are then fitted again to training
@@ -24,8 +26,8 @@ from polytask.analysis.linear_groups import (
     choose_strength,
     count_group,
 )
-from polytask.analysis.linear_models import MODELS, Answers
-from polytask.core.errors import RecipeError
+from polytask.analysis.linear_kinds import Kind, Method, kind_of
+from polytask.analysis.linear_models import Answers
 
 __all__ = [
     "STRATEGIES",
@@ -43,17 +45,24 @@ class Strategy(NamedTuple):
     """What tasks with the same label set share.
 
     :param pooled: Whether they share a model.
-    :param private: Whether each also has coefficients of its own in it.
+    :param private: Whether each also has private coefficients in it.
+    :param trees: Whether models are boosted trees.
     """
 
-    pooled: bool
-    private: bool
+    pooled: bool = False
+    private: bool = False
+    trees: bool = False
+
+    def method(self, kind: Kind) -> Method | None:
+        """Return the models for rows of a kind, if there are any."""
+        return kind.trees if self.trees else kind.linear
 
 
 STRATEGIES: Mapping[str, Strategy] = {
-    "linear": Strategy(pooled=False, private=False),
-    "linear_pooled": Strategy(pooled=True, private=False),
+    "linear": Strategy(),
+    "linear_pooled": Strategy(pooled=True),
     "linear_shared_private": Strategy(pooled=True, private=True),
+    "trees": Strategy(trees=True),
 }
 
 
@@ -61,10 +70,12 @@ class CountedTasks(NamedTuple):
     """What all strategies start from.
 
     :param groups: Tasks that can share a model together.
-    :param seconds: What counting took.
+    :param without: Why each other task has no baseline.
+    :param seconds: The time that counting took.
     """
 
     groups: list[dict[str, CountedTask]]
+    without: dict[str, str]
     seconds: float
 
 
@@ -74,32 +85,37 @@ class LinearResult(NamedTuple):
     :param answers: Answers for the test rows of every task.
     :param strengths: The strength that was chosen for the model of every task.
     :param parameters: Number of coefficients and intercepts of all models.
+    :param without: Why each other task has no model.
     :param seconds: What the strategy would take by itself, counting terms included.
     """
 
     answers: dict[str, Answers]
     strengths: dict[str, float]
     parameters: int
+    without: dict[str, str]
     seconds: float
 
 
 def count_tasks(tasks: Mapping[str, LinearTask]) -> CountedTasks:
-    """Count the terms of all rows, once for all strategies.
+    """Turn all rows into numbers, once for all strategies.
 
-    Tasks can share a model if they have the same form, label set and number of input fields.
+    Tasks can share a model if they have the same label type, label set and types of input columns.
 
-    :raises RecipeError: If a task has no linear model.
-    :raises DataError: If a row is neither texts nor words.
+    :raises DataError: If a row does not hold what its columns say.
     """
     started = time.perf_counter()
-    _require_models(tasks)
+    kinds = {name: kind_of(task.types, task.label_type) for name, task in tasks.items()}
+    without = {name: kind for name, kind in kinds.items() if isinstance(kind, str)}
     groups: dict[object, dict[str, LinearTask]] = {}
     for name, task in tasks.items():
         label_set = frozenset(task.labels) or name  # numbers are on a scale of their own
-        key = task.form, label_set, len(task.train.fields[0])
-        groups.setdefault(key, {})[name] = task
-    counted = [count_group(group) for group in groups.values()]
-    return CountedTasks(counted, time.perf_counter() - started)
+        groups.setdefault((task.label_type, label_set, tuple(task.types)), {})[name] = task
+    counted = [
+        count_group(group, kind)
+        for group in groups.values()
+        if isinstance(kind := kinds[next(iter(group))], Kind)
+    ]
+    return CountedTasks(counted, without, time.perf_counter() - started)
 
 
 def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearResult:
@@ -110,9 +126,19 @@ def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearRe
     :raises DataError: If a row has more or fewer tags than words, or no training row has words.
     """
     started = time.perf_counter()
-    result = LinearResult({}, {}, 0, 0.0)
+    shared = STRATEGIES[strategy]
+    result = LinearResult({}, {}, 0, dict(counted.without), 0.0)
     for tasks in counted.groups:
-        groups = _groups(STRATEGIES[strategy], tasks, seed)
+        first = next(iter(tasks.values()))
+        method = shared.method(first.kind)
+        if method is None:
+            reason = f"reads {' and '.join(sorted({*first.plain.types}))}"
+            result.without.update(dict.fromkeys(tasks, reason))
+            continue
+        groups = [
+            Group(own, method, shared.private, seed)
+            for own in ([tasks] if shared.pooled else [{name: t} for name, t in tasks.items()])
+        ]
         strength = choose_strength(groups)
         result.strengths.update(dict.fromkeys(tasks, strength))
         for group in groups:
@@ -120,23 +146,3 @@ def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearRe
             result.answers.update(answers)
             result = result._replace(parameters=result.parameters + parameters)
     return result._replace(seconds=counted.seconds + time.perf_counter() - started)
-
-
-def _require_models(tasks: Mapping[str, LinearTask]) -> None:
-    """Refuse tasks that no linear model learns."""
-    mistakes = [
-        f"compare.strategies: no linear baseline can learn tasks.{name}, which predicts "
-        f"{task.form or 'something of its own'}; they learn {', '.join(MODELS)}. "
-        f"Leave out: {', '.join(STRATEGIES)}."
-        for name, task in tasks.items()
-        if task.form not in MODELS
-    ]
-    if mistakes:
-        raise RecipeError(mistakes)
-
-
-def _groups(strategy: Strategy, tasks: Mapping[str, CountedTask], seed: int) -> list[Group]:
-    """The tasks of every model of a strategy."""
-    if strategy.pooled:
-        return [Group(tasks, strategy.private, seed)]
-    return [Group({name: task}, strategy.private, seed) for name, task in tasks.items()]

@@ -18,41 +18,48 @@ from scipy import sparse
 from typing_extensions import override
 
 from polytask.core.batch import Fields
+from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
 from polytask.encoders.text import segmented_field, words_of
 
-Matrix: TypeAlias = "sparse.csr_matrix[Any]"
+Matrix: TypeAlias = Any
+"""A sparse matrix of SciPy for terms and categories, an array for numbers."""
+
 Terms: TypeAlias = Iterable[str]
 Counts: TypeAlias = "tuple[Matrix, ...]"
-"""How often each term of a vocabulary occurs in the texts of some rows, one matrix per field; in
-tagging one matrix, with a row per word."""
+"""The content of some rows in numbers. Texts: how often each term of a vocabulary occurs, one matrix per field; in
+tagging one matrix, with a row per word. Other values: one array."""
 
 _CHARACTERS = 0.75  # share of one-character words from which words are taken to be characters
 _AT_LEAST = 2  # texts that a term must occur in
 _AFFIXES = (1, 2, 3, 4)
 
 
-class Reading(ABC):
-    """What the terms of a task's rows are, and what of a row gets a label: all of it, or a word."""
+class Reading:
+    """The part of a row that gets a label: the whole row, or each of its words."""
 
-    @abstractmethod
-    def columns(self, rows: Sequence[Fields]) -> list[list[Terms]]:
-        """The terms of rows: a list per field, with an entry for everything that gets a label."""
-
-    @abstractmethod
     def flatten(self, rows: Sequence[Fields], references: Sequence[Any]) -> list[Any]:
-        """The labels of rows, one for everything that gets a label.
+        """Return the labels of rows, one for everything that gets a label.
 
         :raises DataError: If a row has more or fewer labels than it needs.
         """
+        return list(references)
 
-    @abstractmethod
     def regroup(self, rows: Sequence[Fields], values: Iterator[Any]) -> list[Any]:
         """Undo ``flatten``: take what belongs to some rows, or nothing once there is no more."""
+        return list(islice(values, len(rows)))
+
+
+class TermReading(Reading, ABC):
+    """A reading of texts as terms."""
+
+    @abstractmethod
+    def columns(self, rows: Sequence[Fields]) -> list[list[Terms]]:
+        """Return the terms of rows: a list per field, with an entry for everything that gets a label."""
 
 
 @final
-class TextReading(Reading):
+class TextReading(TermReading):
     """A row is one text or several.
 
     :param training: The training rows; they decide how long n-grams are.
@@ -68,14 +75,6 @@ class TextReading(Reading):
     def columns(self, rows: Sequence[Fields]) -> list[list[Terms]]:
         return [[self._terms(row[place]) for row in rows] for place in range(self._fields)]
 
-    @override
-    def flatten(self, rows: Sequence[Fields], references: Sequence[Any]) -> list[Any]:
-        return list(references)
-
-    @override
-    def regroup(self, rows: Sequence[Fields], values: Iterator[Any]) -> list[Any]:
-        return list(islice(values, len(rows)))
-
     def _terms(self, field: object) -> Iterator[str]:
         words = [word.lower() for word in words_of(field)]
         for size in self._sizes:
@@ -83,7 +82,7 @@ class TextReading(Reading):
 
 
 @final
-class WordReading(Reading):
+class WordReading(TermReading):
     """A row is a sentence, of which every word counts by itself."""
 
     @override
@@ -108,7 +107,7 @@ class WordReading(Reading):
 def count(blocks: Sequence[Sequence[Sequence[Terms]]]) -> list[Counts]:
     """Count terms; all blocks get the same vocabulary.
 
-    :param blocks: Columns of terms, as a ``Reading`` gives them.
+    :param blocks: Columns of terms, as a ``TermReading`` gives them.
     :raises DataError: If there is no term at all.
     """
     from sklearn.feature_extraction.text import CountVectorizer  # slow
@@ -123,13 +122,8 @@ def count(blocks: Sequence[Sequence[Sequence[Terms]]]) -> list[Counts]:
     return [tuple(next(pieces) for _ in columns) for columns in blocks]
 
 
-class Design:
-    """The matrix of a model that one or several tasks share, from the counts of their rows.
-
-    Terms that occur in one text only are dropped, the others weigh (1 + ln tf) · (ln((1 + N) /
-    (1 + df)) + 1), and every text has length 1: Salton and Buckley, 1988.
-    https://doi.org/10.1016/0306-4573(88)90021-0. A pair is the terms of its texts side by side and
-    their overlap.
+class Design(ABC):
+    """The matrix of a model that one or several tasks share, from what their rows hold.
 
     With private columns, a row of a task is ⟨Φ, 0, …, Φ, …, 0⟩: a copy for all tasks, and one for
     its own. So a model learns what holds everywhere apart from what holds for one task. Daumé III,
@@ -137,12 +131,47 @@ class Design:
     Private columns that no training row of their task fills are left out; nothing is lost, as
     their coefficients would be 0.
 
-    :param training: Counts of the training rows of every task; they fix the terms and weights.
+    :param training: The training rows of every task; they fix the columns and their scale.
     :param private: Whether there are private columns; a task alone needs none.
+    :param types: The types of the input columns.
+    """
+
+    def __init__(
+        self, training: Sequence[Counts], *, private: bool, types: Sequence[ColumnType] = ()
+    ) -> None:
+        self._private: list[Any] = []
+        if private and len(training) > 1:
+            filled = [sparse.csr_matrix(self.matrix(counts)).indices for counts in training]
+            self._private = [np.unique(indices) for indices in filled]
+
+    def __call__(self, counts: Sequence[Counts]) -> Matrix:
+        """Return the rows of every task, in the order given to the constructor."""
+        blocks = [self.matrix(part) for part in counts]
+        shared = stack(blocks)
+        if not self._private:
+            return shared
+        own = [block[:, kept] for block, kept in zip(blocks, self._private, strict=True)]
+        return _beside([shared, sparse.csr_matrix(sparse.block_diag(own))])
+
+    @abstractmethod
+    def matrix(self, counts: Counts) -> Matrix:
+        """Return the shared columns of the rows of one task."""
+
+
+class TermDesign(Design):
+    """Weighted terms.
+
+    Terms that occur in one text only are dropped, the others weigh (1 + ln tf) · (ln((1 + N) /
+    (1 + df)) + 1), and every text has length 1: Salton and Buckley, 1988.
+    https://doi.org/10.1016/0306-4573(88)90021-0. A pair is the terms of its texts side by side and
+    their overlap.
+
     :raises DataError: If the training rows have no terms.
     """
 
-    def __init__(self, training: Sequence[Counts], *, private: bool) -> None:
+    def __init__(
+        self, training: Sequence[Counts], *, private: bool, types: Sequence[ColumnType] = ()
+    ) -> None:
         from sklearn.feature_extraction.text import TfidfTransformer  # slow
 
         every = stack([field for counts in training for field in counts])
@@ -152,20 +181,10 @@ class Design:
         common_V = frequency_V >= min(_AT_LEAST, frequency_V.max())
         self._kept_v = np.flatnonzero(common_V)
         self._weights = TfidfTransformer(sublinear_tf=True).fit(every[:, self._kept_v])
-        self._private: list[Any] = []
-        if private and len(training) > 1:
-            self._private = [np.unique(self._weigh(counts).indices) for counts in training]
+        super().__init__(training, private=private)
 
-    def __call__(self, counts: Sequence[Counts]) -> Matrix:
-        """The rows of every task, in the order given to the constructor."""
-        blocks = [self._weigh(part) for part in counts]
-        shared = stack(blocks)
-        if not self._private:
-            return shared
-        own = [block[:, kept] for block, kept in zip(blocks, self._private, strict=True)]
-        return _beside([shared, sparse.csr_matrix(sparse.block_diag(own))])
-
-    def _weigh(self, counts: Counts) -> Matrix:
+    @override
+    def matrix(self, counts: Counts) -> Matrix:
         texts = [field[:, self._kept_v] for field in counts]
         if counts[0].shape[0]:  # scikit-learn wants at least one row
             texts = [self._weights.transform(text) for text in texts]
@@ -174,8 +193,10 @@ class Design:
 
 
 def stack(blocks: Sequence[Matrix]) -> Matrix:
-    """The rows of matrices, one after the other."""
-    rows: Matrix = sparse.vstack(blocks, format="csr")
+    """Return the rows of matrices, one after the other."""
+    rows: Matrix = (
+        sparse.vstack(blocks, format="csr") if sparse.issparse(blocks[0]) else np.vstack(blocks)
+    )
     return rows
 
 

@@ -9,18 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from polytask.analysis.linear_features import (
-    Counts,
-    Design,
-    Matrix,
-    Reading,
-    TextReading,
-    WordReading,
-    count,
-    stack,
-)
-from polytask.analysis.linear_models import MODELS, Answers, LinearModel
+from polytask.analysis.linear_features import Counts, Design, Matrix, Reading, stack
+from polytask.analysis.linear_kinds import Kind, Method, reading_of
+from polytask.analysis.linear_models import Answers, LinearModel
 from polytask.core.batch import Fields
+from polytask.core.columns import ColumnType
 from polytask.evaluation.merit import merit
 from polytask.tasks.metrics.base import Floats
 
@@ -47,27 +40,30 @@ class LabelledRows:
 class LinearTask:
     """A task as plain data.
 
-    :param form: The form of its references: label, labels, number or tags (see ``Task.form``).
+    :param label_type: The type of its labels: label, labels, number or tags (see ``Task.label_type``).
     :param labels: The label set, in the order of probabilities; empty for numbers.
     :param train: At least one row.
     :param validation: Rows that the strength of the penalty is chosen on; may be empty.
     :param test: Rows to predict.
     :param score: What the strength is chosen by.
+    :param types: The types of the input columns.
     """
 
-    form: str
+    label_type: str
     labels: Sequence[str]
     train: LabelledRows
     validation: LabelledRows
     test: Sequence[Fields]
     score: Score
+    types: Sequence[ColumnType] = ("text",)
 
 
 @dataclass(frozen=True)
 class CountedTask:
-    """A task, how its rows are read, and the counts of their terms."""
+    """A task, how its rows are read, and what they hold in numbers."""
 
     plain: LinearTask
+    kind: Kind
     reading: Reading
     train: Counts
     validation: Counts
@@ -78,34 +74,45 @@ class CountedTask:
         return self.reading.flatten(rows.fields, rows.references)
 
 
-def count_group(group: Mapping[str, LinearTask]) -> dict[str, CountedTask]:
-    """Count the rows of tasks with one vocabulary."""
+def count_group(group: Mapping[str, LinearTask], kind: Kind) -> dict[str, CountedTask]:
+    """Turn the rows of tasks into numbers, with the same columns for all of them."""
     readings = {
-        name: WordReading() if task.form == "tags" else TextReading(task.train.fields)
-        for name, task in group.items()
+        n: reading_of(kind, task.label_type, task.train.fields) for n, task in group.items()
     }
     blocks = [
-        readings[name].columns(fields)
+        (readings[name], fields)
         for name, task in group.items()
         for fields in (task.train.fields, task.validation.fields, task.test)
     ]
-    counts = iter(count(blocks))
+    types = next(iter(group.values())).types
+    counts = iter(kind.describe([one for one, _ in blocks], [rows for _, rows in blocks], types))
     return {
-        name: CountedTask(task, readings[name], next(counts), next(counts), next(counts))
+        name: CountedTask(task, kind, readings[name], next(counts), next(counts), next(counts))
         for name, task in group.items()
     }
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks with the same form and label set that share a model.
+    """Tasks with the same type of labels and label set that share a model.
 
-    :param private: Whether each task also has coefficients of its own.
+    :param method: The models.
+    :param private: Whether each task also has private coefficients.
     """
 
     tasks: Mapping[str, CountedTask]
+    method: Method
     private: bool
     seed: int
+
+    @property
+    def model(self) -> type[LinearModel]:
+        """The model for the type of the labels."""
+        return self.method.models[self._first.label_type]
+
+    @property
+    def _first(self) -> LinearTask:
+        return next(iter(self.tasks.values())).plain
 
     def validate(self, strengths: Sequence[float]) -> Floats:
         """How well training rows predict validation rows.
@@ -113,7 +120,7 @@ class Group:
         :return: A score per task that has validation rows (rows) and strength (columns).
         """
         tasks = self.tasks.values()
-        design = Design([task.train for task in tasks], private=self.private)
+        design = self._design([task.train for task in tasks])
         matrix = design([task.train for task in tasks])
         targets = [target for task in tasks for target in task.targets(task.plain.train)]
         held_out = design([task.validation for task in tasks])
@@ -126,7 +133,7 @@ class Group:
         training = [
             tuple(map(stack, zip(task.train, task.validation, strict=True))) for task in tasks
         ]
-        design = Design(training, private=self.private)
+        design = self._design(training)
         targets = [
             target
             for task in tasks
@@ -137,9 +144,11 @@ class Group:
         answers = _answer(model, design([task.test for task in tasks]))
         return self._by_task(answers, [task.plain.test for task in tasks]), model.parameters
 
+    def _design(self, training: Sequence[Counts]) -> Design:
+        return self.method.design(training, private=self.private, types=self._first.types)
+
     def _fit(self, matrix: Matrix, targets: Sequence[Any], strength: float) -> LinearModel:
-        task = next(iter(self.tasks.values())).plain
-        model = MODELS[task.form](task.labels, strength, self.seed)
+        model = self.model(self._first.labels, strength, self.seed, self._first.types)
         model.fit(matrix, targets)
         return model
 
@@ -172,7 +181,7 @@ def choose_strength(groups: Sequence[Group]) -> float:
     strength with which more scores are defined is better.
     """
     tasks = [task.plain for group in groups for task in group.tasks.values()]
-    strengths = MODELS[tasks[0].form].strengths
+    strengths = groups[0].model.strengths
     if len(strengths) == 1 or not any(task.validation.fields for task in tasks):
         return strengths[len(strengths) // 2]
     scores_TS = np.vstack([group.validate(strengths) for group in groups])

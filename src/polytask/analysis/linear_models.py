@@ -1,4 +1,4 @@
-"""The linear models behind the baselines, one per form of labels."""
+"""The models behind the baselines: one per type of labels for terms, for numbers, and of trees."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from polytask.analysis.linear_features import Matrix
+from polytask.core.columns import ColumnType
 from polytask.tasks.metrics.base import Floats
 
 _TOLERANCE = 1e-2  # of the gradient; a smaller one takes longer and moves no score to speak of
@@ -35,15 +36,23 @@ class LinearModel(ABC):
     :param strength: Weight C of the training rows against the penalty, half the squared norm of
         the coefficients.
     :param seed: Of the order in which rows are visited, where that matters.
+    :param types: The types of the input columns, for models that treat categories apart.
     """
 
     strengths: ClassVar[Sequence[float]] = (1.0, 10.0, 100.0)
     """What to choose from; the middle one where there is nothing to choose by."""
 
-    def __init__(self, labels: Sequence[str], strength: float, seed: int) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        strength: float,
+        seed: int,
+        types: Sequence[ColumnType] = (),
+    ) -> None:
         self.labels = tuple(labels)
         self.strength = strength
         self.seed = seed
+        self.types = types
 
     @abstractmethod
     def fit(self, rows: Matrix, references: Sequence[Any]) -> None:
@@ -56,7 +65,7 @@ class LinearModel(ABC):
     @property
     @abstractmethod
     def parameters(self) -> int:
-        """Number of coefficients and intercepts."""
+        """Number of coefficients and intercepts; of trees, of nodes."""
 
 
 class _OneVsRest(LinearModel):
@@ -83,8 +92,7 @@ class _OneVsRest(LinearModel):
     @property
     @override
     def parameters(self) -> int:
-        learned = [model for model in self._model.estimators_ if hasattr(model, "coef_")]
-        return sum(model.coef_.size + model.intercept_.size for model in learned)
+        return sum(map(_size, getattr(self._model, "estimators_", [self._model])))
 
 
 class Classifier(_OneVsRest):
@@ -129,7 +137,6 @@ class TagClassifier(Classifier):
         )
 
 
-@final
 class LabelSetClassifier(_OneVsRest):
     """Logistic regression for every label by itself; predicted from a probability of a half."""
 
@@ -152,18 +159,19 @@ class LabelSetClassifier(_OneVsRest):
         return Answers(chosen, list(probabilities_NC))
 
 
-@final
 class NumberModel(LinearModel):
     """Ridge regression."""
 
-    strengths = (0.01, 0.1, 1.0)
+    strengths: ClassVar[Sequence[float]] = (0.01, 0.1, 1.0)
+
+    def _estimator(self) -> Any:
+        from sklearn.linear_model import Ridge  # slow
+
+        return Ridge(alpha=1 / self.strength, solver="sparse_cg")
 
     @override
     def fit(self, rows: Matrix, references: Sequence[float]) -> None:
-        from sklearn.linear_model import Ridge  # slow
-
-        self._model = Ridge(alpha=1 / self.strength, solver="sparse_cg")
-        self._model.fit(rows, references)
+        self._model = self._estimator().fit(rows, references)
 
     @override
     def answer(self, rows: Matrix) -> Answers:
@@ -172,13 +180,117 @@ class NumberModel(LinearModel):
     @property
     @override
     def parameters(self) -> int:
-        return int(self._model.coef_.size) + 1
+        return _size(self._model)
 
 
-MODELS: Mapping[str, type[LinearModel]] = {
+def _size(model: Any) -> int:
+    """Return how many numbers a fitted model of scikit-learn holds."""
+    if hasattr(model, "coef_"):
+        return int(np.size(model.coef_) + np.size(model.intercept_))
+    rounds = getattr(model, "_predictors", ())
+    return sum(len(tree.nodes) for trees in rounds for tree in trees)
+
+
+class _Dense(_OneVsRest):
+    """Logistic regression on numbers of one scale."""
+
+    strengths = (0.001, 0.01, 0.1, 1.0)
+
+    @override
+    def _estimator(self, rows: int) -> Any:
+        from sklearn.linear_model import LogisticRegression  # slow
+
+        return LogisticRegression(C=self.strength, tol=_TOLERANCE, max_iter=_ITERATIONS)
+
+
+class _Trees(_OneVsRest):
+    """Boosted trees over histograms. The strength is how many there are for each label.
+
+    Ke et al., "LightGBM", NeurIPS 2017.
+    https://papers.nips.cc/paper/6907-lightgbm-a-highly-efficient-gradient-boosting-decision-tree
+    """
+
+    strengths = (25, 50, 100, 200, 400)
+
+    @override
+    def _estimator(self, rows: int) -> Any:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # slow
+
+        return HistGradientBoostingClassifier(**tree_options(self))
+
+
+class _AllLabels(Classifier):
+    """All labels in one model, not one against the rest."""
+
+    @override
+    def _fit(self, rows: Matrix, targets: Any) -> None:
+        if len({*targets}) > 1:
+            self._model = self._estimator(rows.shape[0]).fit(rows, targets)
+        else:  # scikit-learn wants two labels
+            super()._fit(rows, targets)
+
+
+@final
+class DenseClassifier(_Dense, _AllLabels):
+    """Logistic regression on numbers of one scale."""
+
+
+@final
+class DenseLabelSetClassifier(_Dense, LabelSetClassifier):
+    """The same for every label by itself."""
+
+
+@final
+class TreeClassifier(_Trees, _AllLabels):
+    """Boosted trees for labels."""
+
+
+@final
+class TreeLabelSetClassifier(_Trees, LabelSetClassifier):
+    """Boosted trees for every label by itself."""
+
+
+@final
+class TreeNumberModel(NumberModel):
+    """Boosted trees for numbers."""
+
+    strengths = _Trees.strengths
+
+    @override
+    def _estimator(self) -> Any:
+        from sklearn.ensemble import HistGradientBoostingRegressor  # slow
+
+        return HistGradientBoostingRegressor(**tree_options(self))
+
+
+def tree_options(model: LinearModel) -> dict[str, Any]:
+    """Return the options of boosted trees; the number of trees is chosen on validation rows."""
+    return {
+        "max_iter": int(model.strength),
+        "early_stopping": False,
+        "random_state": model.seed,
+        "categorical_features": [kind in ("category", "text") for kind in model.types],
+    }
+
+
+TERM_MODELS: Mapping[str, type[LinearModel]] = {
     "label": Classifier,
     "labels": LabelSetClassifier,
     "number": NumberModel,
     "tags": TagClassifier,
 }
-"""The model for every form of labels (see ``Task.form``)."""
+"""The model over terms for every type of labels (see ``Task.label_type``)."""
+
+NUMBER_MODELS: Mapping[str, type[LinearModel]] = {
+    "label": DenseClassifier,
+    "labels": DenseLabelSetClassifier,
+    "number": NumberModel,
+}
+"""The same over numbers of one scale."""
+
+TREE_MODELS: Mapping[str, type[LinearModel]] = {
+    "label": TreeClassifier,
+    "labels": TreeLabelSetClassifier,
+    "number": TreeNumberModel,
+}
+"""The same as trees."""

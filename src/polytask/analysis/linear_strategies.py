@@ -13,7 +13,9 @@ from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
 from polytask.assembly.data.scoring import metrics_of
 from polytask.assembly.run.evaluation import held_out
 from polytask.core.batch import Fields
+from polytask.core.columns import ColumnType, column_type
 from polytask.data.rows import each_row
+from polytask.data.tables import Table
 from polytask.evaluation.score import Outcome
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task
@@ -37,12 +39,13 @@ def count_rows(
     return count_tasks(
         {
             name: LinearTask(
-                form=task.form,
+                label_type=task.label_type,
                 labels=task.labels,
                 train=labelled(name, data, labels[name], TRAIN),
                 validation=validation[name],
                 test=labelled(name, data, Labels(task), reported).fields,
                 score=_signed(chosen[name][0], validation[name]),
+                types=_types(name, data),
             )
             for name, task in tasks.items()
         }
@@ -52,10 +55,13 @@ def count_rows(
 def linear_answers(
     strategy: str, counted: CountedTasks, data: Data, tasks: Mapping[str, Task]
 ) -> tuple[LinearResult, dict[str, Outcome]]:
-    """Fit one strategy and predict the held-out rows."""
+    """Fit one strategy and predict the held-out rows; a task without a model has no answers."""
     found = fit_predict(strategy, counted)
     outcomes = {}
     for name, task in tasks.items():
+        if name in found.without:
+            outcomes[name] = Outcome([], [])
+            continue
         rows = labelled(name, data, Labels(task), held_out(data))
         outcomes[name] = Outcome(
             rows.references, *found.answers[name], rows=rows.places, groups=rows.groups
@@ -81,6 +87,20 @@ def labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
                 references.append(reference)
                 places.append((view.source, index))
     return LabelledRows(fields, references, places, groups_of(parts, places))
+
+
+def _types(name: str, data: Data) -> tuple[ColumnType, ...]:
+    """Return what the input columns of a task hold, in its first source."""
+    view = next(view for view in data.views if name in view.tasks)
+    table = next(iter(data.tables[view.source].values()))
+    return tuple(_type(table, column) for column in view.columns)
+
+
+def _type(table: Table, column: str) -> ColumnType:
+    feature = table.rows.features
+    for part in table.path_to(column) or ():
+        feature = feature[part]
+    return column_type(feature)
 
 
 def _signed(metric: Metric, rows: LabelledRows) -> Any:

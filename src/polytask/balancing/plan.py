@@ -8,6 +8,7 @@ import torch
 
 from polytask.balancing.interface import Balancer
 from polytask.core.batch import Batch
+from polytask.core.collated import Collated
 from polytask.core.distributed import gathered
 from polytask.core.partition import Partition
 
@@ -43,7 +44,7 @@ def _in_step(batch: Batch) -> list[Batch]:
     """The rows by tasks, with as many parts on all ranks: for each set of tasks that one has."""
     own = {tuple(part.targets): part for part in batch.by_tasks()}
     everywhere = sorted({tasks for ranks in gathered([*own]) for tasks in ranks if tasks})
-    return [own.get(tasks) or Batch({}, {}, 0) for tasks in everywhere]
+    return [own.get(tasks) or Batch(Collated(), {}, 0) for tasks in everywhere]
 
 
 def _halves(batch: Batch) -> list[Batch]:

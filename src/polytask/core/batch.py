@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polytask.core.collated import Collated
+
 Row = Mapping[str, Any]
 """One row of a source: column name to value."""
 
@@ -43,14 +45,14 @@ class Targets:
 class Batch:
     """B rows, each encoded once however many tasks read it.
 
-    :param inputs: Tensors with B rows each, as collated by the encoder.
+    :param inputs: B rows as collated by the encoder.
     :param targets: Labels by task; a task without labels here is absent.
     :param size: Number of rows, B.
     :param tokens: Number of real tokens, for throughput.
     :param padded: Number of tokens with padding, so that the padding share is known.
     """
 
-    inputs: dict[str, Tensor]
+    inputs: Collated
     targets: dict[str, Targets]
     size: int
     tokens: int = field(default=0, kw_only=True)
@@ -64,8 +66,9 @@ class Batch:
             task: Targets(move(targets.rows_b, device), move(targets.values, device))
             for task, targets in self.targets.items()
         }
-        inputs = move(self.inputs, device)
-        return Batch(inputs, moved, self.size, tokens=self.tokens, padded=self.padded)
+        return Batch(
+            self.inputs.to(device), moved, self.size, tokens=self.tokens, padded=self.padded
+        )
 
     def without(self, tasks: frozenset[str]) -> Batch:
         """The same rows without the labels of some tasks."""
@@ -88,7 +91,7 @@ class Batch:
             if len(kept_b):
                 kept = Targets(places_b.to(kept_b.device)[kept_b], pick(own.values, kept_b))
                 targets[task] = kept
-        return Batch(pick(self.inputs, rows_b), targets, len(rows_b))
+        return Batch(self.inputs.select(rows_b), targets, len(rows_b))
 
     @property
     def labelled(self) -> int:

@@ -1,9 +1,10 @@
 """The interface of an encoder: rows in, features out.
 
-An encoder has two halves. ``prepare`` turns the input fields of rows into numbers: pure, run once
-per row before training, saved with the model. ``forward`` turns a collated batch of them into
-features. Its life: constructed from options, then either ``fit`` on training rows or ``restore``
-from a folder; only then do its parameters exist.
+An encoder has three stages. ``prepare`` turns the input fields of a row into something small, once,
+before training; the result is kept on disk. ``read`` turns that into numbers at every draw, in a worker
+of the loader: it decodes, crops, flips, adds noise. ``forward`` turns a collated batch into features.
+Its life: constructed from options, told its columns, then either ``fit`` on training rows or
+``restore`` from a folder; only then do its parameters exist.
 """
 
 from __future__ import annotations
@@ -12,22 +13,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
+from polytask.core.columns import Column, ColumnType
 from polytask.core.features import Features
 from polytask.core.prompts import Memory, Writer
 
 
 class Encoder(nn.Module, ABC):
-    """Rows -> ``Features``. Text, image, audio, table.
+    """Rows -> ``Features``. Text, image, audio, table."""
 
-    ``width`` is D of the features it gives; known after ``fit`` or ``restore``.
-    """
+    reads: ClassVar[frozenset[ColumnType]] = frozenset({"text", "words"})
+    """The types of columns that it reads."""
+
+    accepts_missing: ClassVar[bool] = False
+    """Whether a field may be None; where it may not, a missing value is a mistake in the data."""
 
     width: int
+    """D of its features; known after ``fit`` or ``restore``."""
+
     pads: bool = True
     """Whether a row has the same features alone and padded. If not, rows of equal length are encoded
     together, and no others."""
@@ -42,6 +51,14 @@ class Encoder(nn.Module, ABC):
         """
         return 2e-3
 
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Take note of the input columns, once, before ``fit`` or ``restore``.
+
+        Called where all tasks read the same columns; an encoder that treats columns apart needs it.
+
+        :raises RecipeError: If it cannot read columns like these together.
+        """
+
     @abstractmethod
     def fit(self, rows: Iterable[Fields]) -> None:
         """Learn what ``prepare`` needs (a vocabulary, ...) and create the parameters.
@@ -51,23 +68,35 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
-        """Turn input fields into numbers: one dict of numbers and lists of numbers per row.
+        """Turn input fields into what is kept of a row: numbers, lists of them, arrays, bytes, paths.
 
-        A field is a text, or a list of words when it was segmented before; two fields are a pair.
+        A field is the value of a column. A text is a list of words if it was segmented before; two
+        texts are a pair. An image or a sound is the content of a file (bytes), or its path.
 
         :raises DataError: If a field is not of a kind that this encoder reads.
         """
 
+    def read(self, inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
+        """Turn a prepared row into what ``collate`` stacks; called at every draw, in loader workers.
+
+        It must neither change ``inputs`` nor depend on anything but its arguments and what ``fit``
+        learned: a resumed training, and any number of workers, read the same.
+
+        :param rng: Random numbers for this draw of this row, in training; None in evaluation, where a
+            row is read the same each time.
+        """
+        return inputs
+
     @abstractmethod
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         """Number of tokens of a prepared row, for batching."""
 
     @abstractmethod
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
         """Stack prepared rows into tensors with B rows, padded where they differ in length."""
 
     @abstractmethod
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         """Encode a collated batch."""
 
     @abstractmethod

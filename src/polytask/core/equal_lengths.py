@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.core.features import Features
+from polytask.core.collated import Collated
+from polytask.core.features import Features, join
 
-Encode = Callable[[dict[str, Tensor], dict[str, Tensor]], Mapping[str, Features]]
+Encode = Callable[[Collated, dict[str, Tensor]], Mapping[str, Features]]
 
 _PER_TOKEN = ("ids", "segments")
 
 
-def by_length(
-    inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor], encode: Encode
-) -> dict[str, Features]:
+def by_length(inputs: Collated, rows: Mapping[str, Tensor], encode: Encode) -> dict[str, Features]:
     """Encode a batch in parts without padding, one for each length of a text.
 
     :param inputs: ``ids`` (N, L) and ``lengths`` (N) of texts.
@@ -40,24 +40,25 @@ def by_length(
     return {task: _together(own, longest) for task, own in parts.items() if own}
 
 
-def _texts(inputs: Mapping[str, Tensor], texts_n: Tensor, length: int) -> dict[str, Tensor]:
+def _texts(inputs: Collated, texts_n: Tensor, length: int) -> Collated:
     """Some texts, all of one length."""
-    some = {name: value[texts_n] for name, value in inputs.items()}
-    return {**some, **{name: some[name][:, :length] for name in _PER_TOKEN if name in some}}
+    some = inputs.select(texts_n)
+    return some.updated({name: some[name][:, :length] for name in _PER_TOKEN if name in some})
 
 
 def _together(parts: list[tuple[Tensor, Features]], longest: int) -> Features:
     """The features of all texts of a task, padded, in the order of their places."""
     order = torch.cat([place_n for place_n, _ in parts]).argsort()
     features = [one for _, one in parts]
-    tokens = [_padded(one.tokens_BLD.transpose(1, 2), longest).transpose(1, 2) for one in features]
-    masks = [_padded(one.mask_BL, longest) for one in features]
-    words = [one.words_BW for one in features if one.words_BW is not None]
-    return Features(
-        torch.cat(tokens)[order],
-        torch.cat(masks)[order],
-        torch.cat(words)[order] if words else None,
-    )
+    padded = [
+        replace(
+            one,
+            tokens_BLD=_padded(one.tokens_BLD.transpose(1, 2), longest).transpose(1, 2),
+            mask_BL=_padded(one.mask_BL, longest),
+        )
+        for one in features
+    ]
+    return join(padded, lambda tensors: torch.cat([*tensors])[order])
 
 
 def _padded(values: Tensor, longest: int) -> Tensor:

@@ -6,62 +6,152 @@ parameters, C classes, N examples of a data set; a lower-case letter is a subset
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
 
 @dataclass(frozen=True)
+class TextLayout:
+    """Where the tokens of a row lie in its text.
+
+    :param words_BW: Index of the first token of each word, -1 where there is no such word; None if
+        the text was not split into words.
+    :param offsets_BL2: Where in its text a token starts and ends, in characters, -1 for tokens of
+        other columns and special ones; None unless a task needs offsets.
+    :param spans_BM2: The first word of each marked span and the word after its last, -1 where there
+        is no such span; None unless spans are marked.
+    """
+
+    words_BW: Tensor | None = None
+    offsets_BL2: Tensor | None = None
+    spans_BM2: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class GridLayout:
+    """Tokens are the cells of an image, row by row.
+
+    :param height: Number of rows of cells; height × width tokens in all.
+    :param width: Number of cells in a row.
+    :param sizes_B2: Height and width of the original images in pixels, for answers in their pixels.
+    """
+
+    height: int
+    width: int
+    sizes_B2: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """Tokens are stretches of time.
+
+    :param stride: Seconds from one token to the next.
+    """
+
+    stride: float
+
+
+@dataclass(frozen=True)
+class CellLayout:
+    """Tokens are the cells of a table row, one for each column.
+
+    :param columns: Names of the columns, in the order of the tokens.
+    """
+
+    columns: tuple[str, ...]
+
+
+Layout: TypeAlias = TextLayout | GridLayout | FrameLayout | CellLayout
+
+
+@dataclass(frozen=True)
 class Features:
-    """The encoding of B rows: a text, an image or a table row is a sequence of tokens.
+    """The encoding of B rows: a text, an image, a sound or a table row is a sequence of tokens.
 
     :param tokens_BLD: One vector per token.
     :param mask_BL: True where a token is real, False where it is padding.
-    :param words_BW: Index of the first token of each word, -1 where there is no such word.
-        None for encoders without words.
-    :param texts: Number of texts of a row, P: its tokens are P stretches of L / P, one of each.
-    :param places_BL2: Where in its text a token starts and ends, in characters, -1 for tokens of
-        other columns and special ones. None unless it was asked for.
-    :param spans_BM2: The first word of each marked span and that after the last, -1 where there is
-        no such span. None unless spans are marked.
+    :param layout: What the tokens are parts of; None if that is not known.
+    :param segments: Number of segments of a row, P, such as the windows of a long text: its tokens
+        are P stretches of L / P, one for each segment.
     """
 
     tokens_BLD: Tensor
     mask_BL: Tensor
-    words_BW: Tensor | None = None
-    texts: int = 1
-    places_BL2: Tensor | None = None
-    spans_BM2: Tensor | None = None
+    layout: Layout | None = None
+    segments: int = 1
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Features:
+        """Return the features with a function applied to every tensor, also those of the layout.
+
+        Whoever copies features does it by ``map``, ``join`` or ``dataclasses.replace``, so that no
+        copy can lose a field.
+
+        :param function: Called with tensors that have B rows, in a fixed order.
+        """
+        return join([self], lambda tensors: function(tensors[0]))
 
     def select(self, rows_b: Tensor) -> Features:
-        """The features of some rows; those of all rows are not copied.
+        """Return the features of some rows; those of all rows are not copied.
 
         :param rows_b: The rows, ascending, none twice: as many as there are must be all of them.
         """
         if rows_b.shape[0] == self.mask_BL.shape[0]:
             return self
+        return self.map(lambda tensor: tensor[rows_b])
+
+    def split(self, sizes: Sequence[int]) -> list[Features]:
+        """Return the features of the first rows, of those after them, and so on.
+
+        :param sizes: The number of rows of each part; B in all.
+        """
+        pieces: list[Sequence[Tensor]] = []
+
+        def cut(tensor: Tensor) -> Tensor:
+            pieces.append(tensor.split([*sizes]))
+            return tensor
+
+        self.map(cut)
+        # Each tensor is split once, so that its gradient is put together once, not part by part.
+        parts = [iter(part) for part in zip(*pieces, strict=True)]
+        return [self.map(partial(_next, part)) for part in parts]
+
+    @property
+    def text(self) -> TextLayout:
+        """The layout of a text; one without words, offsets and spans for anything else."""
+        return self.layout if isinstance(self.layout, TextLayout) else TextLayout()
+
+    @property
+    def words_BW(self) -> Tensor | None:
+        """Index of the first token of each word; see ``TextLayout``."""
+        return self.text.words_BW
+
+    @property
+    def offsets_BL2(self) -> Tensor | None:
+        """Where in its text each token is; see ``TextLayout``."""
+        return self.text.offsets_BL2
+
+    @property
+    def spans_BM2(self) -> Tensor | None:
+        """The marked spans; see ``TextLayout``."""
+        return self.text.spans_BM2
+
+    @property
+    def per_segment(self) -> Features:
+        """The segments of all rows as B × P rows, without a layout."""
         return Features(
-            self.tokens_BLD[rows_b],
-            self.mask_BL[rows_b],
-            None if self.words_BW is None else self.words_BW[rows_b],
-            self.texts,
-            None if self.places_BL2 is None else self.places_BL2[rows_b],
-            None if self.spans_BM2 is None else self.spans_BM2[rows_b],
+            self.tokens_BLD.unflatten(1, (self.segments, -1)).flatten(0, 1),
+            self.mask_BL.unflatten(1, (self.segments, -1)).flatten(0, 1),
         )
 
     @property
-    def apart(self) -> Features:
-        """The texts of all rows as B × P rows of their own, without words."""
-        return Features(
-            self.tokens_BLD.unflatten(1, (self.texts, -1)).flatten(0, 1),
-            self.mask_BL.unflatten(1, (self.texts, -1)).flatten(0, 1),
-        )
-
-    @property
-    def there_BP(self) -> Tensor:
-        """Which texts a row has."""
-        there_BP: Tensor = self.mask_BL.unflatten(1, (self.texts, -1)).any(-1)
-        return there_BP
+    def segment_mask_BP(self) -> Tensor:
+        """True for each segment that a row has."""
+        mask_BP: Tensor = self.mask_BL.unflatten(1, (self.segments, -1)).any(-1)
+        return mask_BP
 
     @property
     def mean_BD(self) -> Tensor:
@@ -73,3 +163,28 @@ class Features:
     def first_BD(self) -> Tensor:
         """The first token of each row."""
         return self.tokens_BLD[:, 0]
+
+
+def join(parts: Sequence[Features], function: Callable[[Sequence[Tensor]], Tensor]) -> Features:
+    """Return one ``Features`` made of several that have the same fields.
+
+    :param parts: At least one. What is no tensor is that of the first.
+    :param function: Called once for every tensor field, with the tensors of all parts.
+    """
+    joined: Features = _join(parts, function)
+    return joined
+
+
+def _next(tensors: Iterator[Tensor], _: Tensor) -> Tensor:
+    return next(tensors)
+
+
+def _join(values: Sequence[Any], function: Callable[[Sequence[Tensor]], Tensor]) -> Any:
+    first = values[0]
+    if isinstance(first, Tensor):
+        return function(values)
+    if not is_dataclass(first) or isinstance(first, type):
+        return first
+    names = [field.name for field in fields(first)]
+    own = {name: _join([getattr(value, name) for value in values], function) for name in names}
+    return replace(first, **own)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polytask.core.features import Features
+from polytask.core.collated import Collated
+from polytask.core.features import Features, TextLayout
 from polytask.core.padding import lengths_to_mask, pad
 
 PARTS, NO_PART = "parts", -1
@@ -35,7 +36,7 @@ class Packed:
     :param words_NW: The first token of each word of every text, where texts have words.
     """
 
-    inputs: dict[str, Tensor]
+    inputs: Collated
     rows: dict[str, Tensor]
     sequence_N: Tensor
     start_N: Tensor
@@ -55,12 +56,10 @@ class Packed:
         )
         tokens_nLD = found.tokens_BLD[place_n.unsqueeze(1), token_nL.where(mask_nL, 0)]
         words_nW = None if self.words_NW is None else self.words_NW[texts_n]
-        return Features(tokens_nLD, mask_nL, words_nW)
+        return Features(tokens_nLD, mask_nL, TextLayout(words_nW))
 
 
-def pack(
-    inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor], most: int, *, apart: bool
-) -> Packed:
+def pack(inputs: Collated, rows: Mapping[str, Tensor], most: int, *, apart: bool) -> Packed:
     """Put texts into as few sequences as the first fit of decreasing lengths finds.
 
     :param inputs: ``ids`` (N, L) and ``lengths`` (N) of texts.
@@ -88,7 +87,8 @@ def pack(
     order_N = torch.tensor([text for texts in bins for text in texts], device=device)
     ids_SM = torch.zeros_like(parts_SM)
     ids_SM[parts_SM != NO_PART] = ids_NL[order_N][real_NL[order_N]]
-    sequences = {"ids": ids_SM, "lengths": (parts_SM != NO_PART).sum(1), PARTS: parts_SM}
+    lengths_S = (parts_SM != NO_PART).sum(1)
+    sequences = Collated({"ids": ids_SM, "lengths": lengths_S, PARTS: parts_SM})
     read = {task: sequence_N[texts_n].unique() for task, texts_n in rows.items()}
     longest = ids_NL.shape[1]
     return Packed(sequences, read, sequence_N, start_N, lengths_N, longest, inputs.get("words"))

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.padding import lengths_to_mask, pad
 
 ReadAs: TypeAlias = Literal["joined", "apart", "each", "marked"]
@@ -100,8 +101,8 @@ def length_of(inputs: Inputs, length: Callable[[Inputs], int]) -> int:
 
 
 def collate_texts(
-    rows: Sequence[Inputs], collate: Callable[[Sequence[Inputs]], dict[str, Tensor]]
-) -> dict[str, Tensor]:
+    rows: Sequence[Inputs], collate: Callable[[Sequence[Inputs]], Collated]
+) -> Collated:
     """Stack B prepared rows; with several texts in one of them, tensors are B × P."""
     texts = [texts_in(row) for row in rows]
     singles = [text for own in texts for text in own]
@@ -112,7 +113,7 @@ def collate_texts(
     if len(counts_B) == int(counts_B.sum()):
         return tensors
     there_BP = lengths_to_mask(counts_B, int(counts_B.max()))
-    return {name: _spread(value, there_BP) for name, value in tensors.items()} | {TEXTS: counts_B}
+    return tensors.map(lambda value: _spread(value, there_BP)).updated({TEXTS: counts_B})
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Unfolded:
     :param there_BP: Which texts each row of the batch has; None where each has one.
     """
 
-    inputs: dict[str, Tensor]
+    inputs: Collated
     rows: dict[str, Tensor]
     there_BP: Tensor | None = None
 
@@ -132,24 +133,21 @@ class Unfolded:
         """The features of a task's texts as those of its rows, with places of tokens and spans."""
         features = self._with_places(features, self.rows[task])
         if SPANS in self.inputs:
-            features = replace(features, spans_BM2=self.inputs[SPANS][self.rows[task]])
+            features = _with_layout(features, spans_BM2=self.inputs[SPANS][self.rows[task]])
         if self.there_BP is None:
             return features
         there_bP = self.there_BP[rows_b]
         parts = [features.tokens_BLD, features.mask_BL]
         tokens_bPLD, mask_bPL = (_spread(part, there_bP) for part in parts)
-        return Features(
-            tokens_bPLD.flatten(1, 2),
-            mask_bPL.flatten(1, 2),
-            _folded_words(features, there_bP),
-            texts=there_bP.shape[1],
-            places_BL2=None
-            if features.places_BL2 is None
-            else _spread(features.places_BL2, there_bP, -1).flatten(1, 2),
-            spans_BM2=None  # a row with spans has one text
-            if features.spans_BM2 is None
-            else _spread(features.spans_BM2, there_bP, -1)[:, 0],
-        )
+        layout = features.text
+        offsets_BL2, spans_BM2 = layout.offsets_BL2, layout.spans_BM2
+        if offsets_BL2 is not None:
+            offsets_BL2 = _spread(offsets_BL2, there_bP, -1).flatten(1, 2)
+        if spans_BM2 is not None:  # a row with spans has one text
+            spans_BM2 = _spread(spans_BM2, there_bP, -1)[:, 0]
+        layout = TextLayout(_folded_words(features, there_bP), offsets_BL2, spans_BM2)
+        tokens_BLD, mask_BL = tokens_bPLD.flatten(1, 2), mask_bPL.flatten(1, 2)
+        return Features(tokens_BLD, mask_BL, layout, segments=there_bP.shape[1])
 
     def _with_places(self, features: Features, rows_n: Tensor) -> Features:
         if STARTS not in self.inputs:
@@ -157,28 +155,30 @@ class Unfolded:
         places_NL2 = torch.stack([self.inputs[STARTS], self.inputs[ENDS]], dim=-1)
         if places_NL2.shape[1] != features.mask_BL.shape[1]:
             return features  # one vector per text
-        return replace(features, places_BL2=places_NL2[rows_n])
+        return _with_layout(features, offsets_BL2=places_NL2[rows_n])
 
 
-def unfold(inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Unfolded:
+def unfold(inputs: Collated, rows: Mapping[str, Tensor]) -> Unfolded:
     """A batch as single texts.
 
     :param inputs: Collated inputs of B rows; what is one number per row is that of all its texts.
     :param rows: For each task, the rows it reads, ascending.
     """
     if TEXTS not in inputs:
-        return Unfolded(dict(inputs), dict(rows))
+        return Unfolded(inputs, dict(rows))
     there_BP = _there(inputs)
     rows_N = there_BP.nonzero()[:, 0]
-    singles = {
-        name: value[there_BP] if value.dim() > 1 else value[rows_N]
-        for name, value in inputs.items()
-        if name != TEXTS
-    }
+    singles = Collated(
+        {
+            name: value[there_BP] if value.dim() > 1 else value[rows_N]
+            for name, value in inputs.items()
+            if name != TEXTS
+        }
+    )
     return Unfolded(singles, {task: texts_at(inputs, own) for task, own in rows.items()}, there_BP)
 
 
-def texts_at(inputs: Mapping[str, Tensor], rows_b: Tensor) -> Tensor:
+def texts_at(inputs: Collated, rows_b: Tensor) -> Tensor:
     """The positions of the texts of some rows among all texts of a batch, ascending."""
     if TEXTS not in inputs:
         return rows_b
@@ -217,7 +217,12 @@ def _padded_spans(spans: Sequence[list[list[int]]]) -> Tensor:
     return spans_NM2
 
 
-def _there(inputs: Mapping[str, Tensor]) -> Tensor:
+def _with_layout(features: Features, **tensors: Tensor) -> Features:
+    """Return features with parts of the layout of a text added."""
+    return replace(features, layout=replace(features.text, **tensors))
+
+
+def _there(inputs: Collated) -> Tensor:
     """Which of P texts each row has."""
     most = next(value.shape[1] for value in inputs.values() if value.dim() > 1)
     return lengths_to_mask(inputs[TEXTS], most)

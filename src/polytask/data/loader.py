@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from polytask.core.batch import Batch
+from polytask.core.collated import Collated
 from polytask.data.mixing.base import Mixture
 from polytask.data.pools import Collation, Pool, collate
 from polytask.data.sampler import BatchSize, Rows, Sampler
@@ -84,7 +85,7 @@ class Loader:
     def _fetch(self, rows: Rows) -> Batch:
         rows = self._own(rows)
         if not len(rows.rows_B):
-            return Batch({}, {}, 0)
+            return Batch(Collated(), {}, 0)
         found: dict[int, Mapping[str, Any]] = {}
         for pool in np.unique(rows.pools_B).tolist():
             positions_b = np.flatnonzero(rows.pools_B == pool)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from polytask.core.accounting import Account
 from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.rows import each_row
 from polytask.data.tables import ConflictError, Table, spool
@@ -40,7 +40,7 @@ class Preparation:
 
     :param fields: What ``prepare`` reads of a row, given its position and columns.
     :param prepare: The same of some rows to inputs (``Encoder.prepare``).
-    :param length: Number of tokens of prepared inputs (``Encoder.length``).
+    :param length: Number of tokens of prepared inputs (``Encoder.num_tokens``).
     :param targets: For each task, the target of a row given its position, columns and inputs;
         None where it has none.
     :param refuse: Called with the position of a row that cannot be read, and its place with the
@@ -62,7 +62,7 @@ class Collation:
     :param targets: ``Task.collate`` of every task.
     """
 
-    inputs: Callable[[Sequence[Inputs]], dict[str, Tensor]]
+    inputs: Callable[[Sequence[Inputs]], Collated]
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
 
 

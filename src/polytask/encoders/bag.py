@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import PositiveInt
-from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.features import Features
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share, WordEncoder
@@ -51,6 +51,6 @@ class Bag(WordEncoder):
         self.width = widths[-1]
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         sums_BD = self.table(inputs["ids"]).sum(1)  # the vector of padding is zero
         return one_token(self.hidden(sums_BD / inputs["lengths"].unsqueeze(1)))

@@ -16,7 +16,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polytask.core.features import Features
+from polytask.core.collated import Collated
+from polytask.core.features import Features, TextLayout
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share, WordEncoder
 from polytask.encoders.tokens import mask_of
@@ -53,13 +54,13 @@ class BidirectionalLSTM(WordEncoder):
         self.stack = nn.ModuleList(BidirectionalLayer(*pair) for pair in pairwise(widths))
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         mask_BL = mask_of(inputs)
         reversed_BL1 = reversal(inputs["lengths"], mask_BL)
         tokens_BLD = self.dropout(self.table(inputs["ids"]))
         for layer in self.stack:
             tokens_BLD = self.dropout(layer(tokens_BLD, reversed_BL1))
-        return Features(tokens_BLD, mask_BL, inputs.get("words"))
+        return Features(tokens_BLD, mask_BL, TextLayout(inputs.get("words")))
 
     @property
     @override

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.features import Features
+from polytask.core.collated import Collated
+from polytask.core.features import Features, TextLayout
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share, WordEncoder
 from polytask.encoders.tokens import mask_of
@@ -62,8 +63,8 @@ class ConvolutionalNetwork(WordEncoder):
         self.width = self._filters * len(self._widths)
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         vectors_BDL = self.dropout(self.table(inputs["ids"])).transpose(1, 2)
         grams_BDL = torch.cat([convolve(vectors_BDL) for convolve in self.convolutions], dim=1)
         tokens_BLD = self.dropout(functional.relu(grams_BDL)).transpose(1, 2)
-        return Features(tokens_BLD, mask_of(inputs), inputs.get("words"))
+        return Features(tokens_BLD, mask_of(inputs), TextLayout(inputs.get("words")))

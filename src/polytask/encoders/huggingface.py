@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.prompts import Writer
 from polytask.core.texts import texts_in
 from polytask.encoders.base import encoders
@@ -96,17 +97,17 @@ class HuggingFace(SequenceEncoder):
         return self.subwords.encode(rows)
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return len(inputs["ids"])
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
         return collate_tokens(rows, self._padding)
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         tokens_BLD, mask_BL = self._tokens(self.model, inputs)
-        return Features(tokens_BLD, mask_BL, inputs.get("words"))
+        return Features(tokens_BLD, mask_BL, TextLayout(inputs.get("words")))
 
     @property
     @override
@@ -144,7 +145,7 @@ class HuggingFace(SequenceEncoder):
         return self._tokens(model, self.collate(rows))[0]
 
     def _tokens(
-        self, model: transformers.PreTrainedModel, inputs: dict[str, Tensor]
+        self, model: transformers.PreTrainedModel, inputs: Collated
     ) -> tuple[Tensor, Tensor]:
         """The vectors of tokens, and which tokens are real: tokens_BLD, mask_BL."""
         mask_BL = mask_of(inputs)

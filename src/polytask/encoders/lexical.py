@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.files import read_json, write_json
@@ -111,11 +112,11 @@ class WordEncoder(LexicalEncoder):
         return [self._prepare(fields) for fields in rows]
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return len(inputs["ids"])
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
         return collate_tokens(rows, PADDING)
 
     @override

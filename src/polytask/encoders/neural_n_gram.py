@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.features import Features
+from polytask.core.collated import Collated
+from polytask.core.features import Features, TextLayout
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share
 from polytask.encoders.subwords import PADDING
@@ -58,12 +59,12 @@ class NeuralNGram(SubwordEncoder):
         self.hidden = nn.Linear(self._context * self._dimension, self.width)
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         vectors_BLD = self.dropout(self.table(inputs["ids"]))
         padded_BND = functional.pad(vectors_BLD, (0, 0, self._context - 1, 0))
         windows_BLX = padded_BND.unfold(1, self._context, 1).flatten(2)
         hidden_BLD = self.dropout(self.hidden(windows_BLX).tanh())
-        return Features(hidden_BLD, mask_of(inputs), inputs.get("words"))
+        return Features(hidden_BLD, mask_of(inputs), TextLayout(inputs.get("words")))
 
     @property
     @override

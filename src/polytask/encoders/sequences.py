@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.packing import PARTS, places_of_parts, seen_in_parts
 from polytask.core.prompts import Memory
@@ -71,7 +72,7 @@ class SequenceEncoder(TransformersEncoder, ABC):
         finally:
             self._memory = None
 
-    def arguments(self, inputs: dict[str, Tensor], mask_BL: Tensor) -> dict[str, Any]:
+    def arguments(self, inputs: Collated, mask_BL: Tensor) -> dict[str, Any]:
         """What a model is given of a batch."""
         given: dict[str, Any] = {"input_ids": inputs["ids"], "attention_mask": mask_BL.long()}
         if PARTS in inputs:

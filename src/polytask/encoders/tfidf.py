@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.files import read_json, write_json
@@ -91,18 +92,18 @@ class TfIdf(LexicalEncoder):
         ]
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return max(len(inputs["ids"]), 1)
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
-        return {
-            "ids": pad([row["ids"] for row in rows], PADDING),
-            "weights": pad([row["weights"] for row in rows], 0.0, torch.float32),
-        }
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
+        return Collated(
+            ids=pad([row["ids"] for row in rows], PADDING),
+            weights=pad([row["weights"] for row in rows], 0.0, torch.float32),
+        )
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         rows_BLD = self.table(inputs["ids"])
         sums_BD = (inputs["weights"].unsqueeze(1).to(rows_BLD.dtype) @ rows_BLD).squeeze(1)
         return one_token(self.hidden(sums_BD + self.bias))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from polytask.core.batch import Inputs
+from polytask.core.collated import Collated
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
 from polytask.core.prompts import SAID
@@ -23,7 +24,7 @@ from polytask.core.texts import ENDS, STARTS
 NO_WORD = -1
 
 
-def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
+def collate_tokens(rows: Sequence[Inputs], padding: int) -> Collated:
     """Stack B prepared texts.
 
     :param padding: The id that fills up shorter rows.
@@ -31,10 +32,10 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
         ``segments``, ``starts`` and ``ends`` (B, L), ``said`` (B). W counts no words after the
         last one that was read, so heads do no work for what was cut off.
     """
-    tensors = {
-        "ids": pad([row["ids"] for row in rows], padding),
-        "lengths": torch.tensor([len(row["ids"]) for row in rows]),
-    }
+    tensors = Collated(
+        ids=pad([row["ids"] for row in rows], padding),
+        lengths=torch.tensor([len(row["ids"]) for row in rows]),
+    )
     if any(row.get("words") is not None for row in rows):
         tensors["words"] = pad([_up_to_last(row.get("words") or ()) for row in rows], NO_WORD)
     if any(row.get("segments") is not None for row in rows):
@@ -48,7 +49,7 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> dict[str, Tensor]:
     return tensors
 
 
-def mask_of(inputs: dict[str, Tensor]) -> Tensor:
+def mask_of(inputs: Collated) -> Tensor:
     """True where a token is real; shape (B, L)."""
     return lengths_to_mask(inputs["lengths"], inputs["ids"].shape[1])
 

@@ -24,9 +24,10 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 from polytask.core.files import write_text
 from polytask.core.prompts import Writer
 from polytask.encoders.base import encoders
@@ -77,11 +78,11 @@ class SubwordEncoder(Encoder):
         return self.subwords.encode(rows)
 
     @override
-    def length(self, inputs: Inputs) -> int:
+    def num_tokens(self, inputs: Inputs) -> int:
         return len(inputs["ids"])
 
     @override
-    def collate(self, rows: Sequence[Inputs]) -> dict[str, Tensor]:
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
         return collate_tokens(rows, PADDING)
 
     @property
@@ -181,7 +182,7 @@ class Transformer(AttentionEncoder):
         self.norm = nn.LayerNorm(self.width)
 
     @override
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
+    def forward(self, inputs: Collated) -> Features:
         ids_BL = inputs["ids"]
         mask_BL = mask_of(inputs)
         segments_BL = inputs.get("segments", torch.zeros_like(ids_BL))
@@ -191,7 +192,7 @@ class Transformer(AttentionEncoder):
         seen_B1LL = self.seen(mask_BL)
         for layer in self.stack:
             hidden_BLD = layer(hidden_BLD, seen_B1LL)
-        return Features(self.norm(hidden_BLD), mask_BL, inputs.get("words"))
+        return Features(self.norm(hidden_BLD), mask_BL, TextLayout(inputs.get("words")))
 
     @property
     @override

@@ -99,7 +99,9 @@ def score_pooled(
 
 
 def pooled_outcome(pooling: Pooling, outcomes: Mapping[str, Outcome]) -> Outcome:
-    """The rows that a pooling is measured on."""
+    """Return the rows that a pooling is measured on; none where a task has no answers."""
+    if not all(len(outcomes[task]) for task in pooling.tasks):
+        return Outcome([], [])
     together = _side_by_side if pooling.by_row else _concatenate
     return together([outcomes[task] for task in pooling.tasks])
 

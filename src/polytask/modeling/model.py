@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from polytask.core.batch import Batch
+from polytask.core.collated import Collated
 from polytask.core.equal_lengths import by_length
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
@@ -24,9 +25,8 @@ from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, Ro
 from polytask.modeling.attack import Attack
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
-from polytask.sharing.base import select_inputs
-from polytask.tasks import Head, PooledHead, Reading, Task
-from polytask.tasks.language_head import reads_forward
+from polytask.tasks import Head, HeadContext, PooledHead, Task
+from polytask.tasks.language_head import is_causal
 
 
 class MultiTaskModel(nn.Module):
@@ -85,13 +85,13 @@ class MultiTaskModel(nn.Module):
         self.eval()
         for task in self.tasks:
             self._check_order(task)
-            self._head(task).try_out(partial(self._encode, task))
+            self._head(task).validate(partial(self._encode, task))
         self.train()
 
     def _check_order(self, task: str) -> None:
         """Refuse an architecture that does not go with how a task, or the encoder, reads a row."""
         mixes = self.sharing.mixes
-        if self._head(task).reads_forward and mixes == "row":
+        if self._head(task).needs_causal and mixes == "row":
             text = f"tasks.{task}: predicts the next token, but this sharing lets it be seen before"
             raise RecipeError([f"{text}. Choose another one."])
         encoder = self.sharing.encoder_of(task)
@@ -101,13 +101,13 @@ class MultiTaskModel(nn.Module):
             text = "encoder.packing: this sharing does not keep texts in a sequence apart"
             raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
         assert encoder.embedding is not None
-        if not reads_forward(partial(self._encode, task), encoder.embedding.weight):
+        if not is_causal(partial(self._encode, task), encoder.embedding.weight):
             text = "encoder.packing: is for models that read from left to right, and this one does"
             raise RecipeError([f"{text} not. Leave it out."])
 
-    def _encode(self, task: str, inputs: dict[str, Tensor]) -> Features:
+    def _encode(self, task: str, inputs: Collated) -> Features:
         """The features of all rows as a task reads them."""
-        rows_B = torch.arange(len(inputs["ids"]), device=inputs["ids"].device)
+        rows_B = torch.arange(inputs.size, device=next(iter(inputs.values())).device)
         features: Features = self.sharing(inputs, {task: rows_B})[task]
         return features
 
@@ -118,7 +118,7 @@ class MultiTaskModel(nn.Module):
 
     def forward(
         self,
-        inputs: dict[str, Tensor],
+        inputs: Collated,
         rows: Mapping[str, Tensor],
         values: Mapping[str, Any] | None = None,
         mixes: Mapping[str, Mix] = MappingProxyType({}),
@@ -135,29 +135,25 @@ class MultiTaskModel(nn.Module):
         for task, mix in mixes.items():
             features[task] = self._mixed(task, features[task], mix)
         return {
-            task: self._head(task)(features[task], *self._reading(task, single, values))
+            task: self._head(task)(features[task], *self._context(task, single, values))
             for task in rows
         }
 
-    def features(
-        self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
-    ) -> dict[str, Features]:
+    def features(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         """The features of rows as they are, with no tokens hidden; see ``forward``."""
         return self._folded(unfold(inputs, rows), rows)
 
     def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         read = single.inputs
         for task, texts_n in single.rows.items():
-            read = self._head(task).disguise(read, texts_n)
+            read = self._head(task).corrupt_inputs(read, texts_n)
         return self._folded(replace(single, inputs=read), rows)
 
     def _folded(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         found = self._shared(single.inputs, single.rows)
         return {task: single.fold(found[task], own, task) for task, own in rows.items()}
 
-    def _shared(
-        self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]
-    ) -> Mapping[str, Features]:
+    def _shared(self, inputs: Collated, rows: Mapping[str, Tensor]) -> Mapping[str, Features]:
         """The features of the texts that every task reads: texts of one length, or packed, if asked."""
         if rows and not self.sharing.encoder_of(next(iter(rows))).pads:
             return by_length(inputs, rows, self.sharing)
@@ -168,7 +164,7 @@ class MultiTaskModel(nn.Module):
         found = self.sharing(packed.inputs, packed.rows)
         return {task: packed.features(found[task], task, own) for task, own in rows.items()}
 
-    def _packed(self, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Packed | None:
+    def _packed(self, inputs: Collated, rows: Mapping[str, Tensor]) -> Packed | None:
         if not rows or not self.training:
             return None
         most = self.sharing.encoder_of(next(iter(rows))).packs
@@ -194,16 +190,16 @@ class MultiTaskModel(nn.Module):
         assert isinstance(head, Head)
         return head
 
-    def _reading(
+    def _context(
         self, task: str, single: Unfolded, values: Mapping[str, Any] | None
-    ) -> tuple[Reading, ...]:
+    ) -> tuple[HeadContext, ...]:
         """What the head of a task reads beside features; most read nothing."""
         if not self._head(task).reads_rows:
             return ()
 
-        own = select_inputs(single.inputs, single.rows[task])
+        own = single.inputs.select(single.rows[task])
         targets = None if values is None else values[task]
-        return (Reading(task, own, targets, partial(self._encode, task)),)
+        return (HeadContext(task, own, targets, partial(self._encode, task)),)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""

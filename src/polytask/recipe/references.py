@@ -204,7 +204,7 @@ def _built(chosen: Any) -> list[Metric]:
 def _form(task: Plain) -> str:
     """The form of what a task predicts, empty if its kind is not known."""
     part = _part(tasks, task)
-    return part.form if part else ""
+    return part.label_type if part else ""
 
 
 def _part(registry: Registry[Any], chosen: Any) -> Any:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
@@ -78,7 +79,7 @@ class AdaShare(Architecture):
         self._rows: TaskRows | None = None
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         if not self.odds:
             features = self.encoder(inputs)
             return {task: features.select(rows_b) for task, rows_b in rows.items()}
@@ -86,7 +87,7 @@ class AdaShare(Architecture):
         self._rows = task_rows
         odds_tN = torch.stack([self.odds[task] for task in task_rows.tasks])
         self._policy.selected_VN = self._select(odds_tN)[task_rows.place_V]
-        return task_rows.split(self.encoder(task_rows.inputs(inputs)))
+        return task_rows.split(self.encoder(inputs.select(task_rows.rows_V)))
 
     @override
     def encoder_of(self, task: str) -> Encoder:

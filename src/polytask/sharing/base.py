@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.registry import Registry
@@ -47,7 +47,7 @@ class Architecture(nn.Module, ABC):
         return False
 
     @abstractmethod
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         """Give every task the features of its rows.
 
         :param inputs: Collated inputs of B rows.
@@ -75,8 +75,3 @@ class Architecture(nn.Module, ABC):
 
 
 architectures: Registry[Architecture] = Registry("sharing", Architecture)
-
-
-def select_inputs(inputs: Mapping[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
-    """Some rows of a collated batch."""
-    return {name: torch.index_select(value, 0, rows_b) for name, value in inputs.items()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture
@@ -57,7 +58,7 @@ class Branched(Architecture, ABC):
             self._branch(encoder, levels)
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         if self._is_one:
             features = self.encoder(inputs)
             return {task: features.select(rows_b) for task, rows_b in rows.items()}
@@ -85,11 +86,11 @@ class Branched(Architecture, ABC):
         replace_layers(encoder, branched)
 
     def _encode(
-        self, encoder: Encoder, inputs: Mapping[str, Tensor], rows: Mapping[str, Tensor]
+        self, encoder: Encoder, inputs: Collated, rows: Mapping[str, Tensor]
     ) -> dict[str, Features]:
         self._pass.rows = task_rows = TaskRows.of(rows)
         self._pass.place_B = places(task_rows.rows_V, next(iter(inputs.values())).shape[0])
-        return task_rows.split(encoder(task_rows.inputs(inputs)))
+        return task_rows.split(encoder(inputs.select(task_rows.rows_V)))
 
 
 @dataclass

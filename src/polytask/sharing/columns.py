@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture
@@ -56,7 +57,7 @@ class Columns(Architecture, ABC):
         """
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         self._present = frozenset(rows)
         columns = dict(zip(self.tasks, self.columns(inputs), strict=True))
         return {task: columns[task].select(rows_b) for task, rows_b in rows.items()}
@@ -80,7 +81,7 @@ class Columns(Architecture, ABC):
             for task in self.tasks
         ]
 
-    def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
+    def columns(self, inputs: Collated) -> list[Features]:
         """The features of all rows, in each column."""
         if self._copied:
             found = [self._encoders[task](inputs) for task in self.tasks]

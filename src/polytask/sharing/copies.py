@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.layers import replace_modules
@@ -54,20 +55,13 @@ def replace_layers(encoder: Encoder, make: Callable[[int, nn.Module], LayerCopie
     replace_modules(encoder, layers, [make(place, layer) for place, layer in enumerate(layers)])
 
 
-def encode_beside(encoder: Encoder, inputs: Mapping[str, Tensor], count: int) -> list[Features]:
+def encode_beside(encoder: Encoder, inputs: Collated, count: int) -> list[Features]:
     """Let all rows pass several times at once: those of the first pass come first.
 
     :return: The features of each pass.
     """
-    features: Features = encoder({name: torch.cat([v] * count) for name, v in inputs.items()})
-    words = features.words_BW
-    parts = zip(
-        features.tokens_BLD.chunk(count),
-        features.mask_BL.chunk(count),
-        [None] * count if words is None else words.chunk(count),
-        strict=True,
-    )
-    return [Features(*part) for part in parts]
+    features: Features = encoder(inputs.repeat(count))
+    return features.split([inputs.size] * count)
 
 
 def side_by_side(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
@@ -78,7 +79,7 @@ class DSelectK(GatedExperts):
         self._spread: Tensor | None = None
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         features = self.encoder(inputs)
         task_rows = TaskRows.of(rows)
         experts_VLED = task_rows.take(self.experts(features.tokens_BLD))

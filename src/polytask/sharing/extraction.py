@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.experts import Experts, GatedExperts
@@ -52,7 +53,7 @@ class Extraction(GatedExperts, ABC):
         )
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         shared = self.encoder(inputs)
         states = dict.fromkeys(self.tasks, shared)
         self.forget()

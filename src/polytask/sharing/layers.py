@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 
@@ -35,7 +36,7 @@ class States:
         for layer in hidden_layers(encoder)[:-1]:
             change_output(layer, self._keep)
 
-    def of(self, encoder: Encoder, inputs: Mapping[str, Tensor]) -> tuple[Features, list[Tensor]]:
+    def of(self, encoder: Encoder, inputs: Collated) -> tuple[Features, list[Tensor]]:
         """The features, and the hidden states BLD of all layers, of which the features are the last.
 
         :param encoder: The same one, or the copy that belongs to a copy of this.

@@ -20,6 +20,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
@@ -80,7 +81,7 @@ class LearnedBranching(Architecture):
         )
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         task_rows = TaskRows.of(rows)
         self._tree.parents = [self._choose(logits_CC) for logits_CC in self.parents]
         candidates = self._candidates(inputs)
@@ -110,7 +111,7 @@ class LearnedBranching(Architecture):
     def _choose(self, logits_C: Tensor) -> Tensor:
         return choose(logits_C, self._temperature, by_chance=self.training)
 
-    def _candidates(self, inputs: dict[str, Tensor]) -> list[Features]:
+    def _candidates(self, inputs: Collated) -> list[Features]:
         """What every copy gives at the end, for all rows.
 
         Copies of layers go through the encoder side by side, as more rows.

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
@@ -54,7 +55,7 @@ class MultiTaskAttentionNetwork(Architecture):
         self._states = States(encoder)
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         features, states = self._states.of(self.encoder, inputs)
         task_rows = TaskRows.of(rows)
         masked_VLD = task_rows.take(states[0])

@@ -11,9 +11,10 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.sharing.base import Architecture, select_inputs
+from polytask.sharing.base import Architecture
 
 
 class OwnEncoders(Architecture, ABC):
@@ -25,11 +26,8 @@ class OwnEncoders(Architecture, ABC):
         self.encoders = nn.ModuleDict(self._encoders)
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        return {
-            task: self.encoders[task](select_inputs(inputs, rows_b))
-            for task, rows_b in rows.items()
-        }
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
+        return {task: self.encoders[task](inputs.select(rows_b)) for task, rows_b in rows.items()}
 
     @override
     def encoder_of(self, task: str) -> Encoder:

@@ -14,6 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
@@ -70,7 +71,7 @@ class Prompted(Tuned):
         return nn.ParameterDict({task: nn.Parameter(value) for task, value in pairs})
 
     @override
-    def encode(self, inputs: dict[str, Tensor]) -> Features:
+    def encode(self, inputs: Collated) -> Features:
         if not self._has_table:
             return super().encode(inputs)
         longer = with_room(inputs, self.length, self._longest)

@@ -8,12 +8,12 @@ Where the encoder has no more positions, the end of the text makes room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 
@@ -22,14 +22,14 @@ _POSITIONS = "words"
 _LENGTHS = "lengths"
 
 
-def with_room(inputs: Mapping[str, Tensor], room: int, longest: int | None) -> dict[str, Tensor]:
+def with_room(inputs: Collated, room: int, longest: int | None) -> Collated:
     """Inputs that begin with some tokens more.
 
     :param longest: Most tokens that the encoder reads; None if there is no limit.
     """
     kept = inputs["ids"].shape[1]
     kept = kept if longest is None else min(kept, longest - room)
-    longer = dict(inputs)
+    longer = Collated(inputs)
     for name in _PER_TOKEN:
         if name in inputs:
             values_BL = inputs[name]
@@ -43,20 +43,19 @@ def with_room(inputs: Mapping[str, Tensor], room: int, longest: int | None) -> d
     return longer
 
 
-def without_room(features: Features, room: int, inputs: Mapping[str, Tensor]) -> Features:
+def without_room(features: Features, room: int, inputs: Collated) -> Features:
     """The features of the text itself; an encoder that gives one token a text gives that.
 
     :param inputs: What the encoder read.
     """
     if features.mask_BL.shape[1] != inputs["ids"].shape[1]:
         return features
-    words_BW = features.words_BW
-    return replace(
-        features,
-        tokens_BLD=features.tokens_BLD[:, room:],
-        mask_BL=features.mask_BL[:, room:],
-        words_BW=None if words_BW is None else torch.where(words_BW < 0, -1, words_BW - room),
-    )
+    layout = features.text
+    if layout.words_BW is not None:
+        words_BW = torch.where(layout.words_BW < 0, -1, layout.words_BW - room)
+        layout = replace(layout, words_BW=words_BW)
+    tokens_BLD, mask_BL = features.tokens_BLD[:, room:], features.mask_BL[:, room:]
+    return replace(features, tokens_BLD=tokens_BLD, mask_BL=mask_BL, layout=layout)
 
 
 def in_front(vectors_VRD: Tensor, hidden_VLD: Tensor) -> Tensor:

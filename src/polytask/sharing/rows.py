@@ -6,7 +6,7 @@ through parameters of their own in one pass. V is the number of rows counted lik
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,26 +48,13 @@ class TaskRows:
         """These rows of a tensor with the rows of the batch."""
         return values_B.index_select(0, self.rows_V)
 
-    def inputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The collated inputs of these rows."""
-        return {name: self.take(value) for name, value in inputs.items()}
-
     def features(self, features: Features) -> Features:
-        """The features of these rows."""
-        words_BW = features.words_BW
-        words_VW = None if words_BW is None else self.take(words_BW)
-        return Features(self.take(features.tokens_BLD), self.take(features.mask_BL), words_VW)
+        """Return the features of these rows."""
+        return features.map(self.take)
 
     def split(self, features: Features) -> dict[str, Features]:
         """Give every task the features of its rows.
 
         :param features: Those of all V rows.
         """
-        tokens = features.tokens_BLD.split(self.counts)
-        masks = features.mask_BL.split(self.counts)
-        words_BW = features.words_BW
-        words: Sequence[Tensor | None] = (
-            [None] * len(self.tasks) if words_BW is None else words_BW.split(self.counts)
-        )
-        parts = zip(self.tasks, tokens, masks, words, strict=True)
-        return {task: Features(*part) for task, *part in parts}
+        return dict(zip(self.tasks, features.split(self.counts), strict=True))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
@@ -66,7 +67,7 @@ class SharedPrivate(OwnEncoders):
         self._terms: dict[str, Tensor] = {}
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         features = self.shared(inputs)
         shared = {task: features.select(rows_b) for task, rows_b in rows.items()}
         private = super().forward(inputs, rows)

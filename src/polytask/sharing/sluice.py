@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
@@ -81,7 +82,7 @@ class Sluice(Columns):
         return sum_of_layers(torch.stack(self.readers(place, self.betas)), mixed)
 
     @override
-    def columns(self, inputs: dict[str, Tensor]) -> list[Features]:
+    def columns(self, inputs: Collated) -> list[Features]:
         found = super().columns(inputs)
         if self.training:
             self._mask_BL = found[0].mask_BL

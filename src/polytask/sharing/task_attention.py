@@ -26,6 +26,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
@@ -57,7 +58,7 @@ class TaskAttention(Architecture):
         self._seen: dict[str, Tensor] = {}
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         features = self.encoder(inputs)
         task_rows = TaskRows.of(rows)
         projected_BLX = torch.relu(self.projections(features.tokens_BLD))

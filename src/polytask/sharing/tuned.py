@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
@@ -23,7 +24,7 @@ class Present:
     place_V: Tensor
     lengths_V: Tensor | None = None
 
-    def enter(self, rows: TaskRows, inputs: Mapping[str, Tensor]) -> None:
+    def enter(self, rows: TaskRows, inputs: Collated) -> None:
         """From now on, it is these rows.
 
         :param inputs: Those of the rows; ``lengths`` are their numbers of tokens, if they are there.
@@ -66,16 +67,16 @@ class Tuned(Architecture, ABC):
             encoder.requires_grad_(False)
 
     @override
-    def forward(self, inputs: dict[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         if not self.apart:
             features = self.encoder(inputs)
             return {task: features.select(rows_b) for task, rows_b in rows.items()}
         task_rows = TaskRows.of(rows)
-        inputs = task_rows.inputs(inputs)
+        inputs = inputs.select(task_rows.rows_V)
         self.present.enter(task_rows, inputs)
         return task_rows.split(self.encode(inputs))
 
-    def encode(self, inputs: dict[str, Tensor]) -> Features:
+    def encode(self, inputs: Collated) -> Features:
         """Encode the rows that are present."""
         features: Features = self.encoder(inputs)
         return features

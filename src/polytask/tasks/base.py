@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from polytask.core.accounting import LeftOut
 from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
@@ -22,22 +23,22 @@ from polytask.tasks.lines import one_line
 from polytask.tasks.metrics.base import Metric, metrics
 from polytask.tasks.presentation import Floats as Floats, Presentation
 
-Encode: TypeAlias = Callable[[dict[str, Tensor]], Features]
+Encode: TypeAlias = Callable[[Collated], Features]
 """Inputs of b rows to features, as a task reads them."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What some heads read beside the features of b rows.
+class HeadContext:
+    """The input of a head beside the features of b rows.
 
     :param task: Name of the task that asks, as several may share a head.
-    :param inputs: The collated inputs of their texts, as they were before ``Head.disguise``.
+    :param inputs: The collated inputs of their texts, as they were before ``Head.corrupt_inputs``.
     :param values: Their collated targets in training; None in prediction.
     :param encode: Inputs of b rows to features, as the task reads them.
     """
 
     task: str
-    inputs: dict[str, Tensor]
+    inputs: Collated
     values: Any | None
     encode: Encode
 
@@ -46,17 +47,17 @@ class Head(nn.Module, ABC):
     """Features of b rows -> scores of a task."""
 
     reads_rows: ClassVar[bool] = False
-    """Whether ``forward`` also takes a ``Reading``."""
+    """Whether ``forward`` also takes a ``HeadContext``."""
 
-    reads_forward: ClassVar[bool] = False
-    """Whether features of a token must not depend on those after it."""
+    needs_causal: ClassVar[bool] = False
+    """Whether features of a token must not depend on later tokens."""
 
     @abstractmethod
-    def forward(self, features: Features, *reading: Reading) -> Any:
+    def forward(self, features: Features, *context: HeadContext) -> Any:
         """Return scores: a tensor with b rows, or a dict of such tensors."""
 
-    def disguise(self, inputs: dict[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
-        """The inputs of a batch of single texts as the encoder shall read them, some changed.
+    def corrupt_inputs(self, inputs: Collated, rows_b: Tensor) -> Collated:
+        """Return the inputs of a batch of single texts, some of them corrupted.
 
         A task that changes them sets ``Task.own_rows``, so that no other task reads these rows.
         """
@@ -65,10 +66,10 @@ class Head(nn.Module, ABC):
     def bind(self, encoder: nn.Module) -> None:
         """Tie parameters to those of the encoder; called once, when both exist."""
 
-    def try_out(self, encode: Encode) -> None:
-        """Look at how a task reads rows; called once for each task of the head, in evaluation mode.
+    def validate(self, encode: Encode) -> None:
+        """Check that the encoder suits; called once per task of the head, in evaluation mode.
 
-        :raises RecipeError: If it does not suit.
+        :raises RecipeError: If it does not.
         """
 
 
@@ -91,8 +92,8 @@ class Task(Presentation):
     :param head: Tasks with the same name here share one head, as does the task of that name.
     """
 
-    form: ClassVar[str] = ""
-    """The form of its references, which decides what metrics can measure it; empty: any."""
+    label_type: ClassVar[str] = ""
+    """The type of its labels, which decides the metrics that fit; empty: any metric."""
 
     usual_columns: ClassVar[tuple[str, ...]] = ("text",)
     """The input columns of a recipe that names none."""
@@ -133,35 +134,35 @@ class Task(Presentation):
         :raises DataError: If the column is absent or its value is of the wrong kind.
         """
 
-    def join(self, names: Sequence[str]) -> None:
-        """Be told, before ``fit``, which tasks ``fits_together`` brings together."""
+    def set_group(self, names: Sequence[str]) -> None:
+        """Set the tasks that are fitted together; called before ``fit``."""
 
-    def lesson(self, row: Row) -> Any | None:
-        """What ``fit`` and ``encode`` get of a row: its reference, unless a task learns another form.
+    def training_label(self, row: Row) -> Any | None:
+        """Return the label that ``fit`` and ``encode`` get: the reference, or another form of it.
 
         :raises DataError: As ``reference`` does.
         """
         return self.reference(row)
 
-    def read(self, columns: Sequence[str]) -> None:
-        """Be told the input columns, once, before anything else.
+    def set_columns(self, columns: Sequence[str]) -> None:
+        """Set the input columns; called once, before anything else.
 
         :raises RecipeError: If these are not the columns that it needs.
         """
         self.input_columns = tuple(columns)
 
-    def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
+    def texts(self, row: Row, fields: Fields, *, training: bool) -> list[Fields]:
         """Return the texts of a row that are encoded. Called for tasks that word rows.
 
-        :param lesson: Whether it is to be learned from; else its label may be missing.
+        :param training: True for rows to learn from; else the label may be missing.
         :raises DataError: If a column is not what is expected of it.
         """
         return [fields]
 
-    def follow(self, lesson: Any, alignment: Alignment) -> Any | None:
-        """The lesson of a changed copy of a row; see ``data.augmentation``.
+    def augment_label(self, label: Any, alignment: Alignment) -> Any | None:
+        """Return the label of an augmented copy of a row; see ``data.augmentation``.
 
-        :param lesson: That of the row.
+        :param label: The ``training_label`` of the row.
         :param alignment: Where the words of the copy come from; of none if the row has no words.
         :return: None if the copy has nothing to teach, as for tasks that do not say how.
         """
@@ -220,7 +221,7 @@ class Task(Presentation):
         """Probabilities of the labels of each row, C or (W, C), where the task has them."""
         return None
 
-    def complete(self, prediction: Any, items: Sequence[Any]) -> Any:
+    def pad_prediction(self, prediction: Any, items: Sequence[Any]) -> Any:
         """Extend a prediction about words or sentences to all ``items``, also those cut off.
 
         :raises DataError: If there are fewer items than predictions.
@@ -269,14 +270,14 @@ class Task(Presentation):
         :raises RecipeError: If a metric does not measure what this task predicts.
         """
         built = [metrics.build(one, self.labels) for one in chosen or self.default_metrics]
-        misfits = [metric for metric in built if not metric.measures(self.form)]
+        misfits = [metric for metric in built if not metric.measures(self.label_type)]
         if misfits:
-            fitting = [kind for kind in metrics.kinds() if metrics.part(kind).measures(self.form)]
+            fits = [one for one in metrics.kinds() if metrics.part(one).measures(self.label_type)]
             raise RecipeError(
                 [
                     f"tasks.{self.name}.metrics: {metric.name} measures "
-                    f"{' or '.join(metric.forms)}, but the task predicts {self.form}. "
-                    f"Choose from: {', '.join(fitting)}."
+                    f"{' or '.join(metric.forms)}, but the task predicts {self.label_type}. "
+                    f"Choose from: {', '.join(fits)}."
                     for metric in misfits
                 ]
             )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Reading
+from polytask.tasks.base import Head, HeadContext
 from polytask.tasks.heads import KEPT, word_vectors
 
 ARCS, SIDES, HEADS = "arcs_bWH", "sides_bWRK", "heads_bHK"
@@ -57,7 +57,7 @@ class BiaffineHead(Head):
         self.relation_RKK = nn.Parameter(torch.randn(relations, side, side) / side)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         words_bWD, kept_bW = word_vectors(features, self.task)
         words_bWD = self.drop(words_bWD)
         root_bHD = self.root_D.to(words_bWD.dtype).expand(words_bWD.shape[0], 1, -1)

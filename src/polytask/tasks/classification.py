@@ -31,7 +31,7 @@ class Classification(LabelTask):
         2016, section 7.
     """
 
-    form = "label"
+    label_type = "label"
 
     def __init__(self, name: str, /, *, label_smoothing: Share = 0.0, **options: Any) -> None:
         super().__init__(name, **options)

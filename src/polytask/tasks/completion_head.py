@@ -9,12 +9,13 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
 from polytask.core.prompts import SAID, Writer
-from polytask.tasks.base import Encode, Reading
+from polytask.tasks.base import Encode, HeadContext
 from polytask.tasks.continuing import Remembered, Rereading, at, remembers
 from polytask.tasks.items import SCORES, THERE
 from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
@@ -36,7 +37,7 @@ class CompletionHead(LanguageHead):
     """
 
     biased: ClassVar[bool] = False
-    reads_forward: ClassVar[bool] = True
+    needs_causal: ClassVar[bool] = True
 
     def __init__(
         self, task: str, width: int, search: Search, *, ranks: bool, per_token: bool
@@ -53,7 +54,7 @@ class CompletionHead(LanguageHead):
         self._remembering = encoder.remembering
 
     @override
-    def try_out(self, encode: Encode) -> None:
+    def validate(self, encode: Encode) -> None:
         require_reads_forward(encode, self)
 
     @override
@@ -61,22 +62,22 @@ class CompletionHead(LanguageHead):
         return nn.Identity() if width == dimension else nn.Linear(width, dimension)
 
     @override
-    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
         lengths_b, width = inputs["lengths"], inputs["ids"].shape[1]
         prompt_b = (lengths_b - inputs[SAID]).clamp(min=1)
         said_bL = lengths_to_mask(lengths_b, width) & ~lengths_to_mask(prompt_b, width)
         return said_bL, said_bL.roll(-1, dims=1)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        (rows,) = reading
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        (rows,) = context
         if rows.values is not None:
             return super().forward(features, rows)
         return self._compare(features, rows) if self._ranks else self._write(rows)
 
-    def _compare(self, features: Features, rows: Reading) -> dict[str, Tensor]:
+    def _compare(self, features: Features, rows: HeadContext) -> dict[str, Tensor]:
         """The log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
-        there_bP, apart = features.there_BP, features.apart
+        there_bP, apart = features.segment_mask_BP, features.per_segment
         there_N = there_bP.flatten()
         own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
         costs = super().forward(own, rows)
@@ -86,7 +87,7 @@ class CompletionHead(LanguageHead):
         scores_bP = nats_N.new_zeros(there_bP.shape).masked_scatter(there_bP, -nats_N)
         return {SCORES: scores_bP, THERE: there_bP}
 
-    def _write(self, rows: Reading) -> dict[str, Tensor]:
+    def _write(self, rows: HeadContext) -> dict[str, Tensor]:
         """A completion for every prompt: ``{written_bZ}``."""
         if remembers(rows.encode, rows.inputs, self._remembering):
             with self._remembering() as memory:
@@ -97,7 +98,7 @@ class CompletionHead(LanguageHead):
         texts = [[*self._text(self._to_end(ids)).encode()] for ids in ids_bT.tolist()]
         return {WRITTEN: pad(texts, NO_BYTE).to(ids_bT.device)}
 
-    def _found(self, rows: Reading, step: Remembered | Rereading) -> Tensor:
+    def _found(self, rows: HeadContext, step: Remembered | Rereading) -> Tensor:
         ids_bL, lengths_b = rows.inputs["ids"], rows.inputs["lengths"]
         last_b = at(ids_bL.unsqueeze(-1), lengths_b - 1).squeeze(-1)
         return self._search(step, last_b, step.begin(rows.inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias, final
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from polytask.core.collated import Collated
 from polytask.core.prompts import Memory
 from polytask.tasks.base import Encode
 
@@ -33,7 +34,7 @@ class Rereading:
     def __init__(self, encode: Encode, logits: Logits) -> None:
         self._encode, self._logits = encode, logits
 
-    def begin(self, inputs: Mapping[str, Tensor]) -> State:
+    def begin(self, inputs: Collated) -> State:
         """The state before the last token of b texts."""
         return {"ids": inputs["ids"], "places": inputs["lengths"] - 1}
 
@@ -41,7 +42,7 @@ class Rereading:
         """A step of a search: the tokens chosen last to the scores of the next ones."""
         places_n1 = state["places"].unsqueeze(1)
         ids_nL = functional.pad(state["ids"], (0, 1)).scatter(1, places_n1, last_n.unsqueeze(1))
-        tokens_nLD = self._encode({"ids": ids_nL, "lengths": state["places"] + 1}).tokens_BLD
+        tokens_nLD = self._encode(Collated(ids=ids_nL, lengths=state["places"] + 1)).tokens_BLD
         return self._logits(at(tokens_nLD, state["places"])), {
             "ids": ids_nL,
             "places": state["places"] + 1,
@@ -59,18 +60,18 @@ class Remembered:
 
     def __init__(self, encode: Encode, logits: Logits, memory: Memory) -> None:
         self._encode, self._logits, self._memory = encode, logits, memory
-        self._text: dict[str, Tensor] | None = None
+        self._text: Collated | None = None
 
-    def begin(self, inputs: Mapping[str, Tensor]) -> State:
+    def begin(self, inputs: Collated) -> State:
         """The state before the last token of b texts."""
-        self._text = {"ids": inputs["ids"], "lengths": inputs["lengths"]}
+        self._text = Collated(ids=inputs["ids"], lengths=inputs["lengths"])
         return {"rows": torch.arange(len(inputs["ids"]), device=inputs["ids"].device)}
 
     def __call__(self, last_n: Tensor, state: State) -> tuple[Tensor, State]:
         """A step of a search: the tokens chosen last to the scores of the next ones."""
         rows_n = state["rows"]
         if self._text is not None:
-            inputs = {name: value[rows_n] for name, value in self._text.items()}
+            inputs = self._text.select(rows_n)
             self._text = None
         else:
             self._memory.pick(rows_n)
@@ -81,7 +82,7 @@ class Remembered:
 
 
 @torch.no_grad()
-def remembers(encode: Encode, inputs: Mapping[str, Tensor], remembering: Remembering) -> bool:
+def remembers(encode: Encode, inputs: Collated, remembering: Remembering) -> bool:
     """Whether a token is read from memory as it is read after its text; it is tried out.
 
     It is not where an architecture has an encoder besides, or adds tokens of its own.
@@ -92,12 +93,12 @@ def remembers(encode: Encode, inputs: Mapping[str, Tensor], remembering: Remembe
         if memory is None:
             return False
         try:
-            encode({"ids": ids_bL, "lengths": lengths_b})
+            encode(Collated(ids=ids_bL, lengths=lengths_b))
             found_bD = encode(one_each(last_b)).tokens_BLD[:, 0]
         except RuntimeError:  # layers that run several times, each of which the memory takes in
             return False
     longer_bL = functional.pad(ids_bL, (0, 1)).scatter(1, lengths_b[:, None], last_b[:, None])
-    tokens_bLD = encode({"ids": longer_bL, "lengths": lengths_b + 1}).tokens_BLD
+    tokens_bLD = encode(Collated(ids=longer_bL, lengths=lengths_b + 1)).tokens_BLD
     rounded = torch.is_autocast_enabled(ids_bL.device.type)
     error = (found_bD - at(tokens_bLD, lengths_b)).abs().max()
     return bool(error <= (_ROUNDED if rounded else _EXACT) * tokens_bLD.abs().max())
@@ -108,6 +109,6 @@ def at(values_bLD: Tensor, places_b: Tensor) -> Tensor:
     return values_bLD.take_along_dim(places_b[:, None, None], dim=1).squeeze(1)
 
 
-def one_each(last_n: Tensor) -> dict[str, Tensor]:
+def one_each(last_n: Tensor) -> Collated:
     """One token for each of n rows, as inputs."""
-    return {"ids": last_n.unsqueeze(1), "lengths": torch.ones_like(last_n)}
+    return Collated(ids=last_n.unsqueeze(1), lengths=torch.ones_like(last_n))

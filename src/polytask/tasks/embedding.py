@@ -20,7 +20,7 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import Pool, pool_of
 from polytask.tasks.numbers import number_of
 
@@ -45,10 +45,10 @@ class EmbeddingHead(Head):
         self.project = nn.Identity() if size is None else nn.Linear(width, size)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        vectors_QD = self.project(self.pool(features.apart)).float()
-        vectors_bPD = functional.normalize(vectors_QD, dim=-1).unflatten(0, (-1, features.texts))
-        return {VECTORS: vectors_bPD, THERE: features.there_BP}
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        vectors_QD = self.project(self.pool(features.per_segment)).float()
+        vectors_bPD = functional.normalize(vectors_QD, dim=-1).unflatten(0, (-1, features.segments))
+        return {VECTORS: vectors_bPD, THERE: features.segment_mask_BP}
 
 
 class VectorTask(Task, ABC):
@@ -59,7 +59,7 @@ class VectorTask(Task, ABC):
     :param size: Length of the vectors, by a linear layer; by default that of the features.
     """
 
-    form = "vectors"
+    label_type = "vectors"
     read_as: ClassVar[ReadAs] = "apart"
 
     def __init__(

@@ -13,7 +13,7 @@ from typing_extensions import override
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Reading, tasks
+from polytask.tasks.base import Head, HeadContext, tasks
 from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
 from polytask.tasks.lines import one_space
@@ -35,7 +35,7 @@ class SentencesHead(Head):
         self.scorer = scorer(width, 1, dropout, hidden)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         if features.words_BW is None:
             raise no_sentences(self.task)
         scores_bW1 = self.scorer(sentence_means(features, features.words_BW))
@@ -54,7 +54,7 @@ class Extraction(ScoredTask):
     cross-entropy. Sentences that the encoder cut off take no part in the loss and score 0.
     """
 
-    form = "ranking"
+    label_type = "ranking"
     rewrites = True
 
     @property
@@ -120,10 +120,10 @@ class Extraction(ScoredTask):
 
     @override
     def answer(self, prediction: list[float], fields: Fields) -> list[float]:
-        return self.complete(prediction, _sentences_of(fields))
+        return self.pad_prediction(prediction, _sentences_of(fields))
 
     @override
-    def complete(self, prediction: list[float], items: Sequence[Any]) -> list[float]:
+    def pad_prediction(self, prediction: list[float], items: Sequence[Any]) -> list[float]:
         if len(prediction) > len(items):
             raise self._miscounted(len(items), len(prediction))
         return prediction + [0.0] * (len(items) - len(prediction))

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Reading, tasks
+from polytask.tasks.base import Head, HeadContext, tasks
 from polytask.tasks.heads import TAGS, WordHead
 from polytask.tasks.spelling import SpelledTask
 from polytask.tasks.words import WordTask
@@ -28,7 +28,7 @@ class Feats(SpelledTask, WordTask):
     https://doi.org/10.18653/v1/K18-2020
     """
 
-    form = "tags"
+    label_type = "tags"
     of_forms = True
 
     def __init__(self, name: str, /, *, target: str = "feats", **options: Any) -> None:
@@ -70,7 +70,7 @@ class FeatsHead(Head):
         self.register_buffer("members_VK", members_VK, persistent=False)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         scores: dict[str, Tensor] = self.words(features)
         sets = self.members_VK.shape[1]
         own_bWK, parts_bWV = scores[TAGS][..., :sets], scores[TAGS][..., sets:]

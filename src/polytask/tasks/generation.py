@@ -18,7 +18,7 @@ from polytask.core.batch import Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.tasks.base import Head, Reading, Task, tasks
+from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
 from polytask.tasks.labels import is_blank
 from polytask.tasks.scored import Share
@@ -118,7 +118,7 @@ class Generation(SearchTask):
     :param label_smoothing: Share of the probability that the loss spreads over all subwords.
     """
 
-    form = "text"
+    label_type = "text"
     fits_together: ClassVar[bool] = True
 
     def __init__(
@@ -154,7 +154,7 @@ class Generation(SearchTask):
         )
 
     @override
-    def join(self, names: Sequence[str]) -> None:
+    def set_group(self, names: Sequence[str]) -> None:
         self._names = list(names)
 
     @override
@@ -238,8 +238,8 @@ class GenerationHead(Head):
         self._tokens, self._search = tokens, search
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        (rows,) = reading
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        (rows,) = context
         start_b = torch.full(
             (len(features.mask_BL),), self._tokens.start(rows.task), device=features.mask_BL.device
         )

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, PooledHead, Reading
+from polytask.tasks.base import Head, HeadContext, PooledHead
 
 Pool: TypeAlias = Literal["mean", "first", "attention"]
 """How the tokens of a row become one vector."""
@@ -41,7 +41,7 @@ class SentenceHead(PooledHead):
         self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> Tensor:
+    def forward(self, features: Features, *context: HeadContext) -> Tensor:
         scores_bC: Tensor = self.scorer(self.pool(features))
         return scores_bC
 
@@ -73,7 +73,7 @@ class WordHead(Head):
         self.scorer = scorer(width, outputs, dropout, hidden)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         words_bWD, kept_bW = word_vectors(features, self.task)
         return {TAGS: self.scorer(words_bWD), KEPT: kept_bW}
 
@@ -91,7 +91,7 @@ class ChainHead(Head):
         self.moves_SS = nn.Parameter(torch.zeros(outputs + 1, outputs + 1))
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         scores: dict[str, Tensor] = self.words(features)
         rows = scores[KEPT].shape[0]
         return {**scores, MOVES: self.moves_SS.unsqueeze(0).expand(rows, -1, -1)}

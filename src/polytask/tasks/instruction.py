@@ -37,7 +37,7 @@ class Instruction(WordedTask):
     :param temperature: Above 0 draws tokens instead, the higher the more freely.
     """
 
-    form = "text"
+    label_type = "text"
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from typing_extensions import override
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.tasks.base import Head, Reading
+from polytask.tasks.base import Head, HeadContext
 from polytask.tasks.heads import Pool, SentenceHead
 from polytask.tasks.numbers import numbers_of
 
@@ -38,10 +38,10 @@ class TextsHead(Head):
         self.each = SentenceHead(width, 1, pool, dropout, hidden)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        scores_Q1: Tensor = self.each(features.apart)
-        scores_bP = scores_Q1.unflatten(0, (-1, features.texts)).squeeze(-1)
-        return {SCORES: scores_bP, THERE: features.there_BP}
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        scores_Q1: Tensor = self.each(features.per_segment)
+        scores_bP = scores_Q1.unflatten(0, (-1, features.segments)).squeeze(-1)
+        return {SCORES: scores_bP, THERE: features.segment_mask_BP}
 
 
 def relevance(task: str, column: str, value: Any, items: Any) -> list[float] | None:

@@ -15,7 +15,7 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
-from polytask.tasks.base import Floats, Head, Reading, tasks
+from polytask.tasks.base import Floats, Head, HeadContext, tasks
 from polytask.tasks.heads import no_places, scorer
 from polytask.tasks.lines import csv_line, one_space
 from polytask.tasks.occurrences import (
@@ -56,11 +56,11 @@ class PhrasesHead(Head):
         self.scorer: nn.Module = scorer(width, _INSIDE + 1, dropout, hidden)
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        if features.places_BL2 is None:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        if features.offsets_BL2 is None:
             raise no_places(self.task)
-        tags_bLC, shape = self.scorer(features.tokens_BLD), (features.texts, -1)
-        places_bL2 = features.places_BL2
+        tags_bLC, shape = self.scorer(features.tokens_BLD), (features.segments, -1)
+        places_bL2 = features.offsets_BL2
         return {TAGS: tags_bLC.unflatten(1, shape), PLACES: places_bL2.unflatten(1, shape)}
 
 
@@ -76,7 +76,7 @@ class Keyphrases(ScoredTask):
     Embeddings", ECIR 2020. https://arxiv.org/abs/1910.08840).
     """
 
-    form = "phrases"
+    label_type = "phrases"
     quotes = rewrites = True
 
     @property

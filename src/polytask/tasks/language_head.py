@@ -11,11 +11,12 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.batch import DRAWS
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
-from polytask.tasks.base import Encode, Head, Reading
+from polytask.tasks.base import Encode, Head, HeadContext
 from polytask.tasks.masking import blank_out, hide, places_of
 
 NATS, KEPT = "nats_bK", "kept_bK"
@@ -74,15 +75,15 @@ class LanguageHead(Head, ABC):
         """From features to vectors that are compared with token vectors."""
 
     @abstractmethod
-    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
         """The tokens that are predicted, and those whose features predict each: (b, L) both.
 
         The same number of each in every row.
         """
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        (rows,) = reading
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        (rows,) = context
         ids_bL = rows.inputs["ids"]
         self._check_places(features, ids_bL)
         predicted_bL, read_bL = self.choose(rows.inputs)
@@ -105,14 +106,14 @@ class LanguageHead(Head, ABC):
         scores_nV = functional.linear(self.transform(read_nD), self.token_vectors)
         return scores_nV.float() if self.bias is None else scores_nV.float() + self.bias
 
-    def text_mask(self, inputs: dict[str, Tensor]) -> Tensor:
+    def text_mask(self, inputs: Collated) -> Tensor:
         """True for the tokens that belong to the text: (b, L)."""
         ids_bL = inputs["ids"]
         real_bL = lengths_to_mask(inputs["lengths"], ids_bL.shape[1])
         return real_bL & ~torch.isin(ids_bL, self.special_C)
 
     def _check_places(self, features: Features, ids_bL: Tensor) -> None:
-        if features.mask_BL.shape != (len(ids_bL), features.texts * ids_bL.shape[1]):
+        if features.mask_BL.shape != (len(ids_bL), features.segments * ids_bL.shape[1]):
             raise RecipeError(
                 [
                     f"tasks.{self.task}: predicts tokens, but the features are not one per token: "
@@ -140,15 +141,15 @@ class MaskedHead(LanguageHead):
         return nn.Sequential(nn.Linear(width, dimension), nn.GELU(), nn.LayerNorm(dimension))
 
     @override
-    def disguise(self, inputs: dict[str, Tensor], rows_b: Tensor) -> dict[str, Tensor]:
-        own = {name: inputs[name][rows_b] for name in ("ids", "lengths", DRAWS) if name in inputs}
+    def corrupt_inputs(self, inputs: Collated, rows_b: Tensor) -> Collated:
+        own = inputs.select(rows_b)
         hidden_bL, _ = self.choose(own)
         vocabulary = len(self.token_vectors)
         changed_bL = blank_out(own["ids"], hidden_bL, _draws(own), self.blank, vocabulary)
-        return {**inputs, "ids": inputs["ids"].index_copy(0, rows_b, changed_bL)}
+        return inputs.updated({"ids": inputs["ids"].index_copy(0, rows_b, changed_bL)})
 
     @override
-    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
         hidden_bL = hide(inputs["ids"], self.text_mask(inputs), _draws(inputs), self._share)
         return hidden_bL, hidden_bL
 
@@ -157,10 +158,10 @@ class MaskedHead(LanguageHead):
 class CausalHead(LanguageHead):
     """Predicts every token from the features of the one before it."""
 
-    reads_forward: ClassVar[bool] = True
+    needs_causal: ClassVar[bool] = True
 
     @override
-    def try_out(self, encode: Encode) -> None:
+    def validate(self, encode: Encode) -> None:
         require_reads_forward(encode, self, ", or objective: masked")
 
     @override
@@ -168,7 +169,7 @@ class CausalHead(LanguageHead):
         return nn.Identity() if width == dimension else nn.Linear(width, dimension)
 
     @override
-    def choose(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
         real_bL = lengths_to_mask(inputs["lengths"], inputs["ids"].shape[1])
         predicted_bL = real_bL.clone()
         predicted_bL[:, 0] = False
@@ -181,7 +182,7 @@ def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "
     :param otherwise: What else the person may do.
     :raises RecipeError: If these do.
     """
-    if not reads_forward(encode, head.token_vectors):
+    if not is_causal(encode, head.token_vectors):
         raise RecipeError(
             [
                 f"tasks.{head.task}: predicts the next token, but the encoder reads it before. "
@@ -192,15 +193,15 @@ def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "
 
 
 @torch.no_grad()
-def reads_forward(encode: Encode, token_vectors: Tensor) -> bool:
+def is_causal(encode: Encode, token_vectors: Tensor) -> bool:
     """Whether the features of a token depend on it and those before it alone; it is tried out."""
     device = token_vectors.device
     ids_BL = torch.full((2, 4), len(token_vectors) - 1, device=device)
     ids_BL[1, 3] -= 1
-    features = encode({"ids": ids_BL, "lengths": torch.tensor([4, 4], device=device)})
+    features = encode(Collated(ids=ids_BL, lengths=torch.tensor([4, 4], device=device)))
     before_BLD = features.tokens_BLD[:, :3]
     return before_BLD.shape[1] == 3 and torch.allclose(before_BLD[0], before_BLD[1], atol=1e-5)
 
 
-def _draws(inputs: dict[str, Tensor]) -> Tensor:
+def _draws(inputs: Collated) -> Tensor:
     return inputs.get(DRAWS, torch.zeros_like(inputs["lengths"]))

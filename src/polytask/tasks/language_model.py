@@ -38,7 +38,7 @@ class LanguageModel(Task):
     :param target: A column that is not empty where there is a text.
     """
 
-    form = "surprisals"
+    label_type = "surprisals"
     own_rows: ClassVar[bool] = True
 
     def __init__(

@@ -26,7 +26,7 @@ class Lemma(WordTask):
     :param words: Column of the words that lemmas belong to.
     """
 
-    form = "words"
+    label_type = "words"
     of_forms = True
     label_name = "lemma edit"
 
@@ -50,7 +50,7 @@ class Lemma(WordTask):
         return lemmas
 
     @override
-    def lesson(self, row: Row) -> list[str] | None:
+    def training_label(self, row: Row) -> list[str] | None:
         lemmas = self.reference(row)
         if lemmas is None:
             return None
@@ -64,11 +64,11 @@ class Lemma(WordTask):
     @override
     def answer(self, prediction: Iterable[str], fields: Fields) -> list[str]:
         words = words_of(fields)
-        scripts = self.complete(list(prediction), words)
+        scripts = self.pad_prediction(list(prediction), words)
         return [edits.apply(script, word) for script, word in zip(scripts, words, strict=True)]
 
     @override
-    def shown(self, lesson: list[str], row: Row) -> list[str]:
+    def shown(self, label: list[str], row: Row) -> list[str]:
         pairs = zip(self._words(row), self.reference(row) or (), strict=True)
         return [f"{word!r} → {lemma!r}" for word, lemma in pairs]
 

@@ -39,7 +39,7 @@ class Multilabel(LabelTask):
         label applies, or ``missing``, the row is not labelled.
     """
 
-    form = "labels"
+    label_type = "labels"
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
         numbers from 0.
     """
 
-    form = "choice"
+    label_type = "choice"
     read_as: ClassVar[ReadAs] = "each"
 
     def __init__(self, name: str, /, *, names: list[Label] | None = None, **options: Any) -> None:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.tasks.base import Head, Reading
+from polytask.tasks.base import Head, HeadContext
 from polytask.tasks.heads import no_words, stretch_means
 
 PAIRS, KEPT_PAIRS = "pairs_bMMC", "kept_bMM"
@@ -51,7 +51,7 @@ class PairsHead(Head):
         self.scorer = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         starts_bM, stops_bM, kept_bM = _tokens_of_spans(features, self.task)
         spans_bMD = self.drop(stretch_means(features, starts_bM, stops_bM))
         first = self.first(spans_bMD), starts_bM, stops_bM

@@ -47,7 +47,7 @@ class Parsing(Task):
     :param relation_hidden: Width of the layers that relations are scored from.
     """
 
-    form = "tree"
+    label_type = "tree"
     usual_columns = ("tokens",)
     rewrites = True
 
@@ -107,9 +107,9 @@ class Parsing(Task):
         )
 
     @override
-    def follow(self, lesson: list[Arc], alignment: Alignment) -> list[Arc] | None:
+    def augment_label(self, label: list[Arc], alignment: Alignment) -> list[Arc] | None:
         """The arcs of the words; none if a word depends on one that was left out."""
-        arcs = [lesson[origin] for origin in alignment.origins_W]
+        arcs = [label[origin] for origin in alignment.origins_W]
         place = {origin + 1: at + 1 for at, origin in enumerate(alignment.origins_W)} | {0: 0}
         if not all(head in place for head, _ in arcs):
             return None
@@ -196,10 +196,10 @@ class Parsing(Task):
 
     @override
     def answer(self, prediction: list[Arc], fields: Fields) -> list[Arc]:
-        return self.complete(prediction, words_of(fields))
+        return self.pad_prediction(prediction, words_of(fields))
 
     @override
-    def complete(self, prediction: list[Arc], items: Sequence[Any]) -> list[Arc]:
+    def pad_prediction(self, prediction: list[Arc], items: Sequence[Any]) -> list[Arc]:
         missing = len(items) - len(prediction)
         if missing < 0:
             raise self._miscounted(len(items), len(prediction))

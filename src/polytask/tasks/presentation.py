@@ -40,9 +40,9 @@ class Presentation(ABC):
         """
         return confidence
 
-    def shown(self, lesson: Any, row: Row) -> list[str]:
-        """Return every part of a lesson in words that the author of the row knows."""
-        return [repr(part) for part in (lesson if isinstance(lesson, list) else [lesson])]
+    def shown(self, label: Any, row: Row) -> list[str]:
+        """Return every part of a label in words that the author of the row knows."""
+        return [repr(part) for part in (label if isinstance(label, list) else [label])]
 
     @property
     @abstractmethod

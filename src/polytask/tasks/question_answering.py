@@ -18,7 +18,7 @@ from polytask.core.features import Features
 from polytask.core.texts import CUT, STARTS, texts_in
 from polytask.tasks.answer_tokens import answer_tokens
 from polytask.tasks.answers import Answer, Found, find_answers, given_answers
-from polytask.tasks.base import Floats, Head, Reading, Task, tasks
+from polytask.tasks.base import Floats, Head, HeadContext, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.occurrences import shortened, whole_characters
 from polytask.tasks.scored import Share
@@ -46,11 +46,11 @@ class SpanHead(Head):
         self.scorer = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 2))
 
     @override
-    def forward(self, features: Features, *reading: Reading) -> dict[str, Tensor]:
-        if features.places_BL2 is None:
+    def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
+        if features.offsets_BL2 is None:
             raise no_places(self.task)
-        edges_bL2, shape = self.scorer(features.tokens_BLD), (features.texts, -1)
-        places_bL2 = features.places_BL2
+        edges_bL2, shape = self.scorer(features.tokens_BLD), (features.segments, -1)
+        places_bL2 = features.offsets_BL2
         return {EDGES: edges_bL2.unflatten(1, shape), PLACES: places_bL2.unflatten(1, shape)}
 
 
@@ -83,7 +83,7 @@ class SpanAnswer(Task):
     :param dropout: Share of the features that the head drops in training.
     """
 
-    form = "answers"
+    label_type = "answers"
     usual_columns = ("question", "context")
     quotes = rewrites = True
 
@@ -120,7 +120,7 @@ class SpanAnswer(Task):
         ]
 
     @override
-    def lesson(self, row: Row) -> list[dict[str, Any]] | None:
+    def training_label(self, row: Row) -> list[dict[str, Any]] | None:
         """Return the answer that is learned, as the text has it.
 
         :raises DataError: If the text holds none of the answers where they are said to start.

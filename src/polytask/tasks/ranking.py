@@ -43,7 +43,7 @@ class Ranking(SentenceTask):
     :param loss: ``softmax`` over the candidates of a row, or ``pairwise``: logistic, over pairs.
     """
 
-    form = "ranking"
+    label_type = "ranking"
     read_as: ClassVar[ReadAs] = "each"
 
     def __init__(

@@ -34,7 +34,7 @@ class Regression(SentenceTask):
         Annals of Mathematical Statistics 1964).
     """
 
-    form = "number"
+    label_type = "number"
 
     def __init__(
         self, name: str, /, *, loss: Literal["mse", "huber"] = "mse", **options: Any

@@ -55,7 +55,7 @@ class Relations(SpelledTask):
     :param hidden: Width of the hidden layer of the head.
     """
 
-    form = "relations"
+    label_type = "relations"
     usual_columns = ("tokens", "tags")
     read_as: ClassVar[ReadAs] = "marked"
     quotes = rewrites = True
@@ -91,8 +91,8 @@ class Relations(SpelledTask):
         return self._labels.names
 
     @override
-    def read(self, columns: Sequence[str]) -> None:
-        super().read(columns)
+    def set_columns(self, columns: Sequence[str]) -> None:
+        super().set_columns(columns)
         if len(columns) < 2:
             raise RecipeError(
                 [

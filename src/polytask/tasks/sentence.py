@@ -46,8 +46,8 @@ class SentenceTask(ScoredTask, ABC):
         """Number of scores per row."""
 
     @override
-    def follow(self, lesson: Any, alignment: Alignment) -> Any:
-        return lesson  # a few other words do not change what a text is about
+    def augment_label(self, label: Any, alignment: Alignment) -> Any:
+        return label  # a few other words do not change what a text is about
 
     @override
     def head(self, width: int) -> Head:

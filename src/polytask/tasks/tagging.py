@@ -56,7 +56,7 @@ class Tagging(SpelledTask, WordTask):
         al., ICML 2001.
     """
 
-    form = "tags"
+    label_type = "tags"
 
     def __init__(
         self,

@@ -61,8 +61,8 @@ class WordedTask(Task, ABC):
         return self._options is not None
 
     @override
-    def read(self, columns: Sequence[str]) -> None:
-        super().read(columns)
+    def set_columns(self, columns: Sequence[str]) -> None:
+        super().set_columns(columns)
         self._prompt.require(columns)
         if self._said is not None:
             self._said.require([*columns, self.target_column])
@@ -76,7 +76,7 @@ class WordedTask(Task, ABC):
 
     @override
     def reference(self, row: Row) -> str | None:
-        said = self.lesson(row)
+        said = self.training_label(row)
         if said is None:
             return None
         answer = self._answer_in(said)
@@ -95,7 +95,7 @@ class WordedTask(Task, ABC):
         return answer
 
     @override
-    def lesson(self, row: Row) -> str | None:
+    def training_label(self, row: Row) -> str | None:
         value = self._column(row)
         if is_blank(value):
             return None
@@ -107,11 +107,11 @@ class WordedTask(Task, ABC):
         return self._spelled(value, row)
 
     @override
-    def texts(self, row: Row, fields: Fields, *, lesson: bool) -> list[Fields]:
+    def texts(self, row: Row, fields: Fields, *, training: bool) -> list[Fields]:
         values = self._values(fields)
         prompt = self._prompt(values)
-        if lesson:
-            return [(Prompt(prompt, self.lesson({**row, **values}) or ""),)]
+        if training:
+            return [(Prompt(prompt, self.training_label({**row, **values}) or ""),)]
         if not self.ranks:
             return [(Prompt(prompt, room=self.room),)]
         return [(Prompt(prompt, self._spelled(one, values)),) for one in self._choices(values)]

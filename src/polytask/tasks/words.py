@@ -67,9 +67,9 @@ class WordTask(ScoredTask, ABC):
         )
 
     @override
-    def follow(self, lesson: list[str], alignment: Alignment) -> list[str | None]:
+    def augment_label(self, label: list[str], alignment: Alignment) -> list[str | None]:
         return [
-            lesson[origin] if same or not self.of_forms else None
+            label[origin] if same or not self.of_forms else None
             for origin, same in zip(alignment.origins_W, alignment.same_W, strict=True)
         ]
 
@@ -162,10 +162,10 @@ class WordTask(ScoredTask, ABC):
 
     @override
     def answer(self, prediction: list[str], fields: Fields) -> list[str]:
-        return self.complete(prediction, words_of(fields))
+        return self.pad_prediction(prediction, words_of(fields))
 
     @override
-    def complete(self, prediction: list[str], items: Sequence[Any]) -> list[str]:
+    def pad_prediction(self, prediction: list[str], items: Sequence[Any]) -> list[str]:
         if len(prediction) > len(items):
             raise self._miscounted(len(items), len(prediction))
         return prediction + [self._labels.filler] * (len(items) - len(prediction))

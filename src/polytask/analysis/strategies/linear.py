@@ -1,4 +1,4 @@
-"""Linear models over words."""
+"""Baselines without a shared encoder; see ``analysis.linear``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polytask.analysis.strategies.base import Answered, Strategy, strategies
 
 
 class LinearStrategy(Strategy):
-    """Linear models over tf-idf terms; see ``analysis.linear``. The penalty is always tuned."""
+    """Linear models, or trees, that learn each task from its rows; their strength is always tuned."""
 
     seeded: ClassVar[bool] = False
 
@@ -33,7 +33,8 @@ class LinearStrategy(Strategy):
             "inference_parameters": found.parameters,
             "inference_flops_per_row": None,
         }
-        return Answered(costs, outcomes, {"strengths": found.strengths})
+        notes = {"strengths": found.strengths, "no_model": found.without}
+        return Answered(costs, outcomes, notes)
 
 
 @strategies.register("linear")
@@ -51,4 +52,12 @@ class LinearSharedPrivate(LinearStrategy):
     """One linear model with coefficients for all tasks and for each: Daumé III, ACL 2007.
 
     https://aclanthology.org/P07-1033
+    """
+
+
+@strategies.register("trees")
+class Trees(LinearStrategy):
+    """Boosted trees over numbers and categories, a model per task.
+
+    https://papers.nips.cc/paper/6907-lightgbm-a-highly-efficient-gradient-boosting-decision-tree
     """

@@ -57,11 +57,11 @@ def _outcome(comparison: Comparison, name: str) -> Outcome:
     task, data = comparison.tasks[name], comparison.data
     learned = labelled(name, data, comparison.labels[name], TRAIN).references
     rows = labelled(name, data, Labels(task), comparison.held_out)
-    answer: Answer = CONSTANTS.get(task.form, most_frequent)
+    answer: Answer = CONSTANTS.get(task.label_type, most_frequent)
     constant = answer(learned, task.labels)
     return Outcome(
         rows.references,
-        [task.complete(constant.prediction, reference) for reference in rows.references],
+        [task.pad_prediction(constant.prediction, reference) for reference in rows.references],
         [] if constant.shares_C is None else [constant.shares_C] * len(rows.references),
         rows.places,
         rows.groups,
@@ -105,4 +105,4 @@ CONSTANTS: Mapping[str, Answer] = {
     "number": mean,
     "tags": no_tags,
 }
-"""The constant for a form of references (see ``Task.form``); of others, the most frequent one."""
+"""The constant of each ``Task.label_type``; of any other, the most frequent reference."""

@@ -37,12 +37,12 @@ class Augmentations:
     """The augmentations of a training.
 
     :param copyings: What makes each changed copy of the rows.
-    :param following: The tasks that say what becomes of their labels in a copy.
+    :param augmentable: The tasks whose labels a copy can carry (see ``Task.augment_label``).
     """
 
     parts: tuple[Augmentation, ...]
     copyings: tuple[Copying, ...]
-    following: frozenset[str]
+    augmentable: frozenset[str]
 
     @classmethod
     def of(cls, recipe: Recipe, rows: Iterable[Fields], answer: Answer) -> Augmentations:
@@ -63,12 +63,14 @@ class Augmentations:
         rewriting = [part for part in parts if isinstance(part, TextAugmentation)]
         copyings = *word_copyings(parts, seed), *_text_copyings(rewriting, rows, seed, answer)
         kinds = {name: tasks.part(section.part.kind) for name, section in recipe.tasks.items()}
-        following = [name for name, kind in kinds.items() if kind.follow is not Task.follow]
-        return cls(parts, copyings, frozenset(following))
+        augmentable = [
+            name for name, kind in kinds.items() if kind.augment_label is not Task.augment_label
+        ]
+        return cls(parts, copyings, frozenset(augmentable))
 
     def copies(self, view: View) -> list[View]:
         """A view of every changed copy of its rows; none where no task can learn from them."""
-        if self.following.isdisjoint(view.tasks):
+        if self.augmentable.isdisjoint(view.tasks):
             return []
         return [replace(view, copying=one) for one in self.copyings]
 

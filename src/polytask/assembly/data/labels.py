@@ -33,24 +33,24 @@ class Labels:
     task: Task
     allowed: Mapping[str, frozenset[int]] | None = None
 
-    def lesson(self, source: str, index: int, row: Row) -> Any | LeftOut:
+    def training_label(self, source: str, index: int, row: Row) -> Any | LeftOut:
         """Return what the task learns from a row.
 
         :return: ``LeftOut`` if the label is missing or beyond the limit of the task.
         """
         if not has_label_column(self.task, row):
             return LeftOut(NO_COLUMN)
-        lesson = self.task.lesson(row)
-        if lesson is None:
+        label = self.task.training_label(row)
+        if label is None:
             return LeftOut(NO_LABEL)
         if self.allowed is not None and index not in self.allowed[source]:
             return LeftOut(BEYOND_LIMIT)
-        return lesson
+        return label
 
     def reference(self, source: str, index: int, row: Row) -> Any | None:
         """Return the same, or None in place of ``LeftOut``."""
-        lesson = self.lesson(source, index, row)
-        return None if isinstance(lesson, LeftOut) else lesson
+        label = self.training_label(source, index, row)
+        return None if isinstance(label, LeftOut) else label
 
     def references(self, tables: Mapping[str, Table]) -> Iterator[Any]:
         """All labels that there are in the training rows.
@@ -122,7 +122,7 @@ class TrainingFields:
             for index, row in enumerate(each_row(table)):
                 if any(allowed is None or index in allowed[view.source] for allowed in labels):
                     self._last = table, row
-                    yield from view.texts(row, lesson=True)
+                    yield from view.texts(row, training=True)
         self._last = None
 
     @contextlib.contextmanager
@@ -165,7 +165,7 @@ def require_label_column(task: Task, table: Table) -> None:
     """
     if len(table):
         with at_row(table, 0):
-            task.lesson(next(iter(each_row(table))))
+            task.training_label(next(iter(each_row(table))))
 
 
 def fit_tasks(
@@ -180,7 +180,7 @@ def fit_tasks(
 
     for group in _fitted_together(tasks):
         first = tasks[group[0]]
-        first.join(group)
+        first.set_group(group)
         first.fit(chain.from_iterable(map(references, group)))
         for name in group[1:]:
             tasks[name].restore(first.state())

@@ -168,11 +168,11 @@ def _unknown(task: Task, table: Table) -> Iterator[tuple[Row, str, str]]:
     """Yield row, label and what messages show of it, for each label outside of the label set."""
     known = {*task.labels}
     for row in each_row(table) if known else ():
-        lesson = task.lesson(row) if has_label_column(task, row) else None
-        labels = lesson if isinstance(lesson, list) else [lesson]
+        whole = task.training_label(row) if has_label_column(task, row) else None
+        labels = whole if isinstance(whole, list) else [whole]
         for at, label in enumerate(labels):
             if isinstance(label, str) and label not in known:
-                yield row, label, task.shown(lesson, row)[at]
+                yield row, label, task.shown(whole, row)[at]
 
 
 def _times(count: int) -> str:

@@ -36,7 +36,7 @@ def training_pool(
 
     def prepared(view: View, mistakes: Mistakes) -> tuple[Preparation, dict[str, LearnedLabels]]:
         own = {task: LearnedLabels(view, table, labels[task], mistakes) for task in view.tasks}
-        return _preparation(view, table, encoder, own, lesson=True), own
+        return _preparation(view, table, encoder, own, training=True), own
 
     mistakes = Mistakes()
     preparation, learned = prepared(view, mistakes)
@@ -71,7 +71,7 @@ def new_pool(
     """
     refused: dict[int, str] = {}
     targets = dict.fromkeys(view.tasks, _no_target)
-    preparation = _preparation(view, table, encoder, targets, lesson=False)
+    preparation = _preparation(view, table, encoder, targets, training=False)
     preparation = replace(preparation, refuse=lambda row, error: refused.setdefault(row, error))
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
 
@@ -94,7 +94,7 @@ def evaluation_pool(
     :param seen: By task: called with every prepared row.
     """
     targets = seen or dict.fromkeys(view.tasks, _no_target)
-    preparation = _preparation(view, table, encoder, targets, lesson=False)
+    preparation = _preparation(view, table, encoder, targets, training=False)
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
     return replace(pool, fields=lambda: (view.fields(row) for row in each_row(table)))
 
@@ -111,15 +111,15 @@ def _preparation(
     encoder: Encoder,
     targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]],
     *,
-    lesson: bool,
+    training: bool,
 ) -> Preparation:
     view.require_columns(table)
 
     def fields(index: int, row: Row) -> list[Fields]:
-        return view.texts(row, lesson=lesson)
+        return view.texts(row, training=training)
 
     prepare = partial(prepare_texts, prepare=encoder.prepare)
-    return Preparation(fields, prepare, partial(length_of, length=encoder.length), targets)
+    return Preparation(fields, prepare, partial(length_of, length=encoder.num_tokens), targets)
 
 
 def _no_target(index: int, row: Row, inputs: Inputs) -> None:

@@ -144,9 +144,9 @@ def _why_not_pooled(pooling: Pooling, tasks: Mapping[str, Task]) -> str | None:
     """Return why a metric does not measure what several tasks predict, or None."""
     metric, own = pooling.metric, {name: tasks[name] for name in pooling.tasks}
     for name, task in own.items():
-        if not metric.measures(task.form):
+        if not metric.measures(task.label_type):
             forms = " or ".join(metric.forms)
-            return f"{metric.name} measures {forms}, but task {name} predicts {task.form}."
+            return f"{metric.name} measures {forms}, but task {name} predicts {task.label_type}."
     if pooling.by_row and not isinstance(metric, ExactMatch):
         return f"found {metric.name} with by_row: true, expected exact_match. Leave out by_row."
     if metric.needs_probabilities and len({tuple(task.labels) for task in own.values()}) > 1:

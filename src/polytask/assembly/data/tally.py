@@ -76,11 +76,11 @@ class LearnedLabels:
         return target
 
     def _target(self, index: int, row: Row, inputs: Inputs) -> Any | LeftOut:
-        lesson = self.labels.lesson(self.view.source, index, row)
-        if isinstance(lesson, LeftOut):
-            return lesson
-        lesson = self.view.follow(self.labels.task, lesson, row)
-        return LeftOut(NO_LABEL) if lesson is None else self.labels.task.encode(lesson, inputs)
+        label = self.labels.training_label(self.view.source, index, row)
+        if isinstance(label, LeftOut):
+            return label
+        label = self.view.augment_label(self.labels.task, label, row)
+        return LeftOut(NO_LABEL) if label is None else self.labels.task.encode(label, inputs)
 
 
 @dataclass
@@ -122,11 +122,11 @@ class ScoredLabels:
         """Encode the label as training does, so that one which does not fit its row is found."""
         if not self.task.words_rows:  # its prompts hold no completion here that could be encoded
             try:
-                lesson = self.task.lesson(row)
+                label = self.task.training_label(row)
             except DataError:  # a reference that can be scored, but not learned from
                 yield NOT_IN_TEXT
             else:
-                encoded = self.task.encode(lesson, inputs)
+                encoded = self.task.encode(label, inputs)
                 if isinstance(encoded, LeftOut):
                     yield encoded.reason
         yield from _remarks(self.task, row, inputs)

@@ -62,23 +62,23 @@ class View:
         fields = fields if self.copying is None else self._copied(self.copying, fields)
         return (*fields[:-1], marked_spans(fields[-1])) if self.read_as == "marked" else fields
 
-    def follow(self, task: Task, lesson: Any, row: Row) -> Any | None:
+    def augment_label(self, task: Task, label: Any, row: Row) -> Any | None:
         """What a task learns from the fields of a row; None from a copy that came out unchanged."""
         if self.copying is None:
-            return lesson
+            return label
         fields = self._unchanged(row)
         if self._copied(self.copying, fields) == fields:
             return None
-        return task.follow(lesson, self.copying.alignment(fields))
+        return task.augment_label(label, self.copying.alignment(fields))
 
-    def texts(self, row: Row, *, lesson: bool = False) -> list[Fields]:
+    def texts(self, row: Row, *, training: bool = False) -> list[Fields]:
         """The texts of a row that are encoded.
 
-        :param lesson: Whether it is to be learned from.
+        :param training: Whether it is to be learned from.
         :raises DataError: If the columns are not what is expected of them.
         """
         if self.worded is not None:
-            return self.worded.texts(row, self.fields(row), lesson=lesson)
+            return self.worded.texts(row, self.fields(row), training=training)
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def missing(self, row: Row) -> Iterator[str]:
@@ -128,7 +128,7 @@ class View:
 def new_task(name: str, section: TaskSection) -> Task:
     """A task of a recipe, not fitted yet."""
     task = tasks.build(section.part, name)
-    task.read(section.columns)
+    task.set_columns(section.columns)
     return task
 
 

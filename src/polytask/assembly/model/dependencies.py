@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from polytask.core import graph
 from polytask.core.batch import Fields
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts
 from polytask.modeling import MultiTaskModel
 
-Inputs = Mapping[str, Tensor]
 
-
-def probe_inputs(encoder: Encoder, rows: Sequence[Fields]) -> dict[str, Tensor]:
+def probe_inputs(encoder: Encoder, rows: Sequence[Fields]) -> Collated:
     """A few rows as a batch of B."""
     return collate_texts(encoder.prepare(rows), encoder.collate)
 
 
-def reached(model: MultiTaskModel, inputs: Inputs, tasks: Iterable[str]) -> set[str]:
+def reached(model: MultiTaskModel, inputs: Collated, tasks: Iterable[str]) -> set[str]:
     """Names of the parameters that the outputs of tasks depend on, frozen ones included.
 
     Each task goes through the model alone: rows of several may be in one tensor. It does so in
@@ -50,7 +49,7 @@ def with_tied(model: nn.Module, names: Collection[str]) -> set[str]:
 
 @torch.no_grad()
 def differing(
-    one: MultiTaskModel, other: MultiTaskModel, inputs: Inputs, tasks: Iterable[str]
+    one: MultiTaskModel, other: MultiTaskModel, inputs: Collated, tasks: Iterable[str]
 ) -> list[str]:
     """The tasks whose heads read other features in one model than in the other, in any bit."""
     one.eval()
@@ -62,8 +61,8 @@ def differing(
     ]
 
 
-def _features(model: MultiTaskModel, inputs: Inputs, task: str) -> Tensor:
-    rows_B = torch.arange(len(next(iter(inputs.values()))))
+def _features(model: MultiTaskModel, inputs: Collated, task: str) -> Tensor:
+    rows_B = torch.arange(inputs.size)
     return model.features(inputs, {task: rows_B})[task].tokens_BLD
 
 

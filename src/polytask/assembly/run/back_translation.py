@@ -45,7 +45,7 @@ def _column(recipe: Recipe, run: str, task: str) -> str:
     if task not in recipe.tasks:
         raise RecipeError([f"augment: {run}: {unknown('task', task, list(recipe.tasks))}"])
     section = recipe.tasks[task]
-    if tasks.part(section.part.kind).form != "text" or len(section.columns) != 1:
+    if tasks.part(section.part.kind).label_type != "text" or len(section.columns) != 1:
         raise RecipeError(
             [
                 f"augment: {run}: task {task!r} reads {', '.join(section.columns)} and is of kind "

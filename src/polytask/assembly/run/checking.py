@@ -131,7 +131,7 @@ def _unreadable(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[
     first: dict[str, str] = {}
     counts = Counter[str]()
     for split, table in (each for tables in sources for each in tables.items()):
-        read = task.lesson if split == TRAIN else task.reference
+        read = task.training_label if split == TRAIN else task.reference
         for row in each_row(table):
             try:
                 if has_label_column(task, row):

@@ -127,7 +127,7 @@ def _write_predictions(
         lines = tasks[name].scorer_lines(outcome.references, outcome.predictions, list(fields))
         with atomic_writer(folder / f"{name}.txt") as file:
             file.writelines(line + "\n" for line in lines)
-        if tasks[name].form == "answers" and (answers := _by_question(own, found[name])):
+        if tasks[name].label_type == "answers" and (answers := _by_question(own, found[name])):
             write_json(folder / f"{name}.json", answers)
     for source, sentences in _treebanks(rows, found, tasks).items():
         with atomic_writer(folder / f"{source}.conllu") as file:

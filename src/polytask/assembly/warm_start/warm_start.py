@@ -15,6 +15,7 @@ from polytask.assembly.model.assemble import assemble, new_encoder
 from polytask.assembly.model.dependencies import differing, probe_inputs, reached, with_tied
 from polytask.assembly.warm_start.parent_run import Origin
 from polytask.core.batch import Fields
+from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json
@@ -167,7 +168,7 @@ def _kept(
     recipe: Recipe,
     origin: Origin,
     model: MultiTaskModel,
-    inputs: Mapping[str, Tensor],
+    inputs: Collated,
     taken: Collection[str],
 ) -> set[str]:
     """All that the kept tasks read.
@@ -193,7 +194,7 @@ def _freeze(model: MultiTaskModel, names: Collection[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def _check_trained(model: MultiTaskModel, inputs: Mapping[str, Tensor]) -> None:
+def _check_trained(model: MultiTaskModel, inputs: Collated) -> None:
     trained = {n for n, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
     idle = [task for task in model.trained_tasks if not trained & reached(model, inputs, [task])]
     if idle:

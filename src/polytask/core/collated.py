@@ -1,0 +1,58 @@
+"""Prepared rows as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import register_pytree_node
+
+
+class Collated(dict[str, Tensor]):
+    """The inputs of B rows: tensors by name, each with B rows in its first dimension.
+
+    It is the only place that knows this: whoever picks, repeats or moves rows does it here.
+    """
+
+    @property
+    def size(self) -> int:
+        """The number of rows, B; 0 without tensors."""
+        return next((len(tensor) for tensor in self.values()), 0)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Collated:
+        """Return the inputs with a function applied to every tensor."""
+        return Collated({name: function(tensor) for name, tensor in self.items()})
+
+    def select(self, rows_b: Tensor) -> Collated:
+        """Return some rows, in the order asked for.
+
+        :param rows_b: Numbers of rows, on any device.
+        """
+        return self.map(lambda tensor: tensor.index_select(0, rows_b.to(tensor.device)))
+
+    def repeat(self, times: int) -> Collated:
+        """Return all rows several times: the first pass, then the second, and so on."""
+        return self.map(lambda tensor: torch.cat([tensor] * times))
+
+    def to(self, device: torch.device) -> Collated:
+        """Return the inputs on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def updated(self, tensors: Mapping[str, Tensor]) -> Collated:
+        """Return the inputs with some tensors added or replaced."""
+        return Collated({**self, **tensors})
+
+
+def _unflatten(tensors: Iterable[Any], names: Any) -> Collated:
+    return Collated(zip(names, tensors, strict=True))
+
+
+# torch.export, FSDP and compilers look for tensors inside arguments; of dicts they know only ``dict``.
+register_pytree_node(
+    Collated,
+    lambda inputs: ([*inputs.values()], [*inputs]),
+    _unflatten,
+    serialized_type_name="polytask.Collated",
+)

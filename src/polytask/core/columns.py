@@ -1,0 +1,78 @@
+"""What a column of a table holds, in the terms of the Hugging Face ecosystem.
+
+https://huggingface.co/docs/datasets/about_dataset_features
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+ColumnType: TypeAlias = Literal[
+    "text", "words", "image", "audio", "number", "category", "ids", "array", "mapping"
+]
+"""``text``: strings. ``words``: lists of strings. ``image``, ``audio``: encoded files, as bytes or a path.
+``number``: whole or real numbers. ``category``: values out of a fixed set, truth values too. ``ids``: lists of whole
+numbers. ``array``: lists of real numbers, and nested lists. ``mapping``: several named values, read by dotted names.
+"""
+
+COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
+
+
+@dataclass(frozen=True)
+class Column:
+    """An input column.
+
+    :param name: Its name in the table; dotted for a value inside a mapping.
+    :param type: What it holds.
+    """
+
+    name: str
+    type: ColumnType
+
+
+def column_type(feature: Any) -> ColumnType:
+    """Return what a column holds.
+
+    :param feature: Its type: a feature of ``datasets``, or a mapping of them for a mapping of values.
+    """
+    kind = type(feature).__name__
+    if kind in _NAMED:
+        return _NAMED[kind]
+    if isinstance(feature, Mapping):
+        return "mapping"
+    if kind in ("List", "LargeList", "Sequence"):
+        return _list_type(feature.feature)
+    if isinstance(feature, list):
+        return _list_type(feature[0])
+    return _value_type(feature.dtype)
+
+
+_NAMED: Mapping[str, ColumnType] = {
+    "Image": "image",
+    "Audio": "audio",
+    "ClassLabel": "category",
+    "Array2D": "array",
+    "Array3D": "array",
+    "Array4D": "array",
+    "Array5D": "array",
+}
+"""Types of ``datasets`` by the name of their class, as importing the library takes seconds."""
+
+
+def _list_type(item: Any) -> ColumnType:
+    """Return what a list holds, by the type of its items."""
+    if column_type(item) == "text":
+        return "words"
+    return "ids" if str(getattr(item, "dtype", "")).startswith(("int", "uint")) else "array"
+
+
+def _value_type(dtype: str) -> ColumnType:
+    if dtype == "bool":
+        return "category"
+    if dtype in ("string", "large_string", "null") or dtype.startswith(
+        ("date", "time", "duration")
+    ):
+        return "text"
+    return "number"
