@@ -55,9 +55,9 @@ def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Runs ``polytask`` of the wheel, installed into an empty environment, in an empty folder."""
     home, folder = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("elsewhere")
     venv.create(home, with_pip=True)
-    pip = [home / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
-    called([*pip, "torch"], folder)  # pinned, and first: nothing pulls in another build then
-    called([*pip, wheel], folder)
+    pip: list[str | Path] = [home / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
+    for wanted in ("torch", wheel):  # torch first, pinned: nothing pulls in another build then
+        called([*pip, wanted], folder)
     return lambda *arguments: called([home / "bin" / "polytask", *arguments], folder)
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 OURS = {"polytask", "tests", "benchmarks", "drawings"}
 """Packages of the repository, and one that a test writes."""
+INSTALLED = packages_distributions()
 
 
 @cache
@@ -33,12 +34,13 @@ def trees(folder: str) -> list[ast.Module]:
 def imported(tree: ast.Module) -> Iterator[str]:
     """Modules that import statements name, or that ``pytest.importorskip`` is called with."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield str(node.module)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
-            yield ast.literal_eval(node.args[0])
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(name), level=0):
+                yield name
+            case ast.Call(ast.Attribute(attr="importorskip"), [ast.Constant(str(name)), *_]):
+                yield name
 
 
 def distributions(folder: str) -> set[str]:
@@ -50,7 +52,7 @@ def distributions(folder: str) -> set[str]:
 def distribution(module: str) -> str:
     """The distribution of a module; one that is not installed is taken to have its name."""
     top = module.split(".")[0]
-    return canonicalize_name(packages_distributions().get(top, [top])[0])
+    return canonicalize_name(INSTALLED.get(top, [top])[0])
 
 
 def optional() -> Iterator[tuple[str, str]]:
@@ -62,15 +64,15 @@ def optional() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Assign)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "require":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
                 extra = next(word.value for word in node.keywords if word.arg == "extra")
                 named = values.get(ast.unparse(extra), extra)
                 yield ast.literal_eval(node.args[0]), ast.literal_eval(named)
 
 
-def declared(requirements: list[str]) -> dict[str, Requirement]:
+def declared(requirements: list[str]) -> dict[NormalizedName, Requirement]:
     """Requirements by name, those of our own extras unfolded."""
-    found: dict[str, Requirement] = {}
+    found: dict[NormalizedName, Requirement] = {}
     for text in requirements:
         requirement = Requirement(text)
         if requirement.name == "polytask":
