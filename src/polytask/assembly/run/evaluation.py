@@ -26,11 +26,10 @@ from polytask.core.scratch import scratch_folder
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.evaluation.conllu import COLUMNS, fill_columns
-from polytask.evaluation.predict import Predictions
 from polytask.evaluation.score import Outcome, score
 from polytask.recipe import load
 from polytask.recipe.mistakes import hint
-from polytask.tasks import Task
+from polytask.tasks import Predictions, Task
 
 
 class Evaluated(NamedTuple):
