@@ -16,8 +16,7 @@ from polytask.encoders import encoders
 from polytask.tasks import Task, tasks
 from polytask.tasks.answers import MOVED, SEARCHED, UTF8, UTF16, VARIANT
 from polytask.tasks.keyphrases import phrases_of
-from polytask.tasks.occurrences import folded, folded_places, inside_word
-from polytask.tasks.question_answering import quoted
+from polytask.tasks.occurrences import folded, folded_places, inside_word, quoted
 
 OSLO = "Ann moved to Oslo. Then Oslo grew; OSLO is big."
 

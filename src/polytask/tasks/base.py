@@ -17,6 +17,7 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
+from polytask.tasks.answered import AnsweredRow
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.lines import one_line
@@ -207,7 +208,7 @@ class Task(Presentation):
         return prediction
 
     def columns(self, prediction: Any) -> dict[str, Sequence[Any]]:
-        """A prediction about words as the columns of a treebank that it fills."""
+        """Return a prediction about words as columns of an annotated source."""
         return {self.target_column: prediction}
 
     @property
@@ -223,10 +224,23 @@ class Task(Presentation):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Undo ``state``."""
 
+    def export(self, rows: Iterable[AnsweredRow]) -> dict[str, Sequence[str]]:
+        """Return the task's official files: the ending of each name, and its lines.
+
+        :param rows: All rows of a split; they can be walked several times.
+        """
+        own = [row for row in rows if row.reference is not None]
+        lines = self.scorer_lines(
+            [row.reference for row in own],
+            [row.prediction for row in own],
+            [row.fields for row in own],
+        )
+        return {"txt": lines}
+
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """Return the lines of a file for official scorers: by default one prediction each.
+        """Return the lines of ``txt`` for labelled rows: by default one prediction each.
 
         :param fields: The input fields of the rows, for formats that repeat words.
         """

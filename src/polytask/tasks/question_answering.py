@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
@@ -17,11 +18,12 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.texts import CUT, STARTS, texts_in
 from polytask.tasks.answer_tokens import answer_tokens
+from polytask.tasks.answered import AnsweredRow
 from polytask.tasks.answers import Answer, Found, find_answers, given_answers
 from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.occurrences import shortened, whole_characters
+from polytask.tasks.occurrences import quoted, shortened
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.span_confidence import span_confidence
@@ -220,6 +222,20 @@ class SpanAnswer(Task):
             " ".join(word for one in row for word in one["text"].split()) for row in predictions
         ]
 
+    @override
+    def export(self, rows: Iterable[AnsweredRow]) -> dict[str, Sequence[str]]:
+        """Also ``json``: the answer to each question by its ``id``, as scorers of SQuAD read it.
+
+        It is left out unless all rows have an id of their own.
+        """
+        found = [(row.row.get("id"), row.prediction) for row in rows]
+        ids = {id_ for id_, _ in found}
+        files = super().export(rows)
+        if not found or None in ids or len(ids) < len(found):
+            return files
+        texts = {str(id_): answers[0]["text"] if answers else "" for id_, answers in found}
+        return {**files, "json": json.dumps(texts, indent=2, ensure_ascii=False).split("\n")}
+
     def _found(self, row: Row) -> list[tuple[Answer, Found | None]] | None:
         """Return the answers of a row, each with its place in the text."""
         value = self._column(row)
@@ -280,10 +296,3 @@ def possible_edges(scores: dict[str, Tensor]) -> Tensor:
         torch.arange(allowed_bPL.shape[-1], device=allowed_bPL.device) == 0
     )
     return edges_bPL2.masked_fill(~allowed_bPL.unsqueeze(-1), torch.finfo(torch.float32).min / 4)
-
-
-def quoted(text: str, start: int, end: int) -> dict[str, Any]:
-    """A part of a text without white space around it, whole characters, and where it starts."""
-    start, end = whole_characters(text, start, end)
-    part = text[start:end]
-    return {"text": part.strip(), "start": start + len(part) - len(part.lstrip())}
