@@ -79,20 +79,22 @@ class Pool:
     :param rows: One prepared row each: inputs, length, and a target per task or None.
     :param tasks: The tasks that label rows of this pool.
     :param lengths_N: Number of tokens of each row.
-    :param fields: The input fields of every row, for tasks that answer with parts of them.
+    :param fields: Reads the input fields of some rows, for tasks that answer with parts of them.
     :param copies: How many of the rows, the last ones, are changed copies of others.
     :param accounts: For each task, how many rows of the table are used, and why others are not.
     :param longest: The place of the longest row, for messages.
+    :param origins_N: The row of the table that each row was prepared from.
     """
 
     name: str
     rows: Dataset
     tasks: tuple[str, ...]
     lengths_N: Ints
-    fields: Callable[[], Iterator[Fields]] = lambda: iter(())
+    fields: Callable[[Ints], Sequence[Fields]] = lambda rows_b: [()] * len(rows_b)
     copies: int = 0
     accounts: Mapping[str, Account] = field(default_factory=dict)
     longest: str = ""
+    origins_N: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -129,7 +131,7 @@ def make_pool(
     :param copies: Other ways of reading the rows, whose results come after these.
     """
     sizes: list[int] = []
-    origins_N = array("q")
+    origins = array("q")
 
     def rows() -> Iterator[dict[str, Any]]:
         for each in (preparation, *copies):
@@ -137,7 +139,7 @@ def make_pool(
             for index, row in _prepared(table, each):
                 if not labelled or any(row[_TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
-                    origins_N.append(index)
+                    origins.append(index)
                     yield row
 
     dataset = spool(map(packed, rows()), folder)
@@ -146,9 +148,12 @@ def make_pool(
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
-    longest = table.where(origins_N[int(lengths_N.argmax())]) if len(lengths_N) else ""
-    tasks = tuple(preparation.targets)
-    return Pool(name, dataset, tasks, lengths_N, copies=sum(sizes[1:]), longest=longest)
+    origins_N = np.array(origins, dtype=np.int64)
+    longest = table.where(origins_N[lengths_N.argmax()]) if len(lengths_N) else ""
+    return Pool(
+        name, dataset, tuple(preparation.targets), lengths_N,
+        copies=sum(sizes[1:]), longest=longest, origins_N=origins_N,
+    )  # fmt: skip
 
 
 def collate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts, read_texts
-from polytask.data.pools import Collation, Pool, Preparation, make_pool
-from polytask.data.rows import each_row
+from polytask.data.pools import Collation, Ints, Pool, Preparation, make_pool
+from polytask.data.rows import rows_at
 from polytask.data.tables import Table
 from polytask.tasks import Task
 
@@ -74,12 +74,7 @@ def new_pool(
     preparation = _preparation(view, table, encoder, targets, training=False)
     preparation = replace(preparation, refuse=lambda row, error: refused.setdefault(row, error))
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
-
-    def fields() -> Iterator[Fields]:
-        rows = enumerate(each_row(table))
-        return (view.fields(row) for index, row in rows if index not in refused)
-
-    return replace(pool, fields=fields), refused
+    return _with_fields(pool, view, table), refused
 
 
 def evaluation_pool(
@@ -96,7 +91,16 @@ def evaluation_pool(
     targets = seen or dict.fromkeys(view.tasks, _no_target)
     preparation = _preparation(view, table, encoder, targets, training=False)
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
-    return replace(pool, fields=lambda: (view.fields(row) for row in each_row(table)))
+    return _with_fields(pool, view, table)
+
+
+def _with_fields(pool: Pool, view: View, table: Table) -> Pool:
+    """Let a pool read the input fields of its rows."""
+
+    def fields(rows_b: Ints) -> list[Fields]:
+        return [view.fields(row) for row in rows_at(table, pool.origins_N[rows_b])]
+
+    return replace(pool, fields=fields)
 
 
 def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
