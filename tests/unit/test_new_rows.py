@@ -31,7 +31,7 @@ def recipe_of(folder: Path, *sources: str) -> Recipe:
 
 
 def texts(recipe: Recipe, path: Path) -> list[str]:
-    [found] = read_new_rows(recipe, path, readings(recipe, RunFolder(path.parent)))
+    [found] = read_new_rows(recipe, path, readings(recipe, RunFolder(path.parent)), {})
     return [*found.table.column("text")]
 
 
@@ -58,7 +58,7 @@ def test_an_unknown_ending_is_refused_where_the_files_of_a_task_are_read_differe
     section = recipe.tasks["t0"].model_copy(update={"sources": ("d0", "d1")})
     recipe = recipe.model_copy(update={"tasks": {"t0": section}})
     with pytest.raises(DataError, match=r"new.data: cannot tell its format"):
-        read_new_rows(recipe, tmp_path / "new.data", readings(recipe, RunFolder(tmp_path)))
+        read_new_rows(recipe, tmp_path / "new.data", readings(recipe, RunFolder(tmp_path)), {})
 
 
 @pytest.mark.parametrize(("other", "notes"), [("false", 0), ("true", 1)])
@@ -71,7 +71,7 @@ def test_a_choice_between_ways_of_reading_is_announced(
     section = recipe.tasks["t0"].model_copy(update={"sources": ("d0", "d1")})
     recipe = recipe.model_copy(update={"tasks": {"t0": section}})
     known = readings(recipe, RunFolder(tmp_path))
-    [found] = read_new_rows(recipe, tmp_path / "new.csv", known)
+    [found] = read_new_rows(recipe, tmp_path / "new.csv", known, {})
     assert [*found.table.column("text")] == ['"nice" phone']
     assert len(found.notes) == notes
 
@@ -80,7 +80,7 @@ def test_a_task_that_cannot_read_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(FILE)
     recipe = recipe_of(tmp_path, SEMICOLONS, "kind: csv, train: other.csv")
     known = readings(recipe, RunFolder(tmp_path))
-    found, *_ = read_new_rows(recipe, tmp_path / "new.csv", known)
+    found, *_ = read_new_rows(recipe, tmp_path / "new.csv", known, {})
     assert [view.tasks for view in found.views] == [("t0",)]
     [reason] = found.notes
     assert reason.startswith(f"not predicted: t1. {tmp_path / 'new.csv'}:1: expected ','")
@@ -110,4 +110,4 @@ def test_tasks_that_find_different_rows_in_a_file_are_told_apart(tmp_path: Path)
         r"tasks, as with --set data\.NAME\.row=line\."
     )
     with pytest.raises(DataError, match=expected):
-        read_new_rows(recipe, tmp_path / "new.txt", known)
+        read_new_rows(recipe, tmp_path / "new.txt", known, {})

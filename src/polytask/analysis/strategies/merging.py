@@ -104,7 +104,7 @@ class Encoders:
         seed_everything(self.seed)
         tables, tasks = data.split(TRAIN), new_tasks(model.recipe)
         labels = fit_tasks(model.recipe, tasks, tables)
-        begun = begin(model.recipe, tasks, TrainingFields(data.views, tables, labels))
+        begun = begin(model.recipe, tasks, TrainingFields(data.views, tables, labels), data.views)
         return begun.model.sharing.encoder_of(task)
 
     @cached_property

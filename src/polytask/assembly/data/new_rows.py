@@ -11,8 +11,10 @@ from typing import Any
 from polytask.assembly.data.readings import Readings
 from polytask.assembly.data.views import View, views_of_any
 from polytask.core.batch import Row
+from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.registry import Options
+from polytask.data.column_values import Types
 from polytask.data.sources import sources
 from polytask.data.sources.files import FileSource
 from polytask.data.tables import Table
@@ -49,19 +51,25 @@ class NewRows:
     notes: list[str]
 
 
-def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row], known: Readings) -> list[NewRows]:
+def read_new_rows(
+    recipe: Recipe,
+    rows: Path | Sequence[Row],
+    known: Readings,
+    types: Mapping[str, ColumnType],
+) -> list[NewRows]:
     """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
 
     :param rows: A file, or the rows themselves.
     :param known: How the files of each task were read.
+    :param types: What the input columns of the training rows held.
     :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
     """
     views = views_of_any(recipe, _NAME)
     if not isinstance(rows, Path):
-        options = {"kind": "rows", "rows": list(rows)}
+        options = {"kind": "rows", "rows": list(rows), "types": _given(types)}
         found = [_new_rows(sources.build(options, ()).load()["all"], views)]
     else:
-        found = _read_file(rows, views, known)
+        found = _read_file(rows, views, known, types)
     if not any(own.views for own in found):
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
         if conflicts := [text for own in found for text in own.table.conflicts.values()]:
@@ -74,7 +82,18 @@ def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row], known: Readings) -
     return found
 
 
-def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRows]:
+def _given(types: Mapping[str, ColumnType]) -> Types:
+    """Return the types that new rows do not show by themselves."""
+    found: Types = {}
+    for name, kind in types.items():
+        if kind in ("image", "audio", "number", "category"):
+            found[name] = kind
+    return found
+
+
+def _read_file(
+    path: Path, views: Sequence[View], known: Readings, types: Mapping[str, ColumnType]
+) -> list[NewRows]:
     """Read a file once for every way in which the sources of tasks are read.
 
     :raises DataError: If it cannot be read in any of these ways.
@@ -93,7 +112,7 @@ def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRo
     for options, names in groups.values():
         own = [narrowed for view in views if (narrowed := view.only(names)) is not None]
         try:
-            found.append(_new_rows(_table(options, path, own), own))
+            found.append(_new_rows(_table(options, path, own, types), own))
         except PolytaskError as error:
             errors.append((error, names))
     if not found:
@@ -176,17 +195,24 @@ def _values(options: Options | Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ROW_OPTIONS}
 
 
-def _table(options: Options | dict[str, str], path: Path, views: Sequence[View]) -> Table:
+def _table(
+    options: Options | dict[str, str],
+    path: Path,
+    views: Sequence[View],
+    types: Mapping[str, ColumnType],
+) -> Table:
     if isinstance(options, dict):
         options = sources.parse({**options, "path": str(path)})
     source = sources.build(options, ())
     assert isinstance(source, FileSource)
+    source.types = {**_given(types), **source.types}
     return source.read_new(path.absolute(), list({c for view in views for c in view.columns}))
 
 
 def _new_rows(table: Table, views: Sequence[View]) -> NewRows:
     reasons = [_unreadable(table, view) for view in views]
-    readable = [view for view, reason in zip(views, reasons, strict=True) if reason is None]
+    pairs = zip(views, reasons, strict=True)
+    readable = [view.of(table) for view, reason in pairs if reason is None]
     return NewRows(table, readable, [reason for reason in reasons if reason is not None])
 
 

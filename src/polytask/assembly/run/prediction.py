@@ -11,6 +11,7 @@ from polytask.assembly.data.new_rows import ROW_OPTIONS, read_new_rows
 from polytask.assembly.data.pools import new_pool
 from polytask.assembly.data.readings import readings
 from polytask.assembly.data.views import View
+from polytask.assembly.model.assemble import column_types
 from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, RecipeError
@@ -106,7 +107,7 @@ def predict(
     """
     _check(overrides)
     recipe = load(run.recipe, overrides)
-    found = read_new_rows(recipe, rows, readings(recipe, run))
+    found = read_new_rows(recipe, rows, readings(recipe, run), column_types(run))
     for own in found:
         for text in own.notes:
             left_out(text)

@@ -1,0 +1,62 @@
+"""Input columns that a recipe names by ``all`` or ``except``, looked up in the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from polytask.assembly.data.loading import load_source
+from polytask.core.errors import RecipeError
+from polytask.recipe import Recipe
+from polytask.recipe.mistakes import hint
+from polytask.recipe.schema import AllColumns
+from polytask.tasks import tasks
+
+
+def with_columns(recipe: Recipe) -> Recipe:
+    """Return a recipe whose tasks name their input columns one by one, in the order of the table.
+
+    :raises RecipeError: If ``except`` names a column that is not there, or none is left.
+    :raises DataError: If a source cannot be read.
+    """
+    open_tasks = {
+        n: task for n, task in recipe.tasks.items() if isinstance(task.inputs, AllColumns)
+    }
+    if not open_tasks:
+        return recipe
+    known = {
+        source: list(dict.fromkeys(_columns(recipe, source)))
+        for source in dict.fromkeys(task.sources[0] for task in open_tasks.values())
+    }
+    mistakes: list[str] = []
+    resolved = dict(recipe.tasks)
+    for name, section in open_tasks.items():
+        labels = _labels(recipe, section.sources)
+        columns = known[section.sources[0]]
+        left = [c for c in columns if c not in labels and c not in section.inputs.excluded]
+        unknown = [c for c in section.inputs.excluded if c not in columns]
+        mistakes += [
+            f"tasks.{name}.input.except: no column {column!r}.{hint(column, columns)} "
+            f"Columns: {', '.join(columns)}."
+            for column in unknown
+        ]
+        if not left:
+            mistakes.append(f"tasks.{name}.input: no column is left of {', '.join(columns)}.")
+        resolved[name] = section.model_copy(update={"inputs": tuple(left)})
+    if mistakes:
+        raise RecipeError(mistakes)
+    return recipe.model_copy(update={"tasks": resolved})
+
+
+def _columns(recipe: Recipe, source: str) -> Iterable[str]:
+    """Yield the columns of a source; of a mapping, not those inside it but the column itself."""
+    for table in load_source(recipe, source).tables().values():
+        yield from (name for name in table.rows.column_names if name in table.columns)
+
+
+def _labels(recipe: Recipe, sources: Iterable[str]) -> set[str]:
+    """Return the columns that are labels of any task of some sources."""
+    return {
+        tasks.build(section.part, name).target_column
+        for name, section in recipe.tasks.items()
+        if {*sources} & {*section.sources}
+    }
