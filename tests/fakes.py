@@ -18,7 +18,7 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.tasks import Head, HeadContext, Task
+from polytask.tasks import Head, HeadContext, Predictions, Task
 
 
 class Patches(Encoder):
@@ -167,8 +167,8 @@ class NextToken(Task):
         )
 
     @override
-    def decode(self, scores: Tensor) -> list[Any]:
-        return scores.argmax(-1).tolist()
+    def decode(self, scores: Tensor, rows: Sequence[Fields]) -> Predictions:
+        return Predictions(scores.argmax(-1).tolist())
 
     @override
     def state(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
-from polytask.evaluation.conllu import fill_columns
+from polytask.data.sources.conllu import fill_columns
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.labels import label_text, nearly_equal
 

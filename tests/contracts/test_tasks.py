@@ -363,7 +363,7 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def new(example: Example) -> Task:
     task = tasks.build({"kind": example.kind, "target": "label", **example.options}, "t")
-    task.set_columns(task.usual_columns)
+    task.set_columns(task.inputs.columns)
     return task
 
 
@@ -398,6 +398,13 @@ def fields_of(row: Row) -> Fields:
     return (row["tokens"],) if "tokens" in row else ("q", TEXT)
 
 
+def fields_of_all(example: Example) -> list[Fields]:
+    """The input columns of all rows of an example."""
+    if example.per_item:
+        return [(["w"] * size_of(row),) for row in example.rows]
+    return [*map(fields_of, example.rows)]
+
+
 def prepared(row: Row, place: int = 0) -> dict[str, Any]:
     """A row with words, texts and places of tokens, for tasks of all kinds.
 
@@ -412,7 +419,7 @@ def prepared(row: Row, place: int = 0) -> dict[str, Any]:
 
 def inputs_of(task: Task, row: Row, place: int = 0) -> dict[str, Any]:
     inputs = prepared(row, place)
-    return inputs if task.read_as != "joined" else {**inputs, "texts": None}
+    return inputs if task.inputs.read_as != "joined" else {**inputs, "texts": None}
 
 
 def targets_of(task: Task, example: Example) -> list[Any]:
@@ -434,7 +441,7 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
         tokens_BLD[place, : 2 * size] = torch.randn(2 * size, WIDTH, generator=generator)
         mask_BL[place, : 2 * size] = True
         words_BW[place, :size] = torch.tensor(words(size)["words"])
-    read_as = tasks.part(example.kind).read_as
+    read_as = tasks.part(example.kind).inputs.read_as
     texts = 1 if read_as == "joined" else width
     places_BL2 = places(len(sizes), 2 * width).masked_fill(~mask_BL.unsqueeze(-1), -1)
     spans = [spans_of(example.rows[row]) for row in chosen]
@@ -476,10 +483,7 @@ def loss_of(
 
 def perfect_predictions(task: Task, example: Example) -> list[Any]:
     values = task.collate(targets_of(task, example))
-    decoded = task.decode(example.perfect(task, values))
-    words = [(["w"] * size_of(row),) for row in example.rows]
-    fields = words if example.per_item else map(fields_of, example.rows)
-    return [task.answer(*pair) for pair in zip(decoded, fields, strict=True)]
+    return task.decode(example.perfect(task, values), fields_of_all(example)).labels
 
 
 def new_head(task: Task) -> Head:
@@ -587,8 +591,9 @@ def test_the_state_survives_json(example: Example) -> None:
     loss = loss_of(again, head, example, all_rows(example))
     assert torch.equal(loss, loss_of(task, head, example, all_rows(example)))
     scores = scores_of(task, head, features_of(example, all_rows(example)))
-    assert again.decode(scores) == task.decode(scores)
-    assert len(task.decode(scores)) == len(references)
+    found = task.decode(scores, fields_of_all(example))
+    assert again.decode(scores, fields_of_all(example)).labels == found.labels
+    assert len(found.labels) == len(references)
 
 
 @every_example
@@ -624,8 +629,9 @@ def test_the_loss_is_fp32_under_autocast(example: Example) -> None:
         scores = scores_of(task, head, features_of(example, all_rows(example)))
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.05)
-    assert len(task.decode(scores)) == len(example.rows)
-    for row in task.probabilities(scores) or []:
+    found = task.decode(scores, fields_of_all(example))
+    assert len(found.labels) == len(example.rows)
+    for row in found.probabilities:
         assert row.dtype.name == "float64"
 
 
@@ -704,16 +710,8 @@ def flat(confidences: Any) -> list[float]:
 
 def answered_with_confidence(task: Task, example: Example, scores: Any) -> list[tuple[Any, Any]]:
     """Final predictions, each with its confidence; none for tasks without."""
-    decoded = task.decode(scores)
-    confidences = task.confidences(scores, decoded, task.probabilities(scores))
-    words = [(["w"] * size_of(row),) for row in example.rows]
-    fields = words if example.per_item else [*map(fields_of, example.rows)]
-    return [
-        (task.answer(one, own), task.answer_confidence(confidence, one, own))
-        for one, confidence, own in zip(
-            decoded, confidences or (), fields, strict=confidences is not None
-        )
-    ]
+    found = task.decode(scores, fields_of_all(example))
+    return [*zip(found.labels, found.confidences, strict=True)] if found.confidences else []
 
 
 @every_example

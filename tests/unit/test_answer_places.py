@@ -15,7 +15,8 @@ from polytask.core.texts import ENDS, STARTS, Located, texts_in
 from polytask.encoders import encoders
 from polytask.tasks import Task, tasks
 from polytask.tasks.answers import MOVED, SEARCHED, UTF8, UTF16, VARIANT
-from polytask.tasks.occurrences import folded, folded_places, inside_word
+from polytask.tasks.keyphrases import phrases_of
+from polytask.tasks.occurrences import folded, folded_places, inside_word, quoted
 
 OSLO = "Ann moved to Oslo. Then Oslo grew; OSLO is big."
 
@@ -294,10 +295,9 @@ def test_phrases_are_found_in_all_scripts_and_unicode_forms() -> None:
 
 
 def test_phrases_of_scripts_without_spaces_are_not_extended_to_the_whole_sentence() -> None:
-    task = tasks.build("keyphrases", "t")
-    raw = [{"start": 2, "end": 4, "score": 0.9}]
-    assert [one["text"] for one in task.answer(raw, ("我们学习很多",))] == ["学习"]
-    assert [one["text"] for one in task.answer([{**raw[0], "end": 3}], ("a दिल्ली b",))] == ["दिल्ली"]
+    raw = {"start": 2, "end": 4, "score": 0.9}
+    assert [one["text"] for one, _ in phrases_of([raw], "我们学习很多")] == ["学习"]
+    assert [one["text"] for one, _ in phrases_of([{**raw, "end": 3}], "a दिल्ली b")] == ["दिल्ली"]
 
 
 def test_rows_without_any_phrase_of_their_text_are_counted() -> None:
@@ -324,8 +324,7 @@ def answered(encoder: Encoder, context: str, start: int, end: int) -> str | Left
     if isinstance(target, LeftOut):
         return target
     (text,), ((first, last),) = texts_in(inputs), target
-    place = {"start": text[STARTS][first], "end": text[ENDS][last]}
-    (answer,) = task.answer([place], ("?", context))
+    answer = quoted(context, text[STARTS][first], text[ENDS][last])
     assert context[answer["start"] :].startswith(answer["text"])
     return str(answer["text"])
 

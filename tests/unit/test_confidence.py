@@ -10,26 +10,20 @@ import torch
 from torch import Tensor
 
 from polytask.core.batch import Fields
-from polytask.evaluation.predict import Predictions
-from polytask.tasks import Task, tasks
+from polytask.tasks import Predictions, Task, tasks
 
 
 def fitted(kind: str, rows: list[Any], **options: Any) -> Task:
     task = tasks.build({"kind": kind, "target": "label", **options}, "t")
-    task.set_columns(task.usual_columns)
+    task.set_columns(task.inputs.columns)
     task.fit([task.training_label({"label": label} | more) for label, more in rows])
     return task
 
 
 def confident(task: Task, scores: Any, fields: list[Fields]) -> list[tuple[Any, Any]]:
     """Predictions of all rows, each with its confidence."""
-    decoded = task.decode(scores)
-    found = task.confidences(scores, decoded, task.probabilities(scores))
-    assert found is not None
-    return [
-        (task.answer(one, own), task.answer_confidence(confidence, one, own))
-        for one, confidence, own in zip(decoded, found, fields, strict=True)
-    ]
+    found = task.decode(scores, fields)
+    return [*zip(found.labels, found.confidences, strict=True)]
 
 
 def random(*shape: int) -> Tensor:

@@ -13,11 +13,13 @@ import torch
 from typer.testing import CliRunner, Result
 
 import polytask
-from polytask.assembly.data.pools import evaluation_pool
+from polytask.assembly.data.pools import evaluation_pool, new_pool
 from polytask.assembly.data.views import views_of_any
 from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.cli import app
 from polytask.core.errors import RecipeError
+from polytask.core.run_folder import RunFolder
+from polytask.data.rows import LateRows
 from polytask.data.sources import sources
 from polytask.recipe import load
 
@@ -127,6 +129,36 @@ def test_as_many_probabilities_as_were_asked_for(predict: Predict) -> None:
 def test_no_labels_are_no_number_of_labels(words_run: Path) -> None:
     with pytest.raises(RecipeError, match="top_k: found 0, expected 1 or more"):
         polytask.predict(words_run, [ROW], top_k=0)
+
+
+@pytest.mark.parametrize("broken", [None, 0, 2])
+def test_fields_are_those_of_the_rows_asked_for(
+    words_run: Path, tmp_path: Path, broken: int | None
+) -> None:
+    run = RunFolder(words_run)
+    given: list[Any] = [{"text": "t " * n, "tokens": ["t"] * n} for n in range(1, 6)]
+    if broken is not None:
+        given[broken]["tokens"] = None
+    [view] = [view for view in views_of_any(load(run.recipe), "new") if "tags" in view.tasks]
+    table = sources.build({"kind": "rows", "rows": given}, ()).load()["all"]
+    encoder = TrainedModel.load(load(run.recipe), run).encoder
+    pool, refused = new_pool(view, table, encoder, tmp_path)
+    assert [*refused] == [at for at in range(5) if at == broken]
+    kept = [row["tokens"] for row in given if row["tokens"]]
+    order_b = np.argsort(-pool.lengths_N, kind="stable")
+    assert [fields for (fields,) in pool.fields(order_b)] == kept[::-1]
+
+
+def test_late_rows_are_read_once_and_only_if_they_are_looked_at() -> None:
+    reads: list[int] = []
+
+    def read() -> list[str]:
+        reads.append(1)
+        return ["a", "b", "c"]
+
+    rows = LateRows(3, read)
+    assert (len(rows), reads) == (3, [])
+    assert ([*rows], rows[2], reads) == (["a", "b", "c"], "c", [1])
 
 
 @pytest.mark.parametrize("broken", [0, 2])

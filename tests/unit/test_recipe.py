@@ -88,7 +88,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", tasks.kinds())
 def test_input_columns_suit_the_kind_unless_they_are_given(tmp_path: Path, kind: str) -> None:
     text = SMALL.replace("classification", kind)
-    assert load(write(tmp_path, text)).tasks["sentiment"].columns == tasks.part(kind).usual_columns
+    assert load(write(tmp_path, text)).tasks["sentiment"].columns == tasks.part(kind).inputs.columns
     given = load(write(tmp_path, SMALL.replace("classification", f"{kind}, input: body")))
     assert given.tasks["sentiment"].columns == ("body",)
 

@@ -62,7 +62,7 @@ def decoded(task: Task, tags: Sequence[str]) -> list[str]:
         "kept_bW": torch.ones_like(numbers, dtype=torch.bool),
         "moves_bSS": torch.zeros(1, size + 1, size + 1),
     }
-    (found,) = task.decode(scores)
+    (found,) = task.decode(scores, [([*tags],)]).labels
     return list(found)
 
 

@@ -115,7 +115,7 @@ def test_texts_come_back_as_they_were() -> None:
     task = fitted()
     for text in [*TEXTS, "unseen wörds 😀", " two  spaces"]:
         ids = task.collate([task._tokens.encode(text, 99)])
-        assert task.decode({IDS: ids})[0].strip() == text.strip()
+        assert task.decode({IDS: ids}, [("",)]).labels[0].strip() == text.strip()
 
 
 def test_a_text_that_is_too_long_is_learned_from_without_its_end() -> None:
@@ -138,7 +138,8 @@ def test_the_head_learns_a_text_by_heart_and_finds_it_again() -> None:
         optimiser.step()
     assert loss.item() < 0.1
     assert isinstance(head, GenerationHead)
-    assert task.decode(head.eval()(features(), reading("t", None))) == TEXTS[:3]
+    scores = head.eval()(features(), reading("t", None))
+    assert task.decode(scores, [("",)] * 3).labels == TEXTS[:3]
 
 
 def test_label_smoothing_is_that_of_the_cross_entropy() -> None:

@@ -25,6 +25,7 @@ from polytask.recipe import load
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
 from polytask.tasks.template import Template
+from polytask.tasks.worded import WordedTask
 
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64}
 CASTS: list[dict[str, Any]] = [
@@ -78,8 +79,7 @@ def lesson_batch(encoder: Encoder, task: Task) -> Batch:
 def answers(model: MultiTaskModel, encoder: Encoder, task: Task, rows: Any = ROWS) -> list[str]:
     inputs = collate_texts(prepared(encoder, task, training=False, rows=rows), encoder.collate)
     scores = model(inputs, {task.name: torch.arange(len(rows))})[task.name]
-    pairs = zip(task.decode(scores), rows, strict=True)
-    return [task.answer(found, fields_of(task, row)) for found, row in pairs]
+    return task.decode(scores, [fields_of(task, row) for row in rows]).labels
 
 
 def log_probabilities(encoder: Encoder, ids: list[int]) -> Tensor:
@@ -259,8 +259,9 @@ def test_an_answer_is_found_in_a_completion_by_its_pattern() -> None:
     row = {"question": "2 + 3?", "completion": "2 + 3 = 5\n#### 5"}
     assert task.reference(row) == "5"
     assert task.training_label(row) == " 2 + 3 = 5\n#### 5"
-    assert task.answer(" it is #### 6 .", ()) == "6"
-    assert task.answer("5", ()) == ""
+    assert isinstance(task, WordedTask)
+    assert task.answer_in(" it is #### 6 .") == "6"
+    assert task.answer_in("5") == ""
     with pytest.raises(DataError, match="no answer in ' 5'"):
         task.reference({"question": "", "completion": "5"})
 

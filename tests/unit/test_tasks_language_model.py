@@ -117,11 +117,10 @@ def test_the_costs_of_a_text_are_those_of_its_tokens_whatever_else_is_in_the_bat
     model = model_of(encoder, {"lm": task}).eval()
     inputs = batch_of(encoder, task).inputs
     scores = model(inputs, {"lm": torch.arange(4)})["lm"]
-    costs = task.decode(scores)
+    costs = task.decode(scores, ()).labels
     assert [len(row) for row in costs] == (inputs["lengths"] - 1).tolist()
-    alone = task.decode(
-        model(encoder.collate(encoder.prepare([(TEXTS[1],)])), {"lm": torch.arange(1)})["lm"]
-    )
+    inputs = encoder.collate(encoder.prepare([(TEXTS[1],)]))
+    alone = task.decode(model(inputs, {"lm": torch.arange(1)})["lm"], ()).labels
     assert alone[0] == pytest.approx(costs[1], rel=1e-4)
     mean = model.losses(batch_of(encoder, task))["lm"].item()
     assert metrics.build("perplexity", ())(TEXTS, costs) == pytest.approx(math.exp(mean), rel=1e-5)
@@ -186,8 +185,8 @@ def test_rows_of_several_texts_in_the_batch_change_nothing() -> None:
     scores = model(inputs, {"lm": rows_b, "rank": torch.tensor([1])})
     alone = encoder.collate(encoder.prepare([("a dog",), (TEXTS[0],)]))
     alone[DRAWS] = torch.full((2,), 7)
-    expected = made["lm"].decode(model(alone, {"lm": torch.tensor([0, 1])})["lm"])
-    for costs, own in zip(made["lm"].decode(scores["lm"]), expected, strict=True):
+    expected = made["lm"].decode(model(alone, {"lm": torch.tensor([0, 1])})["lm"], ()).labels
+    for costs, own in zip(made["lm"].decode(scores["lm"], ()).labels, expected, strict=True):
         assert costs == pytest.approx(own, rel=1e-5)
 
 

@@ -98,7 +98,8 @@ def test_only_the_first_pair_is_asked_for_where_a_label_is_given() -> None:
     assert task.encode([], inputs) == [[-100, 0, -100], [-100] * 3, [-100] * 3]
     always = {"pairs_bMMC": torch.tensor([0.0, 1.0]).expand(1, 3, 3, 2)}
     kept = {"kept_bMM": torch.ones(1, 3, 3, dtype=torch.bool)}
-    assert task.decode({**always, **kept}) == [[relation(0, 1, "a")]]
+    found = task.decode({**always, **kept}, [("words", SPANS)]).labels
+    assert found == [[relation(SPANS[0], SPANS[1], "a")]]
 
 
 def test_scores_leave_pairs_without_a_relation_out() -> None:

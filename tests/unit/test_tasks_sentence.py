@@ -109,11 +109,11 @@ def test_label_smoothing_prefers_doubt_to_certainty() -> None:
 
 def test_probabilities_are_softmax_or_sigmoid() -> None:
     scores = torch.tensor([[0.0, math.log(3)]])
-    (one,) = fitted("classification", ["a", "b"]).probabilities(scores) or []
+    (one,) = fitted("classification", ["a", "b"]).decode(scores, [("",)]).probabilities
     assert one == pytest.approx([0.25, 0.75])
-    (many,) = fitted("multilabel", [["a"], ["b"]]).probabilities(scores) or []
+    (many,) = fitted("multilabel", [["a"], ["b"]]).decode(scores, [("",)]).probabilities
     assert many == pytest.approx([0.5, 0.75])
-    assert fitted("regression", [1.0]).probabilities(scores) is None
+    assert fitted("regression", [1.0]).decode(scores[:, :1], [("",)]).probabilities == []
 
 
 def test_label_sets_are_lists_or_text_with_a_delimiter() -> None:
@@ -136,9 +136,9 @@ def test_known_labels_of_a_set_are_learned_though_others_are_not() -> None:
 def test_threshold_of_multilabel() -> None:
     scores = torch.tensor([[0.0, math.log(3), -5.0]])
     labels = [["a"], ["b"], ["c"]]
-    assert fitted("multilabel", labels).decode(scores) == [["a", "b"]]
-    assert fitted("multilabel", labels, threshold=0.7).decode(scores) == [["b"]]
-    assert fitted("multilabel", labels, threshold=0.8).decode(scores) == [[]]
+    for threshold, expected in ((0.5, ["a", "b"]), (0.7, ["b"]), (0.8, [])):
+        task = fitted("multilabel", labels, threshold=threshold)
+        assert task.decode(scores, [("",)]).labels == [expected]
 
 
 def test_balanced_multilabel_weighs_rare_labels_up_to_the_rows_without() -> None:
@@ -153,13 +153,15 @@ def test_regression_standardises_and_decodes_back() -> None:
     assert [task.encode(x, {}) for x in (2.0, 4.0, 6.0)] == pytest.approx(
         [-2 / deviation, 0, 2 / deviation]
     )
-    assert task.decode(torch.tensor([[0.0], [1.0]])) == pytest.approx([4, 4 + deviation])
+    assert task.decode(torch.tensor([[0.0], [1.0]]), [("",)] * 2).labels == pytest.approx(
+        [4, 4 + deviation]
+    )
 
 
 def test_a_constant_target_is_only_shifted() -> None:
     task = fitted("regression", [0.1] * 3)
     assert task.encode(0.1, {}) == pytest.approx(0, abs=1e-12)
-    assert task.decode(torch.tensor([[2.0]])) == pytest.approx([2.1])
+    assert task.decode(torch.tensor([[2.0]]), [("",)]).labels == pytest.approx([2.1])
 
 
 def test_regression_losses() -> None:
@@ -255,7 +257,7 @@ def test_pairs_of_texts_are_the_business_of_the_encoder(kind: str, labels: list[
     ]
     scores = task.head(encoder.width)(encoder(encoder.collate(inputs)))
     task.loss(scores, task.collate(targets)).backward()
-    assert len(task.decode(scores)) == 2
+    assert len(task.decode(scores, fields).labels) == 2
     assert any(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
 
 

@@ -48,7 +48,7 @@ def scores_of(task: Task, tags: Sequence[str | None]) -> dict[str, torch.Tensor]
 
 
 def decode(task: Task, tags: str) -> str:
-    (decoded,) = task.decode(scores_of(task, tags.split()))
+    (decoded,) = task.decode(scores_of(task, tags.split()), [(tags.split(),)]).labels
     return " ".join(decoded)
 
 
@@ -197,10 +197,10 @@ def test_words_cut_off_are_no_loss_and_are_completed() -> None:
     values = task.collate([task.encode(reference, {"words": [0, 1, -1, -1]})])
     kept = task.loss(scores_of(task, ["B-x", "I-x"]), values[:, :2])
     assert task.loss(scores, values).item() == pytest.approx(kept.item())
-    (prediction,) = task.decode(scores)
-    assert prediction == ["B-x", "I-x"]
-    assert task.pad_prediction(prediction, reference) == ["B-x", "I-x", "O", "O"]
-    (probabilities,) = task.probabilities(scores) or []
+    found = task.decode(scores, [(["w"] * 4,)])
+    assert found.labels == [["B-x", "I-x", "O", "O"]]
+    assert task.pad_prediction(["B-x", "I-x"], reference) == ["B-x", "I-x", "O", "O"]
+    (probabilities,) = found.probabilities
     assert probabilities.shape == (2, 3)
     assert probabilities.sum(-1) == pytest.approx(1)
 
@@ -212,14 +212,15 @@ def test_without_a_scheme_cut_words_get_the_most_frequent_tag() -> None:
 
 def test_a_word_without_tokens_between_others_keeps_its_place() -> None:
     task = fitted("B-x I-x O O")
-    assert task.decode(scores_of(task, ["B-x", None, "B-x", None])) == [["B-x", "O", "B-x"]]
+    scores = scores_of(task, ["B-x", None, "B-x", None])
+    assert task.decode(scores, [(["w"] * 3,)]).labels == [["B-x", "O", "B-x"]]
 
 
 def test_a_row_of_which_nothing_was_kept_costs_nothing() -> None:
     task = fitted("B-x O")
     scores = scores_of(task, [None, None])
     assert task.loss(scores, task.collate([[0, 1]])).item() == 0
-    assert task.decode(scores) == [[]]
+    assert task.decode(scores, [([],)]).labels == [[]]
 
 
 def test_conll_columns() -> None:
@@ -247,9 +248,8 @@ def test_a_real_encoder_that_cuts() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    decoded = task.decode(head.eval()(encoder.eval()(encoder.collate(inputs))))
-    assert decoded == [["B-x", "I-x", "O"], ["O"]]
-    completed = list(map(task.pad_prediction, decoded, references))
+    scores = head.eval()(encoder.eval()(encoder.collate(inputs)))
+    completed = task.decode(scores, fields).labels
     assert completed == [["B-x", "I-x", "O", "O", "O"], ["O"]]
     assert metrics.build("span_recall", ())(references, completed) == 0.5
 

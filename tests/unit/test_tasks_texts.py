@@ -18,6 +18,7 @@ from polytask.tasks import Metric, Task, metrics, tasks
 from polytask.tasks.embedding import contrastive_loss
 from polytask.tasks.extraction import sentence_means
 from polytask.tasks.items import pairwise_losses, softmax_losses
+from polytask.tasks.keyphrases import phrases_of
 from polytask.tasks.metrics.answers import cmrc_units, longest_run, squad_words
 from polytask.tasks.metrics.keyphrase_scores import stem
 from polytask.tasks.metrics.retrieval import ranks_of_partners
@@ -174,6 +175,12 @@ def scores_of(windows: list[dict[str, list[int]]], best: dict[tuple[int, int, in
     return {"edges_bPL2": edges, "places_bPL2": places}
 
 
+def decode(task: Task, scores: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """The answers in one row, the context of which is ``CONTEXT``."""
+    (answers,) = task.decode(scores, [("q", CONTEXT)]).labels
+    return list(answers)
+
+
 def test_windows_without_the_whole_answer_are_trained_to_have_none() -> None:
     windows = [window(0, 10), window(5, 20), window(12, 30)]
     answer = [{"text": CONTEXT[8:14], "start": 8}]
@@ -187,27 +194,24 @@ def test_windows_without_the_whole_answer_are_trained_to_have_none() -> None:
 def test_the_best_answer_of_all_windows_is_given() -> None:
     windows = [window(0, 10), window(5, 20)]
     scores = scores_of(windows, {(0, 1, 0): 2, (0, 3, 1): 2, (1, 16 - 5 + 1, 0): 3, (1, 13, 1): 3})
-    (prediction,) = span_task().decode(scores)
-    assert prediction == [{"start": 16, "end": 18}]
-    assert span_task().answer(prediction, ("q", CONTEXT)) == [
-        {"text": CONTEXT[16:18].strip(), "start": 16}
-    ]
+    assert decode(span_task(), scores) == [{"text": CONTEXT[16:18].strip(), "start": 16}]
 
 
 def test_no_answer_is_given_where_that_scores_better_in_some_window() -> None:
     windows = [window(0, 10), window(5, 20)]
     best = {(0, 1, 0): 2.0, (0, 3, 1): 2.0, (0, 0, 0): 3.0, (0, 0, 1): 2.0, (1, 0, 0): 9.0}
     scores = scores_of(windows, best)
-    assert span_task(none=True).decode(scores) == [[]]  # 4 against min(5, 9)
-    assert span_task(none=True, threshold=-2.0).decode(scores) == [[{"start": 0, "end": 3}]]
-    assert span_task().decode(scores) == [[{"start": 0, "end": 3}]]
+    first = [{"text": CONTEXT[0:3].strip(), "start": 0}]
+    assert decode(span_task(none=True), scores) == []  # 4 against min(5, 9)
+    assert decode(span_task(none=True, threshold=-2.0), scores) == first
+    assert decode(span_task(), scores) == first
 
 
 def test_answers_end_after_they_start_and_are_no_longer_than_allowed() -> None:
     best = {(0, 6, 0): 5.0, (0, 2, 1): 5.0, (0, 9, 1): 4.0, (0, 7, 1): 1.0}
     scores = scores_of([window(0, 10)], best)
-    assert span_task().decode(scores) == [[{"start": 5, "end": 9}]]
-    assert span_task(longest=2).decode(scores) == [[{"start": 5, "end": 7}]]
+    assert [one["text"] for one in decode(span_task(), scores)] == [CONTEXT[5:9].strip()]
+    assert [one["text"] for one in decode(span_task(longest=2), scores)] == [CONTEXT[5:7].strip()]
 
 
 def test_forms_of_answers_that_data_sets_have() -> None:
@@ -240,15 +244,13 @@ def test_phrases_are_found_as_whole_words_whatever_their_spaces() -> None:
 
 
 def test_phrases_are_extended_to_whole_words_and_the_surest_comes_first() -> None:
-    task = tasks.build("keyphrases", "t")
     text = "a tokeniser of state-space models"
     raw = [
         {"start": 4, "end": 7, "score": 0.5},
         {"start": 14, "end": 30, "score": 0.9},
         {"start": 2, "end": 5, "score": 0.4},
     ]
-    answers = task.answer(raw, (text,))
-    assert [one["text"] for one in answers] == ["state-space models", "tokeniser"]
+    assert [one["text"] for one, _ in phrases_of(raw, text)] == ["state-space models", "tokeniser"]
 
 
 @pytest.mark.parametrize(
@@ -256,16 +258,15 @@ def test_phrases_are_extended_to_whole_words_and_the_surest_comes_first() -> Non
     [("-space", "state-space"), ("state-", "state-space"), ("(RN", "(RNN"), ("net (", "net (")],
 )
 def test_a_hyphen_at_the_border_of_a_phrase_joins_on_its_word(part: str, whole: str) -> None:
-    task = tasks.build("keyphrases", "t")
     text = "state-space net (RNN)"
     start = text.index(part)
     raw = [{"start": start, "end": start + len(part), "score": 0.5}]
-    assert [one["text"] for one in task.answer(raw, (text,))] == [whole]
+    assert [one["text"] for one, _ in phrases_of(raw, text)] == [whole]
 
 
 def test_signs_alone_are_no_phrase() -> None:
     raw = [{"start": 3, "end": 5, "score": 0.5}]
-    assert tasks.build("keyphrases", "t").answer(raw, ("a b -- c",)) == []
+    assert phrases_of(raw, "a b -- c") == []
 
 
 def test_finding_partners_by_hand() -> None:
@@ -379,7 +380,7 @@ def test_choices_without_a_name_are_refused_in_prediction() -> None:
         "there_bP": torch.ones(1, 3, dtype=torch.bool),
     }
     with pytest.raises(DataError, match="names lists 2"):
-        task.decode(scores)
+        task.decode(scores, [("", [])])
 
 
 def test_pairs_below_the_number_of_partners_are_left_out() -> None:
@@ -404,4 +405,4 @@ def test_scores_of_padding_do_not_count() -> None:
         "scores_bP": torch.tensor([[0.0, 1.0, 9.0]]),
         "there_bP": torch.tensor([[True, True, False]]),
     }
-    assert task.decode(scores) == ["1"]
+    assert task.decode(scores, [("", [])]).labels == ["1"]

@@ -116,9 +116,7 @@ def test_heads_are_numbers_or_text() -> None:
 
 def test_words_cut_off_depend_on_the_root_word() -> None:
     task = fitted()
-    (prediction,) = task.decode(scores_of([2, 0, None, 2, None]))
-    assert [head for head, _ in prediction] == [2, 0, 2, 2]
-    completed = task.pad_prediction(prediction, [[0, "root"]] * 5)
+    (completed,) = task.decode(scores_of([2, 0, None, 2, None]), [(["w"] * 5,)]).labels
     assert [head for head, _ in completed] == [2, 0, 2, 2, 2]
     nothing = task.pad_prediction([], [[0, "root"]] * 3)
     assert [head for head, _ in nothing] == [0, 1, 1]

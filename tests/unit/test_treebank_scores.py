@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polytask.data.sources import sources
-from polytask.evaluation.conllu import fill_columns
+from polytask.data.sources.conllu import fill_columns
 from polytask.tasks import metrics
 
 DATA = Path(os.environ.get("POLYTASK_DATA", Path(__file__).parents[3] / "shared" / "data"))

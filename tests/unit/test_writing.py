@@ -43,7 +43,7 @@ def written(model: MultiTaskModel) -> list[str]:
     inputs = encoder.collate(encoder.prepare([(Prompt(text, room=6),) for text in TEXTS]))
     with torch.inference_mode():
         scores = model(inputs, {"one": torch.arange(len(TEXTS))})["one"]
-    return model.tasks["one"].decode(scores)
+    return model.tasks["one"].decode(scores, [(text,) for text in TEXTS]).labels
 
 
 def remembered(model: MultiTaskModel) -> bool:

@@ -22,6 +22,7 @@ from polytask.core.accounting import Account
 from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
+from polytask.data.packed_arrays import packed, unpacked
 from polytask.data.rows import each_row
 from polytask.data.tables import ConflictError, Table, spool
 
@@ -60,10 +61,14 @@ class Collation:
 
     :param inputs: ``Encoder.collate``.
     :param targets: ``Task.collate`` of every task.
+    :param read: ``Encoder.read``; None where it changes nothing.
+    :param read_targets: ``Task.read_target`` of tasks whose targets change with what was read.
     """
 
     inputs: Callable[[Sequence[Inputs]], Collated]
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
+    read: Callable[[Inputs, np.random.Generator | None], Inputs] | None = None
+    read_targets: Mapping[str, Callable[[Any, Inputs], Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,20 +79,22 @@ class Pool:
     :param rows: One prepared row each: inputs, length, and a target per task or None.
     :param tasks: The tasks that label rows of this pool.
     :param lengths_N: Number of tokens of each row.
-    :param fields: The input fields of every row, for tasks that answer with parts of them.
+    :param fields: Reads the input fields of some rows, for tasks that answer with parts of them.
     :param copies: How many of the rows, the last ones, are changed copies of others.
     :param accounts: For each task, how many rows of the table are used, and why others are not.
     :param longest: The place of the longest row, for messages.
+    :param origins_N: The row of the table that each row was prepared from.
     """
 
     name: str
     rows: Dataset
     tasks: tuple[str, ...]
     lengths_N: Ints
-    fields: Callable[[], Iterator[Fields]] = lambda: iter(())
+    fields: Callable[[Ints], Sequence[Fields]] = lambda rows_b: [()] * len(rows_b)
     copies: int = 0
     accounts: Mapping[str, Account] = field(default_factory=dict)
     longest: str = ""
+    origins_N: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -100,8 +107,7 @@ class Pool:
 
     def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
         """Some prepared rows, in the order asked for."""
-        fetched: list[dict[str, Any]] = self.rows.with_format("arrow")[rows_b].to_pylist()
-        return fetched
+        return unpacked(self.rows.with_format("arrow")[rows_b])
 
     def labelled(self) -> dict[str, list[bool]]:
         """For each task, which rows have a target of it."""
@@ -125,7 +131,7 @@ def make_pool(
     :param copies: Other ways of reading the rows, whose results come after these.
     """
     sizes: list[int] = []
-    origins_N = array("q")
+    origins = array("q")
 
     def rows() -> Iterator[dict[str, Any]]:
         for each in (preparation, *copies):
@@ -133,33 +139,46 @@ def make_pool(
             for index, row in _prepared(table, each):
                 if not labelled or any(row[_TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
-                    origins_N.append(index)
+                    origins.append(index)
                     yield row
 
-    dataset = spool(rows(), folder)
+    dataset = spool(map(packed, rows()), folder)
     lengths_N = (
         dataset.with_format("numpy")[_LENGTH][:].astype(np.int64)
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
-    longest = table.where(origins_N[int(lengths_N.argmax())]) if len(lengths_N) else ""
-    tasks = tuple(preparation.targets)
-    return Pool(name, dataset, tasks, lengths_N, copies=sum(sizes[1:]), longest=longest)
+    origins_N = np.array(origins, dtype=np.int64)
+    longest = table.where(origins_N[lengths_N.argmax()]) if len(lengths_N) else ""
+    return Pool(
+        name, dataset, tuple(preparation.targets), lengths_N,
+        copies=sum(sizes[1:]), longest=longest, origins_N=origins_N,
+    )  # fmt: skip
 
 
-def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:
-    """Stack prepared rows of any pools into one batch.
+def collate(
+    rows: Sequence[Mapping[str, Any]],
+    collation: Collation,
+    draw: int = 0,
+    rngs: Sequence[np.random.Generator | None] | None = None,
+) -> Batch:
+    """Read prepared rows of any pools, and stack them into one batch.
 
     :param draw: Becomes the input ``DRAWS``, for what is drawn anew each time; 0 outside training.
+    :param rngs: The random numbers that each row is read with; None in evaluation.
     """
-    inputs = collation.inputs([_inputs(row) for row in rows])
+    read = [_inputs(row) for row in rows]
+    if collation.read is not None:
+        read = [*map(collation.read, read, rngs or [None] * len(rows))]
+    inputs = collation.inputs(read)
     inputs[DRAWS] = torch.full((len(rows),), draw)
     targets = {}
     for task, collate_targets in collation.targets.items():
+        change = collation.read_targets.get(task)
         found = [
-            (position, row[_TARGET + task])
+            (position, target if change is None else change(target, read[position]))
             for position, row in enumerate(rows)
-            if row.get(_TARGET + task) is not None
+            if (target := row.get(_TARGET + task)) is not None
         ]
         if found:
             positions, values = zip(*found, strict=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 
 from typing_extensions import override
 
@@ -12,8 +13,11 @@ from polytask.data.nested import values_at
 from polytask.data.tables import Table
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
+V = TypeVar("V")
 _CHUNK = 1000
 
 
@@ -22,6 +26,41 @@ def each_row(table: Table) -> Iterator[Row]:
     for chunk in table.rows.with_format("arrow").iter(_CHUNK):
         columns = _Columns(table, chunk)
         yield from (_Row(columns, index) for index in range(len(chunk)))
+
+
+def rows_at(table: Table, rows_b: npt.NDArray[np.integer]) -> list[Row]:
+    """Return some rows of a table, in the order asked for."""
+    columns = _Columns(table, table.rows.with_format("arrow")[rows_b])
+    return [_Row(columns, index) for index in range(len(rows_b))]
+
+
+@final
+class LateRows(Sequence[V]):
+    """Values of b rows, which are read when one of them is first looked at.
+
+    :param read: Returns the values of all b rows.
+    """
+
+    def __init__(self, rows: int, read: Callable[[], Sequence[V]]) -> None:
+        self._rows, self._read = rows, read
+
+    @cached_property
+    def _values(self) -> Sequence[V]:
+        return self._read()
+
+    @override
+    def __len__(self) -> int:
+        return self._rows
+
+    @overload
+    def __getitem__(self, index: int) -> V: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[V]: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> V | Sequence[V]:
+        return self._values[index]
 
 
 @final

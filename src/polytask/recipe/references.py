@@ -45,7 +45,7 @@ def _with_tasks(values: Plain) -> Plain:
 
 def _usual_columns(task: Plain) -> Sequence[str]:
     kind = _part(tasks, task)
-    return ["text"] if kind is None else [*kind.usual_columns]
+    return ["text"] if kind is None else [*kind.inputs.columns]
 
 
 def _with_rate(values: Plain) -> Plain:
@@ -168,7 +168,9 @@ def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistak
 def _moved(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Text steps before tasks whose answers are places in the text as it was."""
     kinds = {name: _part(tasks, task) for name, task in sections.items()}
-    quoting = [name for name, kind in kinds.items() if kind is not None and kind.quotes]
+    quoting = [
+        name for name, kind in kinds.items() if kind is not None and kind.inputs.needs_offsets
+    ]
     for index, _ in enumerate(_items(values.get("text")) if quoting else ()):
         text = (
             f"moves characters, but {', '.join(quoting)} finds answers by their place. Remove it."

@@ -17,11 +17,13 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.registry import Options, Registry
-from polytask.core.texts import ReadAs
+from polytask.tasks.answered import AnsweredRow
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.lines import one_line
 from polytask.tasks.metrics.base import Metric, metrics
-from polytask.tasks.presentation import Floats as Floats, Presentation
+from polytask.tasks.predictions import Predictions
+from polytask.tasks.presentation import Presentation
 
 Encode: TypeAlias = Callable[[Collated], Features]
 """Inputs of b rows to features, as a task reads them."""
@@ -59,7 +61,7 @@ class Head(nn.Module, ABC):
     def corrupt_inputs(self, inputs: Collated, rows_b: Tensor) -> Collated:
         """Return the inputs of a batch of single texts, some of them corrupted.
 
-        A task that changes them sets ``Task.own_rows``, so that no other task reads these rows.
+        A task that changes them has exclusive rows, so that no other task reads these.
         """
         return inputs
 
@@ -95,26 +97,11 @@ class Task(Presentation):
     label_type: ClassVar[str] = ""
     """The type of its labels, which decides the metrics that fit; empty: any metric."""
 
-    usual_columns: ClassVar[tuple[str, ...]] = ("text",)
-    """The input columns of a recipe that names none."""
+    inputs: ClassVar[InputSpec] = InputSpec()
+    """How it reads rows."""
 
-    own_rows: ClassVar[bool] = False
-    """Whether it reads rows in a way of its own, so that it shares them with no other task."""
-
-    fits_together: ClassVar[bool] = False
+    joint_fit: ClassVar[bool] = False
     """Whether tasks that share a head learn one state from the references of them all."""
-
-    read_as: ClassVar[ReadAs] = "joined"
-    """Which texts of a row it wants encoded; its head finds them in the order of the row."""
-
-    quotes: ClassVar[bool] = False
-    """Whether it needs the places of tokens in the last input column."""
-
-    rewrites: ClassVar[bool] = False
-    """Whether ``answer`` needs the input fields of a row to finish what was decoded."""
-
-    words_rows: ClassVar[bool] = False
-    """Whether it puts rows into words itself (see ``texts``); it then has ``own_rows``."""
 
     def __init__(self, name: str, /, *, target: str = "label", head: str | None = None) -> None:
         self.name = name
@@ -152,7 +139,7 @@ class Task(Presentation):
         self.input_columns = tuple(columns)
 
     def texts(self, row: Row, fields: Fields, *, training: bool) -> list[Fields]:
-        """Return the texts of a row that are encoded. Called for tasks that word rows.
+        """Return the texts of a row that are encoded. Called for tasks that read rows as prompts.
 
         :param training: True for rows to learn from; else the label may be missing.
         :raises DataError: If a column is not what is expected of it.
@@ -188,6 +175,10 @@ class Task(Presentation):
         :return: ``LeftOut`` if it cannot be learned from (a label never seen in training).
         """
 
+    def read_target(self, target: Any, inputs: Inputs) -> Any:
+        """Return the target of a row as ``Encoder.read`` returned it: a flip moves boxes, too."""
+        return target
+
     @abstractmethod
     def collate(self, targets: Sequence[Any]) -> Any:
         """Stack b targets into a tensor, or a dict of tensors, padded where they differ in length."""
@@ -207,19 +198,11 @@ class Task(Presentation):
         return len(values)
 
     @abstractmethod
-    def decode(self, scores: Any) -> list[Any]:
-        """The best prediction for each of b rows, in the form of a reference."""
+    def decode(self, scores: Any, rows: Sequence[Fields]) -> Predictions:
+        """Return the best prediction for each of b rows, in the form of a reference.
 
-    def answer(self, prediction: Any, fields: Fields) -> Any:
-        """Return the final prediction in the form of a reference: as long as the row, in its words.
-
-        :param fields: The input fields of the row. Called for tasks that set ``rewrites``.
+        :param rows: The input fields of the b rows, read when they are first looked at.
         """
-        return prediction
-
-    def probabilities(self, scores: Any) -> list[Floats] | None:
-        """Probabilities of the labels of each row, C or (W, C), where the task has them."""
-        return None
 
     def pad_prediction(self, prediction: Any, items: Sequence[Any]) -> Any:
         """Extend a prediction about words or sentences to all ``items``, also those cut off.
@@ -229,7 +212,7 @@ class Task(Presentation):
         return prediction
 
     def columns(self, prediction: Any) -> dict[str, Sequence[Any]]:
-        """A prediction about words as the columns of a treebank that it fills."""
+        """Return a prediction about words as columns of an annotated source."""
         return {self.target_column: prediction}
 
     @property
@@ -245,10 +228,23 @@ class Task(Presentation):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Undo ``state``."""
 
+    def export(self, rows: Iterable[AnsweredRow]) -> dict[str, Sequence[str]]:
+        """Return the task's official files: the ending of each name, and its lines.
+
+        :param rows: All rows of a split; they can be walked several times.
+        """
+        own = [row for row in rows if row.reference is not None]
+        lines = self.scorer_lines(
+            [row.reference for row in own],
+            [row.prediction for row in own],
+            [row.fields for row in own],
+        )
+        return {"txt": lines}
+
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """Return the lines of a file for official scorers: by default one prediction each.
+        """Return the lines of ``txt`` for labelled rows: by default one prediction each.
 
         :param fields: The input fields of the rows, for formats that repeat words.
         """

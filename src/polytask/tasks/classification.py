@@ -12,9 +12,10 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
-from polytask.core.batch import Inputs, Row
-from polytask.tasks.base import Floats, tasks
+from polytask.core.batch import Fields, Inputs, Row
+from polytask.tasks.base import tasks
 from polytask.tasks.labels import balanced_weights, is_blank
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
@@ -71,16 +72,10 @@ class Classification(LabelTask):
         return losses_b.mean()
 
     @override
-    def decode(self, scores: Tensor) -> list[str]:
-        labels = self.labels
-        return [labels[best] for best in scores.argmax(-1).tolist()]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[float]:
-        return [float(chances_C.max()) for chances_C in probabilities or ()]
-
-    @override
-    def probabilities(self, scores: Tensor) -> list[Floats]:
-        return list(scores.detach().double().softmax(-1).cpu().numpy())
+    def decode(self, scores: Tensor, rows: Sequence[Fields]) -> Predictions:
+        chances_bC = scores.detach().double().softmax(-1).cpu().numpy()
+        return Predictions(
+            [self.labels[best] for best in scores.argmax(-1).tolist()],
+            [*chances_bC],
+            chances_bC.max(-1).tolist(),
+        )

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, final
+from typing import Any, Literal, final
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -19,10 +19,12 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.core.texts import ReadAs, texts_in
+from polytask.core.texts import texts_in
 from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import Pool, pool_of
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.numbers import number_of
+from polytask.tasks.predictions import Predictions
 
 _NO_TEXT = -1
 """What stands for a text that a row does not have, in collated targets."""
@@ -60,7 +62,7 @@ class VectorTask(Task, ABC):
     """
 
     label_type = "vectors"
-    read_as: ClassVar[ReadAs] = "apart"
+    inputs = InputSpec(read_as="apart")
 
     def __init__(
         self,
@@ -99,10 +101,12 @@ class VectorTask(Task, ABC):
         return {**super().head_shape, "pool": self.pool, "size": self.size}
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[list[float]]]:
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
         """The vectors of the texts of each row."""
-        rows = zip(scores[VECTORS].detach().cpu(), scores[THERE].cpu(), strict=True)
-        return [own_PD[there_P].double().numpy().round(6).tolist() for own_PD, there_P in rows]
+        found = zip(scores[VECTORS].detach().cpu(), scores[THERE].cpu(), strict=True)
+        return Predictions(
+            [own_PD[there_P].double().numpy().round(6).tolist() for own_PD, there_P in found]
+        )
 
     @override
     def scorer_lines(

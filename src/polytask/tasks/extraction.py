@@ -17,6 +17,7 @@ from polytask.tasks.base import Head, HeadContext, tasks
 from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
 from polytask.tasks.lines import one_space
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import ScoredTask
 
 
@@ -55,7 +56,6 @@ class Extraction(ScoredTask):
     """
 
     label_type = "ranking"
-    rewrites = True
 
     @property
     @override
@@ -114,13 +114,11 @@ class Extraction(ScoredTask):
         return (losses_bP * kept_bP).sum() / kept_bP.sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[float]]:
-        """The probability of every sentence that the encoder kept."""
-        return listed({**scores, SCORES: scores[SCORES].float().sigmoid()})
-
-    @override
-    def answer(self, prediction: list[float], fields: Fields) -> list[float]:
-        return self.pad_prediction(prediction, _sentences_of(fields))
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """The probability of every sentence; 0 for those that the encoder cut off."""
+        kept = listed({**scores, SCORES: scores[SCORES].float().sigmoid()})
+        sentences = map(_sentences_of, rows)
+        return Predictions([self.pad_prediction(*row) for row in zip(kept, sentences, strict=True)])
 
     @override
     def pad_prediction(self, prediction: list[float], items: Sequence[Any]) -> list[float]:

@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.batch import Inputs, Row
+from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
 from polytask.tasks.labels import is_blank
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.search import Search
 from polytask.tasks.target_tokens import END, PADDING, TargetTokens
@@ -119,7 +120,7 @@ class Generation(SearchTask):
     """
 
     label_type = "text"
-    fits_together: ClassVar[bool] = True
+    joint_fit = True
 
     def __init__(
         self,
@@ -201,9 +202,9 @@ class Generation(SearchTask):
         return sums / (values != PADDING).sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[str]:
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
         ids_bT = scores[IDS] if IDS in scores else scores[LOGITS].argmax(-1)
-        return [self._tokens.decode(ids) for ids in ids_bT.tolist()]
+        return Predictions([self._tokens.decode(ids) for ids in ids_bT.tolist()])
 
     @override
     def state(self) -> dict[str, Any]:

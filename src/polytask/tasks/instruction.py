@@ -11,12 +11,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.accounting import CUT, LeftOut
-from polytask.core.batch import Inputs
+from polytask.core.batch import Fields, Inputs
 from polytask.core.prompts import SAID
-from polytask.tasks.base import Floats, tasks
+from polytask.tasks.base import tasks
 from polytask.tasks.completion_head import NO_BYTE, WRITTEN, CompletionHead
 from polytask.tasks.items import SCORES, kept_scores, shares
 from polytask.tasks.language_head import KEPT, NATS
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.search import Search
 from polytask.tasks.worded import WordedTask
 
@@ -88,21 +89,15 @@ class Instruction(WordedTask):
         return scores[NATS].sum() / scores[KEPT].sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[Any]:
-        """Texts, or the numbers of options."""
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """Answers in written texts, or those of the most likely options."""
         if SCORES in scores:
-            best: list[int] = kept_scores(scores, scores[SCORES].shape[1]).argmax(1).tolist()
-            return best
-        rows = scores[WRITTEN].tolist()
-        written = [bytes(byte for byte in row if byte != NO_BYTE) for row in rows]
-        return [text.decode() for text in written]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[float] | None:
-        """Return the share of the chosen option, by softmax; None for texts."""
-        return [max(chances) for chances in shares(scores)] if SCORES in scores else None
+            best_b = kept_scores(scores, scores[SCORES].shape[1]).argmax(1).tolist()
+            completions = map(self.completion_of, best_b, rows)
+            confidences = [max(chances) for chances in shares(scores)]
+            return Predictions([*map(self.answer_in, completions)], confidences=confidences)
+        written = (bytes(b for b in row if b != NO_BYTE) for row in scores[WRITTEN].tolist())
+        return Predictions([self.answer_in(text.decode()) for text in written])
 
     @override
     def state(self) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.padding import pad
 from polytask.core.texts import ENDS, STARTS, texts_in
-from polytask.tasks.base import Floats, Head, HeadContext, tasks
+from polytask.tasks.base import Head, HeadContext, tasks
 from polytask.tasks.heads import no_places, scorer
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.lines import csv_line, one_space
 from polytask.tasks.occurrences import (
     Folded,
@@ -25,6 +26,7 @@ from polytask.tasks.occurrences import (
     inside_word,
     is_word_letter,
 )
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import ScoredTask
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
@@ -77,7 +79,7 @@ class Keyphrases(ScoredTask):
     """
 
     label_type = "phrases"
-    quotes = rewrites = True
+    inputs = InputSpec(needs_offsets=True)
 
     @property
     @override
@@ -150,39 +152,16 @@ class Keyphrases(ScoredTask):
         return sums / (values != _IGNORED).sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[dict[str, Any]]]:
-        """Places and probabilities of phrases, which ``answer`` turns into text."""
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """The phrases of each text, ordered by their confidence: the mean probability of tags."""
         chances_bPL, best_bPL = scores[TAGS].detach().float().softmax(-1).max(-1)
-        rows = zip(best_bPL.tolist(), chances_bPL.tolist(), scores[PLACES].tolist(), strict=True)
-        return [[one for text in zip(*row, strict=True) for one in _spans(*text)] for row in rows]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[list[float]]:
-        """Return the mean probability of the tags of each phrase, which orders them."""
-        return [[one["score"] for one in found] for found in predictions]
-
-    @override
-    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
-        return [score for _, score in self._phrases(prediction, fields)]
-
-    @override
-    def answer(self, prediction: list[dict[str, Any]], fields: Fields) -> list[Phrase]:
-        return [phrase for phrase, _ in self._phrases(prediction, fields)]
-
-    def _phrases(
-        self, prediction: Iterable[dict[str, Any]], fields: Fields
-    ) -> list[tuple[Phrase, float]]:
-        """Return each phrase once, the best first, with the score of its best place."""
-        found: dict[str, tuple[Phrase, float]] = {}
-        for one in sorted(prediction, key=lambda one: (-round(one["score"], 6), one["start"])):
-            start, end = _whole_words(fields[-1], one["start"], one["end"])
-            text = " ".join(fields[-1][start:end].split())
-            new = {"text": text, "places": []}, one["score"]
-            known, _ = found.setdefault(text.lower(), new)
-            known["places"] += [[start, end]] if [start, end] not in known["places"] else []
-        return [own for key, own in found.items() if _WORD.search(key)]
+        tags = zip(best_bPL.tolist(), chances_bPL.tolist(), scores[PLACES].tolist(), strict=True)
+        spans = [[one for text in zip(*row, strict=True) for one in _spans(*text)] for row in tags]
+        found = [phrases_of(own, row[-1]) for own, row in zip(spans, rows, strict=True)]
+        return Predictions(
+            [[phrase for phrase, _ in own] for own in found],
+            confidences=[[score for _, score in own] for own in found],
+        )
 
     @override
     def state(self) -> dict[str, Any]:
@@ -197,6 +176,21 @@ class Keyphrases(ScoredTask):
     ) -> list[str]:
         """The phrases of a text, the best first: a line of CSV separated by semicolons."""
         return [csv_line((one_space(one["text"]) for one in row), ";") for row in predictions]
+
+
+def phrases_of(spans: Iterable[Mapping[str, Any]], text: str) -> list[tuple[Phrase, float]]:
+    """Return each phrase once, the best first, with the score of its best place.
+
+    :param spans: ``start``, ``end`` and ``score`` of parts of the text.
+    """
+    found: dict[str, tuple[Phrase, float]] = {}
+    for one in sorted(spans, key=lambda one: (-round(one["score"], 6), one["start"])):
+        start, end = _whole_words(text, one["start"], one["end"])
+        phrase = " ".join(text[start:end].split())
+        new = {"text": phrase, "places": []}, one["score"]
+        known, _ = found.setdefault(phrase.lower(), new)
+        known["places"] += [[start, end]] if [start, end] not in known["places"] else []
+    return [own for key, own in found.items() if _WORD.search(key)]
 
 
 def _places(phrase: str, text: str, plain: Folded) -> list[list[int]]:

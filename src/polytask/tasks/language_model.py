@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch
 from pydantic import Field
@@ -11,12 +11,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.accounting import LeftOut
-from polytask.core.batch import Inputs, Row
+from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.texts import texts_in
 from polytask.tasks.base import Task, tasks
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.language_head import KEPT, NATS, CausalHead, LanguageHead, MaskedHead
 from polytask.tasks.masking import hidden_count
+from polytask.tasks.predictions import Predictions
 
 
 @final
@@ -39,7 +41,7 @@ class LanguageModel(Task):
     """
 
     label_type = "surprisals"
-    own_rows: ClassVar[bool] = True
+    inputs = InputSpec(rows="exclusive")
 
     def __init__(
         self,
@@ -108,9 +110,11 @@ class LanguageModel(Task):
         return scores[NATS].sum() / scores[KEPT].sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[float]]:
-        rows = zip(scores[NATS].tolist(), scores[KEPT].tolist(), strict=True)
-        return [[nats for nats, kept in zip(*row, strict=True) if kept] for row in rows]
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        found = zip(scores[NATS].tolist(), scores[KEPT].tolist(), strict=True)
+        return Predictions(
+            [[nats for nats, kept in zip(*row, strict=True) if kept] for row in found]
+        )
 
     @override
     def state(self) -> dict[str, Any]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 from typing_extensions import override
 
-from polytask.core.batch import Fields, Row
+from polytask.core.batch import Row
 from polytask.core.errors import DataError
 from polytask.tasks import edits
 from polytask.tasks.base import tasks
 from polytask.tasks.labels import did_you_mean
-from polytask.tasks.words import WordTask, words_of
+from polytask.tasks.words import WordTask
 
 
 @final
@@ -62,9 +62,8 @@ class Lemma(WordTask):
         return value if isinstance(value, str) else super()._label(value)
 
     @override
-    def answer(self, prediction: Iterable[str], fields: Fields) -> list[str]:
-        words = words_of(fields)
-        scripts = self.pad_prediction(list(prediction), words)
+    def answer(self, tags: list[str], words: list[str]) -> list[str]:
+        scripts = self.pad_prediction(tags, words)
         return [edits.apply(script, word) for script, word in zip(scripts, words, strict=True)]
 
     @override

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,11 +14,12 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
-from polytask.core.batch import Inputs, Row
+from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
-from polytask.tasks.base import Floats, tasks
+from polytask.tasks.base import tasks
 from polytask.tasks.labels import is_blank, label_order, positive_weights, require_no_list
 from polytask.tasks.lines import csv_line
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
@@ -107,26 +109,16 @@ class Multilabel(LabelTask):
         )
 
     @override
-    def decode(self, scores: Tensor) -> list[list[str]]:
-        return [
-            sorted(
-                (label for label, chosen in zip(self.labels, row, strict=True) if chosen),
-                key=label_order,
-            )
-            for row in (scores.float().sigmoid() >= self.threshold).tolist()
+    def decode(self, scores: Tensor, rows: Sequence[Fields]) -> Predictions:
+        """Each label that is predicted has its own probability as confidence."""
+        chances_bC = scores.detach().double().sigmoid().cpu().numpy()
+        chosen_bC = (scores.float().sigmoid() >= self.threshold).tolist()
+        labels = [
+            sorted(compress(self.labels, chosen_C), key=label_order) for chosen_C in chosen_bC
         ]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[list[float]]:
-        """Return the probability of each label that is predicted."""
-        rows = zip(predictions, probabilities or (), strict=True)
-        return [[float(own_C[self._index[label]]) for label in labels] for labels, own_C in rows]
-
-    @override
-    def probabilities(self, scores: Tensor) -> list[Floats]:
-        return list(scores.detach().double().sigmoid().cpu().numpy())
+        found = zip(labels, chances_bC, strict=True)
+        confidences = [[float(own_C[self._index[label]]) for label in row] for row, own_C in found]
+        return Predictions(labels, [*chances_bC], confidences)
 
     @override
     def scorer_lines(

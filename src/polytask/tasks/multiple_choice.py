@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.accounting import LeftOut
-from polytask.core.batch import Inputs, Row
+from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
-from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import Floats, tasks
+from polytask.core.texts import texts_in
+from polytask.tasks.base import tasks
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.items import TextsHead, kept_scores, shares
 from polytask.tasks.labels import Label, is_blank, label_text, merge_hint, unknown_label
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.sentence import SentenceTask
 from polytask.tasks.spelling import SpelledTask
 
@@ -37,7 +39,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
     """
 
     label_type = "choice"
-    read_as: ClassVar[ReadAs] = "each"
+    inputs = InputSpec(read_as="each")
 
     def __init__(self, name: str, /, *, names: list[Label] | None = None, **options: Any) -> None:
         super().__init__(name, **options)
@@ -153,17 +155,12 @@ class MultipleChoice(SpelledTask, SentenceTask):
         return functional.cross_entropy(kept_scores(scores, scores["scores_bP"].shape[1]), values)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[str]:
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
         best_b = kept_scores(scores, scores["scores_bP"].shape[1]).argmax(1).tolist()
         if self.names and max(best_b, default=0) >= len(self.names):
             raise self._unnamed(max(best_b) + 1)
-        return [self.names[best] if self.names else str(best) for best in best_b]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[float]:
-        return [max(chances) for chances in shares(scores)]
+        labels = [self.names[best] if self.names else str(best) for best in best_b]
+        return Predictions(labels, confidences=[max(chances) for chances in shares(scores)])
 
     @override
     def state(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Place: TypeAlias = tuple[int, int]
 """The start and the end of a part of a text, in characters."""
@@ -135,3 +135,10 @@ def _plain(part: str) -> str:
         for sign in decomposed
         if not sign.isspace() and unicodedata.category(sign) not in ("Cf", "Cc")
     )
+
+
+def quoted(text: str, start: int, end: int) -> dict[str, Any]:
+    """Return a part of a text as ``text`` and ``start``: whole characters, without space around."""
+    start, end = whole_characters(text, start, end)
+    part = text[start:end]
+    return {"text": part.strip(), "start": start + len(part) - len(part.lstrip())}

@@ -15,11 +15,13 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
-from polytask.tasks.base import Floats, Task, tasks
+from polytask.tasks.base import Task, tasks
 from polytask.tasks.biaffine import ARCS, BiaffineHead, relation_scores
 from polytask.tasks.heads import KEPT, no_words
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import LabelSet, did_you_mean, label_text
 from polytask.tasks.lines import column_text
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.spanning_tree import best_tree
 from polytask.tasks.words import IGNORED, learned_targets, padded_confidence, words_kept, words_of
@@ -48,8 +50,7 @@ class Parsing(Task):
     """
 
     label_type = "tree"
-    usual_columns = ("tokens",)
-    rewrites = True
+    inputs = InputSpec(columns=("tokens",))
 
     def __init__(
         self,
@@ -165,13 +166,20 @@ class Parsing(Task):
         return sums / (heads_bW != IGNORED).sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[Arc]]:
-        rows = zip(scores[ARCS].detach(), scores[KEPT], strict=True)
-        heads_bW = torch.stack([_heads(*row) for row in rows])
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """The best tree over all words; the confidence of an arc is by the softmax over heads."""
+        found = zip(scores[ARCS].detach(), scores[KEPT], strict=True)
+        heads_bW = torch.stack([_heads(*row) for row in found])
         best_bW = relation_scores(scores, heads_bW.to(scores[ARCS].device)).argmax(-1)
         kept_bW = scores[KEPT].tolist()
-        found = zip(heads_bW.tolist(), best_bW.tolist(), kept_bW, strict=True)
-        return [self._tree(*row) for row in found]
+        best = zip(heads_bW.tolist(), best_bW.tolist(), kept_bW, strict=True)
+        trees = [self._tree(*row) for row in best]
+        sure = map(_confidence, trees, scores[ARCS].detach(), kept_bW)
+        words = [*map(words_of, rows)]
+        return Predictions(
+            [self.pad_prediction(*row) for row in zip(trees, words, strict=True)],
+            confidences=[padded_confidence(*row) for row in zip(sure, words, strict=True)],
+        )
 
     def _tree(self, heads: list[int], best: list[int], kept: list[bool]) -> list[Arc]:
         """The arcs of one row; words that were cut off depend on its root word."""
@@ -181,22 +189,6 @@ class Parsing(Task):
             [heads[at], self.labels[best[at]]] if kept[at] else [root, self._labels.filler]
             for at in range(words_kept(kept))
         ]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[list[float | None]]:
-        """Return the probability of the head of each word, by the softmax over its heads."""
-        rows = zip(predictions, scores[ARCS].detach(), scores[KEPT].tolist(), strict=True)
-        return [_confidence(*row) for row in rows]
-
-    @override
-    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
-        return padded_confidence(confidence, words_of(fields))
-
-    @override
-    def answer(self, prediction: list[Arc], fields: Fields) -> list[Arc]:
-        return self.pad_prediction(prediction, words_of(fields))
 
     @override
     def pad_prediction(self, prediction: list[Arc], items: Sequence[Any]) -> list[Arc]:

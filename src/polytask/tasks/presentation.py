@@ -1,44 +1,22 @@
-"""How labels and predictions are presented to people, beside the labels themselves."""
+"""How labels and heads are presented to people."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from polytask.core.batch import Fields, Row
-
-Floats = npt.NDArray[np.float64]
+from polytask.core.batch import Row
 
 _LISTED = 5
 """How many labels a message lists."""
 
 
 class Presentation(ABC):
-    """Part of the interface of a task: confidences, and labels in messages."""
+    """Part of the interface of a task: its labels and its head in messages."""
 
     label_name: ClassVar[str] = "label"
     """What messages call that which ``shown`` returns."""
-
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[Any] | None:
-        """Return the probabilities of b predictions: a number, or one for each part; None without.
-
-        :param predictions: The result of ``decode``.
-        :param probabilities: The result of ``probabilities``.
-        """
-        return None
-
-    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
-        """Return the confidence of what ``answer`` makes of a prediction, part by part.
-
-        Called for tasks that set ``rewrites``. A part that was not predicted has None.
-        """
-        return confidence
 
     def shown(self, label: Any, row: Row) -> list[str]:
         """Return every part of a label in words that the author of the row knows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
@@ -17,10 +18,13 @@ from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.core.texts import CUT, STARTS, texts_in
 from polytask.tasks.answer_tokens import answer_tokens
+from polytask.tasks.answered import AnsweredRow
 from polytask.tasks.answers import Answer, Found, find_answers, given_answers
-from polytask.tasks.base import Floats, Head, HeadContext, Task, tasks
+from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import no_places
-from polytask.tasks.occurrences import shortened, whole_characters
+from polytask.tasks.inputs import InputSpec
+from polytask.tasks.occurrences import quoted, shortened
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.span_confidence import span_confidence
 
@@ -84,8 +88,7 @@ class SpanAnswer(Task):
     """
 
     label_type = "answers"
-    usual_columns = ("question", "context")
-    quotes = rewrites = True
+    inputs = InputSpec(columns=("question", "context"), needs_offsets=True)
 
     def __init__(
         self,
@@ -179,7 +182,7 @@ class SpanAnswer(Task):
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        edges_bPL2 = _possible(scores)[:, : values.shape[1]]
+        edges_bPL2 = possible_edges(scores)[:, : values.shape[1]]
         losses_bP2 = functional.cross_entropy(
             edges_bPL2.transpose(1, 2), values, ignore_index=_IGNORED, reduction="none"
         )
@@ -188,21 +191,19 @@ class SpanAnswer(Task):
         return losses_b.mean()
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[dict[str, int]]]:
-        """Places of answers, which ``answer`` turns into text."""
-        rows = zip(_possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
-        return [self._best(edges_PL2, places_PL2) for edges_PL2, places_PL2 in rows]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[float | None]:
-        rows = zip(predictions, _possible(scores).detach().cpu(), scores[PLACES].cpu(), strict=True)
-        return [span_confidence(*row, may_have_none=self._may_have_none) for row in rows]
-
-    @override
-    def answer(self, prediction: list[dict[str, int]], fields: Fields) -> list[dict[str, Any]]:
-        return [_quoted(fields[-1], one["start"], one["end"]) for one in prediction]
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        edges_bPL2, places_bPL2 = possible_edges(scores).detach().cpu(), scores[PLACES].cpu()
+        tensors = [*zip(edges_bPL2, places_bPL2, strict=True)]
+        spans = [self.best_span(*row) for row in tensors]
+        sure = [
+            span_confidence(span, *row, may_have_none=self._may_have_none)
+            for span, row in zip(spans, tensors, strict=True)
+        ]
+        answers = [
+            [quoted(row[-1], one["start"], one["end"]) for one in span]
+            for span, row in zip(spans, rows, strict=True)
+        ]
+        return Predictions(answers, confidences=sure)
 
     @override
     def state(self) -> dict[str, Any]:
@@ -220,6 +221,20 @@ class SpanAnswer(Task):
         return [
             " ".join(word for one in row for word in one["text"].split()) for row in predictions
         ]
+
+    @override
+    def export(self, rows: Iterable[AnsweredRow]) -> dict[str, Sequence[str]]:
+        """Also ``json``: the answer to each question by its ``id``, as scorers of SQuAD read it.
+
+        It is left out unless all rows have an id of their own.
+        """
+        found = [(row.row.get("id"), row.prediction) for row in rows]
+        ids = {id_ for id_, _ in found}
+        files = super().export(rows)
+        if not found or None in ids or len(ids) < len(found):
+            return files
+        texts = {str(id_): answers[0]["text"] if answers else "" for id_, answers in found}
+        return {**files, "json": json.dumps(texts, indent=2, ensure_ascii=False).split("\n")}
 
     def _found(self, row: Row) -> list[tuple[Answer, Found | None]] | None:
         """Return the answers of a row, each with its place in the text."""
@@ -255,8 +270,8 @@ class SpanAnswer(Task):
             "remove the row, or set its start to null to leave the row out of training."
         )
 
-    def _best(self, edges_PL2: Tensor, places_PL2: Tensor) -> list[dict[str, int]]:
-        """The best answer of one row, none if that scores better."""
+    def best_span(self, edges_PL2: Tensor, places_PL2: Tensor) -> list[dict[str, int]]:
+        """Return the place of the best answer of one row, none if that scores better."""
         none = float(edges_PL2[:, 0].sum(-1).min())
         in_text_PL = places_PL2[..., 0] >= 0
         edges_PL2 = edges_PL2.masked_fill(~in_text_PL.unsqueeze(-1), -torch.inf)
@@ -273,7 +288,7 @@ class SpanAnswer(Task):
         return [{"start": start, "end": end}]
 
 
-def _possible(scores: dict[str, Tensor]) -> Tensor:
+def possible_edges(scores: dict[str, Tensor]) -> Tensor:
     """The scores of tokens of the text, and of the first one; others score next to nothing."""
     edges_bPL2 = scores[EDGES].float()
     allowed_bPL = scores[PLACES][..., 0] >= 0
@@ -281,10 +296,3 @@ def _possible(scores: dict[str, Tensor]) -> Tensor:
         torch.arange(allowed_bPL.shape[-1], device=allowed_bPL.device) == 0
     )
     return edges_bPL2.masked_fill(~allowed_bPL.unsqueeze(-1), torch.finfo(torch.float32).min / 4)
-
-
-def _quoted(text: str, start: int, end: int) -> dict[str, Any]:
-    """A part of a text without white space around it, whole characters, and where it starts."""
-    start, end = whole_characters(text, start, end)
-    part = text[start:end]
-    return {"text": part.strip(), "start": start + len(part) - len(part.lstrip())}

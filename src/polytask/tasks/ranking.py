@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.core.accounting import LeftOut
-from polytask.core.batch import Inputs, Row
+from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
-from polytask.core.texts import ReadAs, texts_in
-from polytask.tasks.base import Floats, tasks
+from polytask.core.texts import texts_in
+from polytask.tasks.base import tasks
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.items import (
     TextsHead,
     collate_numbers,
@@ -23,6 +24,7 @@ from polytask.tasks.items import (
     shares,
     softmax_losses,
 )
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.sentence import SentenceTask
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -44,7 +46,7 @@ class Ranking(SentenceTask):
     """
 
     label_type = "ranking"
-    read_as: ClassVar[ReadAs] = "each"
+    inputs = InputSpec(read_as="each")
 
     def __init__(
         self, name: str, /, *, loss: Literal["softmax", "pairwise"] = "softmax", **options: Any
@@ -99,16 +101,12 @@ class Ranking(SentenceTask):
         return self._loss(kept_scores(scores, values.shape[1]), values).mean()
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[float]]:
-        """The scores of a row's candidates; the highest comes first."""
-        return listed(scores)
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """The scores of a row's candidates; the highest comes first.
 
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[list[float]]:
-        """Return the probability of each candidate to be the most relevant, by softmax."""
-        return shares(scores)
+        The confidence of a candidate is its probability to be the most relevant, by softmax.
+        """
+        return Predictions(listed(scores), confidences=shares(scores))
 
     @override
     def state(self) -> dict[str, Any]:

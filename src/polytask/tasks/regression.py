@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.batch import Inputs, Row
+from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import tasks
 from polytask.tasks.numbers import number_of
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.sentence import SentenceTask
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -84,9 +85,9 @@ class Regression(SentenceTask):
         return self._loss(scores.float().squeeze(-1), values)
 
     @override
-    def decode(self, scores: Tensor) -> list[float]:
+    def decode(self, scores: Tensor, rows: Sequence[Fields]) -> Predictions:
         standard_b = scores.double().squeeze(-1)
-        return (standard_b * self._deviation + self._mean).tolist()
+        return Predictions((standard_b * self._deviation + self._mean).tolist())
 
     @override
     def state(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
-from typing import Any, ClassVar, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import torch
 from pydantic import PositiveInt
@@ -16,12 +16,14 @@ from typing_extensions import override
 from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.texts import SPANS, ReadAs, require_spans
-from polytask.tasks.base import Floats, tasks
+from polytask.core.texts import SPANS, require_spans
+from polytask.tasks.base import tasks
 from polytask.tasks.heads import no_words
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
 from polytask.tasks.lines import column_text, one_space
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
+from polytask.tasks.predictions import Predictions
 from polytask.tasks.scored import Share
 from polytask.tasks.spans import marked_spans
 from polytask.tasks.spelling import SpelledTask
@@ -56,9 +58,7 @@ class Relations(SpelledTask):
     """
 
     label_type = "relations"
-    usual_columns = ("tokens", "tags")
-    read_as: ClassVar[ReadAs] = "marked"
-    quotes = rewrites = True
+    inputs = InputSpec(columns=("tokens", "tags"), read_as="marked", needs_offsets=True)
 
     def __init__(
         self,
@@ -116,10 +116,11 @@ class Relations(SpelledTask):
                 f"task {self.name}: column {self.target_column!r}: expected a list of relations with "
                 f"head, tail and type, found {value!r}. If it holds one label, set pairs: first."
             ) from None
-        return _ordered(
+        relations = [
             {"head": self._span(head, spans), "tail": self._span(tail, spans), "type": label}
             for head, tail, label in found
-        )
+        ]
+        return sorted(relations, key=_order)
 
     @override
     def correction(self, row: Row) -> str | None:
@@ -187,41 +188,31 @@ class Relations(SpelledTask):
         return sums / (targets_bMM != IGNORED).sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[Relation]]:
-        """Relations of spans by their numbers, which ``answer`` turns into words."""
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """The relations of each row, each with the probability of its type as confidence."""
         best_bMM = scores[PAIRS].argmax(-1).masked_fill(~scores[KEPT_PAIRS], _NONE)
-        return [
-            [
-                {"head": head, "tail": tail, "type": self.labels[best_MM[head][tail] - 1]}
-                for head, tail in self._asked(len(best_MM))
-                if best_MM[head][tail] != _NONE
-            ]
-            for best_MM in best_bMM.tolist()
-        ]
-
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[list[float]]:
-        """Return the probability of the type of each predicted relation."""
-        number_of, chances_bMMC = self._labels.numbers, scores[PAIRS].detach().float().softmax(-1)
-        return [
-            [float(own[one["head"], one["tail"], number_of[one["type"]] + 1]) for one in found]
-            for found, own in zip(predictions, chances_bMMC.cpu(), strict=True)
-        ]
-
-    @override
-    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
-        pairs = zip(prediction, confidence, strict=True)
-        found = [{**one, "confidence": own} for one, own in pairs]
-        return [one["confidence"] for one in self.answer(found, fields)]
-
-    @override
-    def answer(self, prediction: list[Relation], fields: Fields) -> list[Relation]:
-        spans = fields[-1]
-        return _ordered(
-            {**one, "head": spans[one["head"]], "tail": spans[one["tail"]]} for one in prediction
+        chances_bMMC = scores[PAIRS].detach().float().softmax(-1).cpu()
+        spans = [row[-1] for row in rows]
+        tensors = zip(best_bMM.tolist(), chances_bMMC, spans, strict=True)
+        found = [self._found(*row) for row in tensors]
+        return Predictions(
+            [[relation for relation, _ in own] for own in found],
+            confidences=[[chance for _, chance in own] for own in found],
         )
+
+    def _found(
+        self, best_MM: list[list[int]], chances_MMC: Tensor, spans: Sequence[list[int]]
+    ) -> list[tuple[Relation, float]]:
+        """Return the relations of one row with their probabilities, in order."""
+        found = [
+            (self._relation(spans[head], spans[tail], type_), float(chances_MMC[head, tail, type_]))
+            for head, tail in self._asked(len(best_MM))
+            if (type_ := best_MM[head][tail]) != _NONE
+        ]
+        return sorted(found, key=lambda one: _order(one[0]))
+
+    def _relation(self, head: list[int], tail: list[int], type_: int) -> Relation:
+        return {"head": head, "tail": tail, "type": self.labels[type_ - 1]}
 
     @override
     def state(self) -> dict[str, Any]:
@@ -285,8 +276,8 @@ def _advice(value: Any, spans: Sequence[list[int]]) -> str:
     return ""
 
 
-def _ordered(relations: Iterable[Relation]) -> list[Relation]:
-    return sorted(relations, key=lambda one: (one["head"], one["tail"], one["type"]))
+def _order(relation: Relation) -> tuple[list[int], list[int], str]:
+    return relation["head"], relation["tail"], relation["type"]
 
 
 def _quoted(words: Sequence[str], span: Sequence[int]) -> str:

@@ -13,10 +13,11 @@ from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
-from polytask.tasks.base import Floats, Head, tasks
+from polytask.tasks.base import Head, tasks
 from polytask.tasks.crf import chain_losses, marginals, viterbi
 from polytask.tasks.heads import KEPT, MOVES, TAGS, ChainHead
 from polytask.tasks.labels import is_blank
+from polytask.tasks.predictions import Floats
 from polytask.tasks.spans import (
     OUTSIDE,
     Scheme,
@@ -159,7 +160,7 @@ class Tagging(SpelledTask, WordTask):
         return losses_b.sum() / learned_bW.sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[str]]:
+    def best_tags(self, scores: dict[str, Tensor]) -> list[list[str]]:
         if self.crf:
             best_bW = viterbi(scores[TAGS], self._allowed(scores[MOVES]), scores[KEPT])
         else:
@@ -168,12 +169,11 @@ class Tagging(SpelledTask, WordTask):
         return [self._repair(self._tags(best, kept)) for best, kept in rows]
 
     @override
-    def probabilities(self, scores: dict[str, Tensor]) -> list[Floats]:
-        """Of the words of each row, up to the last one that the encoder kept; sum to 1."""
+    def chances(self, scores: dict[str, Tensor]) -> list[Floats]:
         if self.crf:
             chances_bWC = marginals(scores[TAGS], self._allowed(scores[MOVES]), scores[KEPT])
             scores = {**scores, TAGS: chances_bWC.log()}
-        return super().probabilities(scores)
+        return super().chances(scores)
 
     @override
     def state(self) -> dict[str, Any]:

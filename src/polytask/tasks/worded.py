@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from typing_extensions import override
 
@@ -13,6 +13,7 @@ from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.prompts import Prompt
 from polytask.tasks.base import Task
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import did_you_mean, is_blank, label_text, unknown_label
 from polytask.tasks.template import Template
 
@@ -29,9 +30,7 @@ class WordedTask(Task, ABC):
         all of it.
     """
 
-    own_rows: ClassVar[bool] = True
-    words_rows: ClassVar[bool] = True
-    rewrites: ClassVar[bool] = True
+    inputs = InputSpec(rows="prompts")
 
     room: int = 0
     """How many tokens to leave for what is to be written."""
@@ -79,14 +78,14 @@ class WordedTask(Task, ABC):
         said = self.training_label(row)
         if said is None:
             return None
-        answer = self._answer_in(said)
+        answer = self.answer_in(said)
         if not answer:
             raise DataError(
                 f"task {self.name}: no answer in {said!r:.80}: expected what tasks.{self.name}."
                 "pattern describes"
             )
         if isinstance(self._options, list):
-            options = [self._answer_in(self._spelled(one, row)) for one in self._options]
+            options = [self.answer_in(self._spelled(one, row)) for one in self._options]
             if answer not in options:
                 raise DataError(
                     f"task {self.name}: column {self.target_column!r}: "
@@ -124,12 +123,20 @@ class WordedTask(Task, ABC):
                 f"{self.target_column!r}"
             )
 
-    @override
-    def answer(self, prediction: Any, fields: Fields) -> str:
-        if self._options is None:
-            return self._answer_in(prediction)
+    def completion_of(self, option: int, fields: Fields) -> str:
+        """Return the completion of one option of a row.
+
+        :param fields: The input fields of the row.
+        """
         values = self._values(fields)
-        return self._answer_in(self._spelled(self._choices(values)[prediction], values))
+        return self._spelled(self._choices(values)[option], values)
+
+    def answer_in(self, completion: str) -> str:
+        """Return the answer that a completion holds; empty if it holds none."""
+        if self._pattern is None:
+            return completion.strip()
+        found = self._pattern.search(completion)
+        return found.group(1).strip() if found else ""
 
     @override
     def scorer_lines(
@@ -161,12 +168,6 @@ class WordedTask(Task, ABC):
         if self._said is None:
             return f" {value if isinstance(value, str) else label_text(value)}"
         return self._said({**values, self.target_column: value})
-
-    def _answer_in(self, said: str) -> str:
-        if self._pattern is None:
-            return said.strip()
-        found = self._pattern.search(said)
-        return found.group(1).strip() if found else ""
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:
         try:

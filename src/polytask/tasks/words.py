@@ -16,10 +16,12 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
-from polytask.tasks.base import Floats, Head
+from polytask.tasks.base import Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import LabelSet, label_text, require_no_list
 from polytask.tasks.lines import column_text
+from polytask.tasks.predictions import Floats, Predictions
 from polytask.tasks.scored import ScoredTask
 
 IGNORED = -100
@@ -32,8 +34,7 @@ class WordTask(ScoredTask, ABC):
     In a changed copy of a row every label goes with its word.
     """
 
-    usual_columns = ("tokens",)
-    rewrites = True
+    inputs = InputSpec(columns=("tokens",))
 
     of_forms: ClassVar[bool] = False
     """Whether a label says something of the very word, so that one put in its place has none."""
@@ -127,42 +128,46 @@ class WordTask(ScoredTask, ABC):
         return sums / (targets_bW != IGNORED).sum().clamp(min=1)
 
     @override
-    def decode(self, scores: dict[str, Tensor]) -> list[list[str]]:
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """The tags of all words; those that the encoder cut off have the filler and no confidence.
+
+        Probabilities end with the last word that the encoder kept.
+        """
+        kept_bW = scores[KEPT].tolist()
+        best, probabilities = self.best_tags(scores), self.chances(scores)
+        found = zip(best, probabilities, kept_bW, strict=True)
+        sure, words = [self._confidence(*row) for row in found], [*map(words_of, rows)]
+        return Predictions(
+            [self.answer(*row) for row in zip(best, words, strict=True)],
+            probabilities,
+            [padded_confidence(*row) for row in zip(sure, words, strict=True)],
+        )
+
+    def best_tags(self, scores: dict[str, Tensor]) -> list[list[str]]:
+        """Return the best tags of every row, up to the last word that the encoder kept."""
         rows = zip(scores[TAGS].argmax(-1).tolist(), scores[KEPT].tolist(), strict=True)
         return [self._tags(best, kept) for best, kept in rows]
 
-    @override
-    def probabilities(self, scores: dict[str, Tensor]) -> list[Floats]:
-        """Of the words of each row, up to the last one that the encoder kept."""
+    def chances(self, scores: dict[str, Tensor]) -> list[Floats]:
+        """Return the probabilities of the tags of the same words, (W, C) for each row."""
         rows = scores[TAGS].detach().double().softmax(-1).cpu().numpy()
         kept_bW = scores[KEPT].tolist()
         return [row[: words_kept(kept)] for row, kept in zip(rows, kept_bW, strict=True)]
 
-    @override
-    def confidences(
-        self, scores: Any, predictions: Sequence[Any], probabilities: Sequence[Floats] | None
-    ) -> list[list[float | None]]:
-        """Return the probability of the label of each word.
+    def answer(self, tags: list[str], words: list[str]) -> list[str]:
+        """Return what the tags of the kept words say of all words."""
+        return self.pad_prediction(tags, words)
+
+    def _confidence(self, tags: list[str], chances_WC: Floats, kept: list[bool]) -> list[Any]:
+        """Return the probability of the tag of each word.
 
         A repair of spans may write a tag that is no label; the highest probability stands for it.
         """
-        rows = zip(predictions, probabilities or (), scores[KEPT].tolist(), strict=True)
-        return [self._confidence(*row) for row in rows]
-
-    def _confidence(self, tags: list[str], chances_WC: Floats, kept: list[bool]) -> list[Any]:
         number_of = self._labels.numbers
         return [
             float(chances_C[number_of.get(tag, int(chances_C.argmax()))]) if real else None
             for tag, chances_C, real in zip(tags, chances_WC, kept, strict=False)
         ]
-
-    @override
-    def answer_confidence(self, confidence: Any, prediction: Any, fields: Fields) -> Any:
-        return padded_confidence(confidence, words_of(fields))
-
-    @override
-    def answer(self, prediction: list[str], fields: Fields) -> list[str]:
-        return self.pad_prediction(prediction, words_of(fields))
 
     @override
     def pad_prediction(self, prediction: list[str], items: Sequence[Any]) -> list[str]:

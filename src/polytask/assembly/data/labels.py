@@ -191,6 +191,6 @@ def _fitted_together(tasks: Mapping[str, Task]) -> list[list[str]]:
     """The names of the tasks, those together that share a head and learn one state for it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, task in tasks.items():
-        key = ("head", task.head_key) if task.fits_together else ("task", name)
+        key = ("head", task.head_key) if task.joint_fit else ("task", name)
         groups.setdefault(key, []).append(name)
     return list(groups.values())

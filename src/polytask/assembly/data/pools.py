@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ from polytask.assembly.data.tally import LearnedLabels, Mistakes, ScoredLabels
 from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
-from polytask.core.texts import collate_texts, length_of, prepare_texts
-from polytask.data.pools import Collation, Pool, Preparation, make_pool
-from polytask.data.rows import each_row
+from polytask.core.texts import collate_texts, length_of, prepare_texts, read_texts
+from polytask.data.pools import Collation, Ints, Pool, Preparation, make_pool
+from polytask.data.rows import rows_at
 from polytask.data.tables import Table
 from polytask.tasks import Task
 
@@ -74,12 +74,7 @@ def new_pool(
     preparation = _preparation(view, table, encoder, targets, training=False)
     preparation = replace(preparation, refuse=lambda row, error: refused.setdefault(row, error))
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
-
-    def fields() -> Iterator[Fields]:
-        rows = enumerate(each_row(table))
-        return (view.fields(row) for index, row in rows if index not in refused)
-
-    return replace(pool, fields=fields), refused
+    return _with_fields(pool, view, table), refused
 
 
 def evaluation_pool(
@@ -96,13 +91,32 @@ def evaluation_pool(
     targets = seen or dict.fromkeys(view.tasks, _no_target)
     preparation = _preparation(view, table, encoder, targets, training=False)
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
-    return replace(pool, fields=lambda: (view.fields(row) for row in each_row(table)))
+    return _with_fields(pool, view, table)
+
+
+def _with_fields(pool: Pool, view: View, table: Table) -> Pool:
+    """Let a pool read the input fields of its rows."""
+
+    def fields(rows_b: Ints) -> list[Fields]:
+        return [view.fields(row) for row in rows_at(table, pool.origins_N[rows_b])]
+
+    return replace(pool, fields=fields)
 
 
 def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
     """How rows of these tasks become tensors."""
     inputs = partial(collate_texts, collate=encoder.collate)
-    return Collation(inputs, {name: task.collate for name, task in tasks.items()})
+    reads = type(encoder).read is not Encoder.read
+    changing = {
+        n: task for n, task in tasks.items() if type(task).read_target is not Task.read_target
+    }
+    return Collation(
+        inputs,
+        {name: task.collate for name, task in tasks.items()},
+        # Where nothing is overridden, nothing is called for each row: most encoders of texts.
+        partial(read_texts, read=encoder.read) if reads else None,
+        {name: task.read_target for name, task in changing.items()},
+    )
 
 
 def _preparation(

@@ -17,10 +17,9 @@ from polytask.core.errors import RecipeError
 from polytask.data.pools import Pool
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
-from polytask.evaluation.predict import Predictions
 from polytask.evaluation.score import Outcome, Pooling
 from polytask.recipe import Recipe
-from polytask.tasks import Metric, Task, metrics
+from polytask.tasks import Metric, Predictions, Task, metrics
 from polytask.tasks.metrics.agreement import ExactMatch
 
 

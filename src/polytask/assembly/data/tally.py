@@ -120,7 +120,9 @@ class ScoredLabels:
 
     def _checked(self, row: Row, inputs: Inputs) -> Iterator[str]:
         """Encode the label as training does, so that one which does not fit its row is found."""
-        if not self.task.words_rows:  # its prompts hold no completion here that could be encoded
+        if (
+            self.task.inputs.rows != "prompts"
+        ):  # its prompts hold no completion here that could be encoded
             try:
                 label = self.task.training_label(row)
             except DataError:  # a reference that can be scored, but not learned from

@@ -170,12 +170,14 @@ def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
     readers: dict[tuple[str, tuple[str, ...], str, ReadAs], list[str]] = {}
     kinds = {name: tasks.part(task.part.kind) for name, task in recipe.tasks.items()}
     for name, task in recipe.tasks.items():
-        own = name if kinds[name].own_rows else ""
+        own = "" if kinds[name].inputs.rows == "shared" else name
         for source in sources[name]:
-            key = (source, task.columns, own, kinds[name].read_as)
+            key = (source, task.columns, own, kinds[name].inputs.read_as)
             readers.setdefault(key, []).append(name)
     worded = {
-        name: new_task(name, recipe.tasks[name]) for name, kind in kinds.items() if kind.words_rows
+        name: new_task(name, recipe.tasks[name])
+        for name, kind in kinds.items()
+        if kind.inputs.rows == "prompts"
     }
     steps = tuple(text_steps.build(options, recipe.search()) for options in recipe.text)
     return [
@@ -185,7 +187,7 @@ def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
             tuple(names),
             steps,
             read_as,
-            any(kinds[n].quotes for n in names),
+            any(kinds[n].inputs.needs_offsets for n in names),
             worded.get(names[0]),
         )
         for (source, columns, _, read_as), names in readers.items()

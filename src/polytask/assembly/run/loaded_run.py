@@ -16,9 +16,9 @@ from polytask.core.errors import RunError
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.data.pools import Pool
-from polytask.evaluation.predict import Predictions, Predictor
+from polytask.evaluation.predict import Predictor
 from polytask.recipe import Recipe
-from polytask.tasks import Task
+from polytask.tasks import Predictions, Task
 from polytask.training.precision import Precision, select_device
 from polytask.training.task_best import task_best_files
 

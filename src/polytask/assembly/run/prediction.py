@@ -18,8 +18,8 @@ from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
 from polytask.data.pools import Pool
 from polytask.data.tables import Table
-from polytask.evaluation.predict import Predictions
 from polytask.recipe import load
+from polytask.tasks import Predictions
 
 Record = dict[str, Any]
 _CHANGES = "only how new files are read can be changed, as in --set data.NAME.delimiter=';'."

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polytask.core.registry import Registry
+from polytask.data.column_values import Types
 from polytask.data.tables import Table
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
@@ -16,10 +17,13 @@ class Source(ABC):
     """Rows in one or more splits.
 
     :param search: Folders in which relative paths are looked up, first match wins.
+    :param types: What columns hold where that cannot be told from their values, as in
+        ``{photo: image, age: number}``. Paths of images and sounds are relative to the data file.
     """
 
-    def __init__(self, search: tuple[Path, ...], /) -> None:
+    def __init__(self, search: tuple[Path, ...], /, *, types: Types | None = None) -> None:
         self.search = search
+        self.types = types or {}
 
     @abstractmethod
     def load(self) -> dict[str, Table]:

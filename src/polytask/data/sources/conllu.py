@@ -5,7 +5,7 @@ https://universaldependencies.org/format.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,18 +13,19 @@ from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
+from polytask.data.sources.annotated import AnnotatedSource
 from polytask.data.sources.base import sources
 from polytask.data.sources.sentences import Block, blocks
-from polytask.data.sources.text_files import TextFileSource
 
 _CELLS = 10
 _COLUMNS = {"tokens": 1, "lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
 _HEAD = 6
+_FILLED = {**_COLUMNS, "head": _HEAD}
 _COMMENTS = ("sent_id", "text")
 
 
 @sources.register("conllu")
-class Conllu(TextFileSource):
+class Conllu(AnnotatedSource):
     """CoNLL-U files: tokens, lemma, upos, xpos, feats, head and deprel of the words of a sentence.
 
     Multiword ranges (3-4) and empty nodes (3.1) are no words; they stay in column ``conllu``, which
@@ -32,6 +33,7 @@ class Conllu(TextFileSource):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".conllu",)
+    annotations: ClassVar[frozenset[str]] = frozenset(_FILLED) - {"tokens"}
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
@@ -39,6 +41,35 @@ class Conllu(TextFileSource):
             words = _words(block, path)
             if words:
                 yield block[0][0], _row(block, words)
+
+    @override
+    def annotate(self, row: Row, columns: Mapping[str, Sequence[Any]]) -> str:
+        return fill_columns(row["conllu"], columns) + "\n"
+
+
+def fill_columns(sentence: str, predicted: Mapping[str, Sequence[object]]) -> str:
+    """Return a sentence with some of its columns replaced by predictions.
+
+    Comments, multiword ranges (``3-4``) and empty nodes (``5.1``) stay as they are.
+
+    :param sentence: The lines of one sentence.
+    :param predicted: Name of a column to one value per word.
+    """
+    values = {_FILLED[name]: iter(column) for name, column in predicted.items()}
+    lines = []
+    for line in sentence.rstrip("\n").split("\n"):
+        cells = line.split("\t")
+        if cells[0].isdecimal():
+            for position, column in values.items():
+                cells[position] = _cell(str(next(column)), position)
+        lines.append("\t".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str, position: int) -> str:
+    """Return a value as the format allows it: no tab, no line break, spaces in lemmas only."""
+    between = " " if position == _FILLED["lemma"] else "_"
+    return between.join(text.split()) or "_"
 
 
 def _row(block: Block, words: list[list[str]]) -> dict[str, Any]:

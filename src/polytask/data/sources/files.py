@@ -18,7 +18,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source
 from polytask.data.sources.filtering import Filter, Wanted
 from polytask.data.sources.finding import find_all
-from polytask.data.tables import Table, cached_table, content_sha256, located
+from polytask.data.tables import Origin, Table, cached_table, content_sha256, located
 
 Paths = str | list[str] | None
 """A file, a folder of files or a pattern such as ``part-*.jsonl``; or several of them in order."""
@@ -55,8 +55,9 @@ class FileSource(Source):
         test: Paths = None,
         path: Paths = None,
         where: Wanted | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(search)
+        super().__init__(search, **options)
         self.where = where or {}
         given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: path}
         self.paths = {
@@ -110,10 +111,13 @@ class FileSource(Source):
         return cached_table(
             {"reader": type(self).__qualname__, "version": self.version, **self._options()},
             lambda: self._rows(paths),
-            files=tuple(map(str, paths)),
-            sha256=sha256_of(paths),
-            place=self.place,
-            notes=tuple(f"{path}: {note}" for path in paths for note in self.notes(path)),
+            Origin(
+                tuple(map(str, paths)),
+                self.place,
+                sha256_of(paths),
+                tuple(f"{path}: {note}" for path in paths for note in self.notes(path)),
+                self.types,
+            ),
         )
 
     def _options(self) -> dict[str, str]:
