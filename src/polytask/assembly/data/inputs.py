@@ -18,22 +18,22 @@ def with_columns(recipe: Recipe) -> Recipe:
     :raises RecipeError: If ``except`` names a column that is not there, or none is left.
     :raises DataError: If a source cannot be read.
     """
-    open_tasks = {
-        n: task for n, task in recipe.tasks.items() if isinstance(task.inputs, AllColumns)
+    unnamed = {
+        name: task.inputs.excluded
+        for name, task in recipe.tasks.items()
+        if isinstance(task.inputs, AllColumns)
     }
-    if not open_tasks:
-        return recipe
-    known = {
-        source: list(dict.fromkeys(_columns(recipe, source)))
-        for source in dict.fromkeys(task.sources[0] for task in open_tasks.values())
-    }
+    known: dict[str, list[str]] = {}
     mistakes: list[str] = []
     resolved = dict(recipe.tasks)
-    for name, section in open_tasks.items():
-        labels = _labels(recipe, section.sources)
-        columns = known[section.sources[0]]
-        left = [c for c in columns if c not in labels and c not in section.inputs.excluded]
-        unknown = [c for c in section.inputs.excluded if c not in columns]
+    for name, excluded in unnamed.items():
+        section = recipe.tasks[name]
+        first, labels = section.sources[0], _labels(recipe, section.sources)
+        if first not in known:
+            known[first] = list(dict.fromkeys(_columns(recipe, first)))
+        columns = known[first]
+        left = [c for c in columns if c not in labels and c not in excluded]
+        unknown = [c for c in excluded if c not in columns]
         mistakes += [
             f"tasks.{name}.input.except: no column {column!r}.{hint(column, columns)} "
             f"Columns: {', '.join(columns)}."
