@@ -79,8 +79,8 @@ def _how_named(value: Any) -> str:
 
 InputColumns: TypeAlias = Annotated[
     Annotated[AllColumns, Tag("all")] | Annotated[Texts, Tag("names")],
-    BeforeValidator(lambda value: {"except": []} if value == "all" else value),
     Discriminator(_how_named),
+    BeforeValidator(lambda value: {"except": []} if value == "all" else value),
 ]
 
 
