@@ -195,7 +195,8 @@ def _table(path: Path, origin: Origin) -> Table:
         for name, (file, line, reason) in conflicts_in(path).items()
     }
     found = origin.files, origin.sha256, origin.place, origin.notes
-    return Table(_map(path), *found, conflicts, types_in(path))
+    types = types_in(path)
+    return Table(_map(path, types), *found, conflicts, types)
 
 
 @contextlib.contextmanager
@@ -289,7 +290,13 @@ def _bytes(path: Path) -> pa.Buffer:
         return source.read_buffer()
 
 
-def _map(path: Path) -> datasets.Dataset:
+def _map(path: Path, types: Mapping[str, ColumnType] = MappingProxyType({})) -> datasets.Dataset:
     import datasets  # slow: most commands never read rows
 
-    return datasets.Dataset.from_file(str(path))
+    files = {"image": datasets.Image(decode=False), "audio": datasets.Audio(decode=False)}
+    mapped = datasets.Dataset.from_file(str(path))
+    typed = {name: files[kind] for name, kind in types.items() if kind in files}
+    if not typed.keys() & mapped.features.keys():
+        return mapped
+    features = datasets.Features({**mapped.features, **typed})
+    return datasets.Dataset.from_file(str(path), info=datasets.DatasetInfo(features=features))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polytask.assembly.data.loading import load_source
 from polytask.core.errors import RecipeError
+from polytask.data.sources import sources
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
 from polytask.recipe.schema import AllColumns
@@ -49,7 +49,7 @@ def with_columns(recipe: Recipe) -> Recipe:
 
 def _columns(recipe: Recipe, source: str) -> Iterable[str]:
     """Yield the columns of a source; of a mapping, not those inside it but the column itself."""
-    for table in load_source(recipe, source).tables().values():
+    for table in sources.build(recipe.data[source].part, recipe.search()).load().values():
         yield from (name for name in table.rows.column_names if name in table.columns)
 
 
