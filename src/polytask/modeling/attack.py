@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.data.augmentation import Adversary
-
-Losses = dict[str, Tensor]
+from polytask.modeling.losses import Losses
 
 
 class Attack:
@@ -26,7 +25,7 @@ class Attack:
         for table in tables:
             table.register_forward_hook(self._pass)
 
-    def losses(self, compute: Callable[[], Losses], rows: Mapping[str, int]) -> Losses:
+    def losses(self, compute: Callable[[], Losses], rows: Mapping[str, float]) -> Losses:
         """The losses under attack: the batch goes through the model twice.
 
         Methods that compare losses before and after an update, the latter without gradients, see
@@ -34,8 +33,8 @@ class Attack:
 
         :param compute: The losses of a batch; called again, it looks up as many token vectors in
             the same order.
-        :param rows: How many rows of the batch each task labels: they count the same, whatever
-            other rows are in the batch.
+        :param rows: How many rows of the batch each task labels, by weight: they count the same,
+            whatever other rows are in the batch.
         """
         self._seen = []
         try:

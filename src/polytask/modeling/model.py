@@ -23,6 +23,7 @@ from polytask.core.partition import Partition, find_partition
 from polytask.core.texts import Unfolded, texts_at, unfold
 from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, RowMixing
 from polytask.modeling.attack import Attack
+from polytask.modeling.losses import Losses, losses_of
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, HeadContext, PooledHead, Task
@@ -55,6 +56,8 @@ class MultiTaskModel(nn.Module):
         """Names in the state of frozen parameters that are as the encoder's base has them."""
         self.tasks_apart = True
         """Whether a packed sequence holds texts of one task only, as task gradients need."""
+        self.loss_parts: dict[str, tuple[str, ...]] = {}
+        """The names of the parts of losses that have several, as ``partition`` found them."""
         self.mixing: RowMixing | None = None
         self._attack: Attack | None = None
         self._augmented = True
@@ -201,25 +204,20 @@ class MultiTaskModel(nn.Module):
         targets = None if values is None else values[task]
         return (HeadContext(task, own, targets, partial(self._encode, task)),)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> Losses:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         mixes = self._mixes(batch)
         compute = partial(self._losses, batch, mixes)
         if self._attack is None or not self._augments:
             return compute()
-        rows = {task: len(targets.rows_b) for task, targets in batch.targets.items()}
+        rows = {task: targets.weight for task, targets in batch.targets.items()}
         return self._attack.losses(compute, rows)
 
-    def _losses(self, batch: Batch, mixes: Mapping[str, Mix]) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, mixes: Mapping[str, Mix]) -> Losses:
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         values = {task: batch.targets[task].values for task in rows}
         scores = self(batch.inputs, rows, values, mixes)
-        found = {}
-        for task in rows:
-            loss_of = partial(self.tasks[task].loss, scores[task])
-            mix = mixes.get(task)
-            found[task] = mix.loss(loss_of, values[task]) if mix else loss_of(values[task])
-        return found
+        return losses_of(self.tasks, scores, batch, mixes)
 
     def _mixes(self, batch: Batch) -> dict[str, Mix]:
         """How to mix the rows of each task in this step of training."""
@@ -292,5 +290,7 @@ class MultiTaskModel(nn.Module):
         """
         with torch.random.fork_rng():
             present = [task for task in self.tasks if task in batch.targets]
-            losses = {task: self._losses(batch.only(task), {})[task] for task in present}
+            alone = [self._losses(batch.only(task), {}) for task in present]
+            losses = {task: loss for own in alone for task, loss in own.items()}
+            self.loss_parts = {task: (*own,) for one in alone for task, own in one.parts.items()}
             return find_partition(losses, self.trainable())
