@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch "$@"
 
 demo: $(STAMP)
-	"$(BIN)/polytask" compare recipes/quickstart.yaml --run runs/quickstart
+	"$(BIN)/polytask" compare quickstart
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist worksteal

@@ -107,8 +107,8 @@ def batches_of(recipe: Recipe, fitted: Fitted, scratch: Path, count: int) -> dic
     generator = np.random.default_rng(0)
     mixed = []
     for batch in like:
-        pools = generator.choice(len(parts.loader.pools), batch.size)
-        rows = [_row(parts.loader.pools[pool], generator) for pool in pools]
+        pools = generator.choice(len(parts.pools), batch.size)
+        rows = [_row(parts.pools[pool], generator) for pool in pools]
         mixed.append(collate(rows, parts.collation))
     return {"like lengths": like, "random order": mixed}
 

@@ -19,21 +19,24 @@ if TYPE_CHECKING:
 
 PathLike: TypeAlias = "str | Path"
 RecipeLike: TypeAlias = "Recipe | str | Path"
-"""A recipe, or the path of one."""
+"""A recipe, the path of one, or the name of a built-in one."""
 
 RUNS = Path("runs")
 """Where runs go unless a folder is named."""
 
 
 def load_recipe(path: PathLike, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and validate a recipe.
+    """Read and validate a recipe, and look up its data files without reading them.
 
+    :param path: A file, or the name of a built-in recipe such as ``quickstart``.
     :param overrides: Changes as ``path.to.key=value``, the value in YAML.
-    :raises RecipeError: With every mistake, each with file and line.
+    :raises RecipeError: With every mistake and every missing file, each with file and line.
     """
+    from polytask.analysis.named_strategies import unknown_strategies
     from polytask.recipe import load
+    from polytask.recipe.missing_files import missing_files
 
-    return load(Path(path), overrides)
+    return load(Path(path), overrides, (missing_files, unknown_strategies))
 
 
 def train(
@@ -256,12 +259,12 @@ def check(recipe: RecipeLike) -> Findings:
         training can start if there are no mistakes.
     :raises RecipeError: If the recipe itself is not valid.
     """
-    from polytask.analysis.compare import unknown_strategies
+    from polytask.analysis.named_strategies import wrong_strategies
     from polytask.assembly.run import checking
 
     loaded = _recipe(recipe)
     found = checking.check(loaded)
-    return replace(found, mistakes=[*unknown_strategies(loaded), *found.mistakes])
+    return replace(found, mistakes=[*wrong_strategies(loaded), *found.mistakes])
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

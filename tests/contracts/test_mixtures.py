@@ -103,7 +103,7 @@ def test_no_row_is_drawn_twice_before_all_are_drawn_once(kind: str) -> None:
 
 def test_closed_pools_are_not_drawn_from_once_their_window_is_over(kind: str) -> None:
     sampler = make(kind)
-    sampler.close(frozenset({0}))
+    sampler.exclude(frozenset({0}))
     draw_epoch(sampler)
     later = chain.from_iterable(as_tuples(draw_epoch(sampler)))
     assert {pool for pool, _ in later} == {1, 2}
@@ -188,7 +188,7 @@ FALL = {"fast": 0.8, "slow": 0.99, "slower": 0.98, "between": 0.95}
 def learner(kind: str) -> DynamicMixture:
     mixture = mixtures.build({"kind": kind, "window": 3})
     assert isinstance(mixture, DynamicMixture)
-    mixture.attend(POOLS)
+    mixture.set_pools(POOLS)
     return mixture
 
 

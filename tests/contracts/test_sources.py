@@ -100,6 +100,21 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     return {"kind": kind, **(OTHERS[kind](tmp_path) if kind in OTHERS else {})}
 
 
+def test_missing_files_are_those_that_cannot_be_loaded(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    assert list(sources.build(options, (tmp_path,)).missing_files()) == []
+    gone = tmp_path / "gone"
+    missing = list(sources.build(options, (gone,)).missing_files())
+    files = {"path"} & options.keys() if options["kind"] != "huggingface" else set()
+    assert {keys[0] for keys, _ in missing} == files
+    for keys, text in missing:
+        value: Any = options
+        for key in keys:
+            value = value[key]
+        assert text.startswith(f"{value}: no such file. ")
+
+
 @pytest.fixture(params=FILE_KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -17,7 +17,7 @@ from polytask.sharing import architectures
 from tests.devices import other
 from tests.distributed import worker
 
-QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+QUICKSTART = Path("quickstart")
 SMALL = [
     "training.steps=2",
     "training.precision=fp32",

@@ -21,7 +21,7 @@ def parts(pools: list[Pool], ranks: int, placement: str) -> list[tuple[Batch, ..
     """Of some batches, the part of each rank."""
     loaders = [make(pools) for _ in range(ranks)]
     for rank, loader in enumerate(loaders):
-        loader.divide(rank, ranks, placement)
+        loader.set_rank(rank, ranks, placement)
     return [*islice(zip(*loaders, strict=True), 30)]
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from polytask.cli import app
 from polytask.recipe import load
+from polytask.recipe.built_in import built_in_recipes
 from tests.docs.walk import Block, blocks
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +147,8 @@ def test_the_reference_is_up_to_date(tmp_path: Path) -> None:
 def test_the_readme_names_every_recipe_and_folder() -> None:
     linked = set(re.findall(r"\]\(([^)\s#]+)\)", text_of(ROOT / "README.md")))
     packages = {path.parent for path in (ROOT / "src/polytask").glob("*/__init__.py")}
-    for path in {*packages, *ROOT.glob("recipes/*.yaml")}:
+    recipes = {*ROOT.glob("recipes/*.yaml"), *built_in_recipes().values()}
+    for path in {*packages, *recipes}:
         assert path.relative_to(ROOT).as_posix() in linked
 
 

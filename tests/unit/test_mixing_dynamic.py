@@ -68,7 +68,7 @@ def test_a_pool_that_begins_to_diverge_gets_less() -> None:
 def doremi(**options: object) -> DynamicMixture:
     mixture = mixtures.build({"kind": "doremi", "window": 1, "floor": 0.001, **options})
     assert isinstance(mixture, DynamicMixture)
-    mixture.attend([("one",), ("other",)])
+    mixture.set_pools([("one",), ("other",)])
     return mixture
 
 

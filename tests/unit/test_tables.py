@@ -19,7 +19,7 @@ from polytask.core.errors import DataError
 from polytask.data import arrow
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
-from polytask.data.tables import Table, cached_table, located, spool
+from polytask.data.tables import Origin, Table, cached_table, located, spool
 
 CHUNK = 1000
 """Rows that are written at once; types may change between two chunks and inside one."""
@@ -247,7 +247,7 @@ def test_two_may_convert_the_same_file_at_once(cache: Path) -> None:
         return (located({"x": number}, 0, number) for number in range(2 * CHUNK))
 
     def convert(_: int) -> list[int]:
-        table = cached_table({}, read, files=("file",), sha256="0", place="{file}:{line}")
+        table = cached_table({}, read, Origin(("file",), "{file}:{line}", "0"))
         return list(table.column("x"))
 
     with ThreadPoolExecutor(2) as pool:

@@ -22,6 +22,7 @@ from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
 from polytask.analysis.distributions import label_facts
 from polytask.analysis.fairness import fairness
+from polytask.analysis.named_strategies import wrong_strategies
 from polytask.analysis.outcomes import read_outcomes, write_outcomes
 from polytask.analysis.replicates import measure, with_poolings
 from polytask.analysis.statistics import statistics
@@ -36,7 +37,6 @@ from polytask.core.files import read_json, write_json, write_text
 from polytask.evaluation.coverage import coverage
 from polytask.evaluation.score import score_outcome, score_pooled
 from polytask.recipe import CompareOptions, Recipe, dump
-from polytask.recipe.mistakes import hint
 from polytask.tasks import Metric
 
 FORMAT = 1
@@ -69,7 +69,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     :raises RecipeError: If there is no such strategy, or the recipe does not fit one.
     :raises RunError: If the folder holds something else.
     """
-    mistakes = unknown_strategies(recipe)
+    mistakes = wrong_strategies(recipe)
     if mistakes:
         raise RecipeError(mistakes)
     recipe = recipe.model_copy(update={"tasks": recipe.trained})  # kept tasks have no rows
@@ -99,19 +99,6 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     record["verdict"] = verdict(record)
     write_json(folder / "comparison.json", record)
     return record
-
-
-def unknown_strategies(recipe: Recipe) -> list[str]:
-    """What is wrong with the strategies that a recipe names."""
-    known = strategies.kinds()
-    unknown = [
-        f"compare.strategies: no strategy called {name!r}.{hint(name, known)} "
-        f"Known: {', '.join(known)}."
-        for name in recipe.compare.strategies
-        if name not in known
-    ]
-    there = [name for name in recipe.compare.strategies if name in known]
-    return [*unknown, *(m for name in there for m in strategies.build(name, name).mistakes(recipe))]
 
 
 def _refuse_choices(recipe: Recipe) -> None:

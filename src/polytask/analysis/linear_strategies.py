@@ -13,9 +13,8 @@ from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
 from polytask.assembly.data.scoring import metrics_of
 from polytask.assembly.run.evaluation import held_out
 from polytask.core.batch import Fields
-from polytask.core.columns import ColumnType, column_type
+from polytask.core.columns import ColumnType
 from polytask.data.rows import each_row
-from polytask.data.tables import Table
 from polytask.evaluation.score import Outcome
 from polytask.recipe import Recipe
 from polytask.tasks import Metric, Task
@@ -93,14 +92,7 @@ def _types(name: str, data: Data) -> tuple[ColumnType, ...]:
     """Return what the input columns of a task hold, in its first source."""
     view = next(view for view in data.views if name in view.tasks)
     table = next(iter(data.tables[view.source].values()))
-    return tuple(_type(table, column) for column in view.columns)
-
-
-def _type(table: Table, column: str) -> ColumnType:
-    feature = table.rows.features
-    for part in table.path_to(column) or ():
-        feature = feature[part]
-    return column_type(feature)
+    return tuple(table.type_of(column) for column in view.columns)
 
 
 def _signed(metric: Metric, rows: LabelledRows) -> Any:

@@ -138,7 +138,12 @@ _add(
     name="predict",
 )
 _add(remove, "remove runs/tweets irony", "remove runs/tweets irony --run runs/smaller")
-_add(compare, "compare recipe.yaml", "compare recipe.yaml --strategies linear,joint --seeds 3")
+_add(
+    compare,
+    "compare quickstart",
+    "compare recipe.yaml",
+    "compare recipe.yaml --strategies linear,joint --seeds 3",
+)
 _add(
     Analyse,
     "analyse runs/tweets",
@@ -150,7 +155,7 @@ _add(describe, "describe recipe.yaml", "describe runs/tweets --format mermaid")
 _add(report, "report runs/tweets", "report runs/tweets-compare --language zh")
 _add(watch, "watch runs/tweets", "watch runs/tweets --port 0")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
-_add(list_parts, "list", "list balancers", name="list")
+_add(list_parts, "list", "list balancers", "list recipes", name="list")
 _add(schema, "schema > recipe.schema.json")
 
 

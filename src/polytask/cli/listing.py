@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from polytask.core.registry import Registry
 
+_RECIPES = "recipes"
 _WIDTH = 160
 """Columns of the table where there is no terminal to fit it to."""
 
@@ -25,13 +27,13 @@ def list_parts(
         typer.Argument(
             metavar="[REGISTRY]",
             help="sources, text_steps, augmentations, encoders, architectures, tasks, metrics, "
-            "mixtures or balancers; all of them if left out.",
+            "mixtures, balancers or recipes; all of them if left out.",
             show_default=False,
         ),
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List the parts a recipe can choose from: what each does, its options and its paper."""
+    """List the parts a recipe can choose, with options and papers, and the built-in recipes."""
     from rich.console import Console
 
     from polytask.core.errors import RecipeError
@@ -39,26 +41,42 @@ def list_parts(
     from polytask.recipe.registries import REGISTRIES
 
     open_plugins(plugins)
-    if registry is not None and registry not in REGISTRIES:
-        raise RecipeError([unknown("registry", registry, list(REGISTRIES))])
+    known = [*REGISTRIES, _RECIPES]
+    if registry is not None and registry not in known:
+        raise RecipeError([unknown("registry", registry, known)])
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    for name in REGISTRIES if registry is None else [registry]:
-        console.print(_table(name, REGISTRIES[name]))
+    for name in known if registry is None else [registry]:
+        entries = _recipes() if name == _RECIPES else _parts(REGISTRIES[name])
+        console.print(_table(name, entries))
 
 
-def _table(name: str, registry: Registry[Any]) -> Table:
-    """For every part: what it does, its options, its paper."""
+def _table(name: str, entries: Iterable[tuple[str, str, Iterable[str]]]) -> Table:
+    """Return a table of names, each with a line about it and further lines."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=name, title_justify="left", box=None, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    for entry, line, more in entries:
+        table.add_row(entry, Text.assemble(line, *((f"\n{text}", "dim") for text in more)))
+    return table
+
+
+def _recipes() -> Iterator[tuple[str, str, Iterable[str]]]:
+    """Yield the built-in recipes, each with its description."""
+    from polytask.recipe.built_in import built_in_recipes, describe
+
+    for name, file in built_in_recipes().items():
+        yield name, describe(file), ()
+
+
+def _parts(registry: Registry[Any]) -> Iterator[tuple[str, str, Iterable[str]]]:
+    """Yield the parts of a registry, each with its description, options, cost and paper."""
     for kind in registry.kinds():
         line, paper = registry.describe(kind)
-        more = filter(None, (_options(registry, kind), _price(registry.part(kind)), paper))
-        table.add_row(kind, Text.assemble(line, *((f"\n{text}", "dim") for text in more)))
-    return table
+        more = (_options(registry, kind), _price(registry.part(kind)), paper)
+        yield kind, line, filter(None, more)
 
 
 def _price(part: type) -> str:

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 SET = "--set"
 RecipeFile: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A YAML file, or the name of a built-in recipe: see polytask list recipes.",
+        show_default=False,
+    ),
 ]
 RunPath: TypeAlias = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder a training left.", show_default=False)

@@ -5,8 +5,10 @@ https://huggingface.co/docs/datasets/about_dataset_features
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 ColumnType: TypeAlias = Literal[
@@ -18,6 +20,10 @@ numbers. ``array``: lists of real numbers, and nested lists. ``mapping``: severa
 """
 
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
+
+
+FILE_KEYS = frozenset({"bytes", "path"})
+"""The names inside an image or a sound: the content of a file, and its path; one may be None."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +82,22 @@ def _value_type(dtype: str) -> ColumnType:
     ):
         return "text"
     return "number"
+
+
+def is_file(value: Any) -> bool:
+    """Return whether a value is an image or a sound as it is stored."""
+    return isinstance(value, Mapping) and value.keys() == FILE_KEYS
+
+
+def file_content(value: Mapping[str, Any]) -> bytes:
+    """Return the content of an image or a sound.
+
+    :raises OSError: If its file is gone.
+    """
+    content: bytes = value["bytes"] or Path(value["path"]).read_bytes()
+    return content
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a cell holds nothing: null, or not a number."""
+    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,6 +88,18 @@ def prepare_texts(
     """Prepare rows of one or more texts; of several in a row, a long one is cut, not windowed."""
     prepared = iter(prepare([fields for texts in rows for fields in texts]))
     return [_with_spans(_as_row([next(prepared) for _ in texts]), texts) for texts in rows]
+
+
+def read_texts(
+    inputs: Inputs,
+    rng: np.random.Generator | None,
+    *,
+    read: Callable[[Inputs, np.random.Generator | None], Inputs],
+) -> Inputs:
+    """Return a prepared row of one or more segments, each read in turn (see ``Encoder.read``)."""
+    if not inputs.get(TEXTS):
+        return read(inputs, rng)
+    return {**inputs, TEXTS: [read(text, rng) for text in inputs[TEXTS]]}
 
 
 def texts_in(inputs: Inputs) -> list[Inputs]:

@@ -1,32 +1,43 @@
-"""Batches for training: planned by the sampler, fetched and collated one ahead of their use."""
+"""Batches for training: planned by the sampler, then fetched, read and collated ahead of their use.
+
+With ``workers`` 0, a thread of this process works two batches ahead. Else processes do, for encoders that
+decode images or sounds. Any number of workers gives the same batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, final
 
 import numpy as np
+import torch
+from torch.utils import data as torch_data
 
 from polytask.core.batch import Batch
 from polytask.core.collated import Collated
+from polytask.core.errors import PolytaskError
 from polytask.data.mixing.base import Mixture
 from polytask.data.pools import Collation, Pool, collate
 from polytask.data.sampler import BatchSize, Rows, Sampler
 
-A = TypeVar("A")
-B = TypeVar("B")
 _AHEAD = 2
+_READ = 2
+"""Tells the random numbers of reading from those of the sampler, which begin with 0 and 1."""
+
+Window = Sequence[Rows]
 
 
 class Loader:
-    """Endless training batches from several pools.
+    """Endless training batches from several pools: a ``training.stream.Stream``.
 
     :param pools: Training rows.
     :param collation: How rows become tensors.
     :param mixture: Shares the draws among the pools.
     :param size: How large a batch may be.
-    :param seed: Decides every order.
+    :param seed: Decides every order, and what rows are read with.
+    :param workers: Number of processes that read ahead; 0 for a thread of this one.
     """
 
     def __init__(
@@ -37,75 +48,144 @@ class Loader:
         *,
         size: BatchSize,
         seed: int = 0,
+        workers: int = 0,
     ) -> None:
         self.pools = pools
-        self.mixture = mixture
-        self._collation = collation
-        mixture.attend([pool.tasks for pool in pools])
+        self._mixture = mixture
+        self._fetch = _Fetch(pools, collation, seed)
+        self._workers = workers
+        mixture.set_pools([pool.tasks for pool in pools])
         self._sampler = Sampler([pool.lengths_N for pool in pools], mixture, size, seed)
         self.state = self._sampler.state
         self.restore = self._sampler.restore
         self.epoch_draws = self._sampler.epoch_draws
         self._rank, self._ranks, self._placement = 0, 1, "rows"
 
-    def divide(self, rank: int, ranks: int, placement: str) -> None:
+    @property
+    def labelled_together(self) -> set[tuple[str, ...]]:
+        """The sets of tasks that label a row together."""
+        return {pool.tasks for pool in self.pools}
+
+    def set_rank(self, rank: int, ranks: int, placement: str) -> None:
         """Hand out one part of every batch, which may be empty; all parts together are the batch.
 
         :param placement: What the parts are: ``rows`` of all lengths, or the ``tasks`` of pools.
         """
         self._rank, self._ranks, self._placement = rank, ranks, placement
 
-    def follow(self, progress: Callable[[], float]) -> None:
+    def set_progress(self, progress: Callable[[], float]) -> None:
         """Let mixtures that change know how far the training is, 0 to 1."""
         self._sampler.progress = progress
 
-    def shares(self) -> dict[str, float]:
-        """The share of the draws that each pool gets now, by its name."""
-        shares_P = self._sampler.shares_P.tolist()
-        return {pool.name: round(s, 4) for pool, s in zip(self.pools, shares_P, strict=True)}
+    def observe(self, record: Mapping[str, Any]) -> None:
+        """Let mixtures that learn know the record of a finished step."""
+        self._mixture.observe(record)
 
-    def close(self, tasks: frozenset[str]) -> None:
+    def report(self) -> dict[str, Any]:
+        """Return the share of the draws that each pool gets now, where shares change."""
+        if not self._mixture.adapts:
+            return {}
+        shares_P = self._sampler.shares_P.tolist()
+        shares = {pool.name: round(s, 4) for pool, s in zip(self.pools, shares_P, strict=True)}
+        return {"mixing": shares}
+
+    def exclude(self, tasks: frozenset[str]) -> None:
         """Draw no more rows that only these tasks label."""
-        self._sampler.close(
+        self._sampler.exclude(
             frozenset(p for p, pool in enumerate(self.pools) if tasks.issuperset(pool.tasks))
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from where the state stands; each counts as used when it is handed out.
+        """Yield batches from where the state stands; each counts as used when it is handed out.
 
         A window is planned only when the one before it is used up, so a mixture that learns from
         records decides the same way in an interrupted training and in one that was not.
         """
-        with ThreadPoolExecutor(1) as pool:
-            for window in self._sampler.windows():
-                for batch in _ahead(pool, self._fetch, window):
-                    self._sampler.advance()
-                    yield batch
+        ahead = _processes(self._fetch, self._workers) if self._workers else _thread(self._fetch)
+        for window in self._sampler.windows():
+            for batch in ahead([self._own(rows) for rows in window]):
+                self._sampler.advance()
+                yield batch
 
-    def _fetch(self, rows: Rows) -> Batch:
-        rows = self._own(rows)
+    def _own(self, rows: Rows) -> Rows:
+        numbers_B = rows.pools_B if self._placement == "tasks" else np.arange(len(rows.pools_B))
+        return rows.pick(numbers_B % self._ranks == self._rank)
+
+
+@final
+class _Fetch(torch_data.Dataset[Batch | PolytaskError]):
+    """The rows of a batch to the batch; the same in any process."""
+
+    def __init__(self, pools: Sequence[Pool], collation: Collation, seed: int) -> None:
+        self._pools, self._collation, self._seed = pools, collation, seed
+
+    def __getitem__(self, rows: Rows) -> Batch | PolytaskError:
+        """Return a batch, or the error as a value: raised, it would lose its type on the way."""
+        try:
+            return self(rows)
+        except PolytaskError as error:
+            return error
+
+    def __call__(self, rows: Rows) -> Batch:
         if not len(rows.rows_B):
             return Batch(Collated(), {}, 0)
         found: dict[int, Mapping[str, Any]] = {}
         for pool in np.unique(rows.pools_B).tolist():
             positions_b = np.flatnonzero(rows.pools_B == pool)
-            fetched = self.pools[pool].fetch(rows.rows_B[positions_b])
+            fetched = self._pools[pool].fetch(rows.rows_B[positions_b])
             found.update(zip(positions_b.tolist(), fetched, strict=True))
         chosen = [found[position] for position in range(len(found))]
-        return collate(chosen, self._collation, rows.draw)
+        rngs = None if self._collation.read is None else self._rngs(rows)
+        return collate(chosen, self._collation, rows.draw, rngs)
 
-    def _own(self, rows: Rows) -> Rows:
-        numbers_B = rows.pools_B if self._placement == "tasks" else np.arange(len(rows.pools_B))
-        own_B = numbers_B % self._ranks == self._rank
-        return Rows(rows.pools_B[own_B], rows.rows_B[own_B], rows.draw)
+    def _rngs(self, rows: Rows) -> list[np.random.Generator]:
+        """The random numbers of each draw, a function of the seed, the row and its pass alone."""
+        draws = zip(
+            rows.pools_B.tolist(), rows.rows_B.tolist(), rows.passes_B.tolist(), strict=True
+        )
+        return [np.random.default_rng([self._seed, _READ, *draw]) for draw in draws]
 
 
-def _ahead(pool: ThreadPoolExecutor, make: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """``map`` that works a little ahead in another thread."""
-    waiting: list[Future[B]] = []
-    for item in items:
-        waiting.append(pool.submit(make, item))
-        if len(waiting) > _AHEAD:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+def _thread(fetch: _Fetch) -> Callable[[Window], Iterator[Batch]]:
+    """Fetch the batches of windows a little ahead in another thread."""
+
+    def ahead(window: Window) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as pool:
+            waiting: list[Future[Batch]] = []
+            for rows in window:
+                waiting.append(pool.submit(fetch, rows))
+                if len(waiting) > _AHEAD:
+                    yield waiting.pop(0).result()
+            for future in waiting:
+                yield future.result()
+
+    return ahead
+
+
+def _processes(fetch: _Fetch, workers: int) -> Callable[[Window], Iterator[Batch]]:
+    """Fetch the batches of windows in processes, which live from one window to the next."""
+    window: list[Rows] = []
+    loader = torch_data.DataLoader(
+        fetch,
+        batch_size=None,
+        sampler=window,
+        num_workers=workers,
+        persistent_workers=True,
+        worker_init_fn=_leave_signals_to_the_first,
+        # It draws a seed for workers: not from the generator that dropout draws from.
+        generator=torch.Generator(),
+    )
+
+    def ahead(rows: Window) -> Iterator[Batch]:
+        window[:] = rows
+        for found in loader:
+            if isinstance(found, PolytaskError):
+                raise found
+            yield found
+
+    return ahead
+
+
+def _leave_signals_to_the_first(worker: int) -> None:
+    """Ignore Ctrl-C, which all processes of a terminal get: the training ends its step and stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

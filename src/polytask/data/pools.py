@@ -22,6 +22,7 @@ from polytask.core.accounting import Account
 from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
+from polytask.data.packed_arrays import packed, unpacked
 from polytask.data.rows import each_row
 from polytask.data.tables import ConflictError, Table, spool
 
@@ -63,10 +64,14 @@ class Collation:
 
     :param inputs: ``Encoder.collate``.
     :param targets: ``Task.collate`` of every task.
+    :param read: ``Encoder.read``; None where it changes nothing.
+    :param read_targets: ``Task.read_target`` of tasks whose targets change with what was read.
     """
 
     inputs: Callable[[Sequence[Inputs]], Collated]
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
+    read: Callable[[Inputs, np.random.Generator | None], Inputs] | None = None
+    read_targets: Mapping[str, Callable[[Any, Inputs], Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,7 @@ class Pool:
 
     def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
         """Some prepared rows, in the order asked for."""
-        fetched: list[dict[str, Any]] = self.rows.with_format("arrow")[rows_b].to_pylist()
-        return fetched
+        return unpacked(self.rows.with_format("arrow")[rows_b])
 
     def labelled(self) -> dict[str, list[bool]]:
         """For each task, which rows have a target of it."""
@@ -141,7 +145,7 @@ def make_pool(
                     origins.append(index)
                     yield row
 
-    dataset = spool(rows(), folder)
+    dataset = spool(map(packed, rows()), folder)
     lengths_N = (
         dataset.with_format("numpy")[_LENGTH][:].astype(np.int64)
         if len(dataset)
@@ -155,19 +159,29 @@ def make_pool(
     )  # fmt: skip
 
 
-def collate(rows: Sequence[Mapping[str, Any]], collation: Collation, draw: int = 0) -> Batch:
-    """Stack prepared rows of any pools into one batch.
+def collate(
+    rows: Sequence[Mapping[str, Any]],
+    collation: Collation,
+    draw: int = 0,
+    rngs: Sequence[np.random.Generator | None] | None = None,
+) -> Batch:
+    """Read prepared rows of any pools, and stack them into one batch.
 
     :param draw: Becomes the input ``DRAWS``, for what is drawn anew each time; 0 outside training.
+    :param rngs: The random numbers that each row is read with; None in evaluation.
     """
-    inputs = collation.inputs([_inputs(row) for row in rows])
+    read = [_inputs(row) for row in rows]
+    if collation.read is not None:
+        read = [*map(collation.read, read, rngs or [None] * len(rows))]
+    inputs = collation.inputs(read)
     inputs[DRAWS] = torch.full((len(rows),), draw)
     targets = {}
     for task, collate_targets in collation.targets.items():
+        change = collation.read_targets.get(task)
         found = [
-            (position, row[_TARGET + task])
+            (position, target if change is None else change(target, read[position]))
             for position, row in enumerate(rows)
-            if row.get(_TARGET + task) is not None
+            if (target := row.get(_TARGET + task)) is not None
         ]
         if found:
             positions, values = zip(*found, strict=True)

@@ -49,12 +49,18 @@ class Rows:
 
     :param pools_B: The pool of each row.
     :param rows_B: Its position in that pool.
-    :param draw: A number that tells the seed and the window, for what is drawn anew each time.
+    :param passes_B: How often it was drawn before.
+    :param draw: A number for the seed and the window, for random choices of a whole batch.
     """
 
     pools_B: Ints
     rows_B: Ints
+    passes_B: Ints
     draw: int = 0
+
+    def pick(self, own_B: npt.NDArray[np.bool_]) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.pools_B[own_B], self.rows_B[own_B], self.passes_B[own_B], self.draw)
 
 
 class Sampler:
@@ -81,7 +87,7 @@ class Sampler:
         self._seed = seed
         self.progress = progress
         self._sizes_P = np.array([len(pool) for pool in lengths], dtype=float)
-        self._closed: frozenset[int] = frozenset()
+        self._excluded: frozenset[int] = frozenset()
         self._window = 0
         self._position = 0
         self._draws_P = np.zeros(len(lengths), dtype=np.int64)
@@ -98,9 +104,9 @@ class Sampler:
         """The share of the draws of this window that each pool gets."""
         return self._shares_P
 
-    def close(self, pools: frozenset[int]) -> None:
+    def exclude(self, pools: frozenset[int]) -> None:
         """Draw nothing more from these pools, beginning with the next window."""
-        self._closed = pools
+        self._excluded = pools
 
     def state(self) -> dict[str, Any]:
         """The counters, as JSON; valid after any batch."""
@@ -141,7 +147,7 @@ class Sampler:
         weights_P: Floats = np.array(
             self._mixture.weights(self._sizes_P, self.progress()), dtype=float
         )
-        weights_P[[*self._closed]] = 0.0
+        weights_P[[*self._excluded]] = 0.0
         weights_P[self._sizes_P == 0] = 0.0
         return weights_P / max(float(weights_P.sum()), 1e-12)
 
@@ -175,40 +181,41 @@ class Sampler:
         return self._cut_rounds(drawn, generator)
 
     def _draw(self, pool: int, first: int, last: int) -> Ints:
-        """Rows number ``first`` to ``last`` of the shuffled passes over a pool."""
+        """Return rows number ``first`` to ``last`` of the shuffled passes, as (row, pass)."""
         size = int(self._sizes_P[pool])
         if first == last:
-            return np.zeros(0, dtype=np.int64)
+            return np.zeros((2, 0), dtype=np.int64)
         passes = range(first // size, (last - 1) // size + 1)
         orders = [
             np.random.default_rng([self._seed, 0, pool, number]).permutation(size)
             for number in passes
         ]
         offset = passes[0] * size
-        return np.concatenate(orders)[first - offset : last - offset]
+        drawn_2M = np.stack([np.concatenate(orders), np.repeat([*passes], size)])
+        return drawn_2M[:, first - offset : last - offset]
 
-    def _by_length(self, pool: int, rows_n: Ints, generator: np.random.Generator) -> Ints:
-        """The rows sorted by length, equal lengths in random order; as (pool, row, length)."""
-        rows_n = generator.permutation(rows_n)
+    def _by_length(self, pool: int, drawn_2n: Ints, generator: np.random.Generator) -> Ints:
+        """Return rows by length, equal lengths in random order; as (pool, row, length, pass)."""
+        rows_n, passes_n = drawn_2n[:, generator.permutation(drawn_2n.shape[1])]
         lengths_n = self._lengths[pool][rows_n]
         order_n = np.argsort(lengths_n, kind="stable")
         pools_n = np.full(len(rows_n), pool, dtype=np.int64)
-        return np.stack([pools_n, rows_n[order_n], lengths_n[order_n]])
+        return np.stack([pools_n, rows_n, lengths_n, passes_n])[:, order_n]
 
     def _cut_mixed(self, drawn: Sequence[Ints], generator: np.random.Generator) -> list[Rows]:
-        drawn_3N = np.concatenate(drawn, axis=1)
-        drawn_3N = drawn_3N[:, generator.permutation(drawn_3N.shape[1])]
-        drawn_3N = drawn_3N[:, np.argsort(drawn_3N[2], kind="stable")]
-        batches = _cut(drawn_3N, self._size)
+        drawn_4N = np.concatenate(drawn, axis=1)
+        drawn_4N = drawn_4N[:, generator.permutation(drawn_4N.shape[1])]
+        drawn_4N = drawn_4N[:, np.argsort(drawn_4N[2], kind="stable")]
+        batches = _cut(drawn_4N, self._size)
         return [_rows(batches[index]) for index in generator.permutation(len(batches))]
 
     def _cut_rounds(self, drawn: Sequence[Ints], generator: np.random.Generator) -> list[Rows]:
         """Cut every pool into equally many pieces; round k holds the k-th piece of each."""
-        drawn = [pool_3n for pool_3n in drawn if pool_3n.shape[1]]
-        most = max(pool_3n.shape[1] for pool_3n in drawn)
+        drawn = [pool_4n for pool_4n in drawn if pool_4n.shape[1]]
+        most = max(pool_4n.shape[1] for pool_4n in drawn)
         if self._mixture.composition == "joint":
-            most = min(pool_3n.shape[1] for pool_3n in drawn)
-        rounds = min(most, max(len(_cut(pool_3n, self._size)) for pool_3n in drawn))
+            most = min(pool_4n.shape[1] for pool_4n in drawn)
+        rounds = min(most, max(len(_cut(pool_4n, self._size)) for pool_4n in drawn))
         while not all(self._fits(batch) for batch in chain(*self._rounds(drawn, rounds))):
             if rounds == most:
                 raise RecipeError([self._too_small(len(drawn))])
@@ -218,13 +225,13 @@ class Sampler:
 
     def _rounds(self, drawn: Sequence[Ints], rounds: int) -> list[list[Ints]]:
         """The batches of every round: one of all pools, or one of each."""
-        pieces = zip(*(np.array_split(pool_3n, rounds, axis=1) for pool_3n in drawn), strict=True)
+        pieces = zip(*(np.array_split(pool_4n, rounds, axis=1) for pool_4n in drawn), strict=True)
         if self._mixture.composition == "joint":
             return [[np.concatenate(each, axis=1)] for each in pieces]
         return [[piece for piece in each if piece.shape[1]] for each in pieces]
 
-    def _fits(self, batch_3B: Ints) -> bool:
-        return batch_3B.shape[1] == 1 or self._size.fits(batch_3B.shape[1], int(batch_3B[2].max()))
+    def _fits(self, batch_4B: Ints) -> bool:
+        return batch_4B.shape[1] == 1 or self._size.fits(batch_4B.shape[1], int(batch_4B[2].max()))
 
     def _too_small(self, pools: int) -> str:
         return (
@@ -234,15 +241,15 @@ class Sampler:
         )
 
 
-def _cut(sorted_3N: Ints, size: BatchSize) -> list[Ints]:
+def _cut(sorted_4N: Ints, size: BatchSize) -> list[Ints]:
     """Cut rows sorted by length into batches, each as large as it may be."""
-    lengths = sorted_3N[2].tolist()
+    lengths = sorted_4N[2].tolist()
     edges = [0]
     for position, longest in enumerate(lengths):
         if position > edges[-1] and not size.fits(position - edges[-1] + 1, longest):
             edges.append(position)
-    return [sorted_3N[:, a:b] for a, b in zip(edges, [*edges[1:], len(lengths)], strict=True)]
+    return [sorted_4N[:, a:b] for a, b in zip(edges, [*edges[1:], len(lengths)], strict=True)]
 
 
-def _rows(batch_3B: Ints) -> Rows:
-    return Rows(batch_3B[0], batch_3B[1])
+def _rows(batch_4B: Ints) -> Rows:
+    return Rows(batch_4B[0], batch_4B[1], batch_4B[3])

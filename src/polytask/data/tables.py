@@ -18,15 +18,19 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from polytask.core.batch import Row
+from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.core.files import sha256 as file_sha256
 from polytask.core.scratch import scratch_folder
-from polytask.data.arrow import FILE, LINE, CellError, conflicts_in, write_rows
+from polytask.data.arrow import FILE, LINE, conflicts_in, types_in, write_rows
+from polytask.data.arrow_types import CellError
+from polytask.data.column_values import typed_rows
 from polytask.data.nested import nested_names, path_of, values_at
 
 if TYPE_CHECKING:
@@ -34,13 +38,24 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_FORMAT = 2
+_FORMAT = 3
 _BATCH = 10_000
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 class ConflictError(DataError):
     """A column whose values have no common type; the message names the first conflict's place."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a table come from; see ``Table``."""
+
+    files: tuple[str, ...]
+    place: str
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class Table:
     :param notes: Remarks on how the files were read, for people.
     :param conflicts: Columns that cannot be read, because their values have no common type, each
         with its error message.
+    :param types: Types that were given for columns; ``type_of`` knows those of the others.
     """
 
     rows: datasets.Dataset
@@ -63,6 +79,7 @@ class Table:
     place: str = "{file}:{line}"
     notes: tuple[str, ...] = ()
     conflicts: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,6 +104,17 @@ class Table:
         if found is None and top in self.conflicts:
             raise ConflictError(self.conflicts[top])
         return found
+
+    def type_of(self, name: str) -> ColumnType:
+        """Return what a column holds.
+
+        :raises DataError: If there is no such column, or it cannot be read.
+        """
+        self.require(name)
+        feature = self.rows.features
+        for part in self.path_to(name) or ():
+            feature = feature[part]
+        return self.types.get(name) or column_type(feature)
 
     def require(self, name: str) -> None:
         """Refuse a column that the table lacks or that cannot be read.
@@ -135,52 +163,48 @@ def located(row: Row, file: int, line: int) -> dict[str, Any]:
 
 
 def cached_table(
-    key: Mapping[str, Any],
-    read: Callable[[], Iterable[Row]],
-    *,
-    files: tuple[str, ...],
-    sha256: str,
-    place: str,
-    notes: tuple[str, ...] = (),
+    key: Mapping[str, Any], read: Callable[[], Iterable[Row]], origin: Origin
 ) -> Table:
     """A table of rows that are read only if the cache does not hold them yet.
 
     :param key: What decides the rows besides the content of the files: reader and options.
     :param read: Gives the rows, each ``located`` in its file.
     """
-    path = _cache_folder() / f"{_digest([_FORMAT, dict(key), sha256])}.arrow"
+    types = dict(origin.types)
+    path = _cache_folder() / f"{_digest([_FORMAT, dict(key), types, origin.sha256])}.arrow"
     if not _intact(path):
-        with _naming_the_place(files, place):
-            _write_sealed(read(), path)
-    return _table(path, files, sha256, place, notes)
+        with _naming_the_place(origin):
+            _write_sealed(typed_rows(read(), types, origin.files), path, types)
+    return _table(path, origin)
 
 
-def spooled_table(rows: Iterable[Row], *, files: tuple[str, ...], place: str) -> Table:
+def spooled_table(rows: Iterable[Row], origin: Origin) -> Table:
     """A table of rows that no file holds; it lives as long as this process.
 
     :param rows: The rows, each ``located``.
     """
-    with _naming_the_place(files, place):
-        path, _ = _spooled(rows, _process_folder())
-    return _table(path, files, file_sha256(path), place)
+    types = dict(origin.types)
+    with _naming_the_place(origin):
+        path, _ = _spooled(typed_rows(rows, types, origin.files), _process_folder(), types)
+    return _table(path, replace(origin, sha256=file_sha256(path)))
 
 
-def _table(
-    path: Path, files: tuple[str, ...], sha256: str, place: str, notes: tuple[str, ...] = ()
-) -> Table:
+def _table(path: Path, origin: Origin) -> Table:
     conflicts = {
-        name: f"{place.format(file=files[file], line=line)}: {reason}"
+        name: f"{origin.place.format(file=origin.files[file], line=line)}: {reason}"
         for name, (file, line, reason) in conflicts_in(path).items()
     }
-    return Table(_map(path), files, sha256, place, notes, conflicts)
+    found = origin.files, origin.sha256, origin.place, origin.notes
+    return Table(_map(path), *found, conflicts, types_in(path))
 
 
 @contextlib.contextmanager
-def _naming_the_place(files: tuple[str, ...], place: str) -> Iterator[None]:
+def _naming_the_place(origin: Origin) -> Iterator[None]:
     try:
         yield
     except CellError as error:
-        where = place.format(file=files[error.row[FILE]], line=error.row[LINE])
+        file, line = origin.files[error.row[FILE]], error.row[LINE]
+        where = origin.place.format(file=file, line=line)
         raise DataError(f"{where}: {error}") from error
 
 
@@ -197,11 +221,13 @@ def spool(rows: Iterable[Row], folder: Path) -> datasets.Dataset:
     return _map(path)
 
 
-def _spooled(rows: Iterable[Row], folder: Path) -> tuple[Path, list[CellError]]:
+def _spooled(
+    rows: Iterable[Row], folder: Path, types: Mapping[str, ColumnType] = MappingProxyType({})
+) -> tuple[Path, list[CellError]]:
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, suffix=".arrow")
     os.close(handle)
-    return Path(name), write_rows(rows, Path(name))
+    return Path(name), write_rows(rows, Path(name), types)
 
 
 def content_sha256(paths: Sequence[Path]) -> str:
@@ -235,14 +261,14 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _write_sealed(rows: Iterable[Row], path: Path) -> None:
+def _write_sealed(rows: Iterable[Row], path: Path, types: Mapping[str, ColumnType]) -> None:
     """Write rows and their checksum; whoever else writes the same file, it is whole at any time.
 
     The checksum follows the end of the Arrow stream, where readers of Arrow do not look.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        write_rows(rows, temporary)
+        write_rows(rows, temporary, types)
         checksum = hashlib.sha256(_bytes(temporary)).digest()
         with temporary.open("ab") as file:
             file.write(checksum)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from polytask.core.errors import RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import yaml
+from polytask.recipe.built_in import built_in_recipes, is_name, recipe_file
 from polytask.recipe.explain import explain
 from polytask.recipe.json_schema import json_schema
 from polytask.recipe.mistakes import Keys, Mistake, hint, listing
@@ -22,25 +24,31 @@ from polytask.recipe.references import wrong_references
 from polytask.recipe.schema import Recipe
 from polytask.recipe.wording import shown
 
+Check: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Mistake]]
+"""Finds mistakes in a recipe as plain data, which may be invalid, too."""
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+
+def load(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Recipe:
     """Read and validate a recipe.
 
     The name defaults to that of the file. ``data_root`` becomes absolute, so that the recipe means
     the same wherever it is written to: it is relative to the folder of the file, or that folder.
 
+    :param path: A file, or the name of a built-in recipe. A file wins.
     :param overrides: Changes as ``path.to.key=value``, the value in YAML.
+    :param checks: More checks, reported together with validation. A run is read without any: its
+        data files may be gone.
     :raises RecipeError: With every mistake, each as ``file:line: path.to.key: what is wrong``; for
         the recipe of a run, also with the plugins of the run that are missing.
     """
     try:
-        return _load(path, overrides)
+        return _load(path, overrides, checks)
     except RecipeError as error:
         forgotten = forgotten_plugins(RunFolder(path.parent))
         raise RecipeError([*error.mistakes, *forgotten]) from error
 
 
-def _load(path: Path, overrides: Sequence[str]) -> Recipe:
+def _load(path: Path, overrides: Sequence[str], checks: Sequence[Check]) -> Recipe:
     document = _read(path)
     for assignment in overrides:
         document = override(document, assignment)
@@ -53,7 +61,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Recipe:
     if root is None or isinstance(root, str):
         value["data_root"] = str((path.parent / os.path.expanduser(root or "")).resolve())
     origins = {(): str(path), **document.origins}
-    return _validate(replace(document, value=value, origins=origins))
+    return _validate(replace(document, value=value, origins=origins), checks)
 
 
 def dump(recipe: Recipe) -> str:
@@ -62,24 +70,31 @@ def dump(recipe: Recipe) -> str:
 
 
 def _read(path: Path) -> yaml.Document:
-    """A recipe file as plain data."""
+    """Read a recipe file, or a built-in recipe, as plain data."""
     try:
-        return yaml.read(path)
+        return yaml.read(recipe_file(path))
     except FileNotFoundError:
-        found = sorted(file.name for file in path.parent.glob("*.y*ml"))
-        raise RecipeError(
-            [f"{path}: no such file.{hint(path.name, found) or listing(found)}"]
-        ) from None
+        raise RecipeError([f"{path}: {_unknown(path)}"]) from None
     except OSError as error:
         raise RecipeError([f"{path}: cannot be read: {error.strerror}."]) from None
 
 
-def _validate(document: yaml.Document) -> Recipe:
+def _unknown(path: Path) -> str:
+    """Return the message for a recipe that does not exist, with those that do."""
+    files = sorted(file.name for file in path.parent.glob("*.y*ml"))
+    if not is_name(path):
+        return f"no such file.{hint(path.name, files) or listing(files)}"
+    known = [*files, *built_in_recipes()]
+    return f"no such file and no built-in recipe.{hint(path.name, known)}{listing(known)}"
+
+
+def _validate(document: yaml.Document, checks: Sequence[Check]) -> Recipe:
     """The recipe that a document describes.
 
     :raises RecipeError: With every mistake, in the order of the file.
     """
     mistakes = [*document.mistakes, *wrong_references(document.value)]
+    mistakes += [mistake for check in checks for mistake in check(document.value)]
     try:
         recipe = Recipe.model_validate(document.value)
     except ValidationError as error:

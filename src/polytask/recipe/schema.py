@@ -201,5 +201,9 @@ class Recipe(BaseModel):
         :param folder: The folder of the recipe.
         :return: ``data_root`` or the folder, then the folder named by ``POLYTASK_DATA``, if set.
         """
-        root = folder / os.path.expanduser(self.data_root or "")
-        return tuple(Path(place) for place in (root, os.environ.get("POLYTASK_DATA")) if place)
+        return search_folders(folder / os.path.expanduser(self.data_root or ""))
+
+
+def search_folders(root: Path) -> tuple[Path, ...]:
+    """Return the folders in which relative data paths are looked up; see ``Recipe.search``."""
+    return tuple(Path(place) for place in (root, os.environ.get("POLYTASK_DATA")) if place)

@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar
 
-from annotated_types import MinLen
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
@@ -23,7 +22,7 @@ from polytask.sharing.base import architectures
 from polytask.sharing.branching import Branched, Groups
 from polytask.sharing.layers import hidden_layers
 
-Group = Annotated[tuple[str, ...], MinLen(1)]
+Group = Annotated[tuple[str, ...], Field(min_length=1)]
 Branches = Mapping[int, Sequence[tuple[str, ...]]]
 
 

@@ -176,6 +176,10 @@ class Task(Objective, Presentation):
         :return: ``LeftOut`` if it cannot be learned from (a label never seen in training).
         """
 
+    def read_target(self, target: Any, inputs: Inputs) -> Any:
+        """Return the target of a row as ``Encoder.read`` returned it: a flip moves boxes, too."""
+        return target
+
     @abstractmethod
     def collate(self, targets: Sequence[Any]) -> Any:
         """Stack b targets into a tensor, or a dict of tensors, padded where they differ in length."""

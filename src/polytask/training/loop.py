@@ -32,7 +32,7 @@ def train(session: Session, console: Console | None = None) -> None:
             rate = session.schedule.apply(session.optimiser, budget.share, taken)
             session.look(batches)
             result = session.stepper.step(batches)
-            record = {**budget.advance(result, rate), **session.mixing()}
+            record = {**budget.advance(result, rate), **session.loader.report()}
             session.observe(record)
             log.step(record)
             if budget.validation_due:
@@ -85,7 +85,7 @@ def _validate(session: Session, log: TrainingLog) -> None:
     stopped = session.selection.stopped_tasks
     if stopped != before:
         log.message(f"stopped alone: {', '.join(sorted(stopped - before))}")
-        session.loader.close(stopped)
+        session.loader.exclude(stopped)
     session.budget.pause()
 
 

@@ -74,6 +74,11 @@ class TrainingOptions(OptimiserOptions):
         description="Most rows of a batch; with it, batch_tokens is only an upper bound.",
     )
     accumulate: PositiveInt = Field(default=1, description="Batches per step.")
+    workers: NonNegativeInt = Field(
+        default=0,
+        description="Processes that read rows ahead, for encoders that decode images or sounds. "
+        "0: a thread does. Any number gives the same batches.",
+    )
     placement: Literal["rows", "tasks"] = Field(
         default="rows",
         description="What several processes share out: the rows of every batch evenly, or whole "

@@ -17,8 +17,7 @@ from polytask.core.accounting import Accounts
 from polytask.core.batch import Batch
 from polytask.core.distributed import gathered, rank, world_size
 from polytask.core.run_folder import RunFolder
-from polytask.data.loader import Loader
-from polytask.data.pools import Collation
+from polytask.data.pools import Collation, Pool
 from polytask.evaluation.merit import first_mean
 from polytask.evaluation.predict import Predictor
 from polytask.modeling import MultiTaskModel
@@ -36,6 +35,7 @@ from polytask.training.randomness import random_state, restore_random_state
 from polytask.training.schedule import Schedule
 from polytask.training.selection import Criterion, Scores, Selection
 from polytask.training.step import Stepper
+from polytask.training.stream import Stream
 from polytask.training.trackers import build_trackers
 
 _LOG = logging.getLogger("polytask")
@@ -50,17 +50,19 @@ class Parts:
     :param validate: Scores the validation rows; empty scores if there are none.
     :param guide: Batches of validation rows, where the balancer needs them.
     :param accounts: How many rows of each task are used, by split.
+    :param pools: The training rows, where the stream draws from pools.
     """
 
     model: MultiTaskModel
     balancer: Balancer
-    loader: Loader
+    loader: Stream
     collation: Collation
     probe: Batch
     validate: Callable[[Predictor], Scores]
     criterion: Criterion
-    guide: Loader | None = None
+    guide: Stream | None = None
     accounts: Accounts = field(default_factory=dict)
+    pools: Sequence[Pool] = ()
 
 
 class Session:
@@ -85,9 +87,9 @@ class Session:
         )
         self.schedule = Schedule(options.schedule, options.warmup)
         self.budget = budget = Budget(options, parts.loader.epoch_draws)
-        self.loader.follow(lambda: budget.share)  # not of self: a cycle would keep the model
+        self.loader.set_progress(lambda: budget.share)  # not of self: a cycle would keep the model
         for loader in filter(None, (self.loader, self.guide)):
-            loader.divide(rank(), world_size(), options.placement)
+            loader.set_rank(rank(), world_size(), options.placement)
         self.selection = Selection(parts.criterion, options.patience, options.task_patience)
         self._collation, self._validate = parts.collation, parts.validate
         self._checkpoints = Checkpoints(run.checkpoints, keep=options.keep)
@@ -105,8 +107,11 @@ class Session:
     def _interference(self) -> InterferenceLog:
         """Keeps what is seen of them; records after the step that is gone on from are dropped."""
         asked = self.options.interference
-        tasks_of_rows = {pool.tasks for pool in self.loader.pools}
-        pace = Affordable(first_look(tasks_of_rows)) if asked == "auto" else Regular(asked)
+        pace = (
+            Affordable(first_look(self.loader.labelled_together))
+            if asked == "auto"
+            else Regular(asked)
+        )
         autocast, scaler = self.precision.autocast, self.precision.scaler
         observer = Observer(
             self.model, self.partition, self.device, autocast,
@@ -148,13 +153,9 @@ class Session:
         stopped = len(self.selection.stopped_tasks) == len(self.model.trained_tasks)
         return self.budget.finished or self.selection.finished or stopped
 
-    def mixing(self) -> dict[str, Any]:
-        """What the record of a step says about a mixture that adapts."""
-        return {"mixing": self.loader.shares()} if self.loader.mixture.adapts else {}
-
     def observe(self, record: Mapping[str, Any]) -> None:
         """Tell the parts that adapt what a step did."""
-        self.loader.mixture.observe(record)
+        self.loader.observe(record)
         losses = self._by_position(record["losses"])
         self.balancer.tell({**record, "epoch": int(self.budget.epoch), "losses": losses})
 
@@ -214,7 +215,7 @@ class Session:
             self.guide.restore(found.state["guide"])
         self.selection.restore(found.state["selection"])
         self.budget.restore(found.state["budget"])
-        self.loader.close(self.selection.stopped_tasks)
+        self.loader.exclude(self.selection.stopped_tasks)
         self._resume_random(found.state["random"])
         return True
 

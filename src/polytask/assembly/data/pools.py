@@ -13,7 +13,7 @@ from polytask.assembly.data.tally import LearnedLabels, Mistakes, ScoredLabels
 from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
-from polytask.core.texts import collate_texts, length_of, prepare_texts
+from polytask.core.texts import collate_texts, length_of, prepare_texts, read_texts
 from polytask.data.pools import Collation, Ints, Pool, Preparation, make_pool
 from polytask.data.rows import rows_at
 from polytask.data.tables import Table
@@ -108,7 +108,17 @@ def _with_fields(pool: Pool, view: View, table: Table) -> Pool:
 def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
     """How rows of these tasks become tensors."""
     inputs = partial(collate_texts, collate=encoder.collate)
-    return Collation(inputs, {name: task.collate for name, task in tasks.items()})
+    reads = type(encoder).read is not Encoder.read
+    changing = {
+        n: task for n, task in tasks.items() if type(task).read_target is not Task.read_target
+    }
+    return Collation(
+        inputs,
+        {name: task.collate for name, task in tasks.items()},
+        # Where nothing is overridden, nothing is called for each row: most encoders of texts.
+        partial(read_texts, read=encoder.read) if reads else None,
+        {name: task.read_target for name, task in changing.items()},
+    )
 
 
 def _preparation(

@@ -62,7 +62,7 @@ def _prepare(recipe: Recipe, warnings: Sequence[str]) -> Findings:
         fitted = fitted_parts(recipe, RunFolder(scratch), data, started=False)
         parts = training_parts(recipe, data, fitted, scratch)
         tested = read_test_rows(data, fitted.encoder, fitted.tasks)
-        said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.loader.pools)
+        said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.pools)
         return Findings([], [*warnings, *said], merged(parts.accounts, tested))
 
 

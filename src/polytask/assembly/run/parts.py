@@ -94,7 +94,7 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
     collated = collation(encoder, tasks)
     size = BatchSize(options.batch_tokens, options.batch_rows)
     mixture = mixtures.build(recipe.mixing)
-    loader = Loader(pools, collated, mixture, size=size, seed=options.seed)
+    loader = Loader(pools, collated, mixture, size=size, seed=options.seed, workers=options.workers)
     balancer = balancers.build(recipe.balancing, len(tasks))
     validated = {name: tasks[name] for name in rows.tasks}
     metrics = metrics_of(recipe, tasks)
@@ -107,6 +107,7 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
         model=fitted.beginning.model,
         balancer=balancer,
         loader=loader,
+        pools=pools,
         guide=_guide(recipe, data, fitted, scratch) if "validation" in balancer.needs else None,
         collation=collated,
         probe=collate(_probe_rows(pools, tasks), collated),

@@ -120,7 +120,7 @@ def _session(
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
         write_json(run.reach, session.partition.tasks_of)
-    said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.loader.pools)
+    said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.pools)
     begun = fitted.beginning
     accounts = merged(parts.accounts, tested)
     return session, _Begun(begun.facts, [*begun.notes, *said], accounts)

@@ -31,8 +31,8 @@ class Mixture(ABC):
     window: int = 100
     """Batches that are drawn with the same shares."""
 
-    def attend(self, tasks_P: Sequence[Sequence[str]]) -> None:
-        """Be told which tasks label each pool; called once, before everything else."""
+    def set_pools(self, tasks_P: Sequence[Sequence[str]]) -> None:
+        """Take note of the tasks that label each pool; called once, before everything else."""
 
     @abstractmethod
     def weights(self, sizes_P: Floats, progress: float) -> Floats:

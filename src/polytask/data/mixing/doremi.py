@@ -47,8 +47,8 @@ class DoReMi(DynamicMixture):
         self.reference = reference
 
     @override
-    def attend(self, tasks_P: Sequence[Sequence[str]]) -> None:
-        super().attend(tasks_P)
+    def set_pools(self, tasks_P: Sequence[Sequence[str]]) -> None:
+        super().set_pools(tasks_P)
         known = self.reference
         missing = {task for tasks in tasks_P for task in tasks if known and task not in known}
         if missing:

@@ -69,7 +69,7 @@ class DynamicMixture(Mixture, ABC):
         """
 
     @override
-    def attend(self, tasks_P: Sequence[Sequence[str]]) -> None:
+    def set_pools(self, tasks_P: Sequence[Sequence[str]]) -> None:
         self._tasks_P = tuple(map(frozenset, tasks_P))
 
     @override

@@ -30,8 +30,8 @@ class Exp3Gradient(ExponentialWeights):
     composition: ClassVar[Composition] = "alternating"
 
     @override
-    def attend(self, tasks_P: Sequence[Sequence[str]]) -> None:
-        super().attend(tasks_P)
+    def set_pools(self, tasks_P: Sequence[Sequence[str]]) -> None:
+        super().set_pools(tasks_P)
         for one, other in permutations(map(frozenset, tasks_P), 2):
             if one <= other:
                 raise RecipeError(

@@ -18,7 +18,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source
 from polytask.data.sources.filtering import Filter, Wanted
 from polytask.data.sources.finding import find_all
-from polytask.data.tables import Table, cached_table, content_sha256, located
+from polytask.data.tables import Origin, Table, cached_table, content_sha256, located
 
 Paths = str | list[str] | None
 """A file, a folder of files or a pattern such as ``part-*.jsonl``; or several of them in order."""
@@ -55,8 +55,9 @@ class FileSource(Source):
         test: Paths = None,
         path: Paths = None,
         where: Wanted | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(search)
+        super().__init__(search, **options)
         self.where = where or {}
         given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: path}
         self.paths = {
@@ -81,6 +82,16 @@ class FileSource(Source):
     def load(self) -> dict[str, Table]:
         return {split: self._table(paths, self.search) for split, paths in self.paths.items()}
 
+    @override
+    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for split, names in self.paths.items():
+            option = "path" if split == ALL else split
+            for index, name in enumerate(names):
+                try:
+                    find_all(name, self.search, self.suffixes)
+                except DataError as error:
+                    yield (option, index) if len(names) > 1 else (option,), str(error)
+
     def read_new(self, path: Path, needed: Sequence[str]) -> Table:
         """Read another file with the same options, for prediction; ``where`` is not applied.
 
@@ -100,10 +111,13 @@ class FileSource(Source):
         return cached_table(
             {"reader": type(self).__qualname__, "version": self.version, **self._options()},
             lambda: self._rows(paths),
-            files=tuple(map(str, paths)),
-            sha256=sha256_of(paths),
-            place=self.place,
-            notes=tuple(f"{path}: {note}" for path in paths for note in self.notes(path)),
+            Origin(
+                tuple(map(str, paths)),
+                self.place,
+                sha256_of(paths),
+                tuple(f"{path}: {note}" for path in paths for note in self.notes(path)),
+                self.types,
+            ),
         )
 
     def _options(self) -> dict[str, str]:

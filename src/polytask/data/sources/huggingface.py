@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import override
 
 from polytask.core.batch import Row
+from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.core.hub import hub_is_offline
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.tables import Table, cached_table, content_sha256, located
+from polytask.data.tables import Origin, Table, cached_table, content_sha256, located
 
 if TYPE_CHECKING:
     import datasets
@@ -26,7 +27,7 @@ _USUAL_NAMES = {
     VALIDATION: ("validation", "valid", "val", "dev"),
     TEST: ("test",),
 }
-_VERSION = 1
+_VERSION = 2
 _BATCH = 1000
 _SAVED = ("dataset_dict.json", "state.json")
 """What ``save_to_disk`` leaves in a folder, for several splits and for one."""
@@ -51,8 +52,9 @@ class HuggingFace(Source):
         name: str | None = None,
         revision: str | None = None,
         splits: dict[Literal["train", "validation", "test", "all"], str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(search)
+        super().__init__(search, **options)
         self.path = path
         self.name = name
         self.revision = revision
@@ -111,10 +113,19 @@ class HuggingFace(Source):
         return cached_table(
             {"reader": "huggingface", "version": _VERSION, "features": repr(data.features)},
             lambda: _rows(data),
-            files=(f"{self.path}/{name}",),
-            sha256=content_sha256(files),
-            place="{file}[{line}]",
+            Origin(
+                (f"{self.path}/{name}",),
+                "{file}[{line}]",
+                content_sha256(files),
+                types={**_types(data.features), **self.types},
+            ),
         )
+
+
+def _types(features: Mapping[str, Any]) -> dict[str, ColumnType]:
+    """Return the types of columns that their stored values do not show."""
+    found = {name: column_type(feature) for name, feature in features.items()}
+    return {name: kind for name, kind in found.items() if kind in ("image", "audio", "category")}
 
 
 def _rows(data: datasets.Dataset) -> Iterator[Row]:

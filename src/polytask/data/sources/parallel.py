@@ -19,7 +19,7 @@ from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sou
 from polytask.data.sources.files import check_splits, sha256_of
 from polytask.data.sources.finding import find
 from polytask.data.sources.text_files import Encoding, text_lines
-from polytask.data.tables import Table, cached_table, located
+from polytask.data.tables import Origin, Table, cached_table, located
 
 Files = dict[str, str]
 """The file of every column."""
@@ -75,6 +75,15 @@ class Parallel(_Encoded):
             for split, files in self._files.items()
         }
 
+    @override
+    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for split, files in self._files.items():
+            for column, name in files.items():
+                try:
+                    find(name, self.search)
+                except DataError as error:
+                    yield ("path" if split == ALL else split, column), str(error)
+
     def _table(self, files: Mapping[str, Path]) -> Table:
         paths = [*files.values()]
         words = sorted(self._words)
@@ -86,9 +95,7 @@ class Parallel(_Encoded):
                 "encoding": self._encoding,
             },
             lambda: self._rows(files),
-            files=tuple(map(str, paths)),
-            sha256=sha256_of(paths),
-            place="{file}:{line}",
+            Origin(tuple(map(str, paths)), "{file}:{line}", sha256_of(paths)),
         )
 
     def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:

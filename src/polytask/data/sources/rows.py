@@ -8,9 +8,10 @@ from typing import Any
 from typing_extensions import override
 
 from polytask.core.errors import DataError
+from polytask.data.column_values import Types
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.sources.files import check_splits
-from polytask.data.tables import Table, located, spooled_table
+from polytask.data.tables import Origin, Table, located, spooled_table
 
 Rows = list[dict[str, Any]] | None
 
@@ -34,20 +35,21 @@ class InMemory(Source):
         validation: Rows = None,
         test: Rows = None,
         rows: Rows = None,
+        **options: Any,
     ) -> None:
-        super().__init__(search)
+        super().__init__(search, **options)
         given = {TRAIN: train, VALIDATION: validation, TEST: test, ALL: rows}
         self.rows = {split: rows for split, rows in given.items() if rows is not None}
         check_splits(self.rows)
 
     @override
     def load(self) -> dict[str, Table]:
-        return {split: _table(split, rows) for split, rows in self.rows.items()}
+        return {split: _table(split, rows, self.types) for split, rows in self.rows.items()}
 
 
-def _table(split: str, rows: list[dict[str, Any]]) -> Table:
+def _table(split: str, rows: list[dict[str, Any]], types: Types) -> Table:
     name = "rows" if split == ALL else f"{split} rows"
     if not rows:
         raise DataError(f"{name}: no rows; expected at least one.")
     numbered = (located(row, 0, number) for number, row in enumerate(rows))
-    return spooled_table(numbered, files=(name,), place="{file}[{line}]")
+    return spooled_table(numbered, Origin((name,), "{file}[{line}]", types=types))

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from polytask.data.sources.base import TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.synthesis.rows import damaged, review_rows
-from polytask.data.tables import Table, located, spooled_table
+from polytask.data.tables import Origin, Table, located, spooled_table
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -72,7 +72,7 @@ class GeneratedSource(Source):
             located({"id": f"{split}-{number}", **row}, 0, number)
             for number, row in enumerate(rows)
         )
-        return spooled_table(numbered, files=(f"synthetic {split} rows",), place="{file}[{line}]")
+        return spooled_table(numbered, Origin((f"synthetic {split} rows",), "{file}[{line}]"))
 
 
 @sources.register("synthetic")

@@ -1,0 +1,162 @@
+"""The Arrow type that holds all values of a column, found while rows are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from polytask.core.batch import Row
+from polytask.core.errors import DataError
+
+_DEEPEST = 50
+"""Arrow writes no more than 64 levels."""
+
+_REFUSED = (pa.ArrowException, OverflowError, RecursionError, TypeError, ValueError)
+"""What pyarrow raises on values that have no common type, or none at all."""
+
+
+class CellError(DataError):
+    """A value that cannot be stored with the other values of its column.
+
+    :param row: The row that holds it.
+    :param column: Its column.
+    :param reason: What was found and what was expected.
+    """
+
+    def __init__(self, row: Row, column: str, reason: str) -> None:
+        super().__init__(f"column {column!r}: {reason}")
+        self.row = row
+        self.column = column
+
+
+def typed_column(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
+    """One column of a chunk, of a type that also holds the known one."""
+    values = [_nested(row.get(name)) for row in chunk]
+    try:
+        name.encode()
+        array = _array(values, known)
+    except _REFUSED:
+        array = _mixed_array(name, chunk, known)
+    if _is_deep(array.type):
+        deep = next(row for row in chunk if _holds_deep(row.get(name)))
+        raise CellError(deep, name, f"more than {_DEEPEST} lists or mappings in each other found")
+    return array
+
+
+def _is_deep(kind: pa.DataType, left: int = _DEEPEST) -> bool:
+    fields = [kind.field(at) for at in range(kind.num_fields)]
+    return left < 0 or any(_is_deep(field.type, left - 1) for field in fields)
+
+
+def _holds_deep(value: Any, left: int = _DEEPEST) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value
+    nested = isinstance(value, Mapping | list | tuple | np.ndarray)
+    return left < 0 or (nested and any(_holds_deep(item, left - 1) for item in items))
+
+
+def _nested(value: Any) -> Any:
+    """Arrays of several dimensions as lists of vectors, which is what pyarrow takes."""
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        return [_nested(part) for part in value]
+    return value
+
+
+def _array(values: list[Any], known: pa.DataType) -> pa.Array:
+    array = pa.array(values)
+    if pa.types.is_floating(array.type) and bool in set(map(type, values)):
+        raise TypeError  # pyarrow refuses truth values among whole numbers, but not among real ones
+    wanted = _merged(known, array.type)
+    return array if array.type == wanted else coerced(values, wanted)
+
+
+def _mixed_array(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
+    """The slow road for values of several types: find the common type value by value."""
+    for row in chunk:
+        known = _widened_by(known, row, name)
+    return coerced([_nested(row.get(name)) for row in chunk], known)
+
+
+def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
+    try:
+        name.encode()
+        return _merged(known, _inferred(_nested(row.get(name))))
+    except _REFUSED as error:
+        expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
+        found = str(error)
+        if isinstance(error, UnicodeEncodeError):
+            found = f"half of a character found, {error.object[error.start]!a}"
+        raise CellError(row, name, f"{found}; {expected}") from error
+
+
+def _inferred(value: Any) -> pa.DataType:
+    if isinstance(value, Mapping):
+        return pa.struct([(key, _inferred(item)) for key, item in value.items()])
+    if isinstance(value, list | tuple):
+        inner = pa.null()
+        for item in value:
+            inner = _merged(inner, _inferred(item))
+        return pa.list_(inner)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return pa.string()
+    return pa.array([value]).type
+
+
+def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The narrowest type that holds the values of both.
+
+    :raises TypeError: If there is none.
+    """
+    if one == other:
+        return one
+    try:
+        schemas = [pa.schema({"": one}), pa.schema({"": other})]
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        pass
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return pa.list_(_merged(one.value_type, other.value_type))
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        fields = {field.name: field.type for field in one}
+        for field in other:
+            fields[field.name] = _merged(fields.get(field.name, pa.null()), field.type)
+        return pa.struct(fields)
+    if pa.types.is_nested(one) or pa.types.is_nested(other):
+        raise TypeError(f"{_named(other)} found where earlier rows hold {_named(one)}")
+    return pa.string()
+
+
+def _named(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return "a list"
+    return "a mapping" if pa.types.is_struct(kind) else "a single value"
+
+
+def coerced(values: list[Any], wanted: pa.DataType) -> pa.Array:
+    """Return values as an array of a type that holds them all."""
+    return pa.array([_coerce(value, wanted) for value in values], wanted)
+
+
+def _coerce(value: Any, wanted: pa.DataType) -> Any:
+    """Turn what is stored as text into text and what is stored as real into real, at any depth."""
+    if value is None or (pa.types.is_string(wanted) and value != value):
+        return None  # a number that is not one stands for a missing text
+    if pa.types.is_list(wanted):
+        return [_coerce(item, wanted.value_type) for item in value]
+    if pa.types.is_struct(wanted):
+        return {field.name: _coerce(value.get(field.name), field.type) for field in wanted}
+    if pa.types.is_floating(wanted):
+        return float(value)
+    return _text(value) if pa.types.is_string(wanted) else value
+
+
+def _text(value: Any) -> str:
+    """A value as text; 1 and 1.0 are the same, because other rows decide which one is stored."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

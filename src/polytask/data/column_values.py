@@ -1,0 +1,105 @@
+"""Values as the types of their columns want them, before they are stored.
+
+Images and sounds are stored as Hugging Face does: a mapping of ``bytes``, the content of a file, and ``path``,
+where the file is. One of the two may be null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from polytask.core.batch import Row
+from polytask.core.columns import FILE_KEYS, ColumnType
+from polytask.data.arrow import FILE
+from polytask.data.arrow_types import CellError
+
+Types: TypeAlias = dict[str, Literal["image", "audio", "number", "category", "text"]]
+"""The types that a source may give to columns."""
+
+_SIGNATURES: Mapping[bytes, ColumnType] = {
+    b"\x89PNG": "image",
+    b"\xff\xd8\xff": "image",
+    b"GIF8": "image",
+    b"BM": "image",
+    b"II*\x00": "image",
+    b"MM\x00*": "image",
+    b"fLaC": "audio",
+    b"OggS": "audio",
+    b"ID3": "audio",
+    b"\xff\xfb": "audio",
+}
+"""The first bytes of files."""
+
+
+def typed_rows(
+    rows: Iterable[Row], types: dict[str, ColumnType], files: Sequence[str]
+) -> Iterator[Row]:
+    """Yield rows with every value as the type of its column wants it.
+
+    :param types: The types that are known; those of columns of bytes are added when they are met.
+    :param files: The files that rows are from; relative paths are looked up beside them.
+    :raises CellError: If a value does not fit.
+    """
+    folders = [Path(file).parent for file in files]
+    for row in rows:
+        changed = dict(row)
+        for name, value in row.items():
+            if isinstance(value, bytes | bytearray | memoryview) and name not in types:
+                types[name] = _signature(row, name)
+            if value is not None and name in types:
+                try:
+                    changed[name] = _CONVERSIONS[types[name]](value, folders[row[FILE]])
+                except ValueError as error:
+                    raise CellError(row, name, str(error)) from None
+        yield changed
+
+
+def _signature(row: Row, name: str) -> ColumnType:
+    start = bytes(row[name][:16])
+    if start[:4] == b"RIFF":
+        return "image" if start[8:12] == b"WEBP" else "audio"
+    kind = next((kind for sign, kind in _SIGNATURES.items() if start.startswith(sign)), None)
+    if kind is None:
+        found = "found bytes of no known image or sound format; say what they are"
+        raise CellError(row, name, f"{found}, as in types: {{{name}: image}}")
+    return kind
+
+
+def _file(value: Any, folder: Path) -> dict[str, Any]:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"bytes": bytes(value), "path": None}
+    if isinstance(value, Mapping) and value.keys() & FILE_KEYS:
+        return {"bytes": value.get("bytes"), "path": value.get("path")}
+    if not isinstance(value, str | Path):
+        raise ValueError(f"found {value!r}, expected the path of a file, or its content")
+    path = folder / value
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}. Correct the path, or add the file.")
+    return {"bytes": None, "path": str(path)}
+
+
+def _number(value: Any, folder: Path) -> float | int | None:
+    if not isinstance(value, str):
+        return value  # type: ignore[no-any-return]
+    text = value.strip()
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"found {value!r}, expected a number, or nothing") from None
+
+
+def _text(value: Any, folder: Path) -> str | None:
+    return (value if isinstance(value, str) else str(value)) or None
+
+
+_CONVERSIONS: Mapping[ColumnType, Callable[[Any, Path], Any]] = {
+    "image": _file,
+    "audio": _file,
+    "number": _number,
+    "category": _text,
+    "text": _text,
+}
