@@ -15,6 +15,7 @@ from polytask.assembly.run.parts import fitted_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
+from polytask.data.loader import Loader
 from polytask.recipe import Recipe, load
 from polytask.training.session import Parts
 from tests.unit.test_step import ROWS, Rows, make_batch, make_model, make_stepper, values
@@ -97,6 +98,7 @@ def parts_of(recipe: Recipe, folder: Path) -> Parts:
 def test_rows_of_weight_zero_are_left_out_and_counted(tmp_path: Path) -> None:
     made = load(recipe(tmp_path, [1, 0, 2.5, '"3"']))
     parts = parts_of(made, tmp_path)
+    assert isinstance(parts.loader, Loader)
     [pool] = parts.loader.pools
     assert [row["weight:t"] for row in pool.fetch(torch.arange(3).numpy())] == [1, 2.5, 3]
     account = pool.accounts["t"].record()

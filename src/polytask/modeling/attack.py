@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
 from polytask.data.augmentation import Adversary
 from polytask.modeling.losses import Losses
 
@@ -57,3 +59,20 @@ class Attack:
         if gradients_BLD is None:
             return vectors_BLD
         return self._adversary.changed(vectors_BLD, gradients_BLD)
+
+
+def token_tables(encoders: Iterable[Encoder]) -> list[nn.Embedding]:
+    """Return the tables of token vectors of encoders, each once.
+
+    :raises RecipeError: If an encoder has none.
+    """
+    tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
+    found = [table for table in tables.values() if table is not None]
+    if len(found) < len(tables):
+        raise RecipeError(
+            [
+                "augment: changes token vectors, but the encoder has no table of them. "
+                "Remove it, or choose an encoder that has one, such as transformer."
+            ]
+        )
+    return found

@@ -22,8 +22,9 @@ from polytask.core.packing import Packed, pack
 from polytask.core.partition import Partition, find_partition
 from polytask.core.texts import Unfolded, texts_at, unfold
 from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, RowMixing
-from polytask.modeling.attack import Attack
+from polytask.modeling.attack import Attack, token_tables
 from polytask.modeling.losses import Losses, losses_of
+from polytask.modeling.readers import Readers
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, HeadContext, PooledHead, Task
@@ -61,6 +62,7 @@ class MultiTaskModel(nn.Module):
         self.mixing: RowMixing | None = None
         self._attack: Attack | None = None
         self._augmented = True
+        self._readers = Readers(tasks)
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -75,8 +77,12 @@ class MultiTaskModel(nn.Module):
                         "Give both the same options and labels."
                     ]
                 )
-
         self._try_out()
+
+    @property
+    def scores_alone(self) -> bool:
+        """Whether the loss of every task depends on its own head alone."""
+        return not self._readers.tasks
 
     @property
     def stored(self) -> StoredState:
@@ -86,6 +92,7 @@ class MultiTaskModel(nn.Module):
     @torch.no_grad()
     def _try_out(self) -> None:
         self.eval()
+        self._readers.check_heads({task: self._head(task) for task in self.tasks})
         for task in self.tasks:
             self._check_order(task)
             self._head(task).validate(partial(self._encode, task))
@@ -100,6 +107,9 @@ class MultiTaskModel(nn.Module):
         encoder = self.sharing.encoder_of(task)
         if encoder.packs is None:
             return
+        if self._readers.tasks:
+            text = "encoder.packing: is not for tasks that read the scores of others. Leave it out."
+            raise RecipeError([text])
         if mixes != "nothing":
             text = "encoder.packing: this sharing does not keep texts in a sequence apart"
             raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
@@ -133,14 +143,16 @@ class MultiTaskModel(nn.Module):
         :param values: Their targets, in training.
         :param mixes: How to mix the rows of some tasks, whose heads are pooled.
         """
-        single = unfold(inputs, rows)
-        features = self._features(single, rows)
+        wanted = self._readers.rows(rows)
+        single = unfold(inputs, wanted)
+        features = self._features(single, wanted)
         for task, mix in mixes.items():
             features[task] = self._mixed(task, features[task], mix)
-        return {
+        scores = {
             task: self._head(task)(features[task], *self._context(task, single, values))
-            for task in rows
+            for task in wanted
         }
+        return self._readers.handed(scores, wanted, rows)
 
     def features(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         """The features of rows as they are, with no tokens hidden; see ``forward``."""
@@ -224,7 +236,9 @@ class MultiTaskModel(nn.Module):
         if self.mixing is None or not self._augments:
             return {}
         present = [task for task in self.tasks if task in batch.targets]
-        pooled = [task for task in present if isinstance(self._head(task), PooledHead)]
+        # The rows that a task scores for others have no targets of its own to be mixed.
+        alone = [task for task in present if task not in self._readers.tasks]
+        pooled = [task for task in alone if isinstance(self._head(task), PooledHead)]
         return {task: self.mixing.draw(len(batch.targets[task].rows_b)) for task in pooled}
 
     def change_embeddings(self, augmentation: EmbeddingAugmentation) -> None:
@@ -264,17 +278,7 @@ class MultiTaskModel(nn.Module):
 
     def _tables(self) -> list[nn.Embedding]:
         """The tables of token vectors of the encoders that are trained."""
-        encoders = [self.sharing.encoder_of(task) for task in self.trained_tasks]
-        tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
-        found = [table for table in tables.values() if table is not None]
-        if len(found) < len(tables):
-            raise RecipeError(
-                [
-                    "augment: changes token vectors, but the encoder has no table of them. "
-                    "Remove it, or choose an encoder that has one, such as transformer."
-                ]
-            )
-        return found
+        return token_tables(self.sharing.encoder_of(task) for task in self.trained_tasks)
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""

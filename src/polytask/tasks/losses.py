@@ -18,6 +18,13 @@ Loss: TypeAlias = Tensor | Mapping[str, Tensor]
 class Objective(ABC):
     """Part of the interface of a task: the loss that is minimised."""
 
+    reads_scores: tuple[str, ...] = ()
+    """The tasks whose scores for the same rows its loss reads, as in ESMM (Ma et al., SIGIR 2018).
+
+    ``scores`` are then a mapping from its own name and theirs to the scores of each, also in
+    ``decode``. Its loss reaches the parameters of their heads. https://arxiv.org/abs/1804.07931
+    """
+
     @abstractmethod
     def loss(self, scores: Any, values: Any) -> Loss:
         """Return the mean loss over the labels of b rows: a scalar with a graph.

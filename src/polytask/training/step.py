@@ -96,12 +96,12 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         self.balancer.loss_scale = float(self.scaler.scale(torch.ones((), device=self.device)))
         self.balancer.gather()
-        parts = plan(batches, self.balancer, self.partition)
+        parts = self._plan(batches)
         skipped: set[str] = set()
         losses = self._present(parts, skipped)
         named = self._parts.means()
         if "validation" in self.balancer.needs and self.validation is not None:
-            guide = plan([next(self.validation)], self.balancer, self.partition)
+            guide = self._plan([next(self.validation)])
             with self.model.unaugmented():
                 self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
@@ -120,6 +120,10 @@ class Stepper:
         return StepResult(
             losses, weights, norm, tuple(sorted(skipped)), rows, tokens, padded, observed, named
         )
+
+    def _plan(self, batches: Sequence[Batch]) -> list[tuple[int, Batch]]:
+        alone = self.model.scores_alone
+        return plan(batches, self.balancer, self.partition, scores_alone=alone)
 
     def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
         """Hand the losses of parts to the balancer; return the mean loss of every task."""
