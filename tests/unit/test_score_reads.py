@@ -198,9 +198,9 @@ def test_rows_of_tasks_that_read_each_other_are_not_mixed() -> None:
         ),
         (
             [made(Purchase, "buy", clicks="see"), made(Purchase, "see", clicks="buy")],
-            "which reads those of 'buy'",
+            "which reads the scores of 'buy' in turn",
         ),
-        ([made(Purchase, "buy", clicks="buy")], "which reads those of 'buy'"),
+        ([made(Purchase, "buy", clicks="buy")], "which reads the scores of 'buy' in turn"),
     ],
 )
 def test_what_cannot_be_read_is_a_mistake(tasks: list[Task], message: str) -> None:

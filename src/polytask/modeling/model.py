@@ -236,7 +236,7 @@ class MultiTaskModel(nn.Module):
         if self.mixing is None or not self._augments:
             return {}
         present = [task for task in self.tasks if task in batch.targets]
-        # The rows that a task scores for others have no targets of its own to be mixed.
+        # Rows that a task scores for another one have no target to be mixed.
         alone = [task for task in present if task not in self._readers.tasks]
         pooled = [task for task in alone if isinstance(self._head(task), PooledHead)]
         return {task: self.mixing.draw(len(batch.targets[task].rows_b)) for task in pooled}

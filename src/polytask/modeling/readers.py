@@ -28,7 +28,7 @@ class Readers:
         """The tasks that read scores, and those that are read."""
 
     def rows(self, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the rows that each task scores: its own, and those of tasks that read it.
+        """Return the rows that each task scores, for itself and for the tasks that read it.
 
         :param rows: For each task wanted, the rows it reads, ascending.
         """
@@ -101,7 +101,7 @@ def _why_not(name: str, other: str, tasks: Mapping[str, Task]) -> str | None:
         known = [one for one in tasks if one != name]
         return f"which is no task.{did_you_mean(other, known)} Tasks: {', '.join(known)}."
     if name in _reached(other, tasks):
-        return f"which reads those of {name!r}. Leave out one of them."
+        return f"which reads the scores of {name!r} in turn. Leave out one of them."
     own, others = tasks[name], tasks[other]
     exclusive = {own.inputs.rows, others.inputs.rows} != {"shared"}
     if (

@@ -269,7 +269,7 @@ class Relations(SpelledTask):
 
 
 def _learned(values_bMM: Tensor, scores: dict[str, Tensor]) -> Tensor:
-    """Return the targets without those of pairs that the encoder cut off."""
+    """Return the targets; pairs that the encoder cut off are ignored."""
     most = values_bMM.shape[1]  # the spans of these rows; scores are as wide as the batch
     return values_bMM.masked_fill(~scores[KEPT_PAIRS][:, :most, :most], IGNORED)
 

@@ -51,6 +51,6 @@ class Shares:
 
 
 def _labels(task: Task, own: Targets) -> float:
-    """Return the number of labels of a task in a part, those of each row times its weight."""
+    """Return the number of labels of a task in a part; each counts by the weight of its row."""
     counts_b = task.label_counts(own.values)
     return float(counts_b.sum() if own.weights_b is None else (own.weights_b * counts_b).sum())

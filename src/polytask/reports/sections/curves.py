@@ -84,7 +84,7 @@ def _scored(task: str, metric: str, curves: Curves) -> Points:
 
 
 def _parts(material: Material, task: str) -> list[str]:
-    """Return the names of the parts of a task's loss, those of all trainings."""
+    """Return the names of the parts of a task's loss in all trainings."""
     return list(
         dict.fromkeys(name for one in material.trained for name in one.curves.parts.get(task, ()))
     )
