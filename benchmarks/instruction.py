@@ -250,7 +250,7 @@ def _costs(recipe: Recipe, run: RunFolder) -> Iterator[tuple[str, float]]:
 
 
 def _sums(model: MultiTaskModel, task: str, batch: Batch) -> tuple[float, int]:
-    count = model.tasks[task].count(batch.targets[task].values)
+    count = int(model.tasks[task].label_counts(batch.targets[task].values).sum())
     return float(model.losses(batch)[task]) * count, count
 
 

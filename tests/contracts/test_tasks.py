@@ -23,6 +23,7 @@ from polytask.encoders import encoders
 from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
+from polytask.tasks.losses import total
 from polytask.tasks.spans import marked_spans
 
 WIDTH = 6
@@ -68,7 +69,7 @@ class Example:
         """Number of labels of a row, in units of equal weight in the loss."""
         label = self.rows[row]["label"]
         if self.per_token:
-            return task.count(task.collate([targets_of(task, self)[row]]))
+            return int(task.label_counts(task.collate([targets_of(task, self)[row]])).sum())
         if self.kind == "keyphrases":
             return 2 * SIZE - 1  # all tokens but the first are of the text
         if self.kind == "relations":
@@ -478,7 +479,9 @@ def loss_of(
 ) -> Tensor:
     targets = targets_of(task, example)
     values = task.collate([targets[row] for row in chosen])
-    return task.loss(scores_of(task, head, features_of(example, chosen, padding), values), values)
+    return total(
+        task.loss(scores_of(task, head, features_of(example, chosen, padding), values), values)
+    )
 
 
 def perfect_predictions(task: Task, example: Example) -> list[Any]:
@@ -525,7 +528,7 @@ def test_perfect_scores_cost_less_than_their_opposite(example: Example) -> None:
     task, _ = fitted(example)
     values = task.collate(targets_of(task, example))
     perfect = example.perfect(task, values)
-    assert task.loss(perfect, values) < task.loss(opposite(perfect), values)
+    assert total(task.loss(perfect, values)) < total(task.loss(opposite(perfect), values))
 
 
 @every_example
@@ -540,6 +543,42 @@ def test_the_loss_is_the_mean_over_labels_whatever_the_padding(example: Example)
     assert loss_of(task, head, example, all_rows(example)).item() == pytest.approx(mean, rel=1e-5)
     padded = loss_of(task, head, example, all_rows(example), padding=3)
     assert padded.item() == pytest.approx(mean, rel=1e-5)
+
+
+def without_last_word(features: Features) -> Features:
+    """Features of an encoder that has cut off the last word of the first row."""
+    assert features.words_BW is not None
+    words_BW = features.words_BW.clone()
+    words_BW[0, max(int((words_BW[0] >= 0).sum()) - 1, 1) :] = -1
+    return replace(features, layout=replace(features.text, words_BW=words_BW))
+
+
+@every_example
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_row_with_weight_two_is_that_row_twice(example: Example, cut: bool) -> None:
+    task, _ = fitted(example)
+    assert task.couples_rows == example.coupled
+    if example.coupled:
+        return
+    targets, found = targets_of(task, example), {}
+    for name, chosen in (("weighted", all_rows(example)), ("repeated", [0, *all_rows(example)])):
+        head = new_head(task).eval()
+        features = features_of(example, chosen, padding=2)
+        values = task.collate([targets[row] for row in chosen])
+        read = without_last_word(features) if cut else features
+        if cut and name == "repeated":  # the first row is there twice
+            assert read.words_BW is not None
+            words_BW = read.words_BW[[0, 0, *range(2, len(chosen))]]
+            read = replace(read, layout=replace(read.text, words_BW=words_BW))
+        scores = scores_of(task, head, read, values)
+        weights_b = torch.tensor([2.0] + [1.0] * (len(chosen) - 1))
+        weighs = name == "weighted"
+        loss = (
+            task.weighted_loss(scores, values, weights_b) if weighs else task.loss(scores, values)
+        )
+        total(loss).backward()
+        found[name] = total(loss), {key: p.grad for key, p in head.named_parameters()}
+    torch.testing.assert_close(found["weighted"], found["repeated"], rtol=1e-4, atol=1e-5)
 
 
 @every_example
@@ -613,7 +652,7 @@ def test_a_row_without_tokens_leaves_the_head_finite(example: Example) -> None:
     features.mask_BL[0] = False
     head = new_head(task)
     values = task.collate(targets_of(task, example))
-    loss = task.loss(scores_of(task, head, features, values), values)
+    loss = total(task.loss(scores_of(task, head, features, values), values))
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)

@@ -332,6 +332,9 @@ def test_tasks_on_words_and_answers_need_no_columns_named(tmp_path: Path) -> Non
     run = train(recipe)
     [step] = steps(run)
     assert sorted(step["losses"]) == ["answer", "feats", "lemma", "names", "tree"]
+    assert [*step["parts"]] == ["tree"]
+    assert [*step["parts"]["tree"]] == ["heads", "relations"]
+    assert sum(step["parts"]["tree"].values()) == pytest.approx(step["losses"]["tree"], rel=1e-6)
 
 
 def test_json_to_predict_may_be_lines_or_a_list(tmp_path: Path) -> None:

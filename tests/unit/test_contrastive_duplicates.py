@@ -10,6 +10,7 @@ from torch.nn import functional
 from polytask.encoders import encoders
 from polytask.tasks import tasks
 from polytask.tasks.embedding import contrastive_loss, text_id
+from polytask.tasks.losses import total
 
 
 def brute_force(vectors_bPD: torch.Tensor, texts: list[list[str]], temperature: float) -> float:
@@ -64,7 +65,7 @@ def test_equal_rows_cost_nothing_though_dropout_makes_their_vectors_differ() -> 
     torch.manual_seed(0)
     vectors = functional.normalize(torch.randn(8, 2, 4, requires_grad=True), dim=-1)
     scores = {"vectors_bPD": vectors, "there_bP": torch.ones(8, 2, dtype=torch.bool)}
-    assert task.loss(scores, task.collate(targets)).item() == 0
+    assert total(task.loss(scores, task.collate(targets))).item() == 0
     same = torch.eye(4)[:1].expand(8, 2, 4)
     assert contrastive_loss(same, torch.ones(8, 2, dtype=torch.bool), 0.05).item() == 0
 
@@ -86,9 +87,9 @@ def test_a_triplet_does_not_push_away_its_partner() -> None:
     vectors = torch.stack([cosines, (1 - cosines**2).sqrt()], -1)
     scores = {"vectors_bPD": vectors, "there_bP": torch.ones(1, 4, dtype=torch.bool)}
     anchor, partner, other = 1, 2, 3
-    equal = task.loss(scores, torch.tensor([[anchor, partner, other, partner]]))
+    equal = total(task.loss(scores, torch.tensor([[anchor, partner, other, partner]])))
     assert equal.item() == pytest.approx(0.5 - 0.0 + 0.3)
-    two = task.loss(scores, torch.tensor([[anchor, partner, other, 4]]))
+    two = total(task.loss(scores, torch.tensor([[anchor, partner, other, 4]])))
     assert two.item() == pytest.approx(((0.5 + 0.3) + (0.5 + 0.9)) / 2)
 
 

@@ -18,6 +18,7 @@ from polytask.data.text import text_steps
 from polytask.recipe import load, plugins
 from polytask.recipe.plugins import load_plugins, loaded_plugins, missing_plugins
 from polytask.tasks import tasks
+from polytask.tasks.losses import total
 
 PLUGIN = '''
 from polytask.data.text import TextStep, text_steps
@@ -149,7 +150,7 @@ def test_task_types_are_extended_with_a_loss(
         scores = head(
             Features(tokens_BLD, torch.ones(2, 2, dtype=torch.bool), TextLayout(index_BW))
         )
-    assert own.loss(scores, values) == 3 * plain.loss(scores, values)
+    assert total(own.loss(scores, values)) == 3 * total(plain.loss(scores, values))
     rows = [(["w", "w"],)] * 2
     assert own.decode(scores, rows).labels == plain.decode(scores, rows).labels
     assert own.head_shape["kind"] != plain.head_shape["kind"]

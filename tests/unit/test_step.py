@@ -84,25 +84,28 @@ def make_batch(rows: Rows) -> Batch:
 
 
 def make_stepper(
-    model: MultiTaskModel, balancing: str | Balancer = "equal", **options: Any
+    model: MultiTaskModel,
+    balancing: str | Balancer = "equal",
+    probe: Batch | None = None,
+    **options: Any,
 ) -> Stepper:
     """Plain gradient descent with rate 1, so that an update is the gradient."""
     balancer = (
         balancers.build(balancing, len(model.tasks)) if isinstance(balancing, str) else balancing
     )
-    labelled = [row for row in ROWS if None not in row]
+    labelled = make_batch([row for row in ROWS if None not in row]) if probe is None else probe
     learned = [*model.parameters(), *balancer.parameters()]
     settings = {"clip": 0.0, "not_finite": "stop", **options}
     return Stepper(
         model,
         balancer,
-        model.partition(make_batch(labelled)),
+        model.partition(labelled),
         torch.optim.SGD(learned, lr=1.0),
         contextlib.nullcontext,
         torch.amp.GradScaler("cpu", enabled=False),
         torch.device("cpu"),
         **settings,
-        validation=itertools.repeat(make_batch(labelled)),
+        validation=itertools.repeat(labelled),
     )
 
 

@@ -11,6 +11,7 @@ from polytask.core.features import Features
 from polytask.tasks import HeadContext, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
 from polytask.tasks.generation import IDS, LOGITS, Generation, GenerationHead
+from polytask.tasks.losses import total
 from polytask.tasks.search import Search
 from polytask.tasks.target_tokens import END, PADDING
 
@@ -133,7 +134,7 @@ def test_the_head_learns_a_text_by_heart_and_finds_it_again() -> None:
     optimiser = torch.optim.Adam(head.parameters(), 0.02)
     for _ in range(80):
         optimiser.zero_grad()
-        loss = task.loss(head(features(), reading("t", values)), values)
+        loss = total(task.loss(head(features(), reading("t", values)), values))
         loss.backward()
         optimiser.step()
     assert loss.item() < 0.1
@@ -147,7 +148,7 @@ def test_label_smoothing_is_that_of_the_cross_entropy() -> None:
     values = task.collate([task.encode(TEXTS[0], {})])
     logits_bTV = torch.randn(*values.shape, len(task._tokens))
     smooth = torch.nn.functional.cross_entropy(logits_bTV[0], values[0], label_smoothing=0.2)
-    torch.testing.assert_close(task.loss({LOGITS: logits_bTV}, values), smooth)
+    torch.testing.assert_close(total(task.loss({LOGITS: logits_bTV}, values)), smooth)
 
 
 def test_the_first_of_several_right_texts_is_learned_from() -> None:

@@ -109,7 +109,9 @@ def test_the_causal_loss_is_the_cross_entropy_of_the_next_token() -> None:
     targets_BL = batch.inputs["ids"][:, 1:].masked_fill(~found.mask_BL[:, 1:], -100)
     expected = functional.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), targets_BL.flatten())
     torch.testing.assert_close(model.losses(batch)["lm"], expected)
-    assert task.count(batch.targets["lm"].values) == int((targets_BL != -100).sum())
+    assert int(task.label_counts(batch.targets["lm"].values).sum()) == int(
+        (targets_BL != -100).sum()
+    )
 
 
 def test_the_costs_of_a_text_are_those_of_its_tokens_whatever_else_is_in_the_batch() -> None:

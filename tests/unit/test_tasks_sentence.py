@@ -17,6 +17,7 @@ from polytask.core.features import Features
 from polytask.encoders import encoders
 from polytask.tasks import Task, tasks
 from polytask.tasks.heads import AttentionPool, FirstPool, MeanPool
+from polytask.tasks.losses import total
 
 
 def fitted(kind: str, labels: list[Any], /, **options: Any) -> Task:
@@ -73,7 +74,7 @@ def test_an_endless_number_or_a_list_is_no_label() -> None:
 
 def test_cross_entropy_of_equal_scores_is_log_c() -> None:
     task = fitted("classification", ["a", "b", "c"])
-    loss = task.loss(torch.zeros(2, 3), torch.tensor([0, 2]))
+    loss = total(task.loss(torch.zeros(2, 3), torch.tensor([0, 2])))
     assert loss.item() == pytest.approx(math.log(3))
 
 
@@ -88,23 +89,23 @@ def test_balanced_weights_do_not_change_the_scale_of_the_loss() -> None:
     labels = ["a"] * 6 + ["b"] * 3 + ["c"]
     task = fitted("classification", labels, class_weights="balanced", labels=["a", "b", "c", "d"])
     values = task.collate([task.encode(label, {}) for label in labels])
-    assert task.loss(torch.zeros(10, 4), values).item() == pytest.approx(math.log(4))
+    assert total(task.loss(torch.zeros(10, 4), values)).item() == pytest.approx(math.log(4))
 
 
 def test_class_weights_by_label() -> None:
     task = fitted("classification", ["0", "1", "1"], class_weights={1: 3.0})
     scores = torch.zeros(1, 2)
-    assert task.loss(scores, torch.tensor([0])).item() == pytest.approx(math.log(2))
-    assert task.loss(scores, torch.tensor([1])).item() == pytest.approx(3 * math.log(2))
+    assert total(task.loss(scores, torch.tensor([0]))).item() == pytest.approx(math.log(2))
+    assert total(task.loss(scores, torch.tensor([1]))).item() == pytest.approx(3 * math.log(2))
     with pytest.raises(RecipeError, match=r"tasks\.mood\.class_weights: no label 'joyy'.*'joy'"):
         fitted("classification", ["joy", "anger"], class_weights={"joyy": 2})
 
 
 def test_label_smoothing_prefers_doubt_to_certainty() -> None:
     values, sure = torch.tensor([0]), torch.tensor([[50.0, 0.0]])
-    assert fitted("classification", ["a", "b"]).loss(sure, values) < 1e-6
+    assert total(fitted("classification", ["a", "b"]).loss(sure, values)) < 1e-6
     smooth = fitted("classification", ["a", "b"], label_smoothing=0.2)
-    assert smooth.loss(sure, values).item() == pytest.approx(0.1 * 50, rel=1e-4)
+    assert total(smooth.loss(sure, values)).item() == pytest.approx(0.1 * 50, rel=1e-4)
 
 
 def test_probabilities_are_softmax_or_sigmoid() -> None:
@@ -166,9 +167,9 @@ def test_a_constant_target_is_only_shifted() -> None:
 
 def test_regression_losses() -> None:
     scores, values = torch.tensor([[3.0], [0.5]]), torch.tensor([0.0, 0.0])
-    mse = fitted("regression", [0.0, 1.0]).loss(scores, values)
+    mse = total(fitted("regression", [0.0, 1.0]).loss(scores, values))
     assert mse.item() == pytest.approx((9 + 0.25) / 2)
-    huber = fitted("regression", [0.0, 1.0], loss="huber").loss(scores, values)
+    huber = total(fitted("regression", [0.0, 1.0], loss="huber").loss(scores, values))
     assert huber.item() == pytest.approx((2.5 + 0.125) / 2)
 
 
@@ -256,7 +257,7 @@ def test_pairs_of_texts_are_the_business_of_the_encoder(kind: str, labels: list[
         for label, row in zip(labels, inputs, strict=True)
     ]
     scores = task.head(encoder.width)(encoder(encoder.collate(inputs)))
-    task.loss(scores, task.collate(targets)).backward()
+    total(task.loss(scores, task.collate(targets))).backward()
     assert len(task.decode(scores, fields).labels) == 2
     assert any(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
 

@@ -17,6 +17,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features, TextLayout
 from polytask.encoders import encoders
 from polytask.tasks import Task, metrics, tasks
+from polytask.tasks.losses import total
 from polytask.tasks.spans import (
     Scheme,
     Span,
@@ -195,8 +196,8 @@ def test_words_cut_off_are_no_loss_and_are_completed() -> None:
     reference = ["B-x", "I-x", "O", "B-x"]
     scores = scores_of(task, ["B-x", "I-x", None, None])
     values = task.collate([task.encode(reference, {"words": [0, 1, -1, -1]})])
-    kept = task.loss(scores_of(task, ["B-x", "I-x"]), values[:, :2])
-    assert task.loss(scores, values).item() == pytest.approx(kept.item())
+    kept = total(task.loss(scores_of(task, ["B-x", "I-x"]), values[:, :2]))
+    assert total(task.loss(scores, values)).item() == pytest.approx(kept.item())
     found = task.decode(scores, [(["w"] * 4,)])
     assert found.labels == [["B-x", "I-x", "O", "O"]]
     assert task.pad_prediction(["B-x", "I-x"], reference) == ["B-x", "I-x", "O", "O"]
@@ -219,7 +220,7 @@ def test_a_word_without_tokens_between_others_keeps_its_place() -> None:
 def test_a_row_of_which_nothing_was_kept_costs_nothing() -> None:
     task = fitted("B-x O")
     scores = scores_of(task, [None, None])
-    assert task.loss(scores, task.collate([[0, 1]])).item() == 0
+    assert total(task.loss(scores, task.collate([[0, 1]]))).item() == 0
     assert task.decode(scores, [([],)]).labels == [[]]
 
 
@@ -244,7 +245,7 @@ def test_a_real_encoder_that_cuts() -> None:
     parameters = [*encoder.parameters(), *head.parameters()]
     optimiser = torch.optim.Adam([p for p in parameters if p.requires_grad], 0.05)
     for _ in range(40):
-        loss = task.loss(head(encoder(encoder.collate(inputs))), values)
+        loss = total(task.loss(head(encoder(encoder.collate(inputs))), values))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

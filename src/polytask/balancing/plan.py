@@ -14,16 +14,19 @@ from polytask.core.partition import Partition
 
 
 def plan(
-    batches: Sequence[Batch], balancer: Balancer, partition: Partition
+    batches: Sequence[Batch], balancer: Balancer, partition: Partition, *, scores_alone: bool = True
 ) -> list[tuple[int, Batch]]:
     """The parts of a step that a method wants to see, each with the sample that it belongs to.
 
     Rows that one task reads cost one forward and one backward pass, with one task or with many;
     only rows that several tasks read are differentiated several times.
+
+    :param scores_alone: Whether the loss of every task depends on its own head alone; else a row
+        passes the heads of several tasks.
     """
     layout = balancer.prepare(
         partition,
-        rows_alone=all(batch.rows_alone for batch in batches),
+        rows_alone=scores_alone and all(batch.rows_alone for batch in batches),
         tokens=sum(batch.padded for batch in batches),
     )
     samples = [

@@ -6,8 +6,9 @@ tasks that are absent from a step: ``targets[task]`` names the rows that carry a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,10 +36,22 @@ class Targets:
 
     :param rows_b: The rows of the batch that carry a label for the task, ascending.
     :param values: Their labels as collated by the task: a tensor, or a dict of tensors.
+    :param weights_b: How many times each row counts; None where all count once.
     """
 
     rows_b: Tensor
     values: Any
+    weights_b: Tensor | None = None
+
+    @property
+    def weight(self) -> float:
+        """The sum of the weights of the rows: their number where all count once."""
+        return float(len(self.rows_b) if self.weights_b is None else self.weights_b.sum())
+
+    def map(self, function: Callable[[Any], Any]) -> Targets:
+        """Return the targets with a function applied to rows, values and weights."""
+        weights_b = None if self.weights_b is None else function(self.weights_b)
+        return Targets(function(self.rows_b), function(self.values), weights_b)
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class Batch:
         if device.type == "cpu":
             return self
         moved = {
-            task: Targets(move(targets.rows_b, device), move(targets.values, device))
+            task: targets.map(partial(move, device=device))
             for task, targets in self.targets.items()
         }
         return Batch(
@@ -89,15 +102,19 @@ class Batch:
             places_b = place_B[own.rows_b.cpu()]
             kept_b = (places_b >= 0).nonzero().flatten().to(own.rows_b.device)
             if len(kept_b):
-                kept = Targets(places_b.to(kept_b.device)[kept_b], pick(own.values, kept_b))
-                targets[task] = kept
+                kept = own.map(partial(pick, rows_b=kept_b))
+                targets[task] = replace(kept, rows_b=places_b.to(kept_b.device)[kept_b])
         return Batch(self.inputs.select(rows_b), targets, len(rows_b))
 
     @property
-    def labelled(self) -> int:
-        """The number of rows that carry a label."""
-        rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])
-        return len(rows_n.unique())
+    def labelled(self) -> float:
+        """The number of rows that carry a label; each counts by the largest of its weights."""
+        weights_B = torch.zeros(self.size)
+        for own in self.targets.values():
+            rows_b = own.rows_b.cpu()
+            weights_b = torch.ones(len(rows_b)) if own.weights_b is None else own.weights_b.cpu()
+            weights_B[rows_b] = weights_B[rows_b].maximum(weights_b)
+        return float(weights_B.sum())
 
     @property
     def rows_alone(self) -> bool:

@@ -33,6 +33,7 @@ Ints = npt.NDArray[np.int64]
 _CHUNK = 1000
 _LENGTH = "length"
 _TARGET = "target:"
+_WEIGHT = "weight:"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Preparation:
     :param length: Number of tokens of prepared inputs (``Encoder.num_tokens``).
     :param targets: For each task, the target of a row given its position, columns and inputs;
         None where it has none.
+    :param weights: For each task whose rows have weights, the weight of a row with a target.
     :param refuse: Called with the position of a row that cannot be read, and its place with the
         reason; the row is left out. By default the error is raised.
     """
@@ -52,6 +54,7 @@ class Preparation:
     prepare: Callable[[Sequence[Any]], list[Inputs]]
     length: Callable[[Inputs], int]
     targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]]
+    weights: Mapping[str, Callable[[Row], float]] = field(default_factory=dict)
     refuse: Callable[[int, str], object] | None = None
 
 
@@ -182,7 +185,8 @@ def collate(
         ]
         if found:
             positions, values = zip(*found, strict=True)
-            targets[task] = Targets(torch.tensor(positions), collate_targets(values))
+            weights_b = _weights([rows[at].get(_WEIGHT + task) for at in positions])
+            targets[task] = Targets(torch.tensor(positions), collate_targets(values), weights_b)
     lengths = [row[_LENGTH] for row in rows]
     padded = len(rows) * max(lengths, default=0)
     return Batch(inputs, targets, len(rows), tokens=sum(lengths), padded=padded)
@@ -207,7 +211,11 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dic
                 _TARGET + task: target(index, row, inputs)
                 for task, target in preparation.targets.items()
             }
-            yield index, {**inputs, _LENGTH: preparation.length(inputs), **labels}
+            weights = {
+                _WEIGHT + task: None if labels[_TARGET + task] is None else weight(row)
+                for task, weight in preparation.weights.items()
+            }
+            yield index, {**inputs, _LENGTH: preparation.length(inputs), **labels, **weights}
 
 
 def _prepare(
@@ -241,9 +249,16 @@ def _prepare_alone(
     yield index, row, inputs
 
 
+def _weights(found: Sequence[float | None]) -> torch.Tensor | None:
+    """Return weights_b; None where no row has one. A task has them in some pools or in none."""
+    if all(weight is None for weight in found):
+        return None
+    return torch.tensor([1.0 if weight is None else weight for weight in found])
+
+
 def _inputs(row: Mapping[str, Any]) -> Inputs:
     return {
         name: value
         for name, value in row.items()
-        if name != _LENGTH and not name.startswith(_TARGET)
+        if name != _LENGTH and not name.startswith((_TARGET, _WEIGHT))
     }

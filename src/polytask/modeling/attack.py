@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
 from polytask.data.augmentation import Adversary
-
-Losses = dict[str, Tensor]
+from polytask.modeling.losses import Losses
 
 
 class Attack:
@@ -26,7 +27,7 @@ class Attack:
         for table in tables:
             table.register_forward_hook(self._pass)
 
-    def losses(self, compute: Callable[[], Losses], rows: Mapping[str, int]) -> Losses:
+    def losses(self, compute: Callable[[], Losses], rows: Mapping[str, float]) -> Losses:
         """The losses under attack: the batch goes through the model twice.
 
         Methods that compare losses before and after an update, the latter without gradients, see
@@ -34,8 +35,8 @@ class Attack:
 
         :param compute: The losses of a batch; called again, it looks up as many token vectors in
             the same order.
-        :param rows: How many rows of the batch each task labels: they count the same, whatever
-            other rows are in the batch.
+        :param rows: How many rows of the batch each task labels, by weight: they count the same,
+            whatever other rows are in the batch.
         """
         self._seen = []
         try:
@@ -58,3 +59,20 @@ class Attack:
         if gradients_BLD is None:
             return vectors_BLD
         return self._adversary.changed(vectors_BLD, gradients_BLD)
+
+
+def token_tables(encoders: Iterable[Encoder]) -> list[nn.Embedding]:
+    """Return the tables of token vectors of encoders, each once.
+
+    :raises RecipeError: If an encoder has none.
+    """
+    tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
+    found = [table for table in tables.values() if table is not None]
+    if len(found) < len(tables):
+        raise RecipeError(
+            [
+                "augment: changes token vectors, but the encoder has no table of them. "
+                "Remove it, or choose an encoder that has one, such as transformer."
+            ]
+        )
+    return found

@@ -22,7 +22,9 @@ from polytask.core.packing import Packed, pack
 from polytask.core.partition import Partition, find_partition
 from polytask.core.texts import Unfolded, texts_at, unfold
 from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, RowMixing
-from polytask.modeling.attack import Attack
+from polytask.modeling.attack import Attack, token_tables
+from polytask.modeling.losses import Losses, losses_of
+from polytask.modeling.readers import Readers
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, HeadContext, PooledHead, Task
@@ -55,9 +57,12 @@ class MultiTaskModel(nn.Module):
         """Names in the state of frozen parameters that are as the encoder's base has them."""
         self.tasks_apart = True
         """Whether a packed sequence holds texts of one task only, as task gradients need."""
+        self.loss_parts: dict[str, tuple[str, ...]] = {}
+        """The names of the parts of losses that have several, as ``partition`` found them."""
         self.mixing: RowMixing | None = None
         self._attack: Attack | None = None
         self._augmented = True
+        self._readers = Readers(tasks)
         self.heads = nn.ModuleDict()
         owners: dict[str, Task] = {}
         for name, task in tasks.items():
@@ -72,8 +77,12 @@ class MultiTaskModel(nn.Module):
                         "Give both the same options and labels."
                     ]
                 )
-
         self._try_out()
+
+    @property
+    def scores_alone(self) -> bool:
+        """Whether the loss of every task depends on its own head alone."""
+        return not self._readers.tasks
 
     @property
     def stored(self) -> StoredState:
@@ -83,6 +92,7 @@ class MultiTaskModel(nn.Module):
     @torch.no_grad()
     def _try_out(self) -> None:
         self.eval()
+        self._readers.check_heads({task: self._head(task) for task in self.tasks})
         for task in self.tasks:
             self._check_order(task)
             self._head(task).validate(partial(self._encode, task))
@@ -97,6 +107,9 @@ class MultiTaskModel(nn.Module):
         encoder = self.sharing.encoder_of(task)
         if encoder.packs is None:
             return
+        if self._readers.tasks:
+            text = "encoder.packing: is not for tasks that read the scores of others. Leave it out."
+            raise RecipeError([text])
         if mixes != "nothing":
             text = "encoder.packing: this sharing does not keep texts in a sequence apart"
             raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
@@ -130,14 +143,16 @@ class MultiTaskModel(nn.Module):
         :param values: Their targets, in training.
         :param mixes: How to mix the rows of some tasks, whose heads are pooled.
         """
-        single = unfold(inputs, rows)
-        features = self._features(single, rows)
+        wanted = self._readers.rows(rows)
+        single = unfold(inputs, wanted)
+        features = self._features(single, wanted)
         for task, mix in mixes.items():
             features[task] = self._mixed(task, features[task], mix)
-        return {
+        scores = {
             task: self._head(task)(features[task], *self._context(task, single, values))
-            for task in rows
+            for task in wanted
         }
+        return self._readers.handed(scores, wanted, rows)
 
     def features(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         """The features of rows as they are, with no tokens hidden; see ``forward``."""
@@ -201,32 +216,29 @@ class MultiTaskModel(nn.Module):
         targets = None if values is None else values[task]
         return (HeadContext(task, own, targets, partial(self._encode, task)),)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> Losses:
         """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
         mixes = self._mixes(batch)
         compute = partial(self._losses, batch, mixes)
         if self._attack is None or not self._augments:
             return compute()
-        rows = {task: len(targets.rows_b) for task, targets in batch.targets.items()}
+        rows = {task: targets.weight for task, targets in batch.targets.items()}
         return self._attack.losses(compute, rows)
 
-    def _losses(self, batch: Batch, mixes: Mapping[str, Mix]) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, mixes: Mapping[str, Mix]) -> Losses:
         rows = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         values = {task: batch.targets[task].values for task in rows}
         scores = self(batch.inputs, rows, values, mixes)
-        found = {}
-        for task in rows:
-            loss_of = partial(self.tasks[task].loss, scores[task])
-            mix = mixes.get(task)
-            found[task] = mix.loss(loss_of, values[task]) if mix else loss_of(values[task])
-        return found
+        return losses_of(self.tasks, scores, batch, mixes)
 
     def _mixes(self, batch: Batch) -> dict[str, Mix]:
         """How to mix the rows of each task in this step of training."""
         if self.mixing is None or not self._augments:
             return {}
         present = [task for task in self.tasks if task in batch.targets]
-        pooled = [task for task in present if isinstance(self._head(task), PooledHead)]
+        # Rows that a task scores for another one have no target to be mixed.
+        alone = [task for task in present if task not in self._readers.tasks]
+        pooled = [task for task in alone if isinstance(self._head(task), PooledHead)]
         return {task: self.mixing.draw(len(batch.targets[task].rows_b)) for task in pooled}
 
     def change_embeddings(self, augmentation: EmbeddingAugmentation) -> None:
@@ -266,17 +278,7 @@ class MultiTaskModel(nn.Module):
 
     def _tables(self) -> list[nn.Embedding]:
         """The tables of token vectors of the encoders that are trained."""
-        encoders = [self.sharing.encoder_of(task) for task in self.trained_tasks]
-        tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
-        found = [table for table in tables.values() if table is not None]
-        if len(found) < len(tables):
-            raise RecipeError(
-                [
-                    "augment: changes token vectors, but the encoder has no table of them. "
-                    "Remove it, or choose an encoder that has one, such as transformer."
-                ]
-            )
-        return found
+        return token_tables(self.sharing.encoder_of(task) for task in self.trained_tasks)
 
     def trainable(self) -> dict[str, Parameter]:
         """The parameters that training changes, tied ones once, by name."""
@@ -292,5 +294,7 @@ class MultiTaskModel(nn.Module):
         """
         with torch.random.fork_rng():
             present = [task for task in self.tasks if task in batch.targets]
-            losses = {task: self._losses(batch.only(task), {})[task] for task in present}
+            alone = [self._losses(batch.only(task), {}) for task in present]
+            losses = {task: loss for own in alone for task, loss in own.items()}
+            self.loss_parts = {task: (*own,) for one in alone for task, own in one.parts.items()}
             return find_partition(losses, self.trainable())

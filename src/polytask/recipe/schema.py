@@ -100,6 +100,12 @@ class TaskSection(Section):
         "lemmas and trees, with tags for relations, question and context for answers, else text.",
     )
     limit: PositiveInt | None = Field(default=None, description="Most training rows; None for all.")
+    weight: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column of the weights of training rows: a row with weight 2 counts as if it "
+        "were there twice, one with weight 0 is left out. Scores do not weigh rows.",
+    )
     metrics: tuple[MetricPart, ...] | None = Field(
         default=None,
         description="What is measured; the first one selects. None: what suits the task.",

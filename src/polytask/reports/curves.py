@@ -55,6 +55,7 @@ class Curves:
     """Everything of a training that is drawn over its epochs.
 
     :param losses: By task.
+    :param parts: The named parts of losses, by task.
     :param weights: What the balancer gave each task.
     :param validation: By task and metric: every validation, in full.
     :param pace: Tokens per second.
@@ -64,6 +65,7 @@ class Curves:
     """
 
     losses: dict[str, Track] = field(default_factory=dict)
+    parts: dict[str, dict[str, Track]] = field(default_factory=dict)
     weights: dict[str, Track] = field(default_factory=dict)
     validation: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     pace: Track = field(default_factory=Track)
@@ -100,6 +102,9 @@ class Curves:
         for key, tracks in (("losses", self.losses), ("weights", self.weights)):
             for name, value in record.get(key, {}).items():
                 tracks.setdefault(name, Track()).add(epoch, value)
+        for task, parts in record.get("parts", {}).items():
+            for name, value in parts.items():
+                self.parts.setdefault(task, {}).setdefault(name, Track()).add(epoch, value)
         self.pace.add(epoch, record.get("tokens_per_second"))
         self.rate.add(epoch, record.get("learning_rate"))
         self.step, self.epoch = record["step"], epoch

@@ -21,6 +21,7 @@ from polytask.tasks.answered import AnsweredRow
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import did_you_mean
 from polytask.tasks.lines import one_line
+from polytask.tasks.losses import Objective
 from polytask.tasks.metrics.base import Metric, metrics
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.presentation import Presentation
@@ -83,7 +84,7 @@ class PooledHead(Head, ABC):
         """That vector as the only token of each row; scores the same."""
 
 
-class Task(Presentation):
+class Task(Objective, Presentation):
     """What to predict from a row: target, head, loss, decoding, metrics.
 
     Three forms of a label: the ``reference`` is what people read and metrics compare (a label, a
@@ -186,16 +187,6 @@ class Task(Presentation):
     @abstractmethod
     def head(self, width: int) -> Head:
         """A new head for features of that width; call after ``fit`` or ``restore``."""
-
-    @abstractmethod
-    def loss(self, scores: Any, values: Any) -> Tensor:
-        """The mean loss over the labels of b rows; a scalar with a graph."""
-
-    def count(self, values: Any) -> int:
-        """The number of labels that the mean loss is over; one per row unless a task says more."""
-        while isinstance(values, Mapping):
-            values = next(iter(values.values()))
-        return len(values)
 
     @abstractmethod
     def decode(self, scores: Any, rows: Sequence[Fields]) -> Predictions:

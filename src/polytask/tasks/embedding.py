@@ -206,6 +206,11 @@ class Embedding(VectorTask):
         others_bn = there_bP[:, 2:] & ~_equal_to_pair(_as_wide(values, there_bP))
         return ((short_bn * others_bn).sum(1) / others_bn.sum(1).clamp(min=1)).mean()
 
+    @property
+    @override
+    def couples_rows(self) -> bool:
+        return self._kind == "contrastive"
+
     @override
     def state(self) -> dict[str, Any]:
         return {"low": self._low, "high": self._high}

@@ -99,17 +99,16 @@ class Extraction(ScoredTask):
         return SentencesHead(self.name, width, self.dropout, self.hidden)
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int((values != MISSING).sum())
+    def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
+        labelled_bP = values != MISSING
+        return (labelled_bP if scores is None else _kept(values, scores)).sum(1)
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        # Scores are as wide as what was read of the batch, values as wide as these rows.
-        width = min(values.shape[1], scores[THERE].shape[1])
-        values = values[:, :width]
-        kept_bP = (values != MISSING) & scores[THERE][:, :width]
+        kept_bP = _kept(values, scores)
+        width = kept_bP.shape[1]
         losses_bP = functional.binary_cross_entropy_with_logits(
-            scores[SCORES][:, :width].float(), values.clamp(min=0), reduction="none"
+            scores[SCORES][:, :width].float(), values[:, :width].clamp(min=0), reduction="none"
         )
         return (losses_bP * kept_bP).sum() / kept_bP.sum().clamp(min=1)
 
@@ -153,6 +152,15 @@ def _sentences_of(fields: Fields) -> list[str]:
     """Return the sentences of a row: its first field that is a list."""
     sentences: list[str] = next(field for field in fields if not isinstance(field, str))
     return sentences
+
+
+def _kept(values_bP: Tensor, scores: dict[str, Tensor]) -> Tensor:
+    """Return which labels are of sentences that the encoder kept.
+
+    Scores are as wide as what was read of the batch, values as wide as these rows.
+    """
+    width = min(values_bP.shape[1], scores[THERE].shape[1])
+    return (values_bP[:, :width] != MISSING) & scores[THERE][:, :width]
 
 
 def sentence_means(features: Features, first_BW: Tensor) -> Tensor:

@@ -176,8 +176,8 @@ class Generation(SearchTask):
         return pad(targets, PADDING)
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int((values != PADDING).sum())
+    def label_counts(self, values: Tensor, scores: Any | None = None) -> Tensor:
+        return (values != PADDING).sum(1)
 
     @override
     def head(self, width: int) -> GenerationHead:

@@ -69,8 +69,8 @@ class Instruction(WordedTask):
         return torch.tensor(targets)
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int(values.sum())
+    def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
+        return values if scores is None else scores[KEPT].sum(1)
 
     @override
     def head(self, width: int) -> CompletionHead:
@@ -90,7 +90,7 @@ class Instruction(WordedTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """Answers in written texts, or those of the most likely options."""
+        """The answers in written texts, or in the most likely options."""
         if SCORES in scores:
             best_b = kept_scores(scores, scores[SCORES].shape[1]).argmax(1).tolist()
             completions = map(self.completion_of, best_b, rows)

@@ -139,8 +139,8 @@ class Keyphrases(ScoredTask):
         return PhrasesHead(self.name, width, self.dropout, self.hidden)
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int((values != _IGNORED).sum())
+    def label_counts(self, values: Tensor, scores: Any | None = None) -> Tensor:
+        return (values != _IGNORED).sum((1, 2))
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:

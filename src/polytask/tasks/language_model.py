@@ -91,8 +91,8 @@ class LanguageModel(Task):
         return torch.tensor(targets)
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int(values.sum())
+    def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
+        return values if scores is None else scores[KEPT].sum(1)
 
     @override
     def head(self, width: int) -> LanguageHead:

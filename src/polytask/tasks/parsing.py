@@ -140,8 +140,13 @@ class Parsing(Task):
         return {_HEADS: pad(heads, IGNORED), _RELATIONS: pad(relations, IGNORED)}
 
     @override
-    def count(self, values: dict[str, Tensor]) -> int:
-        return int((values[_HEADS] != IGNORED).sum())
+    def label_counts(
+        self, values: dict[str, Tensor], scores: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        heads_bW = values[_HEADS]
+        if scores is not None:
+            heads_bW = _learned_heads(scores[KEPT], heads_bW)
+        return (heads_bW != IGNORED).sum(1)
 
     @override
     def head(self, width: int) -> BiaffineHead:
@@ -155,15 +160,18 @@ class Parsing(Task):
         return {**super().head_shape, "dropout": self.dropout, **own}
 
     @override
-    def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> Tensor:
-        """The mean over words of both cross-entropies, added up."""
+    def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The mean over words of the cross-entropies of heads and of relations."""
         heads_bW = _learned_heads(scores[KEPT], values[_HEADS])
         width = heads_bW.shape[1]
         relations_bW = values[_RELATIONS][:, :width].masked_fill(heads_bW == IGNORED, IGNORED)
         arcs_bWH = scores[ARCS][:, :width, : width + 1]
         relations_bWR = relation_scores(scores, heads_bW.clamp(min=0))
-        sums = _cross_entropy(arcs_bWH, heads_bW) + _cross_entropy(relations_bWR, relations_bW)
-        return sums / (heads_bW != IGNORED).sum().clamp(min=1)
+        words = (heads_bW != IGNORED).sum().clamp(min=1)
+        return {
+            "heads": _cross_entropy(arcs_bWH, heads_bW) / words,
+            "relations": _cross_entropy(relations_bWR, relations_bW) / words,
+        }
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:

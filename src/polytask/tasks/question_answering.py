@@ -226,7 +226,7 @@ class SpanAnswer(Task):
     def export(self, rows: Iterable[AnsweredRow]) -> dict[str, Sequence[str]]:
         """Also ``json``: the answer to each question by its ``id``, as scorers of SQuAD read it.
 
-        It is left out unless all rows have an id of their own.
+        It is left out unless every row has an id that no other row has.
         """
         found = [(row.row.get("id"), row.prediction) for row in rows]
         ids = {id_ for id_, _ in found}

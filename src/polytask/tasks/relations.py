@@ -172,13 +172,14 @@ class Relations(SpelledTask):
         return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int((values != IGNORED).sum())
+    def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
+        if scores is not None:
+            values = _learned(values, scores)
+        return (values != IGNORED).sum((1, 2))
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        most = values.shape[1]  # the spans of these rows; scores are as wide as the batch
-        targets_bMM = values.masked_fill(~scores[KEPT_PAIRS][:, :most, :most], IGNORED)
+        targets_bMM, most = _learned(values, scores), values.shape[1]
         sums = functional.cross_entropy(
             scores[PAIRS][:, :most, :most].float().flatten(0, 2),
             targets_bMM.flatten(),
@@ -265,6 +266,12 @@ class Relations(SpelledTask):
             raise DataError(f"task {self.name}: expected two spans, found {spans!r}")
         negative = label == self.negative
         return [] if negative else [{"head": spans[0], "tail": spans[1], "type": label}]
+
+
+def _learned(values_bMM: Tensor, scores: dict[str, Tensor]) -> Tensor:
+    """Return the targets; pairs that the encoder cut off are ignored."""
+    most = values_bMM.shape[1]  # the spans of these rows; scores are as wide as the batch
+    return values_bMM.masked_fill(~scores[KEPT_PAIRS][:, :most, :most], IGNORED)
 
 
 def _advice(value: Any, spans: Sequence[list[int]]) -> str:

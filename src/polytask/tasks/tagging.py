@@ -17,6 +17,7 @@ from polytask.tasks.base import Head, tasks
 from polytask.tasks.crf import chain_losses, marginals, viterbi
 from polytask.tasks.heads import KEPT, MOVES, TAGS, ChainHead
 from polytask.tasks.labels import is_blank
+from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Floats
 from polytask.tasks.spans import (
     OUTSIDE,
@@ -150,7 +151,7 @@ class Tagging(SpelledTask, WordTask):
         return {**super().head_shape, "crf": self.crf}
 
     @override
-    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Loss:
         if not self.crf:
             return super().loss(scores, values)
         targets_bW = learned_targets(scores[KEPT], values)

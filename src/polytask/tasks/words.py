@@ -21,6 +21,7 @@ from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import LabelSet, label_text, require_no_list
 from polytask.tasks.lines import column_text
+from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Floats, Predictions
 from polytask.tasks.scored import ScoredTask
 
@@ -113,11 +114,13 @@ class WordTask(ScoredTask, ABC):
         return WordHead(self.name, width, len(self._labels), self.dropout, self.hidden)
 
     @override
-    def count(self, values: Tensor) -> int:
-        return int((values != IGNORED).sum())
+    def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
+        if scores is not None:
+            values = learned_targets(scores[KEPT], values)
+        return (values != IGNORED).sum(1)
 
     @override
-    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Loss:
         targets_bW = learned_targets(scores[KEPT], values)
         sums = functional.cross_entropy(
             scores[TAGS][:, : targets_bW.shape[1]].float().flatten(0, 1),

@@ -84,6 +84,7 @@ class Budget:
             "epoch": round(epoch, 4),
             "share": round(self.share, 6),
             "losses": result.losses,
+            **({"parts": result.parts} if result.parts else {}),
             "weights": result.weights,
             "gradient_norm": result.gradient_norm,
             "learning_rate": learning_rate,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from polytask.core.batch import Batch
+from polytask.core.batch import Batch, Targets
 from polytask.core.distributed import sum_over_ranks
 from polytask.tasks import Task
 
@@ -16,13 +16,14 @@ class Shares:
     """Every row of a step counts the same, whatever batch, part or process it is in.
 
     The loss of a task counts by the share of the step's rows that it labels. Within the task every
-    label counts the same: rows with many words have more of them.
+    label counts the same: rows with many words have more of them. A row with weight 2 counts as if
+    it were there twice.
 
     :param parts: All that goes through the model on this rank.
     """
 
     rows: float
-    """The rows of the step that carry a label, over all ranks."""
+    """The rows of the step that carry a label, by weight, over all ranks."""
 
     def __init__(
         self, parts: Sequence[Batch], tasks: Mapping[str, Task], device: torch.device
@@ -33,15 +34,23 @@ class Shares:
             counts_2T[0, -1] += part.labelled
             for task in part.targets.keys() & tasks.keys():
                 own = part.targets[task]
-                counted = torch.tensor([len(own.rows_b), tasks[task].count(own.values)])
+                labels = _labels(tasks[task], own)
+                counted = torch.tensor([own.weight, labels], dtype=torch.float64)
                 counts_2T[:, self._names.index(task)] += counted
         rows_S, labels_S = sum_over_ranks(counts_2T.to(device)).cpu()
         self.rows = float(rows_S[-1])
-        self._per_label_T = (rows_S / rows_S[-1] / labels_S.clamp(min=1))[:-1]
+        labels_S = labels_S.where(labels_S > 0, 1.0)
+        self._per_label_T = (rows_S / rows_S[-1] / labels_S)[:-1]
 
     def of(self, part: Batch, tasks: Sequence[str]) -> Tensor:
         """The shares of some tasks' losses in one part, shares_t."""
-        labels_t = [self._tasks[task].count(part.targets[task].values) for task in tasks]
+        labels_t = [_labels(self._tasks[task], part.targets[task]) for task in tasks]
         places_t = [self._names.index(task) for task in tasks]
-        shares_t: Tensor = self._per_label_T[places_t] * torch.tensor(labels_t)
+        shares_t: Tensor = self._per_label_T[places_t] * torch.tensor(labels_t, dtype=torch.float64)
         return shares_t.float()
+
+
+def _labels(task: Task, own: Targets) -> float:
+    """Return the number of labels of a task in a part; each counts by the weight of its row."""
+    counts_b = task.label_counts(own.values)
+    return float(counts_b.sum() if own.weights_b is None else (own.weights_b * counts_b).sum())

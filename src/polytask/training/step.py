@@ -21,6 +21,8 @@ from polytask.core.distributed import sum_gradients, sum_over_ranks, world_size
 from polytask.core.errors import TrainingError
 from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
+from polytask.modeling.losses import Losses
+from polytask.training.loss_parts import LossParts
 from polytask.training.penalties import Penalties
 from polytask.training.sharding import clip_gradients
 from polytask.training.shares import Shares
@@ -38,6 +40,7 @@ class StepResult:
     :param gradient_norm: Norm of the whole gradient before clipping.
     :param skipped: Tasks whose loss or gradient was not finite and was left out.
     :param sharing: What the architecture observed; its own term as ``PENALTY``, if it has one.
+    :param parts: The means of the named parts of losses that have several, by task.
     """
 
     losses: dict[str, float]
@@ -48,6 +51,7 @@ class StepResult:
     tokens: int
     padded: int
     sharing: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,11 +96,12 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         self.balancer.loss_scale = float(self.scaler.scale(torch.ones((), device=self.device)))
         self.balancer.gather()
-        parts = plan(batches, self.balancer, self.partition)
+        parts = self._plan(batches)
         skipped: set[str] = set()
         losses = self._present(parts, skipped)
+        named = self._parts.means()
         if "validation" in self.balancer.needs and self.validation is not None:
-            guide = plan([next(self.validation)], self.balancer, self.partition)
+            guide = self._plan([next(self.validation)])
             with self.model.unaugmented():
                 self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
@@ -113,12 +118,17 @@ class Stepper:
         counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
         rows, tokens, padded = sum_over_ranks(counts.sum(0)).tolist()
         return StepResult(
-            losses, weights, norm, tuple(sorted(skipped)), rows, tokens, padded, observed
+            losses, weights, norm, tuple(sorted(skipped)), rows, tokens, padded, observed, named
         )
+
+    def _plan(self, batches: Sequence[Batch]) -> list[tuple[int, Batch]]:
+        alone = self.model.scores_alone
+        return plan(batches, self.balancer, self.partition, scores_alone=alone)
 
     def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
         """Hand the losses of parts to the balancer; return the mean loss of every task."""
         shares = Shares([part for _, part in parts], self.model.trained_tasks, self.device)
+        self._parts = LossParts(self.model.loss_parts)
         sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
         for sample, part in parts:
             self._share = part.labelled / shares.rows
@@ -163,6 +173,7 @@ class Stepper:
         finite_t = values_t.isfinite()
         kept = [*compress(losses, finite_t.tolist())]
         places, shares_t = places_t[finite_t].tolist(), shares.of(batch, kept)
+        self._parts.add(losses.parts, dict(zip(kept, shares_t.tolist(), strict=True)))
         handed = [losses[task] for task in kept]
         if not (sample and "validation" in self.balancer.needs):
             handed = self._penalties.add(handed, self._share, self.balancer.loss_scale)
@@ -177,10 +188,10 @@ class Stepper:
         sums_3T[2, places_t[~finite_t]] = values_t[~finite_t]
         return sums_3T
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch) -> Losses:
         """The losses of a batch; none if this rank has none of its rows."""
         if not batch.targets:
-            return {}
+            return Losses()
         with self.autocast():
             return self.model.losses(batch.to(self.device))
 

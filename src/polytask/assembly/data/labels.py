@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from polytask.assembly.data.views import View
-from polytask.core.accounting import BEYOND_LIMIT, NO_COLUMN, NO_LABEL, LeftOut
+from polytask.core.accounting import BEYOND_LIMIT, NO_COLUMN, NO_LABEL, NO_WEIGHT, LeftOut
 from polytask.core.batch import Fields, Row
-from polytask.core.errors import DataError
+from polytask.core.errors import DataError, RecipeError
 from polytask.data.pools import at_row
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
 from polytask.recipe import Recipe
+from polytask.recipe.mistakes import hint
 from polytask.tasks import Task
+from polytask.tasks.numbers import number_of
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,19 @@ class Labels:
     :param task: The task.
     :param allowed: For each source, the positions of its training rows that may be used; None for
         all of them.
+    :param weight: Column of the weights of rows; empty if all count once.
     """
 
     task: Task
     allowed: Mapping[str, frozenset[int]] | None = None
+    weight: str = ""
 
     def training_label(self, source: str, index: int, row: Row) -> Any | LeftOut:
         """Return what the task learns from a row.
 
-        :return: ``LeftOut`` if the label is missing or beyond the limit of the task.
+        :return: ``LeftOut`` if the label is missing or beyond the limit of the task, or if the row
+            has weight 0.
+        :raises DataError: If the label or the weight is not of the right kind.
         """
         if not has_label_column(self.task, row):
             return LeftOut(NO_COLUMN)
@@ -45,7 +51,32 @@ class Labels:
             return LeftOut(NO_LABEL)
         if self.allowed is not None and index not in self.allowed[source]:
             return LeftOut(BEYOND_LIMIT)
-        return label
+        return label if self.weight_of(row) else LeftOut(NO_WEIGHT)
+
+    def weight_of(self, row: Row) -> float:
+        """Return how many times a row counts.
+
+        :raises DataError: If that is no number of 0 or more.
+        """
+        if not self.weight:
+            return 1.0
+        if self.weight not in row:
+            columns = [name for name in row if not name.startswith("_")]
+            raise DataError(
+                f"task {self.task.name}: no column {self.weight!r}, its weight."
+                f"{hint(self.weight, columns)} Columns: {', '.join(columns)}."
+            )
+        found = row[self.weight]
+        try:
+            weight = number_of(found)
+        except DataError:
+            weight = None
+        if weight is None or weight < 0:
+            raise DataError(
+                f"task {self.task.name}: column {self.weight!r}: expected a weight, a number of 0 "
+                f"or more, found {found!r}. Correct it, or write 0 to leave the row out."
+            )
+        return weight
 
     def reference(self, source: str, index: int, row: Row) -> Any | None:
         """Return the same, or None in place of ``LeftOut``."""
@@ -82,11 +113,11 @@ def references_of(task: Task, table: Table) -> Iterator[Any]:
             yield reference
 
 
-def limited(task: Task, tables: Mapping[str, Table], limit: int | None) -> Labels:
+def limited(task: Task, tables: Mapping[str, Table], limit: int | None, weight: str = "") -> Labels:
     """The labels of a task, or a random ``limit`` of them, the same ones for every seed."""
+    everything = Labels(task, weight=weight)
     if limit is None:
-        return Labels(task)
-    everything = Labels(task)
+        return everything
     labelled = []
     for source, table in tables.items():
         for index, row in enumerate(each_row(table)):
@@ -98,7 +129,7 @@ def limited(task: Task, tables: Mapping[str, Table], limit: int | None) -> Label
     for position in chosen.tolist():
         source, index = labelled[position]
         allowed[source].add(index)
-    return Labels(task, {source: frozenset(rows) for source, rows in allowed.items()})
+    return replace(everything, allowed={name: frozenset(rows) for name, rows in allowed.items()})
 
 
 @dataclass
@@ -151,10 +182,13 @@ def labels_of(
         for source in section.sources:
             if source not in tables:
                 raise DataError(f"data.{source}: has no training rows. Give it train or path.")
+        if section.weight is not None and task.couples_rows:
+            text = "its loss compares the rows of a batch, so that no row has a loss to weigh"
+            raise RecipeError([f"tasks.{name}.weight: {text}. Remove it, or choose another loss."])
         own = {source: tables[source] for source in section.sources}
         for table in own.values():
             require_label_column(task, table)
-        found[name] = limited(task, own, section.limit)
+        found[name] = limited(task, own, section.limit, section.weight or "")
     return found
 
 

@@ -33,10 +33,12 @@ def training_pool(
     :param copies: The same view with changes; these copies of the rows come after the rows.
     :raises DataError: If a row does not fit the encoder or a task; names file and line.
     """
+    weights = {name: labels[name].weight_of for name in view.tasks if labels[name].weight}
 
     def prepared(view: View, mistakes: Mistakes) -> tuple[Preparation, dict[str, LearnedLabels]]:
         own = {task: LearnedLabels(view, table, labels[task], mistakes) for task in view.tasks}
-        return _preparation(view, table, encoder, own, training=True), own
+        preparation = _preparation(view, table, encoder, own, training=True)
+        return replace(preparation, weights=weights), own
 
     mistakes = Mistakes()
     preparation, learned = prepared(view, mistakes)

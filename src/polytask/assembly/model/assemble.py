@@ -15,6 +15,7 @@ from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel, frozen_among, prints_of
+from polytask.modeling.readers import check_reads
 from polytask.recipe import Recipe
 from polytask.sharing import architectures
 from polytask.tasks import Task
@@ -23,8 +24,13 @@ ENCODER, _TASKS, _COLUMNS = "encoder", "tasks.json", "columns.json"
 
 
 def new_tasks(recipe: Recipe) -> dict[str, Task]:
-    """The tasks of a recipe, not fitted yet."""
-    return {name: new_task(name, section) for name, section in recipe.tasks.items()}
+    """Return the tasks of a recipe, not fitted yet.
+
+    :raises RecipeError: If a task reads the scores of one that is not there, or that reads other rows.
+    """
+    made = {name: new_task(name, section) for name, section in recipe.tasks.items()}
+    check_reads(made)
+    return made
 
 
 def new_encoder(recipe: Recipe, rows: Iterable[Fields], views: Sequence[View]) -> Encoder:

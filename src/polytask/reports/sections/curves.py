@@ -32,13 +32,16 @@ def learning(material: Material) -> Section | None:
 
 
 def losses(material: Material) -> Section | None:
-    """Training losses over the epochs, a chart per task and a line per training."""
+    """Training losses over the epochs: a chart for each task, and for each part of its loss."""
     most = _allowed(material)
     charts = []
     for task in material.tasks:
-        lines = list(_lines(material, partial(_lost, task, most)))
-        if lines:
-            charts.append(Figure(task, line_chart(phrase("losses.title", name=task), lines)))
+        for part in (None, *_parts(material, task)):
+            caption = task if part is None else f"{task} · {part}"
+            lines = list(_lines(material, partial(_lost, task, part, most)))
+            if lines:
+                title = phrase("losses.title", name=caption)
+                charts.append(Figure(caption, line_chart(title, lines)))
     return _section("losses", charts, material)
 
 
@@ -80,11 +83,21 @@ def _scored(task: str, metric: str, curves: Curves) -> Points:
     return [(x, factor * y) for x, y in curves.validation.get(task, {}).get(metric, ())]
 
 
-def _lost(task: str, most: int, curves: Curves) -> Points:
-    track = curves.losses.get(task)
+def _parts(material: Material, task: str) -> list[str]:
+    """Return the names of the parts of a task's loss in all trainings."""
+    return list(
+        dict.fromkeys(name for one in material.trained for name in one.curves.parts.get(task, ()))
+    )
+
+
+def _lost(task: str, part: str | None, most: int, curves: Curves) -> Points:
+    track = curves.losses.get(task) if part is None else curves.parts.get(task, {}).get(part)
     return [] if track is None else track.points(most)
 
 
 def _allowed(material: Material) -> int:
-    curves = sum(len(one.curves.losses) for one in material.trained)
+    curves = sum(
+        len(one.curves.losses) + sum(map(len, one.curves.parts.values()))
+        for one in material.trained
+    )
     return max(_FEWEST, min(_MOST, _POINTS // max(1, curves)))
