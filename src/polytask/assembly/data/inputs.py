@@ -53,10 +53,8 @@ def _columns(recipe: Recipe, source: str) -> Iterable[str]:
         yield from (name for name in table.rows.column_names if name in table.columns)
 
 
-def _labels(recipe: Recipe, sources: Iterable[str]) -> set[str]:
-    """Return the columns that are labels of any task of some sources."""
-    return {
-        tasks.build(section.part, name).target_column
-        for name, section in recipe.tasks.items()
-        if {*sources} & {*section.sources}
-    }
+def _labels(recipe: Recipe, names: Iterable[str]) -> set[str]:
+    """Return the columns that are labels or weights of any task of some sources."""
+    sections = {n: own for n, own in recipe.tasks.items() if {*names} & {*own.sources}}
+    labels = {tasks.build(own.part, name).target_column for name, own in sections.items()}
+    return labels | {own.weight for own in sections.values() if own.weight is not None}
