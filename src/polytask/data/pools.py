@@ -24,7 +24,8 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.packed_arrays import packed, unpacked
 from polytask.data.rows import each_row
-from polytask.data.tables import ConflictError, Table, spool
+from polytask.data.stored_tables import spool
+from polytask.data.tables import ConflictError, Table
 
 if TYPE_CHECKING:
     from datasets import Dataset
