@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.registry import Options
 from polytask.data.column_values import Types
+from polytask.data.nested import path_of
 from polytask.data.sources import sources
 from polytask.data.sources.files import FileSource
 from polytask.data.tables import Table
@@ -51,35 +52,72 @@ class NewRows:
     notes: list[str]
 
 
-def read_new_rows(
-    recipe: Recipe,
-    rows: Path | Sequence[Row],
-    known: Readings,
-    types: Mapping[str, ColumnType],
-) -> list[NewRows]:
-    """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
+def new_views(
+    recipe: Recipe, types: Mapping[str, ColumnType], tasks: Collection[str]
+) -> list[View]:
+    """Return how some tasks of a recipe read new rows.
 
-    :param rows: A file, or the rows themselves.
+    :param types: What the input columns of the training rows held.
+    """
+    views = [
+        replace(view, types={name: types[name] for name in view.columns if name in types})
+        for view in views_of_any(recipe, _NAME)
+    ]
+    return [narrowed for view in views if (narrowed := view.only(tasks)) is not None]
+
+
+def readable_views(views: Sequence[View], rows: Sequence[Row]) -> tuple[list[View], list[str]]:
+    """Return the views whose columns some of the rows have, and a sentence on each other view.
+
+    :raises DataError: If there is none.
+    """
+    missing = [
+        [name for name in view.columns if not any(path_of(row, name) for row in rows)]
+        for view in views
+    ]
+    readable = [view for view, names in zip(views, missing, strict=True) if not names]
+    if not readable:
+        raise _unreadable_error("rows", dict.fromkeys(name for row in rows for name in row), views)
+    return readable, [
+        _lacking(view, names) for view, names in zip(views, missing, strict=True) if names
+    ]
+
+
+def require_mappings(rows: Iterable[object]) -> None:
+    """Refuse rows that are something else than mappings of columns to values.
+
+    :raises DataError: Names the type of the first one.
+    """
+    odd = next((row for row in rows if not isinstance(row, Mapping)), {})
+    if odd != {}:
+        found = type(odd).__name__
+        raise DataError(f"rows: found {found}, expected mappings of columns to values.")
+
+
+def read_new_file(
+    path: Path, views: Sequence[View], known: Readings, types: Mapping[str, ColumnType]
+) -> list[NewRows]:
+    """Read a file for views; tasks whose sources are read alike share a table.
+
     :param known: How the files of each task were read.
     :param types: What the input columns of the training rows held.
     :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
     """
-    views = views_of_any(recipe, _NAME)
-    if not isinstance(rows, Path):
-        options = {"kind": "rows", "rows": list(rows), "types": _given(types)}
-        found = [_new_rows(sources.build(options, ()).load()["all"], views)]
-    else:
-        found = _read_file(rows, views, known, types)
+    found = _read_file(path, views, known, types)
     if not any(own.views for own in found):
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
         if conflicts := [text for own in found for text in own.table.conflicts.values()]:
             raise DataError("\n".join(dict.fromkeys(conflicts)))
-        wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, view.columns)) for view in views))
-        raise DataError(
-            f"{found[0].table.files[0]}: no task can read these rows: found columns "
-            f"{', '.join(columns) or 'none'}, expected {wanted}."
-        )
+        raise _unreadable_error(found[0].table.files[0], columns, views)
     return found
+
+
+def _unreadable_error(place: str, columns: Iterable[str], views: Sequence[View]) -> DataError:
+    wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, view.columns)) for view in views))
+    return DataError(
+        f"{place}: no task can read these rows: found columns {', '.join(columns) or 'none'}, "
+        f"expected {wanted}."
+    )
 
 
 def _given(types: Mapping[str, ColumnType]) -> Types:
@@ -223,4 +261,8 @@ def _unreadable(table: Table, view: View) -> str | None:
         missing = [name for name in view.columns if table.path_to(name) is None]
     except DataError as error:  # a column without a common type
         return f"not predicted: {tasks}. {error}"
-    return f"not predicted, as the rows have no {', '.join(missing)}: {tasks}." if missing else None
+    return _lacking(view, missing) if missing else None
+
+
+def _lacking(view: View, columns: Sequence[str]) -> str:
+    return f"not predicted, as the rows have no {', '.join(columns)}: {', '.join(view.tasks)}."
