@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Ints = npt.NDArray[np.int64]
+Read = Callable[[Inputs, np.random.Generator | None], Inputs]
 _CHUNK = 1000
 LENGTH = "length"
 _TARGET = "target:"
@@ -71,7 +72,7 @@ class Collation:
 
     inputs: Callable[[Sequence[Inputs]], Collated]
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
-    read: Callable[[Inputs, np.random.Generator | None], Inputs] | None = None
+    read: Read | None = None
     read_targets: Mapping[str, Callable[[Any, Inputs], Any]] = field(default_factory=dict)
 
 
@@ -192,7 +193,7 @@ def collate(
     """
     read = [_inputs(row) for row in rows]
     if collation.read is not None:
-        read = [*map(collation.read, read, rngs or [None] * len(rows))]
+        read = [*_read(collation.read, read, rngs or [None] * len(rows))]
     inputs = collation.inputs(read)
     inputs[DRAWS] = torch.full((len(rows),), draw)
     targets = {}
@@ -274,6 +275,16 @@ def _weights(found: Sequence[float | None]) -> torch.Tensor | None:
     if all(weight is None for weight in found):
         return None
     return torch.tensor([1.0 if weight is None else weight for weight in found])
+
+
+def _read(
+    read: Read, inputs: Sequence[Inputs], rngs: Sequence[np.random.Generator | None]
+) -> Iterator[Inputs]:
+    for one, rng in zip(inputs, rngs, strict=True):
+        try:
+            yield read(one, rng)
+        except (OSError, ValueError) as error:  # of the library that decodes images or sounds
+            raise DataError(f"a row cannot be read: {error}. Remove it, or repair it.") from error
 
 
 def _inputs(row: Mapping[str, Any]) -> Inputs:
