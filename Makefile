@@ -18,7 +18,7 @@ else
 INSTALL := "$(BIN)/python" -m pip install -q --disable-pip-version-check
 endif
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test test-all coverage check bench clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist worksteal
+
+test-all: $(STAMP)
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist worksteal --full
+
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 check: $(STAMP)
 	"$(BIN)/ruff" check .

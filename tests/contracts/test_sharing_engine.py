@@ -60,12 +60,13 @@ def batch(labels: str) -> Batch:
 def update(model: MultiTaskModel, balancer: Balancer, labelled: Batch) -> dict[str, Tensor]:
     """What one step of plain descent takes off each parameter."""
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    partition = model.partition(batch("all labels on the same rows"))
+    device = next(model.parameters()).device
+    partition = model.partition(batch("all labels on the same rows").to(device))
     balancer.attach(model)
     trained = [*model.trainable().values()]
     stepper = Stepper(
         model, balancer, partition, torch.optim.SGD(trained, lr=1.0), contextlib.nullcontext,
-        torch.amp.GradScaler("cpu", enabled=False), torch.device("cpu"), 0.0, "stop",
+        torch.amp.GradScaler("cpu", enabled=False), device, 0.0, "stop",
     )  # fmt: skip
     stepper.step([labelled])
     return {name: before[name] - value for name, value in model.named_parameters()}

@@ -14,7 +14,7 @@ STEPS_OF_PAPERS = {"famo": 50_000, "cagrad": 100_000, "upgrad": 100_000}
 BY_CHANCE = {"famo": (9.0, 9.0)}
 """Starts from which a method arrives or does not by their last digits, and so by the processor."""
 
-SLOW = pytest.mark.slow
+SLOW = [pytest.mark.slow, pytest.mark.full]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
-from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "other"
 aten = torch.ops.aten
@@ -83,7 +82,13 @@ def compute(operator: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any
 
     :raises RuntimeError: If tensors are on two devices, one number of the CPU apart.
     """
-    tensors = [value for value in tree_leaves((args, named)) if isinstance(value, Tensor)]
+    tensors: list[Tensor] = []
+
+    def raw(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
+        return tensor.raw if isinstance(tensor, Other) else tensor
+
+    raw_args, raw_named = _map((args, named), raw)
     own = {id(tensor.raw): tensor for tensor in tensors if isinstance(tensor, Other)}
     if own and operator not in TAKES_ANY:
         for tensor in tensors:
@@ -97,12 +102,22 @@ def compute(operator: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any
         stays = isinstance(args[0], Other)
     if (device := named.get("device")) is not None:
         stays = device.type == NAME
-        named = {**named, "device": torch.device("cpu")}
-    args, named = tree_map(lambda x: x.raw if isinstance(x, Other) else x, (args, named))
-    return tree_map(
-        lambda x: own.get(id(x), Other(x)) if stays and isinstance(x, Tensor) else x,
-        operator(*args, **named),
-    )
+        raw_named["device"] = torch.device("cpu")
+    found = operator(*raw_args, **raw_named)
+    if not stays:
+        return found
+    return _map(found, lambda x: own[id(x)] if id(x) in own else Other(x))
+
+
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change the tensors of an operator's arguments; many times as fast as ``tree_map``."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_map(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: _map(item, change) for key, item in value.items()}
+    return value
 
 
 def _indices(places: Any) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.thinning import only
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,7 +21,7 @@ CASES = {"devices/kinds.py": "", "end_to_end/test_recipes.py": " or ".join(RECIP
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("tests", CASES)
+@pytest.mark.parametrize("tests", only(["devices/kinds.py"], CASES))
 def test_on_another_device(tests: str, tmp_path: Path) -> None:
     """In a process of its own, as PyTorch does not forget a device."""
     command = [

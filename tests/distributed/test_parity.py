@@ -31,14 +31,16 @@ WORLDS = [1, 2, 4]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-def cases(world: int) -> dict[str, worker.Case]:
-    """All that is done by as many processes."""
+def cases(world: int, *, full: bool) -> dict[str, worker.Case]:
+    """What is done by as many processes; with four, all methods only where ``full``."""
     found: dict[str, worker.Case] = {
-        name: partial(worker.train, options) for name, options in OPTIONS.items()
+        name: partial(worker.train, options)
+        for name, options in OPTIONS.items()
+        if world < 4 or full or name in SHARDED
     }
     if world == 1:
         return found
-    for name in OPTIONS if world == 2 else SHARDED:
+    for name in OPTIONS if world == 2 and full else SHARDED:
         found[f"{name} sharded"] = partial(worker.train, OPTIONS[name], sharded=True)
     for name in WRAPPED:
         found[f"{name} wrapped"] = partial(worker.train, name, wrapped=True)
@@ -53,10 +55,10 @@ def plainly(name: str, rank: int, world: int, *, sharded: bool = False) -> Tenso
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("parity")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder, full = tmp_path_factory.mktemp("parity"), request.config.getoption("full")
     for world in WORLDS:
-        run(world, folder / f"{world}.log", worker.work, cases(world), folder)
+        run(world, folder / f"{world}.log", worker.work, cases(world, full=full), folder)
     return {
         world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)]
         for world in WORLDS

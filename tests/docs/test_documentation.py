@@ -19,6 +19,7 @@ from polytask.cli import app
 from polytask.recipe import load
 from polytask.recipe.built_in import built_in_recipes
 from tests.docs.walk import Block, blocks
+from tests.thinning import only
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
@@ -32,6 +33,7 @@ WALKED = [
     "docs/plugins.md",
     "docs/tutorial.md",
 ]
+QUICKLY = ["README.md", "ARCHITECTURE.md", "docs/plugins.md", "docs/sharing.md", "docs/growing.md"]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BASE = {
     "data": {"reviews": {"kind": "synthetic"}},
@@ -68,7 +70,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", WALKED)
+@pytest.mark.parametrize("page", only(QUICKLY, WALKED))
 def test_what_a_page_says_can_be_done(page: str, tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -15,6 +15,7 @@ from polytask.core.run_folder import RunFolder
 from polytask.data.mixing import mixtures
 from polytask.training.log import TrainingLog
 from tests.end_to_end.files import polytask, reviews, write_experiment
+from tests.thinning import pairs
 
 DYNAMIC = [kind for kind in mixtures.kinds() if mixtures.part(kind).adapts]
 LEARNED = """\
@@ -52,8 +53,7 @@ def crash_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingLog, "step", crash)
 
 
-@pytest.mark.parametrize("kind", DYNAMIC)
-@pytest.mark.parametrize("step", [7, 24])
+@pytest.mark.parametrize(("kind", "step"), pairs(DYNAMIC, [7, 24]))
 def test_interrupted_and_resumed(
     kind: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

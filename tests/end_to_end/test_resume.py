@@ -27,6 +27,7 @@ from polytask.core.tensors import read_tensors
 from polytask.training.task_best import task_best_files
 from tests.end_to_end.files import RECIPE, reviews, write_experiment
 from tests.end_to_end.processes import Moment, crashing, fork
+from tests.thinning import every
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("POLYTASK_KILLS", "4"))
@@ -97,13 +98,16 @@ def test_killed_at_random_moments(balancing: str, reference: References) -> None
 
 @pytest.mark.parametrize(
     "moment",
-    [
-        Moment("os.rename", "recipe.yaml"),
-        Moment("os.rename", "tasks.json"),
-        Moment("os.rename", "step-00000003"),
-        Moment("os.rename", "model.safetensors"),
-        Moment("os.rename", "run.json", 2),
-    ],
+    every(
+        2,
+        [
+            Moment("os.rename", "recipe.yaml"),
+            Moment("os.rename", "tasks.json"),
+            Moment("os.rename", "step-00000003"),
+            Moment("os.rename", "model.safetensors"),
+            Moment("os.rename", "run.json", 2),
+        ],
+    ),
     ids=str,
 )
 def test_killed_just_before_a_file_is_in_place(moment: Moment, alone: Reference) -> None:
@@ -163,11 +167,14 @@ def test_rows_of_a_task_that_has_stopped_alone_are_not_drawn_after_a_restart(
 
 @pytest.mark.parametrize(
     "moment",
-    [
-        Moment("os.rename", "task_best", 3),
-        Moment("os.rename", "steps.json", 2),
-        Moment("os.remove", "task_best"),
-    ],
+    every(
+        3,
+        [
+            Moment("os.rename", "steps.json", 2),
+            Moment("os.rename", "task_best", 3),
+            Moment("os.remove", "task_best"),
+        ],
+    ),
     ids=str,
 )
 def test_the_best_models_of_tasks_after_a_crash(moment: Moment, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from polytask.core.tensors import read_tensors
 from polytask.modeling import MultiTaskModel
 from polytask.training.session import Session
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, write_rows
+from tests.thinning import every
 
 
 def train(recipe: Path, *changes: str, name: str = "run") -> RunFolder:
@@ -55,7 +56,7 @@ def test_the_best_model_is_kept_not_the_last_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "balancing",
-    ["equal", "famo", "graddrop", "auto_lambda"]
+    every(3, ["equal", "famo", "graddrop", "auto_lambda"])
     + [f"{{kind: pcgrad, gradients: {how}}}" for how in get_args(Provider) if how != "adapters"],
 )
 def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: str) -> None:
