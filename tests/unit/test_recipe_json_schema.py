@@ -157,7 +157,7 @@ def test_every_key_is_described(schema: Mapping[str, Any]) -> None:
 def test_entries_of_data_and_tasks_have_the_options_of_their_kind_and_their_own(
     schema: Mapping[str, Any], key: str, name: str
 ) -> None:
-    own = {"data": {"split"}, "tasks": {"from", "input", "limit", "metrics"}}[key]
+    own = {"data": {"split"}, "tasks": {"from", "input", "limit", "weight", "metrics"}}[key]
     for kind in REGISTRIES[name].kinds():
         found = properties_at(schema, {key: {"x": {"kind": kind}}}, (key, "x"))
         assert set(found) == set(REGISTRIES[name].schema(kind).model_fields) | own
