@@ -29,6 +29,7 @@ from polytask.assembly.data.loading import load_data
 from polytask.assembly.data.pools import collation, training_pool
 from polytask.assembly.model.assemble import load_model
 from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.parts import Fitted, fitted_parts, training_parts
 from polytask.assembly.run.training import train
 from polytask.core.batch import Batch
@@ -72,7 +73,7 @@ def base(folder: Path, epochs: int) -> Path:
         _, encoder = load_model(recipe, run)
         encoder.save(model)
         encoder.model.save_pretrained(model)  # type: ignore[operator, union-attr]
-        scores = evaluate(run).scores["tasks"]
+        scores = evaluate(LoadedRun.load(run)).scores["tasks"]
         print({task: round(entry["perplexity"]["value"], 1) for task, entry in scores.items()})
     return model
 
@@ -225,7 +226,7 @@ def _scores(
         settings = [f"training.{one}" for one in (f"epochs={epochs}", f"seed={seed}", *SETTINGS)]
         recipe = tuned(path, settings, tasks)
         run = train(recipe, folder, resume=True, console=Console(quiet=True))
-        scores = evaluate(run, "test").scores["tasks"]
+        scores = evaluate(LoadedRun.load(run), "test").scores["tasks"]
         costs = dict(_costs(recipe, run))
         write_json(kept, {t: (scores[t]["text_match"]["value"], costs[t]) for t in tasks})
     return {task: (match, cost) for task, (match, cost) in read_json(kept).items()}

@@ -29,6 +29,7 @@ from rich.console import Console
 from polytask.analysis.n_grams import KneserNey
 from polytask.assembly.model.assemble import load_model
 from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_text
 from polytask.core.run_folder import RunFolder
@@ -128,7 +129,7 @@ def trained(name: str, recipe: Recipe, folder: Path) -> tuple[RunFolder, Row]:
     begun = time.process_time()
     run = train(recipe, folder / name, console=Console(stderr=True))
     spent = time.process_time() - begun
-    perplexity = evaluate(run, "test").scores["tasks"]["lm"]["perplexity"]["value"]
+    perplexity = evaluate(LoadedRun.load(run), "test").scores["tasks"]["lm"]["perplexity"]["value"]
     facts = read_json(run.facts)
     return run, Row(name, facts["trained_parameters"], math.log(perplexity), spent)
 

@@ -29,6 +29,7 @@ from scipy import stats
 from benchmarks.multi_mnist import interval
 from polytask.assembly.data.loading import Data, load_data
 from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.evaluation.significance import holm
@@ -84,7 +85,7 @@ def scored(recipe: Recipe, data: Data, folder: Path, shown: Sequence[str]) -> Re
     begun = time.process_time()
     run = train(recipe, folder, resume=True, data=own, console=Console(stderr=True))
     spent = time.process_time() - begun
-    scores = evaluate(run, "test", data=own).scores
+    scores = evaluate(LoadedRun.load(run), "test", data=own).scores
     firsts = {
         name: next(entry["value"] for key, entry in metrics.items() if key != "rows")
         for section in ("tasks", "pooled")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs, Row
+from polytask.core.capabilities import Causal, TokenTable, token_table
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
@@ -56,7 +57,7 @@ class Patches(Encoder):
         self.project = nn.Linear(int((folder / "patch.txt").read_text()), self.width)
 
 
-class Bytes(Encoder):
+class Bytes(Encoder, TokenTable):
     """A causal recurrent network over the bytes of a text."""
 
     width = 16
@@ -183,10 +184,21 @@ class TiedHead(Head):
 
     @override
     def bind(self, encoder: nn.Module) -> None:
-        assert isinstance(encoder, Encoder)
-        assert encoder.embedding is not None
-        self.weight = encoder.embedding.weight
+        self.weight = table_of(encoder).weight
 
     @override
     def forward(self, features: Features, *context: HeadContext) -> Tensor:
         return features.tokens_BLD @ self.weight.T
+
+
+def table_of(encoder: nn.Module) -> nn.Embedding:
+    """Return the table of token vectors of an encoder that has one."""
+    table = token_table(encoder)
+    assert table is not None
+    return table
+
+
+def causal(encoder: nn.Module) -> Causal:
+    """Return an encoder that texts are written with, as such."""
+    assert isinstance(encoder, Causal)
+    return encoder

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from polytask.core.files import write_json, write_text
+from polytask.core.run_folder import FORMAT
 
 HOSTILE = "<script>alert(1)</script>\"'&\x07</svg>"
 """A text that would do harm if it were not escaped."""
@@ -27,7 +28,7 @@ def write_run(folder: Path, tasks: Sequence[str] = ("mood", "topic"), *, steps: 
     recipe = {"name": "shop", "tasks": sections, "balancing": {"kind": "equal"}}
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, allow_unicode=True))
     facts = {
-        "format": 1,
+        "format": FORMAT,
         "finished": True,
         "parameters": 2_500_000,
         "precision": "bf16",

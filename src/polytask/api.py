@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from polytask.assembly.run.checking import Findings
+    from polytask.assembly.run.loaded_run import LoadedRun
+    from polytask.assembly.run.prediction import Record
     from polytask.core.batch import Row
     from polytask.core.run_folder import RunFolder
     from polytask.recipe import Recipe
@@ -57,6 +59,7 @@ def train(
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     from polytask.assembly.run import evaluation, training
+    from polytask.assembly.run.loaded_run import LoadedRun
     from polytask.reports.page import write_page
     from polytask.training.processes import on_first, process_group
 
@@ -65,7 +68,7 @@ def train(
 
     def score(trained: RunFolder) -> None:
         if evaluation.has_held_out(trained):
-            evaluation.evaluate(trained)
+            evaluation.evaluate(LoadedRun.load(trained))
 
     with process_group(loaded.training.device):
         with _advice("Go on with the same command and --resume."):
@@ -75,58 +78,61 @@ def train(
     return trained
 
 
-def evaluate(run: PathLike, split: str | None = None, *, task_best: bool = False) -> dict[str, Any]:
+def load(run: PathLike, **options: Any) -> LoadedRun:
+    """Load a run, to predict any number of times, also from several threads at once.
+
+    :param options: ``device``, ``precision``: by default as the recipe says. ``task_best=True``: each
+        task has the model of its own best validation. See ``LoadedRun.load``.
+    :raises PolytaskError: If the folder is no run, or the model cannot be loaded.
+    """
+    from polytask.assembly.run.loaded_run import LoadedRun
+    from polytask.core.run_folder import RunFolder
+
+    return LoadedRun.load(RunFolder.open(Path(run)), **options)
+
+
+def evaluate(
+    run: PathLike | LoadedRun,
+    split: str | None = None,
+    *,
+    task_best: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> dict[str, Any]:
     """Score a run; writes ``scores.json`` and ``predictions/`` into it.
 
     :param split: ``test``, ``validation`` or ``train``; by default test, or validation where there
         is no test.
-    :param task_best: Score each task with the model of its own best validation, which
-        ``training.task_best`` keeps.
+    :param progress: Called with the number of rows of each batch that is done.
     :return: Scores by task, with confidence intervals.
     :raises PolytaskError: If the folder is no run, or its data is gone.
     """
     from polytask.assembly.run import evaluation
-    from polytask.core.run_folder import RunFolder
 
-    return evaluation.evaluate(RunFolder.open(Path(run)), split, task_best=task_best).scores
+    return evaluation.evaluate(_loaded(run, task_best), split, progress=progress).scores
 
 
 def predict(
-    run: PathLike,
-    rows: PathLike | Sequence[Row],
+    run: PathLike | LoadedRun,
+    rows: PathLike | Iterable[Row],
     *,
     task_best: bool = False,
     overrides: Sequence[str] = (),
     left_out: Callable[[str], object] = lambda _: None,
     **wanted: Any,
-) -> Iterator[dict[str, Any]]:
-    """Predict all tasks of a run for new rows, from one encoder pass.
+) -> Iterator[Record]:
+    """Predict all tasks of a run for new rows, lazily, from one encoder pass.
 
-    :param rows: A file, or rows. Each task reads the file as the files that it was trained on.
-    :param task_best: Predict each task with the model of its own best validation, which
-        ``training.task_best`` keeps; one encoder pass for each of these models.
-    :param overrides: Changes to how the file is read, as ``data.NAME.OPTION=VALUE``.
-    :param left_out: Called with sentences on tasks that are not predicted, because the rows lack
-        columns, and on rows that are cut or cannot be read.
-    :param wanted: ``top_k=N`` gives the probabilities of the N most probable labels, most probable
-        first, ``probabilities=False`` none of them, ``vectors=True`` vectors in place of labels; see
-        ``polytask.assembly.run.prediction.Wanted``.
-    :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``,
-        or to ``label`` None and ``error`` where the row cannot be read.
+    :param rows: A file, which each task reads as its training files, or any iterable of rows.
+    :param overrides: Changes to how a file is read, as ``data.NAME.OPTION=VALUE``.
+    :param left_out: Called with sentences on tasks and rows that are not predicted.
+    :param wanted: ``tasks``, ``top_k``, ``probabilities``, ``vectors``; see ``LoadedRun.predict``.
+    :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``.
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
-    from polytask.assembly.run import prediction
-    from polytask.core.run_folder import RunFolder
-
-    source = Path(rows) if isinstance(rows, str | Path) else rows
-    return prediction.predict(
-        RunFolder.open(Path(run)),
-        source,
-        prediction.Wanted(**wanted),
-        task_best=task_best,
-        overrides=overrides,
-        left_out=left_out,
-    )
+    loaded = _loaded(run, task_best)
+    if isinstance(rows, str | Path):
+        return loaded.predict_file(rows, overrides=overrides, left_out=left_out, **wanted)
+    return loaded.predict(rows, left_out=left_out, **wanted)
 
 
 def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:
@@ -265,6 +271,17 @@ def check(recipe: RecipeLike) -> Findings:
     loaded = _recipe(recipe)
     found = checking.check(loaded)
     return replace(found, mistakes=[*wrong_strategies(loaded), *found.mistakes])
+
+
+def _loaded(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
+    """Return a loaded run."""
+    from polytask.core.errors import RecipeError
+
+    if isinstance(run, str | Path):
+        return load(run, task_best=task_best)
+    if task_best:
+        raise RecipeError(["task_best: the run is loaded already. Give it to polytask.load."])
+    return run
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

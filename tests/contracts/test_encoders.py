@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.capabilities import token_table
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError
 from polytask.core.features import Features
 from polytask.encoders import encoders
+from tests.fakes import table_of
 
 LIMIT = 16
 TINY_BERT = {
@@ -307,11 +309,11 @@ def test_layers_give_hidden_states(encoder: Encoder) -> None:
 
 
 def test_embedding_has_a_row_for_every_id(encoder: Encoder) -> None:
-    if encoder.embedding is None:
+    if token_table(encoder) is None:
         return
     ids = encoder.collate(encoder.prepare(ROWS["text"]))["ids"]
-    assert int(ids.max()) < encoder.embedding.num_embeddings
-    assert any(encoder.embedding.weight is parameter for parameter in encoder.parameters())
+    assert int(ids.max()) < table_of(encoder).num_embeddings
+    assert any(table_of(encoder).weight is parameter for parameter in encoder.parameters())
 
 
 def test_every_option_is_documented(kind: str) -> None:

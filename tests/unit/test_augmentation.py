@@ -35,6 +35,7 @@ from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
+from tests.fakes import table_of
 
 
 def words_of(kind: str, words: list[str], *search: Path, **options: Any) -> list[str]:
@@ -331,7 +332,7 @@ def test_an_attack_leaves_no_gradient_and_no_change_behind() -> None:
     losses = model.losses(batch)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert_close(copied.losses(batch), losses)
-    table = model.sharing.encoder_of("mood").embedding
+    table = table_of(model.sharing.encoder_of("mood"))
     assert table is not None
     assert torch.equal(table(torch.tensor([1])), table.weight[1:2])
 

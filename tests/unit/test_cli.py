@@ -244,7 +244,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("tables")
 def test_evaluate_prints_the_scores_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    def evaluate(run: Path, split: str | None, *, task_best: bool) -> dict[str, Any]:
+    def evaluate(run: Path, split: str | None, *, task_best: bool, **_: Any) -> dict[str, Any]:
         return {str(run): [split, task_best]}
 
     monkeypatch.setattr(api, "evaluate", evaluate)

@@ -14,9 +14,8 @@ import pytest
 import polytask
 from polytask import api
 from polytask.analysis import compare
-from polytask.assembly.run import checking, evaluation, prediction, training
+from polytask.assembly.run import checking, evaluation, loaded_run, training
 from polytask.assembly.run.checking import Findings
-from polytask.assembly.run.evaluation import Evaluated
 from polytask.core.errors import InterruptedTrainingError, RunError
 from polytask.core.files import write_json
 from polytask.core.run_folder import FORMAT, RunFolder
@@ -41,6 +40,8 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     write_json(tmp_path / "run" / "run.json", {"format": FORMAT})
+    (tmp_path / "run" / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "run" / "reviews.jsonl").touch()
     return tmp_path / "run"
 
 
@@ -84,6 +85,7 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
     scored = Recorder({})
     monkeypatch.setattr(evaluation, "evaluate", scored)
     monkeypatch.setattr(evaluation, "has_held_out", lambda run: True)
+    monkeypatch.setattr(loaded_run.LoadedRun, "load", Recorder())
     written = Recorder()
     monkeypatch.setattr(page, "write_page", written)
     assert api.train(recipe, resume=True).path == Path("somewhere")
@@ -117,18 +119,33 @@ def test_what_a_signal_has_stopped_can_be_gone_on_with(
     assert str(caught.value) == f"stopped by SIGINT after step 3. {advice}"
 
 
-def test_runs_are_opened_before_they_are_used(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, predict = Recorder(Evaluated({"tasks": {}}, {})), Recorder(iter([{}]))
-    monkeypatch.setattr(evaluation, "evaluate", evaluate)
-    monkeypatch.setattr(prediction, "predict", predict)
-    assert api.evaluate(str(run), "validation") == {"tasks": {}}
-    assert list(api.predict(run, "rows.csv")) == [{}]
-    api.predict(run, [{"text": "good"}])
-    assert evaluate.calls == [((RunFolder(run), "validation"), {"task_best": False})]
-    assert [given[1] for given, _ in predict.calls] == [Path("rows.csv"), [{"text": "good"}]]
-    for call in (api.evaluate, lambda folder: api.predict(folder, [])):
+def test_runs_are_opened_before_they_are_used(run: Path) -> None:
+    for call in (api.load, api.evaluate, lambda folder: api.predict(folder, [])):
         with pytest.raises(RunError, match="no such run folder"):
             call(run / "missing")
+        with pytest.raises(RunError, match="holds no model"):
+            call(run)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (None, "found run format None, expected {}: it was written by an older .* Train again."),
+        (
+            FORMAT - 1,
+            "found run format .*, expected {}: it was written by an older .* Train again.",
+        ),
+        (FORMAT + 1, "found run format .*, expected {}: .* a newer polytask. Upgrade polytask, or"),
+    ],
+)
+def test_a_run_of_another_format_is_refused_in_one_line(
+    run: Path, found: int | None, text: str
+) -> None:
+    write_json(run / "run.json", {"format": found})
+    for call in (api.load, api.evaluate, lambda folder: api.predict(folder, [])):
+        with pytest.raises(RunError, match=text.format(FORMAT)) as caught:
+            call(run)
+        assert "\n" not in str(caught.value)
 
 
 def test_check_reads_the_recipe_first(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from polytask.analysis.costs import COSTS, PeakMemory, count_operations, together
 from polytask.assembly.data.loading import load_data
-from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
 from polytask.recipe import load
 from tests.end_to_end.files import write_experiment
@@ -46,7 +46,7 @@ def test_operations_of_linear_layers(
     recipe = load(write_experiment(tmp_path, RECIPE, files), [f"encoder.hidden={hidden}"])
     data = load_data(recipe)
     run = train(recipe, tmp_path / "run", data=data, console=Console(quiet=True))
-    found = count_operations(TrainedModel.load(recipe, run), data, "test")
+    found = count_operations(LoadedRun.load(run), data, "test")
     assert found.encoding == encoding
     assert found.answering == encoding + heads  # one pass of the encoder for both tasks
     # Backwards each layer takes as much again for its weights, and for what it has read.
@@ -59,7 +59,7 @@ def test_tasks_with_inputs_of_their_own_need_a_pass_each(tmp_path: Path) -> None
     path = write_experiment(tmp_path, text, dict.fromkeys(("train", "validation", "test"), rows))
     recipe = load(path)
     run = train(recipe, tmp_path / "run", console=Console(quiet=True))
-    found = count_operations(TrainedModel.load(recipe, run), load_data(recipe), "test")
+    found = count_operations(LoadedRun.load(run), load_data(recipe), "test")
     assert found.encoding == 2 * (2 * 8 * 5)
     assert found.answering == 2 * (2 * 8 * 5) + 2 * 5 * (3 + 2)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from polytask.assembly.data.new_rows import read_new_rows
+from polytask.assembly.data.new_rows import NewRows, new_views, read_new_file
 from polytask.assembly.data.readings import readings
-from polytask.assembly.run.prediction import Wanted, predict
+from polytask.assembly.run.prediction import check_overrides
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, load
@@ -30,8 +30,14 @@ def recipe_of(folder: Path, *sources: str) -> Recipe:
     return load(path)
 
 
+def read(recipe: Recipe, path: Path) -> list[NewRows]:
+    """Read a file for all tasks of a recipe."""
+    known = readings(recipe, RunFolder(path.parent))
+    return read_new_file(path, new_views(recipe, {}, recipe.tasks), known, {})
+
+
 def texts(recipe: Recipe, path: Path) -> list[str]:
-    [found] = read_new_rows(recipe, path, readings(recipe, RunFolder(path.parent)))
+    [found] = read(recipe, path)
     return [*found.table.column("text")]
 
 
@@ -58,7 +64,7 @@ def test_an_unknown_ending_is_refused_where_the_files_of_a_task_are_read_differe
     section = recipe.tasks["t0"].model_copy(update={"sources": ("d0", "d1")})
     recipe = recipe.model_copy(update={"tasks": {"t0": section}})
     with pytest.raises(DataError, match=r"new.data: cannot tell its format"):
-        read_new_rows(recipe, tmp_path / "new.data", readings(recipe, RunFolder(tmp_path)))
+        read(recipe, tmp_path / "new.data")
 
 
 @pytest.mark.parametrize(("other", "notes"), [("false", 0), ("true", 1)])
@@ -70,8 +76,7 @@ def test_a_choice_between_ways_of_reading_is_announced(
     recipe = recipe_of(tmp_path, SEMICOLONS, second)
     section = recipe.tasks["t0"].model_copy(update={"sources": ("d0", "d1")})
     recipe = recipe.model_copy(update={"tasks": {"t0": section}})
-    known = readings(recipe, RunFolder(tmp_path))
-    [found] = read_new_rows(recipe, tmp_path / "new.csv", known)
+    [found] = read(recipe, tmp_path / "new.csv")
     assert [*found.table.column("text")] == ['"nice" phone']
     assert len(found.notes) == notes
 
@@ -79,8 +84,7 @@ def test_a_choice_between_ways_of_reading_is_announced(
 def test_a_task_that_cannot_read_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(FILE)
     recipe = recipe_of(tmp_path, SEMICOLONS, "kind: csv, train: other.csv")
-    known = readings(recipe, RunFolder(tmp_path))
-    found, *_ = read_new_rows(recipe, tmp_path / "new.csv", known)
+    found, *_ = read(recipe, tmp_path / "new.csv")
     assert [view.tasks for view in found.views] == [("t0",)]
     [reason] = found.notes
     assert reason.startswith(f"not predicted: t1. {tmp_path / 'new.csv'}:1: expected ','")
@@ -89,11 +93,10 @@ def test_a_task_that_cannot_read_the_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", ["train=x.csv", "path=x.csv", "where.label=good", "split.seed=1", "test=x.csv"]
 )
-def test_a_change_that_would_do_nothing_is_refused(change: str, tmp_path: Path) -> None:
+def test_a_change_that_would_do_nothing_is_refused(change: str) -> None:
     changes = [f"data.d0.{change}", "seed=1"]
-    run = RunFolder(tmp_path)
     with pytest.raises(RecipeError) as caught:
-        next(predict(run, tmp_path / "new.csv", Wanted(), overrides=changes))
+        check_overrides(changes)
     assert len(caught.value.mistakes) == 2
 
 
@@ -104,10 +107,9 @@ def test_tasks_that_find_different_rows_in_a_file_are_told_apart(tmp_path: Path)
         "kind: text, train: a.txt",
         "kind: text, row: paragraph, train: b.txt",
     )
-    known = readings(recipe, RunFolder(tmp_path))
     expected = (
         r"found 3 rows for t0; 2 rows for t1, .* \(row: line or paragraph\)\. Read it alike for all "
         r"tasks, as with --set data\.NAME\.row=line\."
     )
     with pytest.raises(DataError, match=expected):
-        read_new_rows(recipe, tmp_path / "new.txt", known)
+        read(recipe, tmp_path / "new.txt")

@@ -13,9 +13,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 import polytask
+from polytask.assembly.data.new_rows import new_views
 from polytask.assembly.data.pools import evaluation_pool, new_pool
 from polytask.assembly.data.views import views_of_any
-from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.cli import app
 from polytask.core.errors import RecipeError
 from polytask.core.run_folder import RunFolder
@@ -51,7 +52,7 @@ def test_vectors_are_the_means_of_tokens_of_rows_alone(tmp_path: Path) -> None:
     path.write_text(RECIPE)
     run = polytask.train(path, tmp_path / "run")
     recipe = load(run.recipe)
-    trained = TrainedModel.load(recipe, run)
+    trained = LoadedRun.load(run)
     rows = sources.build({"kind": "rows", "rows": [{"text": text} for text in TEXTS]}, ()).load()
     [view] = views_of_any(recipe, "new")
     pool = evaluation_pool(view, rows["all"], trained.encoder, tmp_path)
@@ -132,17 +133,13 @@ def test_no_labels_are_no_number_of_labels(words_run: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [None, 0, 2])
-def test_fields_are_those_of_the_rows_asked_for(
-    words_run: Path, tmp_path: Path, broken: int | None
-) -> None:
-    run = RunFolder(words_run)
+def test_fields_are_those_of_the_rows_asked_for(words_run: Path, broken: int | None) -> None:
+    run = polytask.load(words_run)
     given: list[Any] = [{"text": "t " * n, "tokens": ["t"] * n} for n in range(1, 6)]
     if broken is not None:
         given[broken]["tokens"] = None
-    [view] = [view for view in views_of_any(load(run.recipe), "new") if "tags" in view.tasks]
-    table = sources.build({"kind": "rows", "rows": given}, ()).load()["all"]
-    encoder = TrainedModel.load(load(run.recipe), run).encoder
-    pool, refused = new_pool(view, table, encoder, tmp_path)
+    [view] = new_views(run.recipe, run.types, ["tags"])
+    pool, refused = new_pool(view, given, str, run.encoder)
     assert [*refused] == [at for at in range(5) if at == broken]
     kept = [row["tokens"] for row in given if row["tokens"]]
     order_b = np.argsort(-pool.lengths_N, kind="stable")
@@ -224,7 +221,7 @@ def test_an_interrupt_leaves_no_file(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("polytask.assembly.run.loaded_run.TrainedModel.predict", interrupted)
+    monkeypatch.setattr("polytask.assembly.run.loaded_run.LoadedRun.predict_pools", interrupted)
     result = predict([ROW], "--output", str(tmp_path / "out" / "predicted.jsonl"))
     assert result.exit_code == 130
     assert not list((tmp_path / "out").iterdir())
@@ -248,7 +245,6 @@ def test_vectors_are_means_of_the_features_of_tokens(words_run: Path) -> None:
     ]
     found = [*polytask.predict(words_run, rows, vectors=True)]
     from polytask.assembly.model.assemble import load_model
-    from polytask.core.run_folder import RunFolder
     from polytask.recipe import load
 
     folder = RunFolder.open(words_run)

@@ -17,6 +17,7 @@ from typing_extensions import override
 from polytask.core import accounting
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
+from polytask.core.run_folder import FORMAT
 from polytask.reports.material import Material
 from polytask.reports.page import render_page, write_page
 from polytask.reports.sections.differences import differences
@@ -93,7 +94,7 @@ def test_a_comparison_has_its_own(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
-    write_json(tmp_path / "run.json", {"format": 1, "finished": False, "parameters": 7})
+    write_json(tmp_path / "run.json", {"format": FORMAT, "finished": False, "parameters": 7})
     assert Outline(render_page(tmp_path)).sections == ["cost", "notes"]
     folder = tmp_path / "compared"
     write_json(folder / "comparison.json", comparison(["mood"], ["linear"], 1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from polytask.core.capabilities import TokenTable
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
@@ -17,6 +18,7 @@ from polytask.sharing.deep_prompt import DeepPrompt
 from polytask.sharing.prompted import Prompted
 from polytask.sharing.prompts import in_front, with_room, without_room
 from tests.contracts.test_sharing import ROWS, everything, new_encoder
+from tests.fakes import table_of
 
 INPUTS = Collated(
     {
@@ -68,8 +70,7 @@ def test_a_prompt_is_in_front_of_the_word_vectors() -> None:
     model: Any = built.encoder.get_submodule("model")
     found = built(inputs, {"y": torch.arange(5)})["y"].tokens_BLD
     plain = new_encoder("huggingface")
-    assert plain.embedding is not None
-    words_BLD = plain.embedding(inputs["ids"])
+    words_BLD = table_of(plain)(inputs["ids"])
     given_BLD = torch.cat([built.prompts["y"].expand(5, -1, -1), words_BLD], 1)
     mask_BL = torch.arange(given_BLD.shape[1]) < 3 + inputs["lengths"].unsqueeze(1)
     model = plain.get_submodule("model")
@@ -93,8 +94,7 @@ def test_each_layer_reads_learned_tokens_of_its_own() -> None:
 
 def test_prompts_start_as_vectors_of_words() -> None:
     built = build("prompt", "bilstm", length=2)
-    assert built.encoder.embedding is not None
-    table_ND = built.encoder.embedding.weight
+    table_ND = table_of(built.encoder).weight
     for prompt_PD in built.prompts.values():
         assert torch.cdist(prompt_PD, table_ND).min(1).values.max() < 1e-3
 
@@ -109,8 +109,9 @@ def test_a_prompt_must_leave_room(kind: str) -> None:
 def test_texts_as_long_as_can_be_are_read(encoder: str) -> None:
     built = build("prompt", encoder, length=4)
     ready = built.encoder
-    assert ready.longest is not None
-    longest = ready.longest
+    assert isinstance(ready, TokenTable)
+    assert ready.max_tokens is not None
+    longest = ready.max_tokens
     inputs = Collated(ids=torch.full((2, longest), 5), lengths=torch.tensor([longest, 3]))
     found = built(inputs, {"x": torch.arange(2)})["x"]
     assert found.mask_BL.sum(1).tolist() == [longest - 4, 3]

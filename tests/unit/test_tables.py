@@ -19,7 +19,8 @@ from polytask.core.errors import DataError
 from polytask.data import arrow
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
-from polytask.data.tables import Origin, Table, cached_table, located, spool
+from polytask.data.stored_tables import cached_table, spool
+from polytask.data.tables import Origin, Table, located
 
 CHUNK = 1000
 """Rows that are written at once; types may change between two chunks and inside one."""

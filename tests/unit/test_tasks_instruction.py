@@ -19,13 +19,13 @@ from polytask.core.prompts import Prompt
 from polytask.core.texts import collate_texts, prepare_texts
 from polytask.encoders import encoders
 from polytask.encoders.huggingface import HuggingFace
-from polytask.encoders.transformer import Transformer
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import load
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
 from polytask.tasks.template import Template
 from polytask.tasks.worded import WordedTask
+from tests.fakes import causal, table_of
 
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64}
 CASTS: list[dict[str, Any]] = [
@@ -84,9 +84,8 @@ def answers(model: MultiTaskModel, encoder: Encoder, task: Task, rows: Any = ROW
 
 def log_probabilities(encoder: Encoder, ids: list[int]) -> Tensor:
     """Of each token but the first, given those before it."""
-    assert encoder.embedding is not None
     inputs = {"ids": torch.tensor([ids]), "lengths": torch.tensor([len(ids)])}
-    logits_LV = encoder(inputs).tokens_BLD[0] @ encoder.embedding.weight.T
+    logits_LV = encoder(inputs).tokens_BLD[0] @ table_of(encoder).weight.T
     logs_LV = logits_LV[:-1].log_softmax(-1)
     found_L: Tensor = logs_LV.gather(1, torch.tensor(ids[1:]).unsqueeze(1)).squeeze(1)
     return found_L
@@ -151,13 +150,12 @@ def test_a_null_is_not_written_out() -> None:
 def test_the_loss_is_that_of_completions_and_their_end(options: dict[str, Any]) -> None:
     encoder, task = encoder_of(options), instruction(longest=8)
     rows = prepared(encoder, task, training=True)
-    assert encoder.writer is not None
-    assert [encoder.writer.text(row["ids"][-row["said"] : -1]) for row in rows] == [
+    assert [causal(encoder).detokenizer.text(row["ids"][-row["said"] : -1]) for row in rows] == [
         " yes",
         " no, black",
         " 7",
     ]
-    assert all(row["ids"][-1] == encoder.writer.end for row in rows)
+    assert all(row["ids"][-1] == causal(encoder).detokenizer.end for row in rows)
     model, batch = model_of(encoder, task), lesson_batch(encoder, task)
     own = [-log_probabilities(encoder.eval(), row["ids"])[-row["said"] :] for row in rows]
     torch.testing.assert_close(model.losses(batch)["ask"], torch.cat(own).mean())
@@ -191,13 +189,12 @@ def test_greedy_texts_are_those_of_the_transformers_library() -> None:
     peer.eval()
     expected = []
     for row in prepared(encoder, task, training=False):
-        assert encoder.writer is not None
         ids = torch.tensor([row["ids"]])
         found = peer.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False,
-            eos_token_id=encoder.writer.end, pad_token_id=0,
+            eos_token_id=causal(encoder).detokenizer.end, pad_token_id=0,
         )  # fmt: skip
-        expected.append(encoder.writer.text(found[0, ids.shape[1] :].tolist()).strip())
+        expected.append(causal(encoder).detokenizer.text(found[0, ids.shape[1] :].tolist()).strip())
     assert answers(model, encoder, task) == expected
     assert answers(model, encoder, task, ROWS[1:2]) == expected[1:2]
     assert any(expected)
@@ -288,10 +285,11 @@ def test_an_encoder_that_looks_ahead_is_refused() -> None:
         model_of(encoder_of(CASTS[1], causal=False), instruction())
 
 
-def test_an_encoder_that_writes_no_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Transformer, "writer", None)
-    with pytest.raises(RecipeError, match="goes on with texts, which this encoder does not read"):
-        model_of(encoder_of(CASTS[1]), instruction())
+def test_an_encoder_that_writes_no_texts_is_refused() -> None:
+    encoder = encoders.build({"kind": "bag", "min_count": 1}, ())
+    encoder.fit([("a text",)])
+    with pytest.raises(RecipeError, match="continues texts, which this encoder does not read"):
+        model_of(encoder, instruction())
 
 
 def test_rows_with_completions_stand_beside_others_in_a_batch() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polytask.core.batch import DRAWS, Batch, Targets
+from polytask.core.capabilities import token_table
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.texts import collate_texts, prepare_texts
@@ -20,6 +21,7 @@ from polytask.sharing import architectures
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.language_head import is_causal
 from polytask.tasks.masking import blank_out, hidden_count, hide, uniform
+from tests.fakes import table_of
 
 TINY = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 16, "vocabulary": 300, "dropout": 0}
 TEXTS = ["a cat sat on a mat", "a dog", "many dogs ran far away today", "the end"]
@@ -105,7 +107,7 @@ def test_the_causal_loss_is_the_cross_entropy_of_the_next_token() -> None:
     batch = batch_of(encoder, task)
     model = model_of(encoder, {"lm": task}).eval()
     found = encoder(batch.inputs)
-    logits_BLV = found.tokens_BLD @ encoder.embedding.weight.T  # type: ignore[union-attr]
+    logits_BLV = found.tokens_BLD @ table_of(encoder).weight.T
     targets_BL = batch.inputs["ids"][:, 1:].masked_fill(~found.mask_BL[:, 1:], -100)
     expected = functional.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), targets_BL.flatten())
     torch.testing.assert_close(model.losses(batch)["lm"], expected)
@@ -205,8 +207,8 @@ def test_windows_of_long_texts_are_refused() -> None:
 def test_an_encoder_that_reads_ahead_is_refused(options: dict[str, Any]) -> None:
     encoder = encoders.build(options, ())
     encoder.fit([(text,) for text in TEXTS])
-    if encoder.embedding is not None:
-        assert not is_causal(encoder.eval(), encoder.embedding.weight)
+    if token_table(encoder) is not None:
+        assert not is_causal(encoder.eval(), table_of(encoder).weight)
     with pytest.raises(RecipeError, match=r"tasks\.lm: predicts the next token, but the encoder"):
         model_of(encoder, {"lm": language_model()})
 
@@ -219,8 +221,7 @@ def test_decoders_of_the_transformers_library_read_forward_and_encoders_do_not()
             config |= {"intermediate_size": 16}
         encoder = encoders.build({"kind": "huggingface", "config": config, "vocabulary": 300}, ())
         encoder.fit([(text,) for text in TEXTS])
-        assert encoder.embedding is not None
-        assert is_causal(encoder.eval(), encoder.embedding.weight) is forward, kind
+        assert is_causal(encoder.eval(), table_of(encoder).weight) is forward, kind
 
 
 def test_an_encoder_without_vectors_of_tokens_is_refused() -> None:

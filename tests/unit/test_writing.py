@@ -15,6 +15,7 @@ from polytask.sharing import architectures
 from polytask.tasks import tasks
 from polytask.tasks.continuing import remembers
 from tests.contracts.test_sharing import OPTIONS
+from tests.fakes import causal
 from tests.unit.test_packing import GPT2, LLAMA, TEXTS, encoder_of
 
 APART = {"tree"}
@@ -49,7 +50,7 @@ def written(model: MultiTaskModel) -> list[str]:
 def remembered(model: MultiTaskModel) -> bool:
     encoder = model.sharing.encoder_of("one")
     inputs = encoder.collate(encoder.prepare([(Prompt(text, room=6),) for text in TEXTS]))
-    return remembers(lambda own: model._encode("one", own), inputs, encoder.remembering)
+    return remembers(lambda own: model._encode("one", own), inputs, causal(encoder).kv_cache)
 
 
 @pytest.mark.parametrize("sharing", FITTING)
@@ -85,7 +86,7 @@ def test_nothing_is_remembered_of_tokens_that_stand_in_front() -> None:
 
 def test_encoders_without_memory_read_again() -> None:
     encoder = encoders.build({"kind": "transformer", "causal": True, "layers": 1}, ())
-    with encoder.remembering() as memory:
+    with causal(encoder).kv_cache() as memory:
         assert memory is None
 
 

@@ -20,6 +20,7 @@ from polytask.analysis.proposal import propose, trainings_to_verify, verify, wri
 from polytask.analysis.trainings import Trainer
 from polytask.analysis.transference import from_looks, lookahead
 from polytask.analysis.uncertainty import Floats, matrix_record
+from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.loading import Data, load_data
 from polytask.assembly.run.inspection import Opened, open_trained
 from polytask.core.errors import RunError
@@ -125,6 +126,7 @@ def analyse_recipe(recipe: Recipe, folder: Path, wanted: Wanted, console: Consol
             "how many parameters a model has is known of a run only. Give the number of models "
             "instead, or a run."
         )
+    recipe = with_columns(recipe)
     with console.status("reading rows"):
         data = load_data(recipe, folder / "splits")
     data.keep_splits(folder / "splits")

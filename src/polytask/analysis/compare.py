@@ -29,6 +29,7 @@ from polytask.analysis.statistics import statistics
 from polytask.analysis.strategies import Answered, strategies
 from polytask.analysis.strategies.trained import TrainedStrategy
 from polytask.analysis.verdict import verdict
+from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.labels import fit_tasks
 from polytask.assembly.data.loading import TRAIN, load_data
 from polytask.assembly.model.assemble import new_tasks
@@ -74,6 +75,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     if mistakes:
         raise RecipeError(mistakes)
     recipe = recipe.model_copy(update={"tasks": recipe.trained})  # kept tasks have no rows
+    recipe = with_columns(recipe)
     begun = _begun(folder, recipe)
     data = load_data(recipe, folder / "splits")
     tasks = new_tasks(recipe)

@@ -174,7 +174,7 @@ class Comparison:
         tables, views = self.data.split(TRAIN), self.data.views
         fields = TrainingFields(views, tables, self.labels)
         with scratch_folder() as scratch, self.console.status("reading and preparing rows"):
-            encoder = new_encoder(self.recipe, fields)
+            encoder = new_encoder(self.recipe, fields, views)
             pools = {
                 TRAIN: [
                     training_pool(view, tables[view.source], encoder, self.labels, scratch)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.assembly.data.loading import Data
 from polytask.assembly.data.scoring import evaluation_rows
-from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.batch import Batch
 from polytask.core.scratch import scratch_folder
 from polytask.data.pools import collate
@@ -77,7 +77,7 @@ def together(parts: Sequence[Costs]) -> dict[str, float | None]:
     }
 
 
-def count_operations(model: TrainedModel, data: Data, split: str) -> Arithmetic:
+def count_operations(model: LoadedRun, data: Data, split: str) -> Arithmetic:
     """Count on the first rows of every view.
 
     Tasks that read the same columns are answered together, from one pass through what they share.

@@ -9,11 +9,11 @@ from typing import Any
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import PeakMemory, count_operations
 from polytask.assembly.run.evaluation import Evaluated, evaluate
-from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
-from polytask.recipe import Recipe, dump, load
+from polytask.recipe import Recipe, dump
 from polytask.recipe.difference import differing
 from polytask.training.precision import select_device
 
@@ -67,7 +67,7 @@ def _copy_equal(comparison: Comparison, recipe: Recipe, place: Path) -> None:
 
 def evaluate_model(comparison: Comparison, run: RunFolder, recipe: Recipe) -> Evaluated:
     """Score a trained model on the held-out rows."""
-    return evaluate(run, comparison.held_out, data=comparison.data_of(recipe))
+    return evaluate(LoadedRun.load(run), comparison.held_out, data=comparison.data_of(recipe))
 
 
 def costs_of(comparison: Comparison, run: RunFolder, recipe: Recipe) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def costs_of(comparison: Comparison, run: RunFolder, recipe: Recipe) -> dict[str
     kept = run.path / _COST
     measured = dict(read_json(kept))
     if "operations" not in measured:
-        model = TrainedModel.load(load(run.recipe), run)  # with the tasks it has kept
+        model = LoadedRun.load(run)
         counted = count_operations(model, comparison.data_of(recipe), comparison.held_out)
         measured["operations"] = counted._asdict()
         write_json(kept, measured)

@@ -17,6 +17,7 @@ from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
 from polytask.assembly.data.scoring import metrics_of
 from polytask.assembly.model.assemble import new_tasks
 from polytask.assembly.run.evaluation import evaluate, held_out
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.evaluation.coverage import value_of
@@ -104,7 +105,8 @@ class Trainer:
         splits = {"held out": held_out(data)}
         if data.split(VALIDATION):
             splits["validation"] = VALIDATION
-        found = {name: evaluate(run, split, data=data).scores for name, split in splits.items()}
+        loaded = LoadedRun.load(run)
+        found = {n: evaluate(loaded, split, data=data).scores for n, split in splits.items()}
         scores = {name: _main(recipe, each["tasks"]) for name, each in found.items()}
         shutil.rmtree(folder)
         seed = recipe.training.seed

@@ -30,7 +30,10 @@ def evaluate(
 ) -> None:
     """Score a run, with confidence intervals; keep its predictions."""
     from polytask import api
+    from polytask.cli.progress import row_counter
     from polytask.reports.tables import render_scores
 
     open_plugins(plugins)
-    typer.echo(render_scores(api.evaluate(run, split, task_best=task_best)))
+    with row_counter("scoring") as count:
+        scores = api.evaluate(run, split, task_best=task_best, progress=count)
+    typer.echo(render_scores(scores))

@@ -81,9 +81,15 @@ class Predict:
     def __post_init__(self) -> None:
         """Predict: the command line calls a command, and this one has too many options for a call."""
         from polytask import api
+        from polytask.cli.progress import row_counter
 
         open_plugins(self.plugins)
-        with _rows(self.file) as rows, _writer(self.output) as write:
+        seen = self.output == STANDARD and sys.stdout.isatty()  # the records are shown themselves
+        with (
+            _rows(self.file) as rows,
+            _writer(self.output) as write,
+            row_counter("predicting", hidden=seen) as count,
+        ):
             for record in api.predict(
                 self.run,
                 rows,
@@ -95,6 +101,7 @@ class Predict:
                 vectors=self.vectors,
             ):
                 write(json.dumps(record, ensure_ascii=False))
+                count(1)
 
 
 def _note(text: str) -> None:

@@ -101,3 +101,10 @@ def file_content(value: Mapping[str, Any]) -> bytes:
 def is_missing(value: Any) -> bool:
     """Return whether a cell holds nothing: null, or not a number."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def shown(value: Any) -> Any:
+    """Return a value for people and JSON: of an image or a sound its path, or how large it is."""
+    if is_file(value):
+        return value["path"] or f"{len(value['bytes'])} bytes"
+    return value

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +21,6 @@ from polytask.core.batch import Fields, Inputs
 from polytask.core.collated import Collated
 from polytask.core.columns import Column, ColumnType
 from polytask.core.features import Features
-from polytask.core.prompts import Memory, Writer
 
 
 class Encoder(nn.Module, ABC):
@@ -40,14 +38,12 @@ class Encoder(nn.Module, ABC):
     pads: bool = True
     """Whether a row has the same features alone and padded. If not, rows of equal length are encoded
     together, and no others."""
-    base: str | None = None
-    """The named model whose parameters it was given, so that frozen ones need not be stored."""
 
     @classmethod
-    def usual_rate(cls, options: Mapping[str, Any]) -> float:
-        """The peak learning rate where a recipe says none.
+    def default_learning_rate(cls, options: Mapping[str, Any]) -> float:
+        """Return the peak learning rate where a recipe says none.
 
-        :param options: Those that the encoder is built with.
+        :param options: The options that the encoder is built with.
         """
         return 2e-3
 
@@ -110,54 +106,7 @@ class Encoder(nn.Module, ABC):
     def restore(self, folder: Path) -> None:
         """Undo ``save`` and create the parameters with their sizes, not their values."""
 
-    def load_base(self) -> None:
-        """Give a restored encoder the parameters that ``fit`` took from a named model, if any.
-
-        :raises PolytaskError: If there is no such model, or it has other parameters.
-        """
-
     @property
     def layers(self) -> Sequence[nn.Module]:
         """The modules whose outputs are hidden states BLD, first to last; may be empty."""
         return ()
-
-    @property
-    def longest(self) -> int | None:
-        """Most tokens that ``forward`` has positions for; None if there is no limit."""
-        return None
-
-    @property
-    def embedding(self) -> nn.Embedding | None:
-        """The table of token vectors, for heads that are tied to it."""
-        return None
-
-    def output_vectors(self) -> nn.Parameter | None:
-        """The vectors that a named model scores tokens with, where those are not its embedding."""
-        return None
-
-    @property
-    def blank(self) -> int:
-        """The id that stands for a token that is hidden; that of padding unless there is one."""
-        return 0
-
-    @property
-    def special(self) -> Sequence[int]:
-        """The ids of tokens that are no part of a text: padding, separators."""
-        return ()
-
-    @property
-    def writer(self) -> Writer | None:
-        """What turns tokens into text, for encoders that read a ``Prompt``."""
-        return None
-
-    @property
-    def packs(self) -> int | None:
-        """Most tokens of a sequence that texts are packed into; None where each is a row."""
-        return None
-
-    def remembering(self) -> AbstractContextManager[Memory | None]:
-        """While inside, each batch goes on, row by row, from what was read before.
-
-        :return: A context that gives None where an encoder has to read everything again.
-        """
-        return nullcontext()

@@ -1,4 +1,4 @@
-"""Texts that a language model is to go on with, and what writes them."""
+"""Prompts of language models, and their completions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Prompt:
         return self.text + (self.completion or "")
 
 
-class Writer(Protocol):
+class Detokenizer(Protocol):
     """Tokens as text."""
 
     end: int
@@ -44,8 +44,8 @@ class Writer(Protocol):
         """The text of some tokens, without marks."""
 
 
-class Memory(Protocol):
-    """What an encoder keeps of the tokens that it has read."""
+class KVCache(Protocol):
+    """The keys and values of tokens that an encoder has read."""
 
     def pick(self, rows_n: Tensor) -> None:
         """Go on from these of its rows, in this order; one may be there several times."""

@@ -11,7 +11,8 @@ from typing import Any
 from polytask.core.errors import RunError
 from polytask.core.files import read_json
 
-FORMAT = 1
+FORMAT = 2
+"""Version of the files in a run. Increment it when they change, as no other version is read."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,22 @@ class RunFolder:
                 f"{path}: not a run folder: it holds no run.json. "
                 "Expected a folder made by polytask train."
             )
-        found = read_json(run.facts).get("format")
-        if found != FORMAT:
-            raise RunError(
-                f"{path}: run format {found!r} found, {FORMAT} expected. "
-                "Open it with the version that wrote it, or train again."
-            )
+        run.require_format()
         return run
+
+    def require_format(self) -> None:
+        """Refuse a run that another version of polytask wrote.
+
+        :raises RunError: If its format version is not the one that is read.
+        """
+        found = read_json(self.facts).get("format") if self.facts.is_file() else FORMAT
+        if found != FORMAT:
+            newer = isinstance(found, int) and found > FORMAT
+            todo = "Upgrade polytask, or train again." if newer else "Train again."
+            raise RunError(
+                f"{self.path}: found run format {found!r}, expected {FORMAT}: it was written by "
+                f"{'a newer' if newer else 'an older'} polytask. {todo}"
+            )
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The records of ``metrics.jsonl``; a half-written last line is passed over."""

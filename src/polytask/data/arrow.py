@@ -32,6 +32,9 @@ _CHUNK = 1000
 _CONFLICTS = b"polytask.conflicts"
 """Key of the schema's metadata under which conflicts are kept, as JSON."""
 
+_FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""How ``datasets`` stores an image or a sound."""
+
 _TYPES = b"polytask.types"
 """The same for types of columns."""
 
@@ -102,7 +105,8 @@ class _Segments:
         for name in dict.fromkeys(itertools.chain.from_iterable(chunk)):
             if name not in self.conflicts:
                 try:
-                    arrays[name] = typed_column(name, chunk, known.get(name, pa.null()))
+                    stored = _FILE if self._types.get(name) in ("image", "audio") else pa.null()
+                    arrays[name] = typed_column(name, chunk, known.get(name, stored))
                 except CellError as error:
                     self.conflicts[name] = error
         return arrays

@@ -150,11 +150,11 @@ def _coerce(value: Any, wanted: pa.DataType) -> Any:
         return {field.name: _coerce(value.get(field.name), field.type) for field in wanted}
     if pa.types.is_floating(wanted):
         return float(value)
-    return _text(value) if pa.types.is_string(wanted) else value
+    return as_text(value) if pa.types.is_string(wanted) else value
 
 
-def _text(value: Any) -> str:
-    """A value as text; 1 and 1.0 are the same, because other rows decide which one is stored."""
+def as_text(value: Any) -> str:
+    """Return a value as text; 1 and 1.0 are the same, because other rows decide which one is stored."""
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, float) and value.is_integer():

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from polytask.core.batch import Row
 from polytask.core.columns import FILE_KEYS, ColumnType
+from polytask.core.errors import DataError
 from polytask.data.arrow import FILE
-from polytask.data.arrow_types import CellError
+from polytask.data.arrow_types import CellError, as_text
 
 Types: TypeAlias = dict[str, Literal["image", "audio", "number", "category", "text"]]
 """The types that a source may give to columns."""
@@ -56,6 +59,36 @@ def typed_rows(
         yield changed
 
 
+def typed_value(value: Any, kind: ColumnType | None) -> Any:
+    """Return a value that was handed over in Python as its column wants it.
+
+    :param kind: What the column holds; None if that is not known.
+    :raises DataError: If the value does not fit.
+    """
+    if value is None or (kind == "text" and isinstance(value, str)):
+        return value
+    if isinstance(value, tuple | np.ndarray):
+        value = list(value) if isinstance(value, tuple) else value.tolist()
+    if kind in ("image", "audio", "number", "category"):
+        try:
+            return _CONVERSIONS[kind](value, Path())
+        except ValueError as error:
+            raise DataError(str(error)) from None
+    if kind in ("text", "words"):
+        if isinstance(value, list):  # a text that was segmented before is a list of words
+            return [_single_text(word) for word in value]
+        if kind == "words":
+            raise DataError(f"found {type(value).__name__}, expected a list of words")
+        return _single_text(value)
+    return value
+
+
+def _single_text(value: Any) -> str:
+    if isinstance(value, str | int | float):
+        return as_text(value)
+    raise DataError(f"found {type(value).__name__}, expected a text or a list of words")
+
+
 def _signature(row: Row, name: str) -> ColumnType:
     start = bytes(row[name][:16])
     if start[:4] == b"RIFF":
@@ -92,14 +125,18 @@ def _number(value: Any, folder: Path) -> float | int | None:
         raise ValueError(f"found {value!r}, expected a number, or nothing") from None
 
 
-def _text(value: Any, folder: Path) -> str | None:
-    return (value if isinstance(value, str) else str(value)) or None
+def _text(value: Any, folder: Path) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _category(value: Any, folder: Path) -> str | None:
+    return _text(value, folder).strip() or None
 
 
 _CONVERSIONS: Mapping[ColumnType, Callable[[Any, Path], Any]] = {
     "image": _file,
     "audio": _file,
     "number": _number,
-    "category": _text,
+    "category": _category,
     "text": _text,
 }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,15 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.packed_arrays import packed, unpacked
 from polytask.data.rows import each_row
-from polytask.data.tables import ConflictError, Table, spool
+from polytask.data.stored_tables import spool
+from polytask.data.tables import ConflictError, Table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Ints = npt.NDArray[np.int64]
 _CHUNK = 1000
-_LENGTH = "length"
+LENGTH = "length"
 _TARGET = "target:"
 _WEIGHT = "weight:"
 
@@ -72,6 +73,25 @@ class Collation:
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
     read: Callable[[Inputs, np.random.Generator | None], Inputs] | None = None
     read_targets: Mapping[str, Callable[[Any, Inputs], Any]] = field(default_factory=dict)
+
+
+class PreparedRows(Protocol):
+    """Prepared rows that can be fetched; see ``Pool`` for the members."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that read these rows."""
+
+    @property
+    def lengths_N(self) -> Ints:
+        """Number of tokens of each row."""
+
+    @property
+    def fields(self) -> Callable[[Ints], Sequence[Fields]]:
+        """Reads the input fields of some rows."""
+
+    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
+        """Return some prepared rows, in the order asked for."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +167,7 @@ def make_pool(
 
     dataset = spool(map(packed, rows()), folder)
     lengths_N = (
-        dataset.with_format("numpy")[_LENGTH][:].astype(np.int64)
+        dataset.with_format("numpy")[LENGTH][:].astype(np.int64)
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
@@ -187,7 +207,7 @@ def collate(
             positions, values = zip(*found, strict=True)
             weights_b = _weights([rows[at].get(_WEIGHT + task) for at in positions])
             targets[task] = Targets(torch.tensor(positions), collate_targets(values), weights_b)
-    lengths = [row[_LENGTH] for row in rows]
+    lengths = [row[LENGTH] for row in rows]
     padded = len(rows) * max(lengths, default=0)
     return Batch(inputs, targets, len(rows), tokens=sum(lengths), padded=padded)
 
@@ -206,7 +226,7 @@ def at_row(table: Table, index: int) -> Iterator[None]:
 def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = enumerate(each_row(table))
     while chunk := list(islice(rows, _CHUNK)):
-        for index, row, inputs in _prepare(table, chunk, preparation):
+        for index, row, inputs in prepare(table.where, chunk, preparation):
             labels = {
                 _TARGET + task: target(index, row, inputs)
                 for task, target in preparation.targets.items()
@@ -215,11 +235,11 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dic
                 _WEIGHT + task: None if labels[_TARGET + task] is None else weight(row)
                 for task, weight in preparation.weights.items()
             }
-            yield index, {**inputs, _LENGTH: preparation.length(inputs), **labels, **weights}
+            yield index, {**inputs, LENGTH: preparation.length(inputs), **labels, **weights}
 
 
-def _prepare(
-    table: Table, chunk: Sequence[tuple[int, Row]], preparation: Preparation
+def prepare(
+    where: Callable[[int], str], chunk: Sequence[tuple[int, Row]], preparation: Preparation
 ) -> Iterator[tuple[int, Row, Inputs]]:
     """Prepare some rows together; if one of them is refused, one by one.
 
@@ -230,21 +250,21 @@ def _prepare(
         prepared = preparation.prepare(fields)
     except DataError:
         for index, row in chunk:
-            yield from _prepare_alone(table, index, row, preparation)
+            yield from _prepare_alone(where, index, row, preparation)
         return
     for (index, row), inputs in zip(chunk, prepared, strict=True):
         yield index, row, inputs
 
 
 def _prepare_alone(
-    table: Table, index: int, row: Row, preparation: Preparation
+    where: Callable[[int], str], index: int, row: Row, preparation: Preparation
 ) -> Iterator[tuple[int, Row, Inputs]]:
     try:
         [inputs] = preparation.prepare([preparation.fields(index, row)])
     except DataError as error:
         if preparation.refuse is None:
-            raise DataError(f"{table.where(index)}: {error}") from error
-        preparation.refuse(index, f"{table.where(index)}: {error}")
+            raise DataError(f"{where(index)}: {error}") from error
+        preparation.refuse(index, f"{where(index)}: {error}")
         return
     yield index, row, inputs
 
@@ -260,5 +280,5 @@ def _inputs(row: Mapping[str, Any]) -> Inputs:
     return {
         name: value
         for name, value in row.items()
-        if name != _LENGTH and not name.startswith((_TARGET, _WEIGHT))
+        if name != LENGTH and not name.startswith((_TARGET, _WEIGHT))
     }

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 from typing_extensions import override
 
 from polytask.core.batch import Row
-from polytask.data.nested import values_at
+from polytask.core.columns import ColumnType
+from polytask.core.errors import DataError
+from polytask.data.column_values import typed_value
+from polytask.data.nested import path_of, value_of, values_at
 from polytask.data.tables import Table
 
 if TYPE_CHECKING:
@@ -61,6 +64,39 @@ class LateRows(Sequence[V]):
     @override
     def __getitem__(self, index: int | slice) -> V | Sequence[V]:
         return self._values[index]
+
+
+@final
+class RowInMemory(Mapping[str, Any]):
+    """A row that was handed over in Python; a column that it lacks is None.
+
+    :param row: Its values.
+    :param types: What columns hold; a value is converted when it is read.
+    """
+
+    __slots__ = ("_row", "_types")
+
+    def __init__(self, row: Row, types: Mapping[str, ColumnType]) -> None:
+        self._row, self._types = row, types
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return typed_value(value_of(self._row, name), self._types.get(name))
+        except DataError as error:
+            raise DataError(f"column {name!r}: {error}") from None
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return path_of(self._row, str(name)) is not None
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._row)
 
 
 @final

@@ -1,36 +1,17 @@
-"""Rows of one split, memory mapped, each knowing the file and line it came from.
-
-Files are read once and kept as Arrow in a cache folder: ``$POLYTASK_CACHE``, or
-``polytask`` in ``$XDG_CACHE_HOME``, or ``~/.cache/polytask``. An entry is named by what was read and how, so a
-changed file is another entry, and deleting the folder costs nothing but time.
-"""
+"""Rows of one split, memory mapped, each knowing the file and line it came from."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import difflib
-import functools
-import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
-from polytask.core.files import sha256 as file_sha256
-from polytask.core.scratch import scratch_folder
-from polytask.data.arrow import FILE, LINE, conflicts_in, types_in, write_rows
+from polytask.data.arrow import FILE, LINE
 from polytask.data.arrow_types import CellError
-from polytask.data.column_values import typed_rows
 from polytask.data.nested import nested_names, path_of, values_at
 
 if TYPE_CHECKING:
@@ -38,9 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_FORMAT = 3
 _BATCH = 10_000
-_CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 class ConflictError(DataError):
@@ -160,136 +139,3 @@ def located(row: Row, file: int, line: int) -> dict[str, Any]:
     if len(marked) < len(row) + 2:
         raise CellError(marked, f"{FILE} or {LINE}", "the name is reserved; expected another one")
     return marked
-
-
-def cached_table(
-    key: Mapping[str, Any], read: Callable[[], Iterable[Row]], origin: Origin
-) -> Table:
-    """A table of rows that are read only if the cache does not hold them yet.
-
-    :param key: What decides the rows besides the content of the files: reader and options.
-    :param read: Gives the rows, each ``located`` in its file.
-    """
-    types = dict(origin.types)
-    path = _cache_folder() / f"{_digest([_FORMAT, dict(key), types, origin.sha256])}.arrow"
-    if not _intact(path):
-        with _naming_the_place(origin):
-            _write_sealed(typed_rows(read(), types, origin.files), path, types)
-    return _table(path, origin)
-
-
-def spooled_table(rows: Iterable[Row], origin: Origin) -> Table:
-    """A table of rows that no file holds; it lives as long as this process.
-
-    :param rows: The rows, each ``located``.
-    """
-    types = dict(origin.types)
-    with _naming_the_place(origin):
-        path, _ = _spooled(typed_rows(rows, types, origin.files), _process_folder(), types)
-    return _table(path, replace(origin, sha256=file_sha256(path)))
-
-
-def _table(path: Path, origin: Origin) -> Table:
-    conflicts = {
-        name: f"{origin.place.format(file=origin.files[file], line=line)}: {reason}"
-        for name, (file, line, reason) in conflicts_in(path).items()
-    }
-    found = origin.files, origin.sha256, origin.place, origin.notes
-    return Table(_map(path), *found, conflicts, types_in(path))
-
-
-@contextlib.contextmanager
-def _naming_the_place(origin: Origin) -> Iterator[None]:
-    try:
-        yield
-    except CellError as error:
-        file, line = origin.files[error.row[FILE]], error.row[LINE]
-        where = origin.place.format(file=file, line=line)
-        raise DataError(f"{where}: {error}") from error
-
-
-def spool(rows: Iterable[Row], folder: Path) -> datasets.Dataset:
-    """Write rows to a new Arrow file in a folder and map it; for rows too many to hold.
-
-    Values may be numbers, texts, lists and mappings of them, and NumPy arrays.
-
-    :raises CellError: If a value does not fit its column.
-    """
-    path, conflicts = _spooled(rows, folder)
-    if conflicts:
-        raise conflicts[0]
-    return _map(path)
-
-
-def _spooled(
-    rows: Iterable[Row], folder: Path, types: Mapping[str, ColumnType] = MappingProxyType({})
-) -> tuple[Path, list[CellError]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, suffix=".arrow")
-    os.close(handle)
-    return Path(name), write_rows(rows, Path(name), types)
-
-
-def content_sha256(paths: Sequence[Path]) -> str:
-    """SHA-256 of a file, or of the hashes of several files one after the other."""
-    hashes = [file_sha256(path) for path in paths]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-@functools.cache
-def _process_folder() -> Path:
-    """A scratch folder that lives as long as this process."""
-    kept = contextlib.ExitStack()
-    atexit.register(kept.close)
-    return kept.enter_context(scratch_folder())
-
-
-def _cache_folder() -> Path:
-    """Where converted files are kept; a scratch folder if that place cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(os.environ.get("POLYTASK_CACHE") or f"{base}/polytask")
-    try:
-        folder = folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError):
-        return _process_folder()
-    return folder
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _write_sealed(rows: Iterable[Row], path: Path, types: Mapping[str, ColumnType]) -> None:
-    """Write rows and their checksum; whoever else writes the same file, it is whole at any time.
-
-    The checksum follows the end of the Arrow stream, where readers of Arrow do not look.
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        write_rows(rows, temporary, types)
-        checksum = hashlib.sha256(_bytes(temporary)).digest()
-        with temporary.open("ab") as file:
-            file.write(checksum)
-        temporary.replace(path)
-
-
-def _intact(path: Path) -> bool:
-    """Whether a sealed file is there, and as it was written."""
-    if not path.is_file():
-        return False
-    content = _bytes(path)
-    end = max(0, len(content) - _CHECKSUM_BYTES)
-    return hashlib.sha256(content[:end]).digest() == bytes(content[end:])
-
-
-def _bytes(path: Path) -> pa.Buffer:
-    with pa.memory_map(str(path)) as source:
-        return source.read_buffer()
-
-
-def _map(path: Path) -> datasets.Dataset:
-    import datasets  # slow: most commands never read rows
-
-    return datasets.Dataset.from_file(str(path))

@@ -18,7 +18,7 @@ from polytask.core.batch import Fields, Inputs
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
-from polytask.core.prompts import Writer
+from polytask.core.prompts import Detokenizer
 from polytask.core.texts import texts_in
 from polytask.encoders.base import encoders
 from polytask.encoders.pretrained import (
@@ -116,7 +116,7 @@ class HuggingFace(SequenceEncoder):
 
     @property
     @override
-    def longest(self) -> int | None:
+    def max_tokens(self) -> int | None:
         return longest_input(self.model)
 
     @property
@@ -127,18 +127,18 @@ class HuggingFace(SequenceEncoder):
 
     @property
     @override
-    def blank(self) -> int:
+    def mask_id(self) -> int:
         mask = self.tokenizer.mask_token_id
         return self._padding if mask is None else mask
 
     @property
     @override
-    def special(self) -> Sequence[int]:
+    def special_ids(self) -> Sequence[int]:
         return (self._padding, *self.tokenizer.all_special_ids)
 
     @property
     @override
-    def writer(self) -> Writer:
+    def detokenizer(self) -> Detokenizer:
         return self.subwords
 
     def _read(self, model: transformers.PreTrainedModel, rows: Sequence[Inputs]) -> Tensor:

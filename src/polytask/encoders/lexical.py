@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.capabilities import TokenTable
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
@@ -51,7 +52,7 @@ class LexicalEncoder(Encoder):
         self.at_least = min_count
 
 
-class WordEncoder(LexicalEncoder):
+class WordEncoder(LexicalEncoder, TokenTable):
     """Base of encoders over word vectors; subclasses add what comes after the table of them.
 
     Texts are split by rule, lists of words are taken as they are. A pair is one sequence with a
@@ -137,7 +138,7 @@ class WordEncoder(LexicalEncoder):
 
     @property
     @override
-    def special(self) -> Sequence[int]:
+    def special_ids(self) -> Sequence[int]:
         return (PADDING, SEPARATOR)
 
     def _prepare(self, fields: Fields) -> Inputs:

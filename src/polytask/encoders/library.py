@@ -17,6 +17,7 @@ from torch import nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields
+from polytask.core.capabilities import Pretrained, TokenTable
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.encoders.pretrained import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import transformers
 
 
-class TransformersEncoder(Encoder):
+class TransformersEncoder(Encoder, TokenTable, Pretrained):
     """Base of encoders that are a model and a tokenizer of the transformers library.
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
@@ -80,7 +81,7 @@ class TransformersEncoder(Encoder):
 
     @classmethod
     @override
-    def usual_rate(cls, options: Mapping[str, Any]) -> float:
+    def default_learning_rate(cls, options: Mapping[str, Any]) -> float:
         return 5e-4 if options.get("path") is None else 3e-5
 
     @abstractmethod
@@ -92,7 +93,7 @@ class TransformersEncoder(Encoder):
         if self._path is not None:
             self.tokenizer = load_tokenizer("encoder.path", self._path, self.search)
             self.use(load_model(self._path, self.search, self._dropout))
-            self.base = self._path
+            self.pretrained_name = self._path
         else:
             self.tokenizer = self._new_tokenizer(rows)
             config = new_config(self._settings or {}, self.tokenizer)
@@ -105,7 +106,7 @@ class TransformersEncoder(Encoder):
         self.use(new_model(restore_config(folder)))
 
     @override
-    def load_base(self) -> None:
+    def load_pretrained(self) -> None:
         if self._path is not None:
             loaded = feature_model(load_model(self._path, self.search, self._dropout))
             try:
@@ -115,7 +116,7 @@ class TransformersEncoder(Encoder):
                 raise RecipeError(
                     [f"encoder.path: {self._path!r} is another: {mismatch}"]
                 ) from error
-            self.base = self._path
+            self.pretrained_name = self._path
 
     @override
     def output_vectors(self) -> nn.Parameter | None:
@@ -125,7 +126,7 @@ class TransformersEncoder(Encoder):
         if self._output is None and table is not None:
             # One that is read back gets its values with all others.
             loaded = torch.zeros_like(table.weight)
-            if self.base is not None:
+            if self.pretrained_name is not None:
                 loaded = load_output(self._path, self.search, loaded)
             self._output = nn.Parameter(loaded, requires_grad=table.weight.requires_grad)
         return self._output

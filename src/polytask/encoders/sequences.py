@@ -13,10 +13,11 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.core.capabilities import Causal
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.packing import PARTS, places_of_parts, seen_in_parts
-from polytask.core.prompts import Memory
+from polytask.core.prompts import KVCache
 from polytask.encoders.library import TransformersEncoder
 from polytask.encoders.memory import CausalMemory, takes_memory, takes_places
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import transformers
 
 
-class SequenceEncoder(TransformersEncoder, ABC):
+class SequenceEncoder(TransformersEncoder, Causal, ABC):
     """Base of encoders whose model may be told where texts start and what it has read before.
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
@@ -59,12 +60,12 @@ class SequenceEncoder(TransformersEncoder, ABC):
 
     @property
     @override
-    def packs(self) -> int | None:
+    def packed_length(self) -> int | None:
         return self._max_length if self._packing else None
 
     @override
     @contextlib.contextmanager
-    def remembering(self) -> Iterator[Memory | None]:
+    def kv_cache(self) -> Iterator[KVCache | None]:
         if takes_memory(self.model):
             self._memory = CausalMemory(self.config)
         try:

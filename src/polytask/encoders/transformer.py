@@ -24,12 +24,13 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
+from polytask.core.capabilities import Causal, TokenTable
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
 from polytask.core.files import write_text
-from polytask.core.prompts import Writer
+from polytask.core.prompts import Detokenizer
 from polytask.encoders.base import encoders
 from polytask.encoders.lexical import Share
 from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
@@ -39,7 +40,7 @@ _TOKENIZER = "tokenizer.json"
 _SEGMENTS = 2
 
 
-class SubwordEncoder(Encoder):
+class SubwordEncoder(Encoder, TokenTable, Causal):
     """Base of encoders over subwords that are learned from the training texts.
 
     :param search: Folders in which relative paths are looked up; there are none here.
@@ -87,12 +88,12 @@ class SubwordEncoder(Encoder):
 
     @property
     @override
-    def special(self) -> Sequence[int]:
+    def special_ids(self) -> Sequence[int]:
         return (PADDING, FIRST, LAST)
 
     @property
     @override
-    def writer(self) -> Writer:
+    def detokenizer(self) -> Detokenizer:
         return self.subwords
 
     @override
@@ -165,7 +166,7 @@ class Transformer(AttentionEncoder):
 
     @classmethod
     @override
-    def usual_rate(cls, options: Mapping[str, Any]) -> float:
+    def default_learning_rate(cls, options: Mapping[str, Any]) -> float:
         return 5e-4
 
     @override
@@ -201,7 +202,7 @@ class Transformer(AttentionEncoder):
 
     @property
     @override
-    def longest(self) -> int:
+    def max_tokens(self) -> int:
         return self.max_length
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from polytask.core.batch import Batch, Fields
 from polytask.core.features import Features
-from polytask.data.pools import Collation, Pool, collate
+from polytask.data.pools import Collation, PreparedRows, collate
 from polytask.data.rows import LateRows
 from polytask.modeling import MultiTaskModel
 from polytask.tasks import Predictions
@@ -41,6 +42,7 @@ class Predictor:
 
     :param batch_tokens: Most tokens of a batch of training, padding included.
     :param autocast: Makes the context of the forward pass.
+    :param lock: Held during forward passes, so that several threads can predict.
     """
 
     model: MultiTaskModel
@@ -48,9 +50,10 @@ class Predictor:
     device: torch.device
     batch_tokens: int
     autocast: Callable[[], AbstractContextManager[object]]
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __call__(
-        self, pools: Sequence[Pool], progress: Progress = lambda rows: None
+        self, pools: Sequence[PreparedRows], progress: Progress = lambda rows: None
     ) -> dict[str, Predictions]:
         """Predict every task of every pool; a task over several pools has their rows in turn.
 
@@ -70,12 +73,12 @@ class Predictor:
         :param rows: The input fields of the rows of the batch.
         """
         rows_B = torch.arange(batch.size, device=self.device)
-        with self.autocast():
+        with self._computing():
             scores = self.model(batch.inputs, dict.fromkeys(tasks, rows_B))
         return {name: self.model.tasks[name].decode(scores[name], rows) for name in tasks}
 
     def vectors(
-        self, pools: Sequence[Pool], progress: Progress = lambda rows: None
+        self, pools: Sequence[PreparedRows], progress: Progress = lambda rows: None
     ) -> dict[str, Predictions]:
         """Return the features that each task reads, averaged over the tokens of a row, as labels."""
         results: dict[str, Predictions] = {}
@@ -93,18 +96,38 @@ class Predictor:
         width = max(self.model.sharing.width_of(task) for task in self.model.tasks)
         return min(most, _CACHED // width)
 
-    def _each(self, pool: Pool) -> Iterator[tuple[Any, Batch]]:
-        """The batches of a pool and the positions of their rows, in evaluation mode."""
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Let one thread at a time compute.
+
+        Many architectures keep what belongs to a pass, such as the tasks present, in attributes that
+        hooks on layers read. Processors or a device are busy with one pass anyway.
+        """
+        with self.lock, self.autocast():
+            yield
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Put a model that is being trained into evaluation mode; another one is left alone."""
         training = self.model.training
-        self.model.eval()
-        for rows_b in _batches(pool, self.most_tokens):
-            yield rows_b, collate(pool.fetch(rows_b), self.collation).to(self.device)
-        self.model.train(training)
+        if training:
+            self.model.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.model.train()
+
+    def _each(self, pool: PreparedRows) -> Iterator[tuple[Any, Batch]]:
+        """Yield the batches of a pool and the positions of their rows, in evaluation mode."""
+        with self._evaluating():
+            for rows_b in _batches(pool, self.most_tokens):
+                yield rows_b, collate(pool.fetch(rows_b), self.collation).to(self.device)
 
     @torch.inference_mode()
     def _pool(
         self,
-        pool: Pool,
+        pool: PreparedRows,
         progress: Progress,
         predict: Callable[[Batch, Sequence[str], Sequence[Fields]], dict[str, Predictions]],
     ) -> dict[str, Predictions]:
@@ -122,7 +145,7 @@ class Predictor:
         self, batch: Batch, tasks: Sequence[str], rows: Sequence[Fields]
     ) -> dict[str, Predictions]:
         rows_B = torch.arange(batch.size, device=self.device)
-        with self.autocast():
+        with self._computing():
             features = self.model.features(batch.inputs, dict.fromkeys(tasks, rows_B))
         return {name: Predictions(_means(own)) for name, own in features.items()}
 
@@ -133,7 +156,7 @@ def _means(features: Features) -> list[Any]:
     return [[round(number, _DIGITS) for number in row] for row in means_BD.tolist()]
 
 
-def _batches(pool: Pool, batch_tokens: int) -> Iterator[Any]:
+def _batches(pool: PreparedRows, batch_tokens: int) -> Iterator[Any]:
     """Positions of rows, longest first so that memory is known to suffice at once."""
     order_N = np.argsort(-pool.lengths_N, kind="stable")
     start = 0

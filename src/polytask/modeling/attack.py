@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from polytask.core.capabilities import token_table
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.data.augmentation import Adversary
@@ -66,7 +67,7 @@ def token_tables(encoders: Iterable[Encoder]) -> list[nn.Embedding]:
 
     :raises RecipeError: If an encoder has none.
     """
-    tables = {id(encoder.embedding): encoder.embedding for encoder in encoders}
+    tables = {id(table): table for table in map(token_table, encoders)}
     found = [table for table in tables.values() if table is not None]
     if len(found) < len(tables):
         raise RecipeError(

@@ -15,20 +15,19 @@ from torch.nn import Parameter
 
 from polytask.core.batch import Batch
 from polytask.core.collated import Collated
-from polytask.core.equal_lengths import by_length
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.core.packing import Packed, pack
 from polytask.core.partition import Partition, find_partition
 from polytask.core.texts import Unfolded, texts_at, unfold
 from polytask.data.augmentation import Adversary, EmbeddingAugmentation, Mix, RowMixing
 from polytask.modeling.attack import Attack, token_tables
+from polytask.modeling.encoding import encode, pack_segments
+from polytask.modeling.fitting import check_heads
 from polytask.modeling.losses import Losses, losses_of
 from polytask.modeling.readers import Readers
 from polytask.modeling.stored import StoredState
 from polytask.sharing import Architecture
 from polytask.tasks import Head, HeadContext, PooledHead, Task
-from polytask.tasks.language_head import is_causal
 
 
 class MultiTaskModel(nn.Module):
@@ -92,31 +91,11 @@ class MultiTaskModel(nn.Module):
     @torch.no_grad()
     def _try_out(self) -> None:
         self.eval()
-        self._readers.check_heads({task: self._head(task) for task in self.tasks})
-        for task in self.tasks:
-            self._check_order(task)
-            self._head(task).validate(partial(self._encode, task))
+        heads = {task: self._head(task) for task in self.tasks}
+        self._readers.check_heads(heads)
+        reads_scores = bool(self._readers.tasks)
+        check_heads(self.sharing, heads, self._encode, reads_scores=reads_scores)
         self.train()
-
-    def _check_order(self, task: str) -> None:
-        """Refuse an architecture that does not go with how a task, or the encoder, reads a row."""
-        mixes = self.sharing.mixes
-        if self._head(task).needs_causal and mixes == "row":
-            text = f"tasks.{task}: predicts the next token, but this sharing lets it be seen before"
-            raise RecipeError([f"{text}. Choose another one."])
-        encoder = self.sharing.encoder_of(task)
-        if encoder.packs is None:
-            return
-        if self._readers.tasks:
-            text = "encoder.packing: is not for tasks that read the scores of others. Leave it out."
-            raise RecipeError([text])
-        if mixes != "nothing":
-            text = "encoder.packing: this sharing does not keep texts in a sequence apart"
-            raise RecipeError([f"{text}. Leave it out, or choose another sharing."])
-        assert encoder.embedding is not None
-        if not is_causal(partial(self._encode, task), encoder.embedding.weight):
-            text = "encoder.packing: is for models that read from left to right, and this one does"
-            raise RecipeError([f"{text} not. Leave it out."])
 
     def _encode(self, task: str, inputs: Collated) -> Features:
         """The features of all rows as a task reads them."""
@@ -165,33 +144,19 @@ class MultiTaskModel(nn.Module):
         return self._folded(replace(single, inputs=read), rows)
 
     def _folded(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        found = self._shared(single.inputs, single.rows)
-        return {task: single.fold(found[task], own, task) for task, own in rows.items()}
+        return encode(self.sharing, single, rows, self._packs)
 
-    def _shared(self, inputs: Collated, rows: Mapping[str, Tensor]) -> Mapping[str, Features]:
-        """The features of the texts that every task reads: texts of one length, or packed, if asked."""
-        if rows and not self.sharing.encoder_of(next(iter(rows))).pads:
-            return by_length(inputs, rows, self.sharing)
-        packed = self._packed(inputs, rows)
-        if packed is None:
-            found: dict[str, Features] = self.sharing(inputs, rows)
-            return found
-        found = self.sharing(packed.inputs, packed.rows)
-        return {task: packed.features(found[task], task, own) for task, own in rows.items()}
-
-    def _packed(self, inputs: Collated, rows: Mapping[str, Tensor]) -> Packed | None:
-        if not rows or not self.training:
-            return None
-        most = self.sharing.encoder_of(next(iter(rows))).packs
-        if most is None:
-            return None
-        return pack(inputs, rows, most, apart=self.tasks_apart or not self.sharing.one_pass)
+    @property
+    def _packs(self) -> bool | None:
+        """How segments are packed, if the encoder asks for it: in training alone."""
+        return self.tasks_apart if self.training else None
 
     def lines(self, batch: Batch) -> dict[str, Tensor]:
         """The rows of what the encoder reads that each task of a batch reads."""
         own = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         texts = {task: texts_at(batch.inputs, rows_b) for task, rows_b in own.items()}
-        packed = self._packed(unfold(batch.inputs, own).inputs, texts)
+        inputs = unfold(batch.inputs, own).inputs
+        packed = pack_segments(self.sharing, inputs, texts, self._packs)
         return texts if packed is None else packed.rows
 
     def _mixed(self, task: str, features: Features, mix: Mix) -> Features:

@@ -52,7 +52,7 @@ def _with_rate(values: Plain) -> Plain:
     encoder, training = _part(encoders, values.get("encoder")), values.get("training", {})
     if encoder is None or not isinstance(training, Mapping):
         return values
-    rate = encoder.usual_rate(_mapping(values, "encoder"))
+    rate = encoder.default_learning_rate(_mapping(values, "encoder"))
     return {**values, "training": {"learning_rate": rate, **training}}
 
 

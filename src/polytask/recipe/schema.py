@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from polytask.balancing import balancers
@@ -53,6 +63,27 @@ class SourceSection(Section):
     )
 
 
+class AllColumns(BaseModel):
+    """All columns of a source but its labels.
+
+    :param excluded: Other columns that are left out.
+    """
+
+    model_config = _CONFIG
+    excluded: AnyTexts = Field(alias="except", description="Columns that are not read.")
+
+
+def _how_named(value: Any) -> str:
+    return "all" if isinstance(value, Mapping | AllColumns) else "names"
+
+
+InputColumns: TypeAlias = Annotated[
+    Annotated[AllColumns, Tag("all")] | Annotated[Texts, Tag("names")],
+    Discriminator(_how_named),
+    BeforeValidator(lambda value: {"except": []} if value == "all" else value),
+]
+
+
 class TaskSection(Section):
     """One entry of ``tasks``: a task, where its rows come from and how it is measured."""
 
@@ -62,9 +93,10 @@ class TaskSection(Section):
         description="Names of its data; may be left out if there is only one. An empty list is a "
         "task that start.keep keeps.",
     )
-    columns: Texts = Field(
+    inputs: InputColumns = Field(
         alias="input",
-        description="Columns the encoder reads; two for a pair. May be left out: tokens for tags, "
+        description="Columns the encoder reads; two for a pair. `all` stands for all columns but "
+        "labels, `except: [...]` for all of these but some. May be left out: tokens for tags, "
         "lemmas and trees, with tags for relations, question and context for answers, else text.",
     )
     limit: PositiveInt | None = Field(default=None, description="Most training rows; None for all.")
@@ -78,6 +110,12 @@ class TaskSection(Section):
         default=None,
         description="What is measured; the first one selects. None: what suits the task.",
     )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The input columns; known once ``with_columns`` has looked them up."""
+        assert not isinstance(self.inputs, AllColumns), "with_columns comes first"
+        return self.inputs
 
 
 class PooledSection(BaseModel):

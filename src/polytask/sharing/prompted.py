@@ -14,6 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.capabilities import TokenTable, token_table
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
@@ -45,8 +46,17 @@ class Prompted(Tuned):
     ) -> None:
         super().__init__(encoder, tasks, **options)
         self.length = length
-        self._longest = encoder.longest
-        self._has_table = encoder.embedding is not None
+        table = token_table(encoder)
+        self._longest = encoder.max_tokens if isinstance(encoder, TokenTable) else None
+        self._has_table = table is not None
+        if table is None and encoder.layers:
+            raise RecipeError(
+                [
+                    "sharing: puts learned tokens in front of a text, but this encoder looks no "
+                    "tokens up in a table. Choose an encoder that does (transformer, huggingface, "
+                    "bilstm), or another sharing, such as task_token."
+                ]
+            )
         if self._longest is not None and self._longest <= length:
             raise RecipeError(
                 [
@@ -54,9 +64,9 @@ class Prompted(Tuned):
                     f"encoder reads at most {self._longest} tokens"
                 ]
             )
-        if encoder.embedding is not None:
-            self.prompts = self.new_vectors([word_vectors(encoder, length) for _ in self.tasks])
-            self.replace(encoder.embedding, self.prompts)
+        if table is not None:
+            self.prompts = self.new_vectors([word_vectors(table, length) for _ in self.tasks])
+            self.replace(table, self.prompts)
         else:
             self.shift = OwnShift(self.present, self.tasks, encoder.width)
             change_output(encoder, self.shift)

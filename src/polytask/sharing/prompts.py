@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polytask.core.collated import Collated
-from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 
 _PER_TOKEN = ("ids", "segments")
@@ -64,8 +63,7 @@ def in_front(vectors_VRD: Tensor, hidden_VLD: Tensor) -> Tensor:
     return torch.cat([vectors_VRD, hidden_VLD[:, vectors_VRD.shape[1] :]], dim=1)
 
 
-def word_vectors(encoder: Encoder, count: int) -> Tensor:
+def word_vectors(table: nn.Embedding, count: int) -> Tensor:
     """The vectors of some words of the table, drawn at random."""
-    assert encoder.embedding is not None
-    weight_ND = encoder.embedding.weight.detach()
+    weight_ND = table.weight.detach()
     return weight_ND[torch.randint(len(weight_ND), (count,))].clone()

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from polytask.core.capabilities import token_table
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnShift
@@ -38,7 +39,7 @@ class TaskToken(Tuned):
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], /, *, freeze: bool = False) -> None:
         super().__init__(encoder, tasks, freeze=freeze)
-        table = encoder.embedding
+        table = token_table(encoder)
         width = encoder.width if table is None else table.embedding_dim
         self.vector = OwnShift(self.present, self.tasks, width)
         if table is None:

@@ -9,12 +9,12 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polytask.core.capabilities import Causal
 from polytask.core.collated import Collated
-from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
-from polytask.core.prompts import SAID, Writer
+from polytask.core.prompts import SAID, Detokenizer
 from polytask.tasks.base import Encode, HeadContext
 from polytask.tasks.continuing import Remembered, Rereading, at, remembers
 from polytask.tasks.items import SCORES, THERE
@@ -48,10 +48,17 @@ class CompletionHead(LanguageHead):
     @override
     def bind(self, encoder: nn.Module) -> None:
         super().bind(encoder)
-        assert isinstance(encoder, Encoder)
-        self._search = replace(self._search, end=self._writer_of(encoder).end)
-        self._text = self._writer_of(encoder).text
-        self._remembering = encoder.remembering
+        if not isinstance(encoder, Causal):
+            raise RecipeError(
+                [
+                    f"tasks.{self.task}: continues texts, which this encoder does not read. "
+                    "Choose encoder.kind: huggingface, or transformer with causal: true."
+                ]
+            )
+        self._require_room(encoder.detokenizer)
+        self._search = replace(self._search, end=encoder.detokenizer.end)
+        self._text = encoder.detokenizer.text
+        self._kv_cache = encoder.kv_cache
 
     @override
     def validate(self, encode: Encode) -> None:
@@ -89,8 +96,8 @@ class CompletionHead(LanguageHead):
 
     def _write(self, rows: HeadContext) -> dict[str, Tensor]:
         """A completion for every prompt: ``{written_bZ}``."""
-        if remembers(rows.encode, rows.inputs, self._remembering):
-            with self._remembering() as memory:
+        if remembers(rows.encode, rows.inputs, self._kv_cache):
+            with self._kv_cache() as memory:
                 assert memory is not None
                 ids_bT = self._found(rows, Remembered(rows.encode, self.logits, memory))
         else:
@@ -106,21 +113,13 @@ class CompletionHead(LanguageHead):
     def _to_end(self, ids: Sequence[int]) -> Sequence[int]:
         return ids[: ids.index(self._search.end)] if self._search.end in ids else ids
 
-    def _writer_of(self, encoder: Encoder) -> Writer:
-        writer, longest = encoder.writer, self._search.longest
-        if writer is None:
-            raise RecipeError(
-                [
-                    f"tasks.{self.task}: goes on with texts, which this encoder does not read. "
-                    "Choose encoder.kind: huggingface, or transformer with causal: true."
-                ]
-            )
-        if not self._ranks and longest >= writer.max_length:
+    def _require_room(self, detokenizer: Detokenizer) -> None:
+        longest = self._search.longest
+        if not self._ranks and longest >= detokenizer.max_length:
             raise RecipeError(
                 [
                     f"tasks.{self.task}.longest: {longest} tokens to write leave no room for a "
-                    f"prompt in encoder.max_length, {writer.max_length}. Lower the one or raise "
+                    f"prompt in encoder.max_length, {detokenizer.max_length}. Lower the one or raise "
                     "the other."
                 ]
             )
-        return writer

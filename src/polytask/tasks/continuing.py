@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from polytask.core.collated import Collated
-from polytask.core.prompts import Memory
+from polytask.core.prompts import KVCache
 from polytask.tasks.base import Encode
 
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """Features of n tokens to the scores of those that follow."""
 State: TypeAlias = dict[str, Tensor]
-Remembering: TypeAlias = Callable[[], AbstractContextManager[Memory | None]]
+Remembering: TypeAlias = Callable[[], AbstractContextManager[KVCache | None]]
 
 _TRIED = 2
 _EXACT, _ROUNDED = 1e-4, 0.05
@@ -58,7 +58,7 @@ class Remembered:
     :param memory: What the encoder remembers.
     """
 
-    def __init__(self, encode: Encode, logits: Logits, memory: Memory) -> None:
+    def __init__(self, encode: Encode, logits: Logits, memory: KVCache) -> None:
         self._encode, self._logits, self._memory = encode, logits, memory
         self._text: Collated | None = None
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polytask.core.batch import DRAWS
+from polytask.core.capabilities import TokenTable
 from polytask.core.collated import Collated
-from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
@@ -43,6 +43,7 @@ class LanguageHead(Head, ABC):
     """Whether every token has a bias of its own."""
 
     special_C: Tensor
+    mask_id: int
     bias: nn.Parameter | None
 
     def __init__(self, task: str, width: int) -> None:
@@ -52,8 +53,7 @@ class LanguageHead(Head, ABC):
 
     @override
     def bind(self, encoder: nn.Module) -> None:
-        assert isinstance(encoder, Encoder)
-        if encoder.embedding is None:
+        if not isinstance(encoder, TokenTable) or encoder.embedding is None:
             raise RecipeError(
                 [
                     f"tasks.{self.task}: predicts tokens, but the encoder has no vectors of tokens. "
@@ -66,8 +66,8 @@ class LanguageHead(Head, ABC):
         bias_V = nn.Parameter(torch.zeros(table.num_embeddings)) if self.biased else None
         self.register_parameter("bias", bias_V)
         self.transform = self.new_transform(self._width, table.embedding_dim)
-        self.blank = encoder.blank
-        special_C = torch.tensor(sorted(set(encoder.special)), dtype=torch.long)
+        self.mask_id = encoder.mask_id
+        special_C = torch.tensor(sorted(set(encoder.special_ids)), dtype=torch.long)
         self.register_buffer("special_C", special_C, persistent=False)
 
     @abstractmethod
@@ -145,7 +145,7 @@ class MaskedHead(LanguageHead):
         own = inputs.select(rows_b)
         hidden_bL, _ = self.choose(own)
         vocabulary = len(self.token_vectors)
-        changed_bL = blank_out(own["ids"], hidden_bL, _draws(own), self.blank, vocabulary)
+        changed_bL = blank_out(own["ids"], hidden_bL, _draws(own), self.mask_id, vocabulary)
         return inputs.updated({"ids": inputs["ids"].index_copy(0, rows_b, changed_bL)})
 
     @override

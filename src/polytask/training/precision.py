@@ -22,10 +22,11 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _FAST_BF16 = ("amx_bf16", "avx512_bf16")
 
 
-def select_device(name: str) -> torch.device:
+def select_device(name: str, option: str = "training.device") -> torch.device:
     """A device that is there.
 
     :param name: ``auto``, or a device as PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``.
+    :param option: Where the name comes from, for messages.
     :raises RecipeError: If there is no such device.
     """
     if name == "auto":
@@ -36,7 +37,7 @@ def select_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise RecipeError(
-            [f"training.device: cannot use {name!r}. Here there are: auto, {', '.join(known)}."]
+            [f"{option}: cannot use {name!r}. Here there are: auto, {', '.join(known)}."]
         ) from error
     return device
 
@@ -53,8 +54,15 @@ class Precision:
     device: torch.device
 
     @classmethod
-    def choose(cls, name: Literal["auto"] | PrecisionName, device: torch.device) -> Precision:
+    def choose(
+        cls,
+        name: Literal["auto"] | PrecisionName,
+        device: torch.device,
+        option: str = "training.precision",
+    ) -> Precision:
         """The precision asked for; ``auto`` is bf16 where the hardware computes in it, else fp32.
+
+        :param option: Where the name comes from, for messages.
 
         :raises RecipeError: If the device cannot train in it.
         """
@@ -63,7 +71,7 @@ class Precision:
         if name == "fp16" and device.type != "cuda":
             raise RecipeError(
                 [
-                    f"training.precision: fp16 needs a CUDA device, but the device is {device}. "
+                    f"{option}: fp16 needs a CUDA device, but the device is {device}. "
                     "Choose auto, bf16 or fp32."
                 ]
             )

@@ -28,7 +28,7 @@ from polytask.assembly.data.labels import TrainingFields, fit_tasks
 from polytask.assembly.data.loading import TRAIN, VALIDATION
 from polytask.assembly.data.scoring import evaluation_rows
 from polytask.assembly.model.assemble import ENCODER, new_tasks
-from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.warm_start.warm_start import begin
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
@@ -104,7 +104,7 @@ class Encoders:
         seed_everything(self.seed)
         tables, tasks = data.split(TRAIN), new_tasks(model.recipe)
         labels = fit_tasks(model.recipe, tasks, tables)
-        begun = begin(model.recipe, tasks, TrainingFields(data.views, tables, labels))
+        begun = begin(model.recipe, tasks, TrainingFields(data.views, tables, labels), data.views)
         return begun.model.sharing.encoder_of(task)
 
     @cached_property
@@ -142,7 +142,7 @@ class Encoders:
                 for c in coefficients:
                     merged_P = torch.add(start_P, direction_P, alpha=c)
                     encoder.load_state_dict(unflatten(merged_P, encoder.state_dict(), self.names))
-                    answers = trained.predict(rows.pools, f"{split} {task}")
+                    answers = trained.predict_pools(rows.pools)
                     found[c] |= rows.outcomes(answers)
         return found
 
@@ -158,10 +158,10 @@ class Encoders:
             "inference_flops_per_row": round(fmean(encoding)) + head_flops,
         }
 
-    def _loaded(self) -> Iterator[tuple[str, TrainedModel]]:
+    def _loaded(self) -> Iterator[tuple[str, LoadedRun]]:
         """The models one after the other, as all of them may not fit into memory."""
         for task, model in self.models.items():
-            yield task, TrainedModel.load(model.recipe, model.run)
+            yield task, LoadedRun.load(model.run)
 
     def _require_alike(self) -> None:
         """Refuse models that read their rows in different ways."""
@@ -194,7 +194,7 @@ def _files(model: Model) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256(path) for path in found}
 
 
-def _encoder(trained: TrainedModel, task: str) -> Any:
+def _encoder(trained: LoadedRun, task: str) -> Any:
     return trained.predictor.model.sharing.encoder_of(task)
 
 

@@ -65,7 +65,9 @@ class Data:
 
     def of(self, recipe: Recipe) -> Data:
         """The same rows for a recipe with other tasks."""
-        return replace(self, views=views_of(recipe))
+        views = views_of(recipe)
+        first = {view.source: next(iter(self.tables[view.source].values())) for view in views}
+        return replace(self, views=[view.of(first[view.source]) for view in views])
 
     def keep_splits(self, folder: Path) -> None:
         """Write down the split of every row, so that none moves when the data are read again."""
@@ -97,6 +99,7 @@ def load_data(recipe: Recipe, splits: Path | None = None) -> Data:
     for view in views:
         for table in tables[view.source].values():
             view.require_columns(table)
+    views = [view.of(next(iter(tables[view.source].values()))) for view in views]
     keys = _keys(views, tables)
     leaks = find_leaks(_as_given(keys, tables))
     dropped: dict[tuple[str, str], Group] = {}

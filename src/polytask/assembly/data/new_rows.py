@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from polytask.assembly.data.readings import Readings
 from polytask.assembly.data.views import View, views_of_any
 from polytask.core.batch import Row
+from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.registry import Options
+from polytask.data.column_values import Types
+from polytask.data.nested import path_of
 from polytask.data.sources import sources
 from polytask.data.sources.files import FileSource
 from polytask.data.tables import Table
@@ -49,32 +52,86 @@ class NewRows:
     notes: list[str]
 
 
-def read_new_rows(recipe: Recipe, rows: Path | Sequence[Row], known: Readings) -> list[NewRows]:
-    """Read rows for all tasks of a recipe; tasks whose sources are read alike share a table.
+def new_views(
+    recipe: Recipe, types: Mapping[str, ColumnType], tasks: Collection[str]
+) -> list[View]:
+    """Return how some tasks of a recipe read new rows.
 
-    :param rows: A file, or the rows themselves.
+    :param types: What the input columns of the training rows held.
+    """
+    views = [
+        replace(view, types={name: types[name] for name in view.columns if name in types})
+        for view in views_of_any(recipe, _NAME)
+    ]
+    return [narrowed for view in views if (narrowed := view.only(tasks)) is not None]
+
+
+def readable_views(views: Sequence[View], rows: Sequence[Row]) -> tuple[list[View], list[str]]:
+    """Return the views whose columns some of the rows have, and a sentence on each other view.
+
+    :raises DataError: If there is none.
+    """
+    missing = [
+        [name for name in view.columns if not any(path_of(row, name) for row in rows)]
+        for view in views
+    ]
+    readable = [view for view, names in zip(views, missing, strict=True) if not names]
+    if not readable:
+        raise _unreadable_error("rows", dict.fromkeys(name for row in rows for name in row), views)
+    return readable, [
+        _lacking(view, names) for view, names in zip(views, missing, strict=True) if names
+    ]
+
+
+def require_mappings(rows: Iterable[object]) -> None:
+    """Refuse rows that are something else than mappings of columns to values.
+
+    :raises DataError: Names the type of the first one.
+    """
+    odd = next((row for row in rows if not isinstance(row, Mapping)), {})
+    if odd != {}:
+        found = type(odd).__name__
+        raise DataError(f"rows: found {found}, expected mappings of columns to values.")
+
+
+def read_new_file(
+    path: Path, views: Sequence[View], known: Readings, types: Mapping[str, ColumnType]
+) -> list[NewRows]:
+    """Read a file for views; tasks whose sources are read alike share a table.
+
     :param known: How the files of each task were read.
+    :param types: What the input columns of the training rows held.
     :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
     """
-    views = views_of_any(recipe, _NAME)
-    if not isinstance(rows, Path):
-        options = {"kind": "rows", "rows": list(rows)}
-        found = [_new_rows(sources.build(options, ()).load()["all"], views)]
-    else:
-        found = _read_file(rows, views, known)
+    found = _read_file(path, views, known, types)
     if not any(own.views for own in found):
         columns = dict.fromkeys(name for own in found for name in own.table.columns)
         if conflicts := [text for own in found for text in own.table.conflicts.values()]:
             raise DataError("\n".join(dict.fromkeys(conflicts)))
-        wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, view.columns)) for view in views))
-        raise DataError(
-            f"{found[0].table.files[0]}: no task can read these rows: found columns "
-            f"{', '.join(columns) or 'none'}, expected {wanted}."
-        )
+        raise _unreadable_error(found[0].table.files[0], columns, views)
     return found
 
 
-def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRows]:
+def _unreadable_error(place: str, columns: Iterable[str], views: Sequence[View]) -> DataError:
+    wanted = " or ".join(dict.fromkeys(" and ".join(map(repr, view.columns)) for view in views))
+    return DataError(
+        f"{place}: no task can read these rows: found columns {', '.join(columns) or 'none'}, "
+        f"expected {wanted}."
+    )
+
+
+def _given(types: Mapping[str, ColumnType]) -> Types:
+    """Return the types that new rows do not show by themselves."""
+    found: Types = {}
+    for name, kind in types.items():
+        if kind in ("image", "audio", "number", "category"):
+            found[name] = kind
+    return found
+
+
+def _read_file(
+    path: Path, views: Sequence[View], known: Readings, types: Mapping[str, ColumnType]
+) -> list[NewRows]:
     """Read a file once for every way in which the sources of tasks are read.
 
     :raises DataError: If it cannot be read in any of these ways.
@@ -93,7 +150,7 @@ def _read_file(path: Path, views: Sequence[View], known: Readings) -> list[NewRo
     for options, names in groups.values():
         own = [narrowed for view in views if (narrowed := view.only(names)) is not None]
         try:
-            found.append(_new_rows(_table(options, path, own), own))
+            found.append(_new_rows(_table(options, path, own, types), own))
         except PolytaskError as error:
             errors.append((error, names))
     if not found:
@@ -176,17 +233,24 @@ def _values(options: Options | Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ROW_OPTIONS}
 
 
-def _table(options: Options | dict[str, str], path: Path, views: Sequence[View]) -> Table:
+def _table(
+    options: Options | dict[str, str],
+    path: Path,
+    views: Sequence[View],
+    types: Mapping[str, ColumnType],
+) -> Table:
     if isinstance(options, dict):
         options = sources.parse({**options, "path": str(path)})
     source = sources.build(options, ())
     assert isinstance(source, FileSource)
+    source.types = {**_given(types), **source.types}
     return source.read_new(path.absolute(), list({c for view in views for c in view.columns}))
 
 
 def _new_rows(table: Table, views: Sequence[View]) -> NewRows:
     reasons = [_unreadable(table, view) for view in views]
-    readable = [view for view, reason in zip(views, reasons, strict=True) if reason is None]
+    pairs = zip(views, reasons, strict=True)
+    readable = [view.of(table) for view, reason in pairs if reason is None]
     return NewRows(table, readable, [reason for reason in reasons if reason is not None])
 
 
@@ -197,4 +261,8 @@ def _unreadable(table: Table, view: View) -> str | None:
         missing = [name for name in view.columns if table.path_to(name) is None]
     except DataError as error:  # a column without a common type
         return f"not predicted: {tasks}. {error}"
-    return f"not predicted, as the rows have no {', '.join(missing)}: {tasks}." if missing else None
+    return _lacking(view, missing) if missing else None
+
+
+def _lacking(view: View, columns: Sequence[str]) -> str:
+    return f"not predicted, as the rows have no {', '.join(columns)}: {', '.join(view.tasks)}."

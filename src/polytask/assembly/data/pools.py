@@ -14,6 +14,7 @@ from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts, read_texts
+from polytask.data.memory_pool import MemoryPool, memory_pool
 from polytask.data.pools import Collation, Ints, Pool, Preparation, make_pool
 from polytask.data.rows import rows_at
 from polytask.data.tables import Table
@@ -37,9 +38,10 @@ def training_pool(
 
     def prepared(view: View, mistakes: Mistakes) -> tuple[Preparation, dict[str, LearnedLabels]]:
         own = {task: LearnedLabels(view, table, labels[task], mistakes) for task in view.tasks}
-        preparation = _preparation(view, table, encoder, own, training=True)
+        preparation = _preparation(view, encoder, own, training=True)
         return replace(preparation, weights=weights), own
 
+    view.require_columns(table)
     mistakes = Mistakes()
     preparation, learned = prepared(view, mistakes)
     changed = [prepared(copy, Mistakes())[0] for copy in copies]  # a row has its mistakes once
@@ -65,18 +67,18 @@ def scored_pool(
 
 
 def new_pool(
-    view: View, table: Table, encoder: Encoder, folder: Path
-) -> tuple[Pool, dict[int, str]]:
-    """Prepare the rows of a view that can be read, for prediction.
+    view: View, rows: Sequence[Row], where: Callable[[int], str], encoder: Encoder
+) -> tuple[MemoryPool, dict[int, str]]:
+    """Prepare the rows of a view that can be read, for prediction, in memory.
 
+    :param where: Returns the place of the row at a position.
     :return: The pool, and by position the error of every row that is not in it.
     """
     refused: dict[int, str] = {}
     targets = dict.fromkeys(view.tasks, _no_target)
-    preparation = _preparation(view, table, encoder, targets, training=False)
+    preparation = _preparation(view, encoder, targets, training=False)
     preparation = replace(preparation, refuse=lambda row, error: refused.setdefault(row, error))
-    pool = make_pool(view.name, table, preparation, folder, labelled=False)
-    return _with_fields(pool, view, table), refused
+    return memory_pool(rows, preparation, where, view.fields), refused
 
 
 def evaluation_pool(
@@ -90,8 +92,9 @@ def evaluation_pool(
 
     :param seen: By task: called with every prepared row.
     """
+    view.require_columns(table)
     targets = seen or dict.fromkeys(view.tasks, _no_target)
-    preparation = _preparation(view, table, encoder, targets, training=False)
+    preparation = _preparation(view, encoder, targets, training=False)
     pool = make_pool(view.name, table, preparation, folder, labelled=False)
     return _with_fields(pool, view, table)
 
@@ -123,14 +126,11 @@ def collation(encoder: Encoder, tasks: Mapping[str, Task]) -> Collation:
 
 def _preparation(
     view: View,
-    table: Table,
     encoder: Encoder,
     targets: Mapping[str, Callable[[int, Row, Inputs], Any | None]],
     *,
     training: bool,
 ) -> Preparation:
-    view.require_columns(table)
-
     def fields(index: int, row: Row) -> list[Fields]:
         return view.texts(row, training=training)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polytask.core.batch import Fields, Row
+from polytask.core.columns import ColumnType, is_missing
+from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError
 from polytask.core.texts import ReadAs, texts_of_row
 from polytask.data.augmentation.copying import Copying
 from polytask.data.tables import Table
 from polytask.data.text import TextStep, text_steps
+from polytask.encoders import encoders
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
 from polytask.recipe.schema import TaskSection
@@ -31,6 +34,8 @@ class View:
     :param worded: The task that puts the rows into words, if there is one.
     :param copying: What makes changed copies of the rows of them, for training.
     :param groups: Columns that metrics form groups by.
+    :param encoder: The kind of encoder, which says what it reads.
+    :param types: What the input columns hold; empty until a table has been read.
     """
 
     source: str
@@ -42,6 +47,8 @@ class View:
     worded: Task | None = field(default=None, repr=False)
     copying: Copying | None = field(default=None, repr=False)
     groups: tuple[str, ...] = ()
+    encoder: type[Encoder] = field(default=Encoder, repr=False)
+    types: Mapping[str, ColumnType] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -82,9 +89,11 @@ class View:
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
     def missing(self, row: Row) -> Iterator[str]:
-        """Yield the mistake of each input column that holds no value."""
+        """Yield the mistake of each input column without a value, where the encoder needs one."""
+        if self.encoder.accepts_missing:
+            return
         for column in self.columns:
-            if row[column] is None:
+            if is_missing(row[column]):
                 yield (
                     f"column {column!r} is null; expected something to read. Remove the row, or "
                     "name another column: input: NAME."
@@ -104,6 +113,26 @@ class View:
                     f"{hint(column, table.columns)} Columns: {', '.join(table.columns)}."
                 )
 
+        self._require_types(table)
+
+    def _require_types(self, table: Table) -> None:
+        """Refuse columns of types that the encoder does not read."""
+        read = self.columns[: -1 if self.read_as == "marked" else None]
+        for column in () if self.worded is not None else read:
+            kind = table.type_of(column)
+            if kind not in self.encoder.reads:
+                able = [name for name in encoders.kinds() if kind in encoders.part(name).reads]
+                raise DataError(
+                    f"{table.files[0]}: column {column!r} holds {kind}; the encoder reads "
+                    f"{', '.join(sorted(self.encoder.reads))}. Name another column: input: NAME, or "
+                    f"an encoder that reads it: {', '.join(able) or 'there is none yet'}."
+                )
+
+    def of(self, table: Table) -> View:
+        """Return the view with the types of the columns of a table."""
+        there = [column for column in self.columns if table.path_to(column) is not None]
+        return replace(self, types={column: table.type_of(column) for column in there})
+
     def _copied(self, copying: Copying, fields: Fields) -> Fields:
         if self.read_as != "each":
             return copying.fields(fields)
@@ -114,15 +143,21 @@ class View:
     def _unchanged(self, row: Row) -> Fields:
         if missing := next(self.missing(row), None):
             raise DataError(missing)
-        return tuple(self._stepped(row[column]) for column in self.columns)
+        return tuple(self._stepped(column, row[column]) for column in self.columns)
 
-    def _stepped(self, value: Any) -> Any:
-        if isinstance(value, str) or (
-            isinstance(value, list) and all(isinstance(word, str) for word in value)
-        ):
+    def _stepped(self, column: str, value: Any) -> Any:
+        """Return a value with the text steps applied, if it is a text or a list of words."""
+        if is_missing(value) or self.types.get(column, "text") not in ("text", "words"):
+            return None if is_missing(value) else value
+        if isinstance(value, str) or all(isinstance(word, str) for word in value):
             for step in self.steps:
                 value = step(value)
         return value
+
+
+def types_of(views: Iterable[View]) -> dict[str, ColumnType]:
+    """Return what the input columns of views hold."""
+    return {column: kind for view in views for column, kind in view.types.items()}
 
 
 def new_task(name: str, section: TaskSection) -> Task:
@@ -189,6 +224,7 @@ def _views(recipe: Recipe, sources: Mapping[str, Sequence[str]]) -> list[View]:
             read_as,
             any(kinds[n].inputs.needs_offsets for n in names),
             worded.get(names[0]),
+            encoder=encoders.part(recipe.encoder.kind),
         )
         for (source, columns, _, read_as), names in readers.items()
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from polytask.assembly.data.views import new_task
+from polytask.assembly.data.views import View, new_task, types_of
 from polytask.assembly.model.base_weights import check_base, read_base, save_base
 from polytask.core.batch import Fields
+from polytask.core.capabilities import pretrained_name
+from polytask.core.columns import Column, ColumnType
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
@@ -19,7 +21,7 @@ from polytask.recipe import Recipe
 from polytask.sharing import architectures
 from polytask.tasks import Task
 
-ENCODER, _TASKS = "encoder", "tasks.json"
+ENCODER, _TASKS, _COLUMNS = "encoder", "tasks.json", "columns.json"
 
 
 def new_tasks(recipe: Recipe) -> dict[str, Task]:
@@ -32,16 +34,49 @@ def new_tasks(recipe: Recipe) -> dict[str, Task]:
     return made
 
 
-def new_encoder(recipe: Recipe, rows: Iterable[Fields]) -> Encoder:
-    """The encoder of a recipe, fitted on training rows."""
-    encoder = encoders.build(recipe.encoder, recipe.search())
+def new_encoder(recipe: Recipe, rows: Iterable[Fields], views: Sequence[View]) -> Encoder:
+    """Return the encoder of a recipe, fitted on training rows.
+
+    :param views: How tasks read their sources.
+    """
+    encoder = _with_columns(recipe, types_of(views))
     encoder.fit(rows)
     return encoder
 
 
+def _with_columns(recipe: Recipe, types: Mapping[str, ColumnType]) -> Encoder:
+    """Return a new encoder that knows its columns, where all tasks read the same ones."""
+    encoder = encoders.build(recipe.encoder, recipe.search())
+    named = {section.columns for section in recipe.tasks.values()}
+    columns = next(iter(named))
+    if len(named) == 1 and types.keys() >= {*columns}:
+        encoder.set_columns([Column(name, types[name]) for name in columns])
+    return encoder
+
+
+def restored_encoder(recipe: Recipe, run: RunFolder) -> Encoder:
+    """Return the encoder of a run, without the parameters that the run stores."""
+    encoder = _with_columns(recipe, column_types(run))
+    encoder.restore(run.model / ENCODER)
+    read_base(run, encoder)
+    return encoder
+
+
+def save_columns(run: RunFolder, types: Mapping[str, ColumnType]) -> None:
+    """Write what the input columns of a run hold, so that new rows are read alike."""
+    write_json(run.model / _COLUMNS, dict(types))
+
+
+def column_types(run: RunFolder) -> dict[str, ColumnType]:
+    """Return what the input columns of a run hold."""
+    path = run.model / _COLUMNS
+    types: dict[str, ColumnType] = dict(read_json(path)) if path.is_file() else {}
+    return types
+
+
 def assemble(recipe: Recipe, encoder: Encoder, fitted: Mapping[str, Task]) -> MultiTaskModel:
     """Put encoder and heads together as the recipe's architecture says."""
-    base = [] if encoder.base is None else [*encoder.parameters()]
+    base = [] if pretrained_name(encoder) is None else [*encoder.parameters()]
     sharing = architectures.build(recipe.sharing, encoder, list(fitted))
     model = MultiTaskModel(sharing, fitted, recipe.trained)
     model.given = frozen_among(model, lambda: prints_of(base))
@@ -54,7 +89,7 @@ def save_parts(run: RunFolder, encoder: Encoder, model: MultiTaskModel) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder)
     write_json(run.model / _TASKS, {name: task.state() for name, task in model.tasks.items()})
-    save_base(run, model, encoder.base)
+    save_base(run, model, pretrained_name(encoder))
 
 
 def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Task]]:
@@ -67,10 +102,7 @@ def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Ta
             f"{run.model}: holds no model. Train first: polytask train {run.recipe} "
             f"--run {run.path} --resume"
         )
-    encoder = encoders.build(recipe.encoder, recipe.search())
-    encoder.restore(run.model / ENCODER)
-    read_base(run, encoder)
-    return encoder, restore_tasks(recipe, run)
+    return restored_encoder(recipe, run), restore_tasks(recipe, run)
 
 
 def restore_tasks(recipe: Recipe, run: RunFolder) -> dict[str, Task]:

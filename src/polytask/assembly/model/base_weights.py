@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polytask.core.capabilities import Pretrained
 from polytask.core.encoder import Encoder
 from polytask.core.errors import PolytaskError, RunError
 from polytask.core.files import read_json, write_json
@@ -29,9 +30,9 @@ def read_base(run: RunFolder, encoder: Encoder) -> None:
     :raises RunError: If the base is not there, or does not fit.
     """
     facts = _facts(run)
-    if facts:
+    if facts and isinstance(encoder, Pretrained):
         try:
-            encoder.load_base()
+            encoder.load_pretrained()
         except PolytaskError as error:
             raise RunError(
                 f"{run.model}: leaves out what was not trained, parameters of the model "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polytask.assembly.data.scoring import TaskRows
+from polytask.core.columns import shown
 from polytask.core.files import atomic_writer
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
@@ -56,7 +57,11 @@ class Answers:
         found, labels = self.found[task], self.tasks[task].labels
         places = (table.place_of(row) for table, row in self.rows[task].rows())
         for index, (place, one) in enumerate(zip(places, self.of(task), strict=True)):
-            record = {"place": place, "input": list(one.fields), "reference": one.reference}
+            record = {
+                "place": place,
+                "input": [*map(shown, one.fields)],
+                "reference": one.reference,
+            }
             yield {**record, "prediction": one.prediction, **found.certainty(index, labels)}
 
     def _write_annotated(self, folder: Path, name: str, source: AnnotatedSource) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from polytask.assembly.data.pools import evaluation_pool
-from polytask.assembly.data.views import views_of_any
-from polytask.assembly.run.loaded_run import TrainedModel
-from polytask.core.errors import RecipeError
+from polytask.assembly.run.loaded_run import LoadedRun
+from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
-from polytask.core.scratch import scratch_folder
-from polytask.data.sources import sources
 from polytask.recipe import Recipe, load
 from polytask.recipe.mistakes import unknown
 from polytask.tasks import tasks
@@ -31,13 +27,20 @@ def answer(run: str, task: str, texts: Sequence[str]) -> list[str]:
     column = _column(recipe, run, task)
     if not texts:
         return []
-    rows = [{column: text} for text in texts]
-    table = sources.build({"kind": "rows", "rows": rows}, ()).load()["all"]
-    model = TrainedModel.load(recipe, folder)
-    view = next(view for view in views_of_any(recipe, "new") if task in view.tasks)
-    with scratch_folder() as scratch:
-        pool = evaluation_pool(replace(view, tasks=(task,)), table, model.encoder, scratch)
-        return model.predict([pool], f"{run} {task}")[task].labels
+    loaded = LoadedRun.load(folder)
+    records = loaded.predict([{column: text} for text in texts], [task])
+    return [_written(run, record[task]) for record in records]
+
+
+def _written(run: str, answer: Mapping[str, Any]) -> str:
+    """Return the text of an answer.
+
+    :raises DataError: If the task could not read the row.
+    """
+    if "error" in answer:
+        raise DataError(f"augment: {run}: {answer['error']}")
+    text: str = answer["label"]
+    return text
 
 
 def _column(recipe: Recipe, run: str, task: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from polytask.assembly.data.accounts import merged, read_test_rows
+from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.labels import has_label_column, require_label_column
 from polytask.assembly.data.loading import TRAIN, Tables, load_data, load_source
 from polytask.assembly.data.notes import notes
@@ -45,7 +46,7 @@ class Findings:
 def check(recipe: Recipe) -> Findings:
     """Read all data of a recipe as a training does, up to its first step."""
     try:
-        recipe = with_kept(recipe)
+        recipe = with_columns(with_kept(recipe))
         found = _check_rows(recipe)
         return found if found.mistakes else _prepare(recipe, found.warnings)
     except PolytaskError as error:

@@ -12,13 +12,13 @@ from polytask.assembly.data.scoring import (
     poolings_of,
 )
 from polytask.assembly.run.answers import Answers
-from polytask.assembly.run.loaded_run import TrainedModel
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.scratch import scratch_folder
+from polytask.evaluation.predict import Progress
 from polytask.evaluation.score import Outcome, score
-from polytask.recipe import load
 from polytask.recipe.mistakes import hint
 
 
@@ -35,24 +35,24 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(
-    run: RunFolder,
+    loaded: LoadedRun,
     split: str | None = None,
     *,
-    task_best: bool = False,
     data: Data | None = None,
+    progress: Progress = lambda rows: None,
 ) -> Evaluated:
-    """Score the best model of a run; write ``scores.json`` and ``predictions/``.
+    """Score a run; write ``scores.json`` and ``predictions/``.
 
     :param split: ``test``, ``validation`` or ``train``; by default what is held out: test, or
         validation where there is no test.
-    :param task_best: Score each task with the model of its own best validation instead.
     :param data: The rows, where the caller has loaded them; else they are loaded.
+    :param progress: Called with the number of rows of each batch that is done.
     :raises RunError: If the run does not hold the models, or no source has that split.
     """
     if split is not None and split not in SPLITS:
         known = ", ".join(SPLITS)
         raise RunError(f"no split called {split!r}.{hint(split, SPLITS)} Known: {known}.")
-    recipe = load(run.recipe)
+    run, recipe = loaded.folder, loaded.recipe
     if not recipe.trained:
         raise RunError(
             f"{run.path}: all its tasks are kept from {recipe.start and recipe.start.run}, and "
@@ -64,22 +64,21 @@ def evaluate(
     if not tables:
         there = [name for name in SPLITS if data.split(name)]
         raise RunError(f"{run.path}: no source has a {split} split. There are: {', '.join(there)}.")
-    model = TrainedModel.load(recipe, run, task_best=task_best)
     with scratch_folder() as scratch:
-        rows = evaluation_rows(data.views, tables, model.encoder, model.tasks, scratch)
-        found = model.predict(rows.pools, split)
+        rows = evaluation_rows(data.views, tables, loaded.encoder, loaded.tasks, scratch)
+        found = loaded.predict_pools(rows.pools, progress)
         outcomes = rows.outcomes(found)
         scores = score(
             outcomes,
-            metrics_of(recipe, {name: model.tasks[name] for name in recipe.trained}),
-            poolings_of(recipe, {name: model.tasks[name] for name in outcomes}),
+            metrics_of(recipe, {name: loaded.tasks[name] for name in recipe.trained}),
+            poolings_of(recipe, {name: loaded.tasks[name] for name in outcomes}),
             recipe.evaluation,
         )
-        answers = Answers(rows.tasks, found, model.tasks)
+        answers = Answers(rows.tasks, found, loaded.tasks)
         answers.write(run.predictions / split, recipe)
     counted = accounts_of(data, {split: rows.pools})
     accounts = {task: own[split].record() for task, own in counted.items() if split in own}
-    files = {name: model.files[name].relative_to(run.path).as_posix() for name in outcomes}
+    files = {name: loaded.files[name].relative_to(run.path).as_posix() for name in outcomes}
     scores = {**scores, "models": files, "rows": accounts}
     before = read_json(run.scores) if run.scores.is_file() else {}
     write_json(run.scores, {**before, split: scores})

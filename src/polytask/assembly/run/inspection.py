@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.loading import Data, load_data
 from polytask.assembly.run.parts import fitted_parts, training_parts
 from polytask.core.batch import Batch
@@ -75,6 +76,7 @@ def open_trained(run: RunFolder) -> Iterator[Opened]:
 @contextlib.contextmanager
 def open_new(recipe: Recipe) -> Iterator[Opened]:
     """The model that a recipe begins with, and its training rows; nothing is written."""
+    recipe = with_columns(recipe)
     with scratch_folder() as nowhere, _opened(recipe, RunFolder(nowhere), started=False) as opened:
         yield opened
 

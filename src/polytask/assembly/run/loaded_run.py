@@ -1,94 +1,266 @@
-"""The model of a run, ready to answer, each task with the parameters that were kept for it."""
+"""A run that stays loaded: its model in memory, ready to predict any number of times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import copy
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import Progress
+import torch
 
+from polytask.assembly.data.new_rows import new_views, read_new_file
 from polytask.assembly.data.pools import collation
-from polytask.assembly.model.assemble import load_model
+from polytask.assembly.data.readings import readings
+from polytask.assembly.data.views import View
+from polytask.assembly.model.assemble import column_types, load_model
+from polytask.assembly.run.prediction import (
+    Note,
+    Part,
+    Record,
+    Tally,
+    Wanted,
+    check_overrides,
+    windows_of_rows,
+    windows_of_tables,
+)
+from polytask.core.batch import Row
+from polytask.core.columns import ColumnType
 from polytask.core.encoder import Encoder
-from polytask.core.errors import RunError
+from polytask.core.errors import RecipeError, RunError
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
+from polytask.data.memory_pool import MemoryPool
 from polytask.data.pools import Pool
-from polytask.evaluation.predict import Predictor
-from polytask.recipe import Recipe
+from polytask.evaluation.predict import Predictor, Progress
+from polytask.modeling import MultiTaskModel
+from polytask.recipe import Recipe, load
+from polytask.recipe.mistakes import unknown
 from polytask.tasks import Predictions, Task
-from polytask.training.precision import Precision, select_device
+from polytask.training.precision import Precision, PrecisionName, select_device
 from polytask.training.task_best import task_best_files
 
 
-@dataclass
-class TrainedModel:
-    """Encoder and tasks of a run, and what it takes to run them over rows.
+@dataclass(frozen=True)
+class LoadedRun:
+    """The model of a run in evaluation mode. Several threads may use it at once.
 
+    One thread at a time prepares rows, and one computes. Nothing is written, and no random state
+    changes.
+
+    :param folder: The run.
+    :param recipe: The recipe that it was trained with.
+    :param tasks: The fitted tasks by name, which know their labels.
+    :param encoder: Prepares rows.
     :param files: The parameters that answer for each task.
-    :param loaded: The parameters that the model has now.
+    :param predictors: A model for each file of parameters, that of the best model first.
+    :param types: What the input columns of the training rows held.
+    :param precision: The number format of forward passes.
     """
 
-    encoder: Encoder
+    folder: RunFolder
+    recipe: Recipe
     tasks: Mapping[str, Task]
-    predictor: Predictor
+    encoder: Encoder = field(repr=False)
     files: Mapping[str, Path]
-    loaded: Path
+    predictors: Mapping[Path, Predictor] = field(repr=False)
+    types: Mapping[str, ColumnType] = field(repr=False)
+    precision: PrecisionName
+    _preparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def load(cls, recipe: Recipe, run: RunFolder, *, task_best: bool = False) -> TrainedModel:
-        """Where, and in the precision in which, the recipe trains it.
+    def load(
+        cls,
+        folder: RunFolder,
+        *,
+        task_best: bool = False,
+        device: str | None = None,
+        precision: Literal["auto"] | PrecisionName | None = None,
+    ) -> LoadedRun:
+        """Load a run.
 
-        :param task_best: Let each task answer with the parameters of its own best validation.
+        :param task_best: Let each task answer with the parameters of its own best validation. There
+            is a model in memory for each file of such parameters.
+        :param device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``; by default as the recipe says.
+        :param precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``; by default as the recipe says.
         :raises RunError: If the run does not hold these parameters.
+        :raises RecipeError: If there is no such device, or it cannot compute in this precision.
         """
-        model, encoder = load_model(recipe, run)
-        device = select_device(recipe.training.device)
-        precision = Precision.choose(recipe.training.precision, device)
-        predictor = Predictor(
-            model.to(device),
-            collation(encoder, model.tasks),
-            device,
-            recipe.training.batch_tokens,
-            precision.autocast,
+        folder.require_format()
+        recipe = load(folder.recipe)
+        place = select_device(device or recipe.training.device, "device" if device else _DEVICE)
+        chosen = Precision.choose(
+            precision or recipe.training.precision, place, "precision" if precision else _PRECISION
         )
-        files = _files(run, model.tasks, task_best=task_best)
-        return cls(encoder, model.tasks, predictor, files, run.parameters)
+        with torch.random.fork_rng(devices=[]):
+            model, encoder = load_model(recipe, folder)
+        files = _files(folder, model.tasks, task_best=task_best)
+        predictors = {
+            file: Predictor(
+                own.to(place),
+                collation(encoder, model.tasks),
+                place,
+                recipe.training.batch_tokens,
+                chosen.autocast,
+            )
+            for file, own in _models(model, folder, files.values())
+        }
+        types = column_types(folder)
+        return cls(folder, recipe, model.tasks, encoder, files, predictors, types, chosen.name)
+
+    @property
+    def predictor(self) -> Predictor:
+        """The best model, and what it takes to run it over rows."""
+        return self.predictors[self.folder.parameters]
 
     def predict(
-        self, pools: Sequence[Pool], label: str, *, vectors: bool = False
+        self,
+        rows: Iterable[Row],
+        tasks: Collection[str] | None = None,
+        *,
+        left_out: Note = lambda _: None,
+        **wanted: Any,
+    ) -> Iterator[Record]:
+        """Predict tasks for rows, one record per row, in order; from one encoder pass.
+
+        Rows are consumed a window at a time, so that ``rows`` may be endless. A task is predicted if
+        rows of the first window have its columns.
+
+        :param rows: Mappings of column names to values.
+        :param tasks: Names of tasks; None for all.
+        :param left_out: Called with sentences on tasks that lack columns, and, at the end, on rows
+            that are cut or cannot be read.
+        :param wanted: ``top_k``, ``probabilities``, ``vectors``; see ``Wanted``.
+        :raises RecipeError: If there is no such task, or an option is not valid.
+        :raises DataError: On iteration, if no task can read the rows.
+        """
+        windows = windows_of_rows(rows, self._views(tasks), left_out)
+        return self._records(windows, Wanted(**wanted), left_out)
+
+    def predict_file(
+        self,
+        path: Path | str,
+        tasks: Collection[str] | None = None,
+        *,
+        overrides: Sequence[str] = (),
+        left_out: Note = lambda _: None,
+        **wanted: Any,
+    ) -> Iterator[Record]:
+        """Predict tasks for the rows of a file, read as the files that each task was trained on.
+
+        :param overrides: Changes to how the file is read, as ``data.NAME.OPTION=VALUE``.
+        :param wanted: See ``predict``, as for all else.
+        :raises DataError: On iteration, if no task can read the rows, or no row can be read.
+        :raises RecipeError: If an override changes something else.
+        """
+        check_overrides(overrides)
+        return self._file_records(
+            Path(path), self._views(tasks), overrides, Wanted(**wanted), left_out
+        )
+
+    def embed(self, rows: Iterable[Row], tasks: Collection[str] | None = None) -> Iterator[Record]:
+        """Yield the features that each task reads of a row, averaged over tokens, as ``vector``.
+
+        :param rows: As for ``predict``.
+        """
+        return self.predict(rows, tasks, vectors=True)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts about the run as JSON: its tasks, sizes, device and precision."""
+        model = self.predictor.model
+        return {
+            "run": str(self.folder.path),
+            "encoder": self.recipe.encoder.kind,
+            "sharing": self.recipe.sharing.kind,
+            "device": str(self.predictor.device),
+            "precision": self.precision,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "tasks": {
+                name: {
+                    "kind": self.recipe.tasks[name].part.kind,
+                    "input": list(self.recipe.tasks[name].columns),
+                    "labels": list(task.labels),
+                    "model": self.files[name].relative_to(self.folder.path).as_posix(),
+                }
+                for name, task in self.tasks.items()
+            },
+        }
+
+    def predict_pools(
+        self,
+        pools: Sequence[Pool | MemoryPool],
+        progress: Progress = lambda rows: None,
+        *,
+        vectors: bool = False,
     ) -> dict[str, Predictions]:
-        """Predict every task of every pool, with one encoder pass per file of parameters.
+        """Predict every task of prepared rows, with one encoder pass per file of parameters.
 
-        A bar is shown on standard error where that is a terminal.
-
-        :param label: What the rows are called there.
+        :param progress: Called with the number of rows of each batch that is done.
         :param vectors: Return vectors of rows in place of labels.
         """
-        passes = [(file, _narrowed(pools, own)) for file, own in self._tasks_of_files().items()]
         found: dict[str, Predictions] = {}
-        compute = self.predictor.vectors if vectors else self.predictor
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            rows = sum(len(pool) for _, narrowed in passes for pool in narrowed)
-            shown = bar.add_task(f"predicting {label} rows", total=rows)
-            for file, narrowed in passes:
-                self._use(file)
-                found |= compute(narrowed, lambda done: bar.advance(shown, done))
+        for file, predictor in self.predictors.items():
+            own = {task for task, its in self.files.items() if its == file}
+            compute = predictor.vectors if vectors else predictor
+            found |= compute(_narrowed(pools, own), progress)
         return {name: found[name] for name in self.tasks if name in found}
 
-    def _tasks_of_files(self) -> dict[Path, set[str]]:
-        tasks: dict[Path, set[str]] = {}
-        for task, file in self.files.items():
-            tasks.setdefault(file, set()).add(task)
-        return tasks
+    def _views(self, tasks: Collection[str] | None) -> list[View]:
+        wanted = self.tasks if tasks is None else tasks
+        mistakes = [
+            unknown("task", name, [*self.tasks]) for name in wanted if name not in self.tasks
+        ]
+        if mistakes or not wanted:
+            raise RecipeError([f"tasks: {text}" for text in mistakes or ["none are named."]])
+        return new_views(self.recipe, self.types, wanted)
 
-    def _use(self, file: Path) -> None:
-        if file != self.loaded:
-            self.predictor.model.stored.load_state_dict(read_tensors(file))
-            self.loaded = file
+    def _file_records(
+        self,
+        path: Path,
+        views: Sequence[View],
+        overrides: Sequence[str],
+        wanted: Wanted,
+        left_out: Note,
+    ) -> Iterator[Record]:
+        known = readings(load(self.folder.recipe, overrides), self.folder)
+        tables = read_new_file(path, views, known, self.types)
+        for text in (text for own in tables for text in own.notes):
+            left_out(text)
+        tally = Tally()
+        yield from self._counted(windows_of_tables(tables), wanted, tally)
+        tally.require_rows(tables[0].table.files[0])
+        for text in tally.notes():
+            left_out(text)
+
+    def _records(
+        self, windows: Iterable[Sequence[Part]], wanted: Wanted, left_out: Note
+    ) -> Iterator[Record]:
+        tally = Tally()
+        yield from self._counted(windows, wanted, tally)
+        for text in tally.notes():
+            left_out(text)
+
+    def _counted(
+        self, windows: Iterable[Sequence[Part]], wanted: Wanted, tally: Tally
+    ) -> Iterator[Record]:
+        for parts in windows:
+            with self._preparing:
+                prepared = [part.prepared(self.encoder) for part in parts]
+            tally.add(prepared)
+            found = self.predict_pools([one.pool for one in prepared], vectors=wanted.vectors)
+            columns = {
+                task: one.records(found[task], wanted, self.tasks[task].labels)
+                for one in prepared
+                for task in one.part.view.tasks
+            }
+            names = [task for task in self.tasks if task in columns]
+            for records in zip(*(columns[task] for task in names), strict=True):
+                yield dict(zip(names, records, strict=True))
+
+
+_DEVICE, _PRECISION = "training.device", "training.precision"
 
 
 def _files(run: RunFolder, tasks: Iterable[str], *, task_best: bool) -> dict[str, Path]:
@@ -102,7 +274,19 @@ def _files(run: RunFolder, tasks: Iterable[str], *, task_best: bool) -> dict[str
     return {task: best.get(task, run.parameters) for task in tasks}
 
 
-def _narrowed(pools: Sequence[Pool], tasks: set[str]) -> list[Pool]:
+def _models(
+    model: MultiTaskModel, run: RunFolder, files: Iterable[Path]
+) -> Iterator[tuple[Path, MultiTaskModel]]:
+    """Yield a model for each file of parameters, first the one that is loaded."""
+    yield run.parameters, model
+    for file in dict.fromkeys(files):
+        if file != run.parameters:
+            other = copy.deepcopy(model)
+            other.stored.load_state_dict(read_tensors(file))
+            yield file, other
+
+
+def _narrowed(pools: Sequence[Pool | MemoryPool], tasks: set[str]) -> list[Pool | MemoryPool]:
     """The pools that some tasks read, for them alone."""
     return [
         replace(pool, tasks=tuple(task for task in pool.tasks if task in tasks))

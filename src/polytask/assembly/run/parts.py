@@ -75,7 +75,7 @@ def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -
     augmentation = Augmentations.of(recipe, TrainingFields(data.views, tables, labels), answer)
     fields = TrainingFields(augmentation.with_copies(data.views), tables, labels)
     with fields.at_last():
-        return Fitted(begin(recipe, tasks, fields), labels, augmentation)
+        return Fitted(begin(recipe, tasks, fields, data.views), labels, augmentation)
 
 
 def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Parts:

@@ -1,27 +1,35 @@
-"""A run predicts all its tasks for new rows."""
+"""New rows in windows, and the records of what is predicted for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, TypeAlias
 
-from polytask.assembly.data.new_rows import ROW_OPTIONS, read_new_rows
+from polytask.assembly.data.new_rows import ROW_OPTIONS, NewRows, readable_views, require_mappings
 from polytask.assembly.data.pools import new_pool
-from polytask.assembly.data.readings import readings
 from polytask.assembly.data.views import View
-from polytask.assembly.run.loaded_run import TrainedModel
 from polytask.core.batch import Row
+from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.run_folder import RunFolder
-from polytask.core.scratch import scratch_folder
-from polytask.data.pools import Pool
+from polytask.data.memory_pool import MemoryPool
+from polytask.data.rows import RowInMemory, each_row
 from polytask.data.tables import Table
-from polytask.recipe import load
 from polytask.tasks import Predictions
 
-Record = dict[str, Any]
+Record: TypeAlias = dict[str, dict[str, Any]]
+"""Task to ``label`` and, where the task has them, ``confidence`` (a number, or one for each part of the
+label) and ``probabilities`` (label to number); or to ``vector``, a list of numbers. A row that a task
+cannot read has None for ``label`` or ``vector``, and an ``error``."""
+
+WINDOW = 1024
+"""Rows that are prepared, sorted by length and predicted together; so many are in memory."""
+
+Note: TypeAlias = Callable[[str], object]
+"""Called with a sentence for people."""
+
 _CHANGES = "only how new files are read can be changed, as in --set data.NAME.delimiter=';'."
 
 
@@ -43,92 +51,161 @@ class Wanted:
         if self.top_k is not None and self.top_k < 1:
             raise RecipeError([f"top_k: found {self.top_k}, expected 1 or more, or None for all."])
 
-    def record(self, found: Predictions, row: int, labels: Sequence[str]) -> Record:
+    def record(self, found: Predictions, row: int, labels: Sequence[str]) -> dict[str, Any]:
         """Return what was predicted for a row."""
         if self.vectors:
             return {"vector": found.labels[row]}
         certainty = found.certainty(row, labels, self.top_k if self.probabilities else 0)
         return {"label": found.labels[row], **certainty}
 
-    @property
-    def refused(self) -> Record:
-        """The record of a row that cannot be read, without the reason."""
-        return {"vector" if self.vectors else "label": None}
+    def refused(self, error: str) -> dict[str, Any]:
+        """Return the record of a row that cannot be read."""
+        return {"vector" if self.vectors else "label": None, "error": error}
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A table as some tasks read it.
+class Part:
+    """The rows of a window as one view reads them.
 
-    :param refused: The error of every row that cannot be read.
+    :param where: Returns the place of the row at a position, for messages.
     """
 
     view: View
-    table: Table
-    pool: Pool
+    rows: Sequence[Row]
+    where: Callable[[int], str]
+
+    def prepared(self, encoder: Encoder) -> Prepared:
+        """Return the rows as an encoder reads them."""
+        return Prepared(self, *new_pool(self.view, self.rows, self.where, encoder))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows of a part that can be read, ready for the model.
+
+    :param refused: By position, the error of every other row.
+    """
+
+    part: Part
+    pool: MemoryPool
     refused: Mapping[int, str]
 
     def records(
         self, found: Predictions, wanted: Wanted, labels: Sequence[str]
-    ) -> Iterator[Record]:
+    ) -> Iterator[dict[str, Any]]:
         """Yield the record of every row, in order."""
-        numbers = iter(range(len(found.labels)))
-        for row in range(len(self.table)):
+        numbers = iter(range(len(self.pool)))
+        for row in range(len(self.part.rows)):
             if row in self.refused:
-                yield {**wanted.refused, "error": self.refused[row]}
+                yield wanted.refused(self.refused[row])
             else:
                 yield wanted.record(found, next(numbers), labels)
 
 
-def predict(
-    run: RunFolder,
-    rows: Path | Sequence[Row],
-    wanted: Wanted,
-    *,
-    task_best: bool = False,
-    overrides: Sequence[str] = (),
-    left_out: Callable[[str], object] = lambda _: None,
-) -> Iterator[Record]:
-    """Predict every task whose input columns the rows have.
+def windows_of_rows(
+    rows: Iterable[Row], views: Sequence[View], note: Note
+) -> Iterator[Sequence[Part]]:
+    """Yield windows of rows from memory; the first window decides which views read them.
 
-    :param rows: A file, read as the files that the task was trained on, or rows.
-    :param wanted: The content of records.
-    :param task_best: Let each task answer with the model of its own best validation.
-    :param overrides: Changes to how files are read, ``data.NAME.OPTION=VALUE``.
-    :param left_out: Called with sentences on tasks that lack columns, and on rows that are cut or
-        cannot be read.
-    :return: One record per row, in order: task to ``label`` and, where the task has them,
-        ``confidence`` and ``probabilities`` by label. A row that cannot be read has ``label`` None
-        and an ``error``.
-    :raises DataError: If no task can read the rows, or no row can be read.
-    :raises RecipeError: If an override changes something else.
-    :raises RunError: If the run does not hold the models that are asked for.
+    :raises DataError: If no view can, or a row is not a mapping.
     """
-    _check(overrides)
-    recipe = load(run.recipe, overrides)
-    found = read_new_rows(recipe, rows, readings(recipe, run))
-    for own in found:
-        for text in own.notes:
-            left_out(text)
-    model = TrainedModel.load(recipe, run, task_best=task_best)
-    with scratch_folder() as scratch:
-        views = [(view, own.table) for own in found for view in own.views]
-        prepared = [_Prepared(*one, *new_pool(*one, model.encoder, scratch)) for one in views]
-        notes = [*_cut(prepared), *_unreadable(prepared)]
-        predicted = model.predict([one.pool for one in prepared], "new", vectors=wanted.vectors)
-    columns = {
-        task: one.records(predicted[task], wanted, model.tasks[task].labels)
-        for one in prepared
-        for task in one.view.tasks
-    }
-    ordered = {task: columns[task] for task in model.tasks if task in columns}
-    for records in zip(*ordered.values(), strict=True):
-        yield dict(zip(ordered, records, strict=True))
-    for text in notes:
-        left_out(text)
+    numbered = enumerate(rows)
+    readable: Sequence[View] | None = None
+    while window := [*islice(numbered, WINDOW)]:
+        found = [row for _, row in window]
+        require_mappings(found)
+        if readable is None:
+            readable, notes = readable_views(views, found)
+            for text in notes:
+                note(text)
+        yield [_part(view, found, window[0][0]) for view in readable]
 
 
-def _check(overrides: Sequence[str]) -> None:
+def _part(view: View, rows: Sequence[Row], first: int) -> Part:
+    typed = [RowInMemory(row, view.types) for row in rows]
+    return Part(view, typed, lambda position: f"rows[{first + position}]")
+
+
+def windows_of_tables(tables: Sequence[NewRows]) -> Iterator[Sequence[Part]]:
+    """Yield windows of the rows of a file, which may have been read in several ways."""
+    readers = [(own, each_row(own.table)) for own in tables if own.views]
+    for own, _ in readers:
+        for view in own.views:
+            view.require_columns(own.table)
+    while windows := [(own, [*islice(rows, WINDOW)]) for own, rows in readers]:
+        if not windows[0][1]:
+            return
+        yield [
+            Part(view, rows, partial(_place, own.table, rows))
+            for own, rows in windows
+            for view in own.views
+        ]
+
+
+def _place(table: Table, rows: Sequence[Row], position: int) -> str:
+    return table.place_of(rows[position])
+
+
+@dataclass
+class Tally:
+    """Rows of a prediction that deserve a note.
+
+    :param rows: Rows so far.
+    :param read: Rows that some task could read.
+    :param refused: Rows that some task could not read.
+    :param first: The error of the first such row.
+    :param cut: By view, rows that are longer than the encoder reads, and all rows.
+    """
+
+    rows: int = 0
+    read: int = 0
+    refused: int = 0
+    first: str = ""
+    cut: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, window: Sequence[Prepared]) -> None:
+        """Count the rows of a window."""
+        rows = len(window[0].part.rows)
+        refused = {row: error for one in reversed(window) for row, error in one.refused.items()}
+        unread = set(refused).intersection(*(one.refused for one in window))
+        if refused and not self.first:
+            self.first = refused[min(refused)]
+        self.rows += rows
+        self.read += rows - len(unread)
+        self.refused += len(refused)
+        for one in window:
+            cut, before = self.cut.get(one.part.view.name, (0, 0))
+            self.cut[one.part.view.name] = cut + one.pool.cut, before + len(one.pool)
+
+    def notes(self) -> Iterator[str]:
+        """Yield sentences on rows that are cut or could not be read."""
+        for name, (cut, rows) in self.cut.items():
+            if cut:
+                yield (
+                    f"{name}: {cut} of {rows} rows are longer than the encoder reads; what is "
+                    "predicted of the rest does not depend on its text."
+                )
+        if self.refused:
+            yield (
+                f"{self.refused} of {self.rows} rows could not be read and have no label. "
+                f"The first: {self.first}"
+            )
+
+    def require_rows(self, file: str) -> None:
+        """Refuse a file without a row that some task can read.
+
+        :raises DataError: If there is none.
+        """
+        if not self.read:
+            found = f"none of {self.rows} rows can be read, the first: {self.first}"
+            raise DataError(f"{file}: {found if self.rows else 'holds no rows.'}")
+
+
+def check_overrides(overrides: Collection[str]) -> None:
+    """Refuse changes to a run other than how new files are read.
+
+    :raises RecipeError: With every such change.
+    """
     other = [one for one in overrides if not one.startswith("data.")]
     mistakes = [f"--set {one}: the run is trained; {_CHANGES}" for one in other]
     for one in overrides:
@@ -137,30 +214,3 @@ def _check(overrides: Sequence[str]) -> None:
             mistakes.append(f"--set {one}: all rows of a new file are predicted; {_CHANGES}")
     if mistakes:
         raise RecipeError(mistakes)
-
-
-def _cut(prepared: Sequence[_Prepared]) -> Iterator[str]:
-    for pool in (one.pool for one in prepared):
-        if pool.cut:
-            yield (
-                f"{pool.name}: {pool.cut} of {len(pool)} rows are longer than the encoder "
-                "reads; what is predicted of the rest does not depend on its text."
-            )
-
-
-def _unreadable(prepared: Sequence[_Prepared]) -> Iterator[str]:
-    """Yield how many rows some task cannot read.
-
-    :raises DataError: If there are no rows, or none can be read.
-    """
-    rows = max(len(one.table) for one in prepared)
-    refused: dict[int, str] = {}
-    for one in prepared:
-        refused = {**one.refused, **refused}
-    first = refused[min(refused)] if refused else ""
-    if not any(len(one.pool) for one in prepared):
-        file = prepared[0].table.files[0]
-        text = f"none of {rows} rows can be read, the first: {first}" if rows else "holds no rows."
-        raise DataError(f"{file}: {text}")
-    if refused:
-        yield f"{len(refused)} of {rows} rows could not be read and have no label. The first: {first}"

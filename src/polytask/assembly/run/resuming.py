@@ -46,6 +46,7 @@ def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, 
         )
     if not run.recipe.is_file():
         raise RunError(f"{run.path}: is not a run folder: it holds no {run.recipe.name}.")
+    run.require_format()
     changed = _changed(run, recipe)
     other = [key for key in changed if key not in _MAY_CHANGE and not key.startswith("compare.")]
     if other:

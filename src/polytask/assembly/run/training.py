@@ -11,9 +11,11 @@ import torch
 from rich.console import Console
 
 from polytask.assembly.data.accounts import merged, read_test_rows
+from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.loading import Data, load_data
 from polytask.assembly.data.notes import notes
-from polytask.assembly.model.assemble import save_parts
+from polytask.assembly.data.views import types_of
+from polytask.assembly.model.assemble import save_columns, save_parts
 from polytask.assembly.run.parts import fitted_parts, training_parts
 from polytask.assembly.run.resuming import open_folder, refuse_begun, reopen
 from polytask.assembly.run.run_metadata import final_facts, starting_facts
@@ -50,7 +52,7 @@ def train(
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
     """
     run = RunFolder(folder)
-    recipe = with_kept(recipe, run)
+    recipe = with_columns(with_kept(recipe, run))
     console = (console or Console(stderr=True)) if is_first() else Console(quiet=True)
     started, finished = on_first(lambda: open_folder(run, recipe, resume=resume))
     if finished:
@@ -119,6 +121,7 @@ def _session(
     if is_first() and not started:
         data.keep_splits(run.splits)
         save_parts(run, fitted.encoder, session.model)
+        save_columns(run, types_of(data.views))
         write_json(run.reach, session.partition.tasks_of)
     said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.pools)
     begun = fitted.beginning

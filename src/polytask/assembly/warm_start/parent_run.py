@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polytask.assembly.data.readings import Readings, readings
-from polytask.assembly.model.assemble import ENCODER, load_model
-from polytask.assembly.model.base_weights import read_base
+from polytask.assembly.model.assemble import load_model, restored_encoder
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
-from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, StartOptions, load
 from polytask.recipe.mistakes import hint
@@ -50,9 +48,7 @@ class Origin:
         mistakes = [*_differences(recipe, old, options)]
         if mistakes:
             raise RecipeError(mistakes)
-        encoder = encoders.build(recipe.encoder, recipe.search())
-        encoder.restore(run.model / ENCODER)
-        read_base(run, encoder)
+        encoder = restored_encoder(recipe, run)
         return cls(options, load_model(old, run)[0], encoder, readings(old, run))
 
 

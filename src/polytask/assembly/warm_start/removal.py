@@ -5,7 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from polytask.assembly.model.assemble import assemble, load_model, restore_parts, save_parts
+from polytask.assembly.model.assemble import (
+    assemble,
+    column_types,
+    load_model,
+    restore_parts,
+    save_columns,
+    save_parts,
+)
 from polytask.assembly.model.dependencies import differing, probe_inputs
 from polytask.assembly.warm_start.parent_run import finished_run
 from polytask.core.errors import RunError
@@ -45,6 +52,7 @@ def remove(path: Path, task: str, folder: Path) -> RunFolder:
         raise _dependent(task, smaller)
     write_text(new.recipe, dump(smaller))
     save_parts(new, encoder, left)
+    save_columns(new, column_types(run))
     _copy_reach(run, new, left)
     stored = left.stored.state_dict()
     write_tensors(new.parameters, stored)

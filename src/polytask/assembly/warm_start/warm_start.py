@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from polytask.assembly.data.views import View
 from polytask.assembly.model.assemble import assemble, new_encoder
 from polytask.assembly.model.dependencies import differing, probe_inputs, reached, with_tied
 from polytask.assembly.warm_start.parent_run import Origin
 from polytask.core.batch import Fields
+from polytask.core.capabilities import pretrained_name
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
@@ -43,15 +45,18 @@ class Beginning:
     notes: Collection[str] = ()
 
 
-def begin(recipe: Recipe, tasks: Mapping[str, Task], rows: Iterable[Fields]) -> Beginning:
+def begin(
+    recipe: Recipe, tasks: Mapping[str, Task], rows: Iterable[Fields], views: Sequence[View]
+) -> Beginning:
     """The model that a recipe trains.
 
     :param tasks: Its tasks, fitted but for those that are kept from another run.
     :param rows: Training rows.
+    :param views: How tasks read them.
     :raises PolytaskError: If the run that it starts from is missing, or does not fit.
     """
     if recipe.start is None:
-        encoder = new_encoder(recipe, rows)
+        encoder = new_encoder(recipe, rows, views)
         return Beginning(encoder, assemble(recipe, encoder, tasks))
     origin = Origin.open(recipe, recipe.start)
     for name in tasks.keys() - recipe.trained.keys():
@@ -68,7 +73,7 @@ def _begin(
     recipe: Recipe, tasks: Mapping[str, Task], origin: Origin, rows: list[Fields]
 ) -> Beginning:
     encoder = origin.encoder
-    base = prints_of(encoder.parameters()) if encoder.base is not None else frozenset()
+    base = prints_of(encoder.parameters()) if pretrained_name(encoder) is not None else frozenset()
     model = assemble(recipe, encoder, tasks)
     taken = _take(origin, model)
     frozen = set(_chosen(origin, model, taken))

@@ -18,7 +18,8 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source
 from polytask.data.sources.filtering import Filter, Wanted
 from polytask.data.sources.finding import find_all
-from polytask.data.tables import Origin, Table, cached_table, content_sha256, located
+from polytask.data.stored_tables import cached_table, content_sha256
+from polytask.data.tables import Origin, Table, located
 
 Paths = str | list[str] | None
 """A file, a folder of files or a pattern such as ``part-*.jsonl``; or several of them in order."""

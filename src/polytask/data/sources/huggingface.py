@@ -17,7 +17,8 @@ from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.core.hub import hub_is_offline
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.tables import Origin, Table, cached_table, content_sha256, located
+from polytask.data.stored_tables import cached_table, content_sha256
+from polytask.data.tables import Origin, Table, located
 
 if TYPE_CHECKING:
     import datasets

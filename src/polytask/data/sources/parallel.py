@@ -19,7 +19,8 @@ from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sou
 from polytask.data.sources.files import check_splits, sha256_of
 from polytask.data.sources.finding import find
 from polytask.data.sources.text_files import Encoding, text_lines
-from polytask.data.tables import Origin, Table, cached_table, located
+from polytask.data.stored_tables import cached_table
+from polytask.data.tables import Origin, Table, located
 
 Files = dict[str, str]
 """The file of every column."""

@@ -11,7 +11,8 @@ from polytask.core.errors import DataError
 from polytask.data.column_values import Types
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.sources.files import check_splits
-from polytask.data.tables import Origin, Table, located, spooled_table
+from polytask.data.stored_tables import spooled_table
+from polytask.data.tables import Origin, Table, located
 
 Rows = list[dict[str, Any]] | None
 

@@ -14,8 +14,9 @@ from pydantic import Field, PositiveInt
 from typing_extensions import override
 
 from polytask.data.sources.base import TEST, TRAIN, VALIDATION, Source, sources
+from polytask.data.stored_tables import spooled_table
 from polytask.data.synthesis.rows import damaged, review_rows
-from polytask.data.tables import Origin, Table, located, spooled_table
+from polytask.data.tables import Origin, Table, located
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

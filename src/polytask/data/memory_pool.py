@@ -1,0 +1,61 @@
+"""Prepared rows in memory, for prediction: nothing is written and nothing is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from polytask.core.batch import Fields, Row
+from polytask.data.pools import LENGTH, Ints, Preparation, prepare
+
+
+@dataclass(frozen=True)
+class MemoryPool:
+    """Prepared rows in memory, without targets.
+
+    :param rows: Inputs and length of each row.
+    :param tasks: The tasks that read these rows.
+    :param lengths_N: Number of tokens of each row.
+    :param fields: Reads the input fields of some rows.
+    """
+
+    rows: Sequence[dict[str, Any]]
+    tasks: tuple[str, ...]
+    lengths_N: Ints
+    fields: Callable[[Ints], Sequence[Fields]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def cut(self) -> int:
+        """The number of rows that are longer than the encoder reads."""
+        return sum(bool(row.get("cut")) for row in self.rows)
+
+    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
+        """Return some prepared rows, in the order asked for."""
+        return [self.rows[row] for row in rows_b.tolist()]
+
+
+def memory_pool(
+    rows: Sequence[Row],
+    preparation: Preparation,
+    where: Callable[[int], str],
+    fields: Callable[[Row], Fields],
+) -> MemoryPool:
+    """Prepare rows for prediction and keep them in memory.
+
+    :param where: Returns the place of the row at a position.
+    :param fields: Reads the input fields of a row.
+    """
+    found = [*prepare(where, [*enumerate(rows)], preparation)]
+    lengths = [preparation.length(inputs) for _, _, inputs in found]
+    return MemoryPool(
+        [{**one[2], LENGTH: length} for one, length in zip(found, lengths, strict=True)],
+        tuple(preparation.targets),
+        np.array(lengths, dtype=np.int64),
+        lambda rows_b: [fields(found[row][1]) for row in rows_b.tolist()],
+    )
