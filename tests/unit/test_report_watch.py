@@ -109,6 +109,17 @@ def test_gradients_that_are_looked_at_are_shown(tmp_path: Path) -> None:
     assert "mood – topic: −0.50" in state(Feed(RunFolder(tmp_path)))["main"]
 
 
+def test_the_parts_of_a_loss_have_curves_of_their_own(tmp_path: Path) -> None:
+    append(tmp_path, 2)
+    path = tmp_path / "metrics.jsonl"
+    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    parts = {"parts": {TASKS[0]: {"heads": 0.7, "relations": 0.3}}}
+    write_text(path, "".join(json.dumps({**record, **parts}) + "\n" for record in records))
+    found = state(Feed(RunFolder(tmp_path)))["main"]
+    assert all(f"{TASKS[0]} · {part}" in found for part in ("heads", "relations"))
+    assert f"{TASKS[1]} · " not in found.split('id="losses"')[1].split("</section>")[0]
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     append(tmp_path, 1, [HOSTILE_NAME, "topic"])
     found = state(Feed(RunFolder(tmp_path)))

@@ -250,3 +250,5 @@ def test_a_recipe_trains_and_predicts_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert {*reach["heads.click.scorer.1.weight"]} == {"click", "buy"}
     [record] = polytask.predict(run.path, [{"text": "a1 b"}])
     assert {*record} == {"click", "buy"}
+    with pytest.raises(RecipeError, match="buy reads the scores of click"):
+        polytask.compare(tmp_path / "recipe.yaml", tmp_path / "compared")

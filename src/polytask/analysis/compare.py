@@ -27,6 +27,7 @@ from polytask.analysis.outcomes import read_outcomes, write_outcomes
 from polytask.analysis.replicates import measure, with_poolings
 from polytask.analysis.statistics import statistics
 from polytask.analysis.strategies import Answered, strategies
+from polytask.analysis.strategies.trained import TrainedStrategy
 from polytask.analysis.verdict import verdict
 from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.labels import fit_tasks
@@ -83,6 +84,8 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     if not comparison.selects:
         _refuse_choices(recipe)
     rows = comparison.accounts  # finds mistakes in all rows before anything is written
+    if any(task.reads_scores for task in tasks.values()):
+        _refuse_apart(comparison)
     if not begun:
         write_text(folder / "recipe.yaml", _kept(recipe))  # from here on it can be resumed
         for line in account_lines(rows, SHOWN_TASKS):
@@ -117,6 +120,17 @@ def _refuse_choices(recipe: Recipe) -> None:
                 "split: {validation: 0.1, test: 0.1}, or leave these strategies and trials out."
             ]
         )
+
+
+def _refuse_apart(comparison: Comparison) -> None:
+    """Refuse strategies that train a task without the tasks whose scores it reads.
+
+    :raises RecipeError: If there are such.
+    """
+    for name in comparison.recipe.compare.strategies:
+        strategy = strategies.build(name, name)
+        if isinstance(strategy, TrainedStrategy):
+            strategy.recipes(comparison)
 
 
 def _result(comparison: Comparison, name: str, seed: int) -> Result:

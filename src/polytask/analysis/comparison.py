@@ -21,6 +21,7 @@ from polytask.assembly.data.scoring import evaluation_rows, metrics_of, poolings
 from polytask.assembly.model.assemble import new_encoder
 from polytask.assembly.run.evaluation import held_out
 from polytask.core.accounting import Accounts
+from polytask.core.errors import RecipeError
 from polytask.core.scratch import scratch_folder
 from polytask.data.pools import Pool
 from polytask.evaluation.score import Pooling
@@ -117,7 +118,9 @@ class Comparison:
         as the joint model is, so that more validations do not select better.
 
         :param passes: How often its rows are passed over, compared with the joint model.
+        :raises RecipeError: If a task reads the scores of one that is not among them.
         """
+        self._require_read(tasks)
         kept = {name: section for name, section in self.recipe.tasks.items() if name in tasks}
         pooled = {n: p for n, p in self.recipe.pooled.items() if set(p.tasks) <= kept.keys()}
         training = self.recipe.training
@@ -134,6 +137,14 @@ class Comparison:
         update |= {"balancing": balancing_of(self.recipe, kept)}
         update |= {"sharing": sharing_of(self.recipe, kept), "compare": compare_of(self.recipe)}
         return self.recipe.model_copy(update=update)
+
+    def _require_read(self, tasks: Collection[str]) -> None:
+        for name in tasks:
+            for other in self.tasks[name].reads_scores:
+                if other not in tasks:
+                    text = f"{name} reads the scores of {other}, and a model is to hold it alone"
+                    advice = "Leave out strategies and groups that train them apart."
+                    raise RecipeError([f"compare: {text}. {advice}"])
 
     def epoch_tokens(self, tasks: Collection[str]) -> int:
         """Tokens of one pass over the training rows that some of the tasks label."""
