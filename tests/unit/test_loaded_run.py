@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 import polytask
 from polytask.assembly.run import prediction
+from polytask.core.batch import Inputs
 from polytask.core.errors import DataError, RecipeError
 
 RECIPE = """
@@ -176,6 +178,29 @@ def test_a_row_that_cannot_be_read_has_an_error_and_others_go_on(folder: Path) -
     assert all(one["tags"]["label"] for one in found[: WINDOW + 1])
     assert [note.partition(" could")[0] for note in notes] == ["3 of 10 rows"]
     assert [*run.predict([])] == []
+
+
+def test_a_row_that_cannot_be_decoded_for_a_batch_has_an_error(folder: Path) -> None:
+    def read(inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
+        if len(inputs["ids"]) == length:
+            raise ValueError("truncated image")
+        return inputs
+
+    run = polytask.load(folder)
+    given = rows(WINDOW + 3)
+    texts = {at: one["text"] for at, one in enumerate(given)}
+    length = len(run.encoder.prepare([(texts[WINDOW],)])[0]["ids"])
+    broken = [at for at in texts if len(run.encoder.prepare([(texts[at],)])[0]["ids"]) == length]
+    file, predictor = next(iter(run.predictors.items()))
+    changed = replace(predictor, collation=replace(predictor.collation, read=read))
+    found = [*replace(run, predictors={file: changed}).predict(given, ["mood"])]
+    for at, (one, expected) in enumerate(zip(found, run.predict(given, ["mood"]), strict=True)):
+        error = f"rows[{at}]: a row cannot be read: truncated image. Remove it, or repair it."
+        assert (
+            one == {"mood": {"label": None, "error": error}}
+            if at in broken
+            else close([one], [expected])
+        )
 
 
 def test_tasks_that_rows_lack_columns_for_are_left_out(folder: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,25 +74,6 @@ class Collation:
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
     read: Read | None = None
     read_targets: Mapping[str, Callable[[Any, Inputs], Any]] = field(default_factory=dict)
-
-
-class PreparedRows(Protocol):
-    """Prepared rows that can be fetched; see ``Pool`` for the members."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that read these rows."""
-
-    @property
-    def lengths_N(self) -> Ints:
-        """Number of tokens of each row."""
-
-    @property
-    def fields(self) -> Callable[[Ints], Sequence[Fields]]:
-        """Reads the input fields of some rows."""
-
-    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
-        """Return some prepared rows, in the order asked for."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +256,16 @@ def _weights(found: Sequence[float | None]) -> torch.Tensor | None:
     if all(weight is None for weight in found):
         return None
     return torch.tensor([1.0 if weight is None else weight for weight in found])
+
+
+def read_error(row: Mapping[str, Any], collation: Collation) -> str | None:
+    """Return why a prepared row cannot be read for evaluation; None if it can."""
+    try:
+        if collation.read is not None:
+            [_] = _read(collation.read, [_inputs(row)], [None])
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def _read(

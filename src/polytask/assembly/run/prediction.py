@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from polytask.assembly.data.new_rows import ROW_OPTIONS, NewRows, readable_views, require_mappings
 from polytask.assembly.data.pools import new_pool
@@ -15,6 +17,7 @@ from polytask.core.batch import Row
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.memory_pool import MemoryPool
+from polytask.data.pools import Collation, read_error
 from polytask.data.rows import RowInMemory, each_row
 from polytask.data.tables import Table
 from polytask.tasks import Predictions
@@ -89,6 +92,15 @@ class Prepared:
     part: Part
     pool: MemoryPool
     refused: Mapping[int, str]
+
+    def readable(self, collation: Collation) -> Prepared:
+        """Return the rows that can be read for a batch: an image may turn out to be broken."""
+        kept = [row for row in range(len(self.part.rows)) if row not in self.refused]
+        errors = [read_error(row, collation) for row in self.pool.rows]
+        pairs = [*zip(kept, errors, strict=True)]
+        refused = {row: f"{self.part.where(row)}: {error}" for row, error in pairs if error}
+        rows_n = np.array([at for at, error in enumerate(errors) if error is None], dtype=np.int64)
+        return replace(self, pool=self.pool.select(rows_n), refused={**self.refused, **refused})
 
     def records(
         self, found: Predictions, wanted: Wanted, labels: Sequence[str]
