@@ -110,8 +110,13 @@ def test_an_endless_generator_is_consumed_a_window_at_a_time(folder: Path) -> No
 def test_windows_grow(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(prediction, "WINDOWS", (2, 3))
     consumed: list[int] = []
-    given = (consumed.append(number) or row(number) for number in range(9))  # type: ignore[func-returns-value]
-    seen = [len(consumed) for _ in polytask.load(folder).predict(given)]
+
+    def given() -> Iterator[dict[str, Any]]:
+        for number in range(9):
+            consumed.append(number)
+            yield row(number)
+
+    seen = [len(consumed) for _ in polytask.load(folder).predict(given())]
     assert seen == [2, 2, 5, 5, 5, 8, 8, 8, 9]
 
 
