@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "WINDOW", WINDOW)
+    monkeypatch.setattr(prediction, "WINDOWS", (WINDOW,))
 
 
 def close(one: list[Any], other: list[Any]) -> bool:
@@ -105,6 +105,19 @@ def test_an_endless_generator_is_consumed_a_window_at_a_time(folder: Path) -> No
     for seen in range(2 * WINDOW + 1):
         next(found)
         assert len(consumed) == WINDOW * (seen // WINDOW + 1)
+
+
+def test_windows_grow(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(prediction, "WINDOWS", (2, 3))
+    consumed: list[int] = []
+
+    def given() -> Iterator[dict[str, Any]]:
+        for number in range(9):
+            consumed.append(number)
+            yield row(number)
+
+    seen = [len(consumed) for _ in polytask.load(folder).predict(given())]
+    assert seen == [2, 2, 5, 5, 5, 8, 8, 8, 9]
 
 
 def test_threads_get_the_records_of_one_thread(folder: Path) -> None:

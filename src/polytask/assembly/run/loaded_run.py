@@ -126,7 +126,7 @@ class LoadedRun:
     ) -> Iterator[Record]:
         """Predict tasks for rows, one record per row, in order; from one encoder pass.
 
-        Rows are consumed a window at a time, so that ``rows`` may be endless. A task is predicted if
+        Rows are consumed a window at a time (see ``WINDOWS``), so that ``rows`` may be endless. A task is predicted if
         rows of the first window have its columns.
 
         :param rows: Mappings of column names to values.
