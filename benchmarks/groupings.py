@@ -23,7 +23,7 @@ from scipy import stats
 
 from benchmarks.low_resource import few
 from polytask.analysis.analyse import Wanted, analyse
-from polytask.analysis.grouping import Group, best_grouping, value_of
+from polytask.analysis.grouping import Group, best_groupings, value_of
 from polytask.analysis.trainings import Trainer, relative_gain
 from polytask.analysis.uncertainty import Floats, mean_and_error
 from polytask.assembly.data.loading import Data, load_data
@@ -68,8 +68,8 @@ def chosen(gains_TT: Floats) -> dict[str, Groups]:
     if count == len(PAIRS):
         return found | {f"{alone + 1} alone": (pair, (alone,)) for alone, pair in PAIRS.items()}
     for models in MODELS:
-        found[f"best of {models}"] = best_grouping(gains_TT, models).groups
-        found[f"worst of {models}"] = best_grouping(-gains_TT, models).groups
+        found[f"best of {models}"] = best_groupings(gains_TT, models)[-1].groups
+        found[f"worst of {models}"] = best_groupings(-gains_TT, models)[-1].groups
         found[f"random {models}"] = drawn(count, models)
     return found
 

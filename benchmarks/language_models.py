@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from polytask.analysis.n_grams import KneserNey
+from benchmarks.n_grams import KneserNey
 from polytask.assembly.model.assemble import load_model
 from polytask.assembly.run.evaluation import evaluate
 from polytask.assembly.run.loaded_run import LoadedRun

@@ -106,12 +106,13 @@ def compare(calls: dict[str, Call], groups: list[list[Row]], threads: int, round
     print(f"| {rows} | {threads} | {' | '.join(shown)} | {one / other:.2f} |", flush=True)
 
 
-def throughput(run: LoadedRun, rows: Sequence[Row], windows: Sequence[int], rounds: int) -> None:
-    """Print rows per second and the time until the first record, by the size of windows."""
-    found: dict[int, list[tuple[float, float]]] = {size: [] for size in windows}
+def throughput(run: LoadedRun, rows: Sequence[Row], rounds: int) -> None:
+    """Print rows per second and the time until the first record, by the sizes of windows."""
+    schedules = [prediction.WINDOWS, (256,), (1024,), (len(rows),)]
+    found: dict[tuple[int, ...], list[tuple[float, float]]] = {sizes: [] for sizes in schedules}
     for number in range(rounds + 1):
-        for size in windows:
-            prediction.WINDOW = size
+        for sizes in schedules:
+            prediction.WINDOWS = sizes
             began = time.perf_counter()
             records = run.predict(rows)
             next(records)
@@ -119,13 +120,15 @@ def throughput(run: LoadedRun, rows: Sequence[Row], windows: Sequence[int], roun
             for _ in records:
                 pass
             if number:
-                found[size].append((len(rows) / (time.perf_counter() - began), first))
+                found[sizes].append((len(rows) / (time.perf_counter() - began), first))
     print("\n| window | rows/s | range | s to the first record |\n|---:|---:|---:|---:|")
-    for size, pairs in found.items():
+    for sizes, pairs in found.items():
         paces, firsts = zip(*pairs, strict=True)
         middle = statistics.median(paces)
         spread = f"{min(paces):,.0f}-{max(paces):,.0f}"
-        print(f"| {size:,} | {middle:,.0f} | {spread} | {statistics.median(firsts):.2f} |")
+        print(
+            f"| {', '.join(map(str, sizes))} | {middle:,.0f} | {spread} | {statistics.median(firsts):.2f} |"
+        )
 
 
 def tweets(count: int) -> list[Row]:
@@ -143,9 +146,9 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=5)
     parser.add_argument("--rows", type=int, default=5000, help="for throughput; 0: none")
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--repeats", type=int, default=3, help="of throughput")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--windows", type=int, nargs="+", default=[256, 1024, 4096])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = tweets(max(args.rows, 1024))
@@ -163,7 +166,7 @@ def main() -> None:
         compare(calls, [[row] for row in rows[:64]], 8, args.rounds)
         compare(calls, [rows[at : at + 32] for at in range(0, 256, 32)], 8, args.rounds)
         if args.rows:
-            throughput(run, rows[: args.rows], args.windows, 3)
+            throughput(run, rows[: args.rows], args.repeats)
 
 
 if __name__ == "__main__":

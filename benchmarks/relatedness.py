@@ -29,7 +29,7 @@ from rich.console import Console
 
 from polytask.analysis.analyse import Wanted, analyse
 from polytask.analysis.compare import compare
-from polytask.analysis.grouping import best_grouping
+from polytask.analysis.grouping import best_groupings
 from polytask.assembly.run.training import train
 from polytask.recipe import Recipe, load
 
@@ -98,7 +98,9 @@ def hits(gains_TT: Sequence[Sequence[float]]) -> dict[str, float]:
         "within above across": float((within[:, None] > across).mean()),
         "within > 0": float((within > 0).mean()),
         "across > 0": float((across > 0).mean()),
-        "two groups": float({*best_grouping(np.nan_to_num(found_TT), 2).groups} == {*FAMILIES}),
+        "two groups": float(
+            {*best_groupings(np.nan_to_num(found_TT), 2)[-1].groups} == {*FAMILIES}
+        ),
     }
 
 

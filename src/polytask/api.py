@@ -82,7 +82,7 @@ def load(run: PathLike, **options: Any) -> LoadedRun:
     """Load a run, to predict any number of times, also from several threads at once.
 
     :param options: ``device``, ``precision``: by default as the recipe says. ``task_best=True``: each
-        task has the model of its own best validation. See ``LoadedRun.load``.
+        task has the model of its best validation. See ``LoadedRun.load``.
     :raises PolytaskError: If the folder is no run, or the model cannot be loaded.
     """
     from polytask.assembly.run.loaded_run import LoadedRun

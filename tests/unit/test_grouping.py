@@ -12,7 +12,7 @@ from polytask.analysis.curve import crossing_of
 from polytask.analysis.grouping import (
     MOST_EXACT,
     Group,
-    best_grouping,
+    best_groupings,
     gain_in_group,
     value_of,
 )
@@ -43,7 +43,7 @@ def partitions(tasks: int, models: int) -> Iterator[list[Group]]:
 @pytest.mark.parametrize("seed", range(3))
 def test_no_partition_is_better(models: int, seed: int) -> None:
     gains_TT = gains(5, seed)
-    found = best_grouping(gains_TT, models)
+    found = best_groupings(gains_TT, models)[-1]
     best = max(value_of(gains_TT, groups, groups) for groups in partitions(5, models))
     assert found.value == pytest.approx(best)
     assert len(found.groups) <= models
@@ -55,7 +55,7 @@ def test_no_partition_is_better(models: int, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_no_overlapping_cover_is_better(models: int, seed: int) -> None:
     gains_TT = gains(4, seed)
-    found = best_grouping(gains_TT, models, overlapping=True)
+    found = best_groupings(gains_TT, models, overlapping=True)[-1]
     sets = [s for size in range(1, 5) for s in combinations(range(4), size)]
     best = max(
         sum(max(gain_in_group(gains_TT, t, g) for g in chosen if t in g) for t in range(4))
@@ -70,28 +70,28 @@ def test_no_overlapping_cover_is_better(models: int, seed: int) -> None:
 
 
 def test_families_are_found() -> None:
-    assert best_grouping(FAMILIES, 2).groups == ((0, 1, 2), (3, 4, 5))
+    assert best_groupings(FAMILIES, 2)[-1].groups == ((0, 1, 2), (3, 4, 5))
 
 
 def test_harmful_tasks_stay_alone_where_the_budget_allows() -> None:
     harmful = families(4, 1)
-    found = best_grouping(harmful, 4)
+    found = best_groupings(harmful, 4)[-1]
     assert found.groups == ((0,), (1,), (2,), (3,))
     assert found.value == 0
-    assert best_grouping(harmful, 1).groups == ((0, 1, 2, 3),)
+    assert best_groupings(harmful, 1)[-1].groups == ((0, 1, 2, 3),)
 
 
 def test_many_tasks_are_grouped_greedily() -> None:
     blocks = families(3, 5)
     assert len(blocks) > MOST_EXACT
-    found = best_grouping(blocks, 3)
+    found = best_groupings(blocks, 3)[-1]
     assert found.groups == (tuple(range(5)), tuple(range(5, 10)), tuple(range(10, 15)))
     assert not found.exact
-    assert len(best_grouping(blocks, 2).groups) == 2
+    assert len(best_groupings(blocks, 2)[-1].groups) == 2
 
 
 def test_as_many_tasks_as_are_grouped_exactly() -> None:
-    found = best_grouping(gains(MOST_EXACT, 0), 4)
+    found = best_groupings(gains(MOST_EXACT, 0), 4)[-1]
     greedy = [tuple(range(3 * g, 3 * g + 3)) for g in range(4)]
     assert found.value >= value_of(gains(MOST_EXACT, 0), greedy, greedy)
 

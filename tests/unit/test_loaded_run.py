@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 import polytask
 from polytask.assembly.run import prediction
+from polytask.core.batch import Inputs
 from polytask.core.errors import DataError, RecipeError
 
 RECIPE = """
@@ -59,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "WINDOW", WINDOW)
+    monkeypatch.setattr(prediction, "WINDOWS", (WINDOW,))
 
 
 def close(one: list[Any], other: list[Any]) -> bool:
@@ -103,6 +105,19 @@ def test_an_endless_generator_is_consumed_a_window_at_a_time(folder: Path) -> No
     for seen in range(2 * WINDOW + 1):
         next(found)
         assert len(consumed) == WINDOW * (seen // WINDOW + 1)
+
+
+def test_windows_grow(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(prediction, "WINDOWS", (2, 3))
+    consumed: list[int] = []
+
+    def given() -> Iterator[dict[str, Any]]:
+        for number in range(9):
+            consumed.append(number)
+            yield row(number)
+
+    seen = [len(consumed) for _ in polytask.load(folder).predict(given())]
+    assert seen == [2, 2, 5, 5, 5, 8, 8, 8, 9]
 
 
 def test_threads_get_the_records_of_one_thread(folder: Path) -> None:
@@ -176,6 +191,31 @@ def test_a_row_that_cannot_be_read_has_an_error_and_others_go_on(folder: Path) -
     assert all(one["tags"]["label"] for one in found[: WINDOW + 1])
     assert [note.partition(" could")[0] for note in notes] == ["3 of 10 rows"]
     assert [*run.predict([])] == []
+
+
+def test_a_row_that_cannot_be_decoded_for_a_batch_has_an_error(folder: Path) -> None:
+    def read(inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
+        if len(inputs["ids"]) == length:
+            raise ValueError("truncated image")
+        return inputs
+
+    run = polytask.load(folder)
+    given = rows(WINDOW + 3)
+    texts = {at: one["text"] for at, one in enumerate(given)}
+    length = len(run.encoder.prepare([(texts[WINDOW],)])[0]["ids"])
+    broken = [at for at in texts if len(run.encoder.prepare([(texts[at],)])[0]["ids"]) == length]
+    file, predictor = next(iter(run.predictors.items()))
+    changed = replace(predictor, collation=replace(predictor.collation, read=read))
+    found = [*replace(run, predictors={file: changed}).predict(given, ["mood"])]
+    for at, (one, expected) in enumerate(zip(found, run.predict(given, ["mood"]), strict=True)):
+        error = (
+            f"rows[{at}]: cannot be read: ValueError: truncated image. Repair the row or remove it."
+        )
+        assert (
+            one == {"mood": {"label": None, "error": error}}
+            if at in broken
+            else close([one], [expected])
+        )
 
 
 def test_tasks_that_rows_lack_columns_for_are_left_out(folder: Path) -> None:

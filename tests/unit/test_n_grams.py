@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from polytask.analysis.n_grams import KneserNey, discounts_of
+from benchmarks.n_grams import KneserNey, discounts_of
 
 VOCABULARY = 6
 TEXTS = np.random.default_rng(0).choice([1, 2, 3, 4], (60, 7), p=[0.1, 0.2, 0.3, 0.4]).tolist()

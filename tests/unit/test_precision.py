@@ -87,5 +87,5 @@ def test_devices_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "tpu", "", "mps:7"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(RecipeError, match=r"training\.device: cannot use .* Here there are: auto"):
+    with pytest.raises(RecipeError, match=r"training\.device: cannot use .* Available: auto"):
         select_device(name)

@@ -61,14 +61,6 @@ def value_of(gains_TT: Floats, groups: Sequence[Group], serves: Sequence[Group])
     return sum(gain_in_group(gains_TT, task, group) for group, own in pairs for task in own)
 
 
-def best_grouping(gains_TT: Floats, models: int, *, overlapping: bool = False) -> Grouping:
-    """The best groups, at most so many.
-
-    :param overlapping: Whether a model may also be trained on tasks that another one answers for.
-    """
-    return best_groupings(gains_TT, models, overlapping=overlapping)[-1]
-
-
 def best_groupings(gains_TT: Floats, models: int, *, overlapping: bool = False) -> list[Grouping]:
     """The best groups of at most one model, of at most two, and so on; more are never worse."""
     counts = range(1, models + 1)

@@ -6,38 +6,35 @@ ICDM 2021. https://arxiv.org/abs/2103.13392
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from typing_extensions import override
 
-from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import TaskWeights, preferences
+from polytask.balancing.base import balancers
+from polytask.balancing.preference_balancer import PreferenceBalancer
 
 
 @balancers.register("cosmos")
-class Cosmos(LossBalancer):
+class Cosmos(PreferenceBalancer):
     """Sums the weighted losses and rewards a small angle between losses and weights.
 
     Deviation: only the loss of the paper, for one preference. There, preferences are drawn anew
     for every batch and are an input of the model.
 
-    :param weights: The preference, a weight for each task by its name, or a list in the
-        order of the recipe; 1 by default.
     :param penalty: What the angle counts; 0.01 to 8 in the paper.
     """
 
-    weights_T: Tensor
-
     def __init__(
-        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: NonNegativeFloat = 1.0
+        self, num_tasks: int, /, *, penalty: NonNegativeFloat = 1.0, **options: Any
     ) -> None:
-        super().__init__(num_tasks)
-        self.register_buffer("weights_T", preferences(weights, num_tasks))
+        super().__init__(num_tasks, **options)
         self.penalty = penalty
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        weights_t = self.weights_T[self.active_t]
+        weights_t = self.weights_t
         cosine = cosine_similarity(weights_t, losses_t, dim=0)
         return weights_t @ losses_t - self.penalty * cosine

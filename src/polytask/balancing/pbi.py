@@ -6,16 +6,19 @@ Zhang and Li, "MOEA/D: A Multiobjective Evolutionary Algorithm Based on Decompos
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
-from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import EPSILON, TaskWeights, preferences
+from polytask.balancing.base import balancers
+from polytask.balancing.losses import EPSILON
+from polytask.balancing.preference_balancer import PreferenceBalancer
 
 
 @balancers.register("pbi")
-class BoundaryIntersection(LossBalancer):
+class BoundaryIntersection(PreferenceBalancer):
     """Minimises the losses along a preferred direction and their distance from it.
 
     Deviations: 0, the least that a loss can be, is the ideal point; the objective is multiplied by
@@ -23,23 +26,18 @@ class BoundaryIntersection(LossBalancer):
     are preferred equally, one that is far ahead is unlearned if the penalty exceeds
     1/sqrt(t - 1).
 
-    :param weights: The direction, a weight for each task by its name, or a list in the
-        order of the recipe; 1 by default.
     :param penalty: What distance from the direction costs; 5 in the paper.
     """
 
-    weights_T: Tensor
-
     def __init__(
-        self, num_tasks: int, /, *, weights: TaskWeights = None, penalty: NonNegativeFloat = 0.5
+        self, num_tasks: int, /, *, penalty: NonNegativeFloat = 0.5, **options: Any
     ) -> None:
-        super().__init__(num_tasks)
-        self.register_buffer("weights_T", preferences(weights, num_tasks))
+        super().__init__(num_tasks, **options)
         self.penalty = penalty
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        weights_t = self.weights_T[self.active_t]
+        weights_t = self.weights_t
         length = weights_t.norm()
         direction_t = weights_t / length.clamp(min=EPSILON)
         along = losses_t @ direction_t

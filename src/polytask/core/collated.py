@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import register_pytree_node
+from torch.utils._pytree import MappingKey, register_pytree_node
 
 
 class Collated(dict[str, Tensor]):
@@ -45,6 +45,14 @@ class Collated(dict[str, Tensor]):
         return Collated({**self, **tensors})
 
 
+def _flatten(inputs: Collated) -> tuple[list[Any], list[str]]:
+    return [*inputs.values()], [*inputs]
+
+
+def _flatten_with_keys(inputs: Collated) -> tuple[list[Any], list[str]]:
+    return [(MappingKey(name), tensor) for name, tensor in inputs.items()], [*inputs]
+
+
 def _unflatten(tensors: Iterable[Any], names: Any) -> Collated:
     return Collated(zip(names, tensors, strict=True))
 
@@ -52,7 +60,8 @@ def _unflatten(tensors: Iterable[Any], names: Any) -> Collated:
 # torch.export, FSDP and compilers look for tensors inside arguments; of dicts they know only ``dict``.
 register_pytree_node(
     Collated,
-    lambda inputs: ([*inputs.values()], [*inputs]),
+    _flatten,
     _unflatten,
     serialized_type_name="polytask.Collated",
+    flatten_with_keys_fn=_flatten_with_keys,
 )

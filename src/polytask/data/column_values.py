@@ -62,7 +62,7 @@ def typed_rows(
 def typed_value(value: Any, kind: ColumnType | None) -> Any:
     """Return a value that was handed over in Python as its column wants it.
 
-    :param kind: What the column holds; None if that is not known.
+    :param kind: The type of the column; None if that is not known.
     :raises DataError: If the value does not fit.
     """
     if value is None or (kind == "text" and isinstance(value, str)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -39,6 +39,16 @@ class MemoryPool:
     def fetch(self, rows_b: Ints) -> list[PreparedRow]:
         """Return some prepared rows, in the order asked for."""
         return [self.rows[row] for row in rows_b.tolist()]
+
+    def select(self, rows_n: Ints) -> MemoryPool:
+        """Return the pool of some of its rows."""
+        lengths_N, fields = self.lengths_N[rows_n], self.fields
+        return replace(
+            self,
+            rows=self.fetch(rows_n),
+            lengths_N=lengths_N,
+            fields=lambda rows_b: fields(rows_n[rows_b]),
+        )
 
 
 def memory_pool(

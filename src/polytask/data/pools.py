@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,25 +77,6 @@ class Collation:
         """Return a collation that reads rows as in evaluation, also where they are drawn."""
         read = self.read
         return self if read is None else replace(self, read=lambda inputs, _: read(inputs, None))
-
-
-class PreparedRows(Protocol):
-    """Prepared rows that can be fetched; see ``Pool`` for the members."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that read these rows."""
-
-    @property
-    def lengths_N(self) -> Ints:
-        """Number of tokens of each row."""
-
-    @property
-    def fields(self) -> Callable[[Ints], Sequence[Fields]]:
-        """Reads the input fields of some rows."""
-
-    def fetch(self, rows_b: Ints) -> list[PreparedRow]:
-        """Return some prepared rows, in the order asked for."""
 
 
 @dataclass(frozen=True)
@@ -292,3 +273,12 @@ def _weights(found: Sequence[float | None]) -> torch.Tensor | None:
     if all(weight is None for weight in found):
         return None
     return torch.tensor([1.0 if weight is None else weight for weight in found])
+
+
+def read_error(row: PreparedRow, collation: Collation) -> str | None:
+    """Return why a prepared row cannot be read for evaluation, and its place; None if it can."""
+    try:
+        read_row(row, collation.read, {}, None)
+    except DataError as error:
+        return str(error)
+    return None

@@ -17,25 +17,19 @@ from polytask.evaluation.bootstrap import Floats
 Bools = npt.NDArray[np.bool_]
 
 
-def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """The p value of McNemar's test by the binomial distribution; two-sided.
-
-    McNemar, Psychometrika 1947. https://doi.org/10.1007/BF02295996
-
-    :param only_first: Rows that only the first model has right.
-    :param only_second: Rows that only the second one has right.
-    """
-    fewer, discordant = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * float(scipy.stats.binom.cdf(fewer, discordant, 0.5)))
-
-
 def mcnemar_mid_p(only_first: int, only_second: int) -> float:
-    """The same with half the probability of what was seen: less conservative, and in practice valid.
+    """Return the mid-p value of McNemar's test, two-sided.
+
+    It counts half the probability of the observed numbers, and is less conservative than the exact
+    test. McNemar, Psychometrika 1947. https://doi.org/10.1007/BF02295996
 
     Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data: mid-p and
     asymptotic are better than exact conditional", BMC Medical Research Methodology 2013.
     https://doi.org/10.1186/1471-2288-13-91 Equal numbers are given 1, where the paper subtracts
     half the probability of what was seen: models that agree on every row would have p = 0.5.
+
+    :param only_first: Rows that only the first model has right.
+    :param only_second: Rows that only the second one has right.
     """
     fewer, discordant = min(only_first, only_second), only_first + only_second
     seen = float(scipy.stats.binom.pmf(fewer, discordant, 0.5))

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from polytask.core.batch import Batch, Fields
 from polytask.core.features import Features
-from polytask.data.pools import Collation, PreparedRows, collate
+from polytask.data.pools import Collation, Ints, collate
+from polytask.data.reading import PreparedRow
 from polytask.data.rows import LateRows
 from polytask.modeling import MultiTaskModel
 from polytask.tasks import Predictions
@@ -34,6 +35,25 @@ caches, and memory is asked for anew for each layer. Measured on all-MiniLM-L6-v
 _SQUARED = 2**25
 """Most rows times the square of their tokens in a batch: attention and parsers keep numbers for pairs.
 Rows up to 512 tokens long do not reach it in a batch of 65,536 tokens."""
+
+
+class PreparedRows(Protocol):
+    """Prepared rows that can be fetched; see ``Pool`` for the members."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that read these rows."""
+
+    @property
+    def lengths_N(self) -> Ints:
+        """Number of tokens of each row."""
+
+    @property
+    def fields(self) -> Callable[[Ints], Sequence[Fields]]:
+        """Reads the input fields of some rows."""
+
+    def fetch(self, rows_b: Ints) -> list[PreparedRow]:
+        """Return some prepared rows, in the order asked for."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def select_device(name: str, option: str = "training.device") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise RecipeError(
-            [f"{option}: cannot use {name!r}. Here there are: auto, {', '.join(known)}."]
+            [f"{option}: cannot use {name!r}. Available: auto, {', '.join(known)}."]
         ) from error
     return device
 

@@ -57,7 +57,7 @@ def new_views(
 ) -> list[View]:
     """Return how some tasks of a recipe read new rows.
 
-    :param types: What the input columns of the training rows held.
+    :param types: The types of the input columns of the training rows.
     """
     views = [
         replace(view, types={name: types[name] for name in view.columns if name in types})
@@ -100,7 +100,7 @@ def read_new_file(
     """Read a file for views; tasks whose sources are read alike share a table.
 
     :param known: How the files of each task were read.
-    :param types: What the input columns of the training rows held.
+    :param types: The types of the input columns of the training rows.
     :raises DataError: If no task can read the rows, or tasks find different numbers of rows.
     """
     found = _read_file(path, views, known, types)

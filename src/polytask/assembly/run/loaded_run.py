@@ -19,6 +19,7 @@ from polytask.assembly.model.assemble import column_types, load_model
 from polytask.assembly.run.prediction import (
     Note,
     Part,
+    Prepared,
     Record,
     Tally,
     Wanted,
@@ -29,7 +30,7 @@ from polytask.assembly.run.prediction import (
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
 from polytask.core.encoder import Encoder
-from polytask.core.errors import RecipeError, RunError
+from polytask.core.errors import DataError, RecipeError, RunError
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
 from polytask.data.memory_pool import MemoryPool
@@ -55,8 +56,8 @@ class LoadedRun:
     :param tasks: The fitted tasks by name, which know their labels.
     :param encoder: Prepares rows.
     :param files: The parameters that answer for each task.
-    :param predictors: A model for each file of parameters, that of the best model first.
-    :param types: What the input columns of the training rows held.
+    :param predictors: A model for each file of parameters; the best model comes first.
+    :param types: The types of the input columns of the training rows.
     :param precision: The number format of forward passes.
     """
 
@@ -81,7 +82,7 @@ class LoadedRun:
     ) -> LoadedRun:
         """Load a run.
 
-        :param task_best: Let each task answer with the parameters of its own best validation. There
+        :param task_best: Let each task answer with the parameters of its best validation. There
             is a model in memory for each file of such parameters.
         :param device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``; by default as the recipe says.
         :param precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``; by default as the recipe says.
@@ -125,7 +126,7 @@ class LoadedRun:
     ) -> Iterator[Record]:
         """Predict tasks for rows, one record per row, in order; from one encoder pass.
 
-        Rows are consumed a window at a time, so that ``rows`` may be endless. A task is predicted if
+        Rows are consumed a window at a time (see ``WINDOWS``), so that ``rows`` may be endless. A task is predicted if
         rows of the first window have its columns.
 
         :param rows: Mappings of column names to values.
@@ -228,28 +229,22 @@ class LoadedRun:
         tables = read_new_file(path, views, known, self.types)
         for text in (text for own in tables for text in own.notes):
             left_out(text)
-        tally = Tally()
-        yield from self._counted(windows_of_tables(tables), wanted, tally)
-        tally.require_rows(tables[0].table.files[0])
-        for text in tally.notes():
-            left_out(text)
+        file = tables[0].table.files[0]
+        yield from self._records(windows_of_tables(tables), wanted, left_out, file)
 
     def _records(
-        self, windows: Iterable[Sequence[Part]], wanted: Wanted, left_out: Note
+        self, windows: Iterable[Sequence[Part]], wanted: Wanted, left_out: Note, file: str = ""
     ) -> Iterator[Record]:
         tally = Tally()
-        yield from self._counted(windows, wanted, tally)
-        for text in tally.notes():
-            left_out(text)
-
-    def _counted(
-        self, windows: Iterable[Sequence[Part]], wanted: Wanted, tally: Tally
-    ) -> Iterator[Record]:
         for parts in windows:
             with self._preparing:
                 prepared = [part.prepared(self.encoder) for part in parts]
+            try:
+                found = self._found(prepared, wanted)
+            except DataError:  # only then is every row looked at by itself
+                prepared = [one.readable(self.predictor.collation) for one in prepared]
+                found = self._found(prepared, wanted)
             tally.add(prepared)
-            found = self.predict_pools([one.pool for one in prepared], vectors=wanted.vectors)
             columns = {
                 task: one.records(found[task], wanted, self.tasks[task].labels)
                 for one in prepared
@@ -258,6 +253,13 @@ class LoadedRun:
             names = [task for task in self.tasks if task in columns]
             for records in zip(*(columns[task] for task in names), strict=True):
                 yield dict(zip(names, records, strict=True))
+        if file:
+            tally.require_rows(file)
+        for text in tally.notes():
+            left_out(text)
+
+    def _found(self, prepared: Sequence[Prepared], wanted: Wanted) -> dict[str, Predictions]:
+        return self.predict_pools([one.pool for one in prepared], vectors=wanted.vectors)
 
 
 _DEVICE, _PRECISION = "training.device", "training.precision"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
-from typing import Any, TypeAlias
+from itertools import chain, islice, repeat
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
 
 from polytask.assembly.data.new_rows import ROW_OPTIONS, NewRows, readable_views, require_mappings
 from polytask.assembly.data.pools import new_pool
@@ -15,6 +17,7 @@ from polytask.core.batch import Row
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.memory_pool import MemoryPool
+from polytask.data.pools import Collation, read_error
 from polytask.data.rows import RowInMemory, each_row
 from polytask.data.tables import Table
 from polytask.tasks import Predictions
@@ -24,9 +27,14 @@ Record: TypeAlias = dict[str, dict[str, Any]]
 label) and ``probabilities`` (label to number); or to ``vector``, a list of numbers. A row that a task
 cannot read has None for ``label`` or ``vector``, and an ``error``."""
 
-WINDOW = 1024
-"""Rows that are prepared, sorted by length and predicted together; so many are in memory."""
+WINDOWS: tuple[int, ...] = (256, 1024, 4096)
+"""Rows of the first window, the second, and all others; those of one window are in memory.
 
+Rows of a window are sorted by length, so large ones need less padding: of 5,000 tweets in batches of 2,730
+tokens 4 %, against 18 % in windows of 256, and 2 % in one window. The first window is small, so that its
+records come early."""
+
+T = TypeVar("T")
 Note: TypeAlias = Callable[[str], object]
 """Called with a sentence for people."""
 
@@ -90,6 +98,15 @@ class Prepared:
     pool: MemoryPool
     refused: Mapping[int, str]
 
+    def readable(self, collation: Collation) -> Prepared:
+        """Return the rows that can be read for a batch: an image may turn out to be broken."""
+        kept = [row for row in range(len(self.part.rows)) if row not in self.refused]
+        errors = [read_error(row, collation) for row in self.pool.rows]
+        pairs = [*zip(kept, errors, strict=True)]
+        refused = {row: error for row, error in pairs if error}
+        rows_n = np.array([at for at, error in enumerate(errors) if error is None], dtype=np.int64)
+        return replace(self, pool=self.pool.select(rows_n), refused={**self.refused, **refused})
+
     def records(
         self, found: Predictions, wanted: Wanted, labels: Sequence[str]
     ) -> Iterator[dict[str, Any]]:
@@ -109,9 +126,8 @@ def windows_of_rows(
 
     :raises DataError: If no view can, or a row is not a mapping.
     """
-    numbered = enumerate(rows)
     readable: Sequence[View] | None = None
-    while window := [*islice(numbered, WINDOW)]:
+    for window in _windows(enumerate(rows)):
         found = [row for _, row in window]
         require_mappings(found)
         if readable is None:
@@ -132,14 +148,22 @@ def windows_of_tables(tables: Sequence[NewRows]) -> Iterator[Sequence[Part]]:
     for own, _ in readers:
         for view in own.views:
             view.require_columns(own.table)
-    while windows := [(own, [*islice(rows, WINDOW)]) for own, rows in readers]:
-        if not windows[0][1]:
-            return
+    for windows in zip(*(_windows(rows) for _, rows in readers), strict=True):
         yield [
             Part(view, rows, partial(_place, own.table, rows))
-            for own, rows in windows
+            for (own, _), rows in zip(readers, windows, strict=True)
             for view in own.views
         ]
+
+
+def _windows(rows: Iterable[T]) -> Iterator[list[T]]:
+    """Yield rows a window at a time."""
+    left = iter(rows)
+    for size in chain(WINDOWS, repeat(WINDOWS[-1])):
+        window = [*islice(left, size)]
+        if not window:
+            return
+        yield window
 
 
 def _place(table: Table, rows: Sequence[Row], position: int) -> str:

@@ -1,6 +1,7 @@
-"""Tables as text: what CSV and TSV have in common.
+"""Tables as text: comma-separated and tab-separated values.
 
 https://www.rfc-editor.org/rfc/rfc4180
+https://www.iana.org/assignments/media-types/text/tab-separated-values
 
 Every cell stays the text that it is ("null", "NA" and "007" too); an empty cell is a missing value.
 Columns without a name are left out: before the others they number the rows, as pandas writes them,
@@ -14,13 +15,17 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, TypeAlias
 
+from pydantic import Field
 from typing_extensions import override
 
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
+from polytask.data.sources.base import sources
 from polytask.data.sources.text_files import TextFileSource
+
+Delimiter: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 
 _LONGEST_CELL = 1 << 27
 """Characters; the standard library stops at 128 thousand, which is less than a book."""
@@ -29,15 +34,24 @@ _DELIMITERS = ",;\t|"
 """Those in use, one of which in the name of an only column tells that another was expected."""
 
 
-class Delimited(TextFileSource):
-    """Rows of cells, the first of which names the columns.
+@sources.register("csv")
+class Csv(TextFileSource):
+    """CSV files: the first line names the columns, cells may be quoted.
 
     :param delimiter: The character between two cells.
-    :param quotes: Whether a cell may be wrapped in quotes; otherwise a quote is a character.
+    :param quotes: Whether cells may be wrapped in double quotes; otherwise a quote is a character.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+
     def __init__(
-        self, search: tuple[Path, ...], delimiter: str, quotes: bool, /, **options: Any
+        self,
+        search: tuple[Path, ...],
+        /,
+        *,
+        delimiter: Delimiter = ",",
+        quotes: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__(search, **options)
         self.delimiter = delimiter
@@ -110,6 +124,30 @@ class Delimited(TextFileSource):
         if found == 1:
             return f" Is {self.delimiter!r} the right delimiter?"
         return " A quote opened on this line may not be closed." if self.quotes else ""
+
+
+@sources.register("tsv")
+class Tsv(Csv):
+    """TSV files: the first line names the columns, a quote is a character like any other.
+
+    https://www.iana.org/assignments/media-types/text/tab-separated-values
+
+    :param delimiter: The character between two cells.
+    :param quotes: Whether cells may be wrapped in double quotes, as spreadsheets write them.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".tsv", ".tab")
+
+    def __init__(
+        self,
+        search: tuple[Path, ...],
+        /,
+        *,
+        delimiter: Delimiter = "\t",
+        quotes: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(search, delimiter=delimiter, quotes=quotes, **options)
 
 
 def _mistake(header: Sequence[str]) -> str:
