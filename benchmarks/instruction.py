@@ -36,6 +36,7 @@ from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.data.pools import Pool, collate
+from polytask.data.reading import PreparedRow
 from polytask.encoders.huggingface import HuggingFace
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
@@ -114,7 +115,7 @@ def batches_of(recipe: Recipe, fitted: Fitted, scratch: Path, count: int) -> dic
     return {"like lengths": like, "random order": mixed}
 
 
-def _row(pool: Pool, generator: np.random.Generator) -> dict[str, object]:
+def _row(pool: Pool, generator: np.random.Generator) -> PreparedRow:
     return pool.fetch(generator.integers(len(pool), size=1))[0]
 
 

@@ -18,6 +18,7 @@ from polytask.core.files import read_json
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.loader import Loader
 from polytask.data.pools import Pool
+from polytask.data.reading import PreparedRow
 from polytask.training.log import TrainingLog
 from tests.end_to_end.files import polytask, reviews, write_experiment, write_rows
 
@@ -114,7 +115,7 @@ def trees(folder: Path, augment: str) -> Path:
     return path
 
 
-def rows_of(pool: Pool) -> list[dict[str, Any]]:
+def rows_of(pool: Pool) -> list[PreparedRow]:
     return pool.fetch(np.arange(len(pool)))
 
 

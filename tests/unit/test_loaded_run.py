@@ -208,7 +208,9 @@ def test_a_row_that_cannot_be_decoded_for_a_batch_has_an_error(folder: Path) -> 
     changed = replace(predictor, collation=replace(predictor.collation, read=read))
     found = [*replace(run, predictors={file: changed}).predict(given, ["mood"])]
     for at, (one, expected) in enumerate(zip(found, run.predict(given, ["mood"]), strict=True)):
-        error = f"rows[{at}]: a row cannot be read: truncated image. Remove it, or repair it."
+        error = (
+            f"rows[{at}]: cannot be read: ValueError: truncated image. Repair the row or remove it."
+        )
         assert (
             one == {"mood": {"label": None, "error": error}}
             if at in broken

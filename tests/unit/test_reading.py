@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,11 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.loader import Loader
 from polytask.data.mixing import mixtures
+from polytask.data.packed_arrays import packed, unpacked
 from polytask.data.pools import Collation, Pool, Preparation, collate, make_pool
 from polytask.data.sampler import BatchSize
 from polytask.data.sources import sources
+from polytask.data.stored_tables import spool
 
 SIZE, CROP = 12, 8
 ROWS = 40
@@ -159,10 +164,89 @@ def test_a_restored_loader_reads_the_same(pool: Pool, workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_while_reading_reaches_the_loop(pool: Pool, workers: int) -> None:
-    collation = Collation(stack, {"side": list}, refuse, {"side": side})
-    with pytest.raises(DataError, match=r"^image 17 is damaged$"):
+def test_a_row_that_cannot_be_read_is_named(pool: Pool, workers: int) -> None:
+    collation = replace(COLLATION, read=refuse)
+    with pytest.raises(DataError, match=r"^rows\[17\]: image 17 is damaged$"):
         first(iter(loader(pool, workers, collation)))
+
+
+def test_workers_end_at_an_error_that_is_kept(pool: Pool) -> None:
+    with pytest.raises(DataError) as kept:
+        first(iter(loader(pool, 2, replace(COLLATION, read=refuse))))
+    assert multiprocessing.active_children() == []
+    assert kept.tb is not None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_so_is_one_that_a_library_refuses(pool: Pool, workers: int) -> None:
+    def decode(inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
+        if inputs["number"] == BROKEN:
+            raise SyntaxError("broken PNG file")  # as Pillow does
+        return crop(inputs, rng)
+
+    expected = r"^rows\[17\]: cannot be read: SyntaxError: broken PNG file\. Repair the row or rem"
+    with pytest.raises(DataError, match=expected):
+        first(iter(loader(pool, workers, replace(COLLATION, read=decode))))
+
+
+def test_in_evaluation_its_place_is_known_too(pool: Pool) -> None:
+    with pytest.raises(DataError, match=r"^rows\[17\]: image 17"):
+        collate(pool.fetch(np.arange(ROWS)), replace(COLLATION, read=refuse))
+
+
+def test_rows_of_a_guide_are_read_as_in_evaluation(pool: Pool) -> None:
+    for batch in first(iter(loader(pool, 0, COLLATION.without_draws())), 3):
+        numbers_B = batch.inputs["number"]
+        assert torch.equal(batch.inputs["image"], torch.from_numpy(IMAGES[numbers_B, 2:10, 2:10]))
+
+
+def test_workers_leave_signals_to_the_training(pool: Pool) -> None:
+    batches = iter(loader(pool, 1))
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid or 0, number)
+    assert len(first(batches, 30)) == 30
+
+
+def nested(number: int) -> dict[str, Any]:
+    """A row with arrays of several types, some of them in lists and mappings, some missing or empty."""
+    rng = np.random.default_rng(number)
+    return {
+        "array": None if number % 4 == 1 else rng.integers(0, 9, 3, dtype=np.uint8),
+        "shapes": rng.normal(size=(number % 3, 2)).astype(np.float32),
+        "texts": [{"ids": rng.integers(0, 5, n), "n": n} for n in range(number % 4)] or None,
+        "inner": {"scalar": np.array(2.5), "list": [np.zeros((1, 2)), np.ones((2, 1))]},
+        "bytes": b"\x00ab" * number,
+    }
+
+
+def test_rows_come_back_from_arrow_as_they_were(tmp_path: Path) -> None:
+    rows = [nested(number) for number in range(50)]
+    stored = spool(map(packed, rows), tmp_path).with_format("arrow")
+    for chosen in ([*range(50)], [7, 3, 3, 49], [1], [5, 6, 7]):
+        for number, row in zip(chosen, unpacked(stored[chosen]), strict=True):
+            assert_tree(row, rows[number])
+
+
+def assert_tree(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        found, expected = [*found.values()], [*expected.values()]
+    if isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_tree(one, other)
+    else:
+        np.testing.assert_array_equal(found, expected)
+        assert getattr(found, "dtype", None) == getattr(expected, "dtype", None)
+
+
+def test_arrays_of_rows_are_views_of_what_is_mapped(pool: Pool) -> None:
+    """Nothing is copied: the memory is read-only, and belongs to Arrow."""
+    [row] = pool.fetch(np.array([3]))
+    assert not row["image"].flags.writeable
+    assert not row["image"].flags.owndata
 
 
 def test_pictures_are_fetched_quickly(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ decode images or sounds. Any number of workers gives the same batches.
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -17,16 +19,19 @@ from torch.utils import data as torch_data
 
 from polytask.core.batch import Batch
 from polytask.core.collated import Collated
-from polytask.core.errors import PolytaskError
+from polytask.core.errors import PolytaskError, RecipeError
 from polytask.data.mixing.base import Mixture
 from polytask.data.pools import Collation, Pool, collate
+from polytask.data.reading import PreparedRow
 from polytask.data.sampler import BatchSize, Rows, Sampler
 
 _AHEAD = 2
 _READ = 2
 """Separates the random numbers of reading from the sampler's, whose seeds begin with 0 and 1."""
 
-Window = Sequence[Rows]
+Window: TypeAlias = Sequence[Rows]
+Ahead: TypeAlias = Callable[[Window], Iterator[Batch]]
+"""The rows of batches to batches, fetched ahead of their use."""
 
 
 class Loader:
@@ -101,11 +106,12 @@ class Loader:
         A window is planned only when the one before it is used up, so a mixture that learns from
         records decides the same way in an interrupted training and in one that was not.
         """
-        ahead = _processes(self._fetch, self._workers) if self._workers else _thread(self._fetch)
-        for window in self._sampler.windows():
-            for batch in ahead([self._own(rows) for rows in window]):
-                self._sampler.advance()
-                yield batch
+        starting = _processes(self._fetch, self._workers) if self._workers else _thread(self._fetch)
+        with starting as ahead:
+            for window in self._sampler.windows():
+                for batch in ahead([self._own(rows) for rows in window]):
+                    self._sampler.advance()
+                    yield batch
 
     def _own(self, rows: Rows) -> Rows:
         numbers_B = rows.pools_B if self._placement == "tasks" else np.arange(len(rows.pools_B))
@@ -129,7 +135,7 @@ class _Fetch(torch_data.Dataset[Batch | PolytaskError]):
     def __call__(self, rows: Rows) -> Batch:
         if not len(rows.rows_B):
             return Batch(Collated(), {}, 0)
-        found: dict[int, Mapping[str, Any]] = {}
+        found: dict[int, PreparedRow] = {}
         for pool in np.unique(rows.pools_B).tolist():
             positions_b = np.flatnonzero(rows.pools_B == pool)
             fetched = self._pools[pool].fetch(rows.rows_B[positions_b])
@@ -146,11 +152,12 @@ class _Fetch(torch_data.Dataset[Batch | PolytaskError]):
         return [np.random.default_rng([self._seed, _READ, *draw]) for draw in draws]
 
 
-def _thread(fetch: _Fetch) -> Callable[[Window], Iterator[Batch]]:
+@contextlib.contextmanager
+def _thread(fetch: _Fetch) -> Iterator[Ahead]:
     """Fetch the batches of windows a little ahead in another thread."""
+    with ThreadPoolExecutor(1) as pool:
 
-    def ahead(window: Window) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1) as pool:
+        def ahead(window: Window) -> Iterator[Batch]:
             waiting: list[Future[Batch]] = []
             for rows in window:
                 waiting.append(pool.submit(fetch, rows))
@@ -159,33 +166,59 @@ def _thread(fetch: _Fetch) -> Callable[[Window], Iterator[Batch]]:
             for future in waiting:
                 yield future.result()
 
-    return ahead
+        yield ahead
 
 
-def _processes(fetch: _Fetch, workers: int) -> Callable[[Window], Iterator[Batch]]:
-    """Fetch the batches of windows in processes, which live from one window to the next."""
+@contextlib.contextmanager
+def _processes(fetch: _Fetch, workers: int) -> Iterator[Ahead]:
+    """Fetch the batches of windows in processes, which live from one window to the next.
+
+    They are processes rather than threads because Python code of an encoder runs in one thread at a time.
+    They are forked: pools, encoder and plugins are there without being sent.
+
+    :raises RecipeError: If the system cannot fork.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise RecipeError(
+            [
+                f"training.workers: {workers} processes asked for, but this system cannot fork them. "
+                "Set it to 0."
+            ]
+        )
     window: list[Rows] = []
-    loader = torch_data.DataLoader(
-        fetch,
-        batch_size=None,
-        sampler=window,
-        num_workers=workers,
-        persistent_workers=True,
-        worker_init_fn=_leave_signals_to_the_first,
-        # It draws a seed for workers: not from the generator that dropout draws from.
-        generator=torch.Generator(),
-    )
+    kept = [
+        torch_data.DataLoader(
+            fetch,
+            batch_size=None,
+            sampler=window,
+            num_workers=workers,
+            multiprocessing_context="fork",
+            persistent_workers=True,
+            worker_init_fn=_leave_signals_to_the_training,
+            # It draws a seed for workers: not from the generator that dropout draws from.
+            generator=torch.Generator(),
+        )
+    ]
 
     def ahead(rows: Window) -> Iterator[Batch]:
         window[:] = rows
-        for found in loader:
+        for found in kept[0]:
             if isinstance(found, PolytaskError):
                 raise found
             yield found
 
-    return ahead
+    try:
+        yield ahead
+    finally:
+        # The last reference: processes end here. Left to a traceback that holds on to this frame, they would
+        # live as long; left to the garbage collector, their queues would be closed before they are told.
+        kept.clear()
 
 
-def _leave_signals_to_the_first(worker: int) -> None:
-    """Ignore Ctrl-C, which all processes of a terminal get: the training ends its step and stops."""
+def _leave_signals_to_the_training(worker: int) -> None:
+    """Ignore Ctrl-C and the first SIGTERM, which terminals and clusters send to all processes of a job.
+
+    The process that trains ends its step, saves, and then ends its workers. They notice if it is killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))

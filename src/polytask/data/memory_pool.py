@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from polytask.core.batch import Fields, Row
-from polytask.data.pools import LENGTH, Ints, Preparation, prepare
+from polytask.data.pools import Ints, Preparation, prepare
+from polytask.data.reading import LENGTH, PreparedRow
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class MemoryPool:
     :param fields: Reads the input fields of some rows.
     """
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[PreparedRow]
     tasks: tuple[str, ...]
     lengths_N: Ints
     fields: Callable[[Ints], Sequence[Fields]]
@@ -35,7 +36,7 @@ class MemoryPool:
         """The number of rows that are longer than the encoder reads."""
         return sum(bool(row.get("cut")) for row in self.rows)
 
-    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
+    def fetch(self, rows_b: Ints) -> list[PreparedRow]:
         """Return some prepared rows, in the order asked for."""
         return [self.rows[row] for row in rows_b.tolist()]
 
@@ -64,7 +65,10 @@ def memory_pool(
     found = [*prepare(where, [*enumerate(rows)], preparation)]
     lengths = [preparation.length(inputs) for _, _, inputs in found]
     return MemoryPool(
-        [{**one[2], LENGTH: length} for one, length in zip(found, lengths, strict=True)],
+        [
+            PreparedRow({**inputs, LENGTH: length}, partial(where, index))
+            for (index, _, inputs), length in zip(found, lengths, strict=True)
+        ],
         tuple(preparation.targets),
         np.array(lengths, dtype=np.int64),
         lambda rows_b: [fields(found[row][1]) for row in rows_b.tolist()],

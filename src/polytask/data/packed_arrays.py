@@ -7,6 +7,7 @@ shape and its bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +25,12 @@ def packed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unpacked(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows of a table with the arrays that ``packed`` was given."""
-    columns = {
-        name: _unpacked_column(table.column(name), table.schema.field(name).type)
-        for name in table.column_names
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    """Return the rows of a table with the arrays that ``packed`` was given.
+
+    Arrays are views of the memory of the table, so nobody may write to them.
+    """
+    columns = [_column(column) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _packed(value: Any) -> Any:
@@ -43,9 +44,40 @@ def _packed(value: Any) -> Any:
     return value
 
 
-def _unpacked_column(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    return [*map(_unpacked, values)] if _holds_arrays(kind) else values
+def _column(column: pa.ChunkedArray) -> list[Any]:
+    if not _holds_arrays(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    return [value for chunk in column.chunks for value in _values(chunk)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    import pyarrow as pa
+
+    if not _holds_arrays(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    if pa.types.is_list(column.type):
+        items, lengths = iter(_values(column.flatten())), column.value_lengths().to_pylist()
+        return [None if length is None else [*islice(items, length)] for length in lengths]
+    names = [field.name for field in column.type]
+    fields = dict(zip(names, column.flatten(), strict=True))
+    if fields.keys() >= _FIELDS:
+        return _arrays(fields)
+    rows = zip(*map(_values, fields.values()), strict=True)
+    found = zip(column.is_valid().to_pylist(), rows, strict=True)
+    return [dict(zip(fields, row, strict=True)) if valid else None for valid, row in found]
+
+
+def _arrays(fields: Mapping[str, pa.Array]) -> list[Any]:
+    """Return arrays that look into the memory of Arrow; a scalar of Arrow would be a copy."""
+    _, places, memory = fields[_BYTES].buffers()
+    starts_N = np.frombuffer(places, np.int32)[fields[_BYTES].offset :][: len(fields[_BYTES])]
+    found = zip(fields[_TYPE].to_pylist(), fields[_SHAPE].to_pylist(), starts_N, strict=True)
+    return [
+        None if kind is None else np.ndarray(shape, np.dtype(kind), memory, start)
+        for kind, shape, start in found
+    ]
 
 
 def _holds_arrays(kind: pa.DataType) -> bool:
@@ -57,14 +89,3 @@ def _holds_arrays(kind: pa.DataType) -> bool:
         return False
     names = {field.name for field in kind}
     return names >= _FIELDS or any(_holds_arrays(field.type) for field in kind)
-
-
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, list):
-        return [*map(_unpacked, value)]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() >= _FIELDS and value[_TYPE] is not None:
-        flat = np.frombuffer(value[_BYTES], np.dtype(value[_TYPE]))
-        return flat.reshape(value[_SHAPE])
-    return {name: _unpacked(item) for name, item in value.items()}

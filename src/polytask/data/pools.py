@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.packed_arrays import packed, unpacked
+from polytask.data.reading import LENGTH, TARGET, WEIGHT, PreparedRow, Read, ReadTarget, read_row
 from polytask.data.rows import each_row
 from polytask.data.stored_tables import spool
 from polytask.data.tables import ConflictError, Table
@@ -31,11 +33,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Ints = npt.NDArray[np.int64]
-Read = Callable[[Inputs, np.random.Generator | None], Inputs]
 _CHUNK = 1000
-LENGTH = "length"
-_TARGET = "target:"
-_WEIGHT = "weight:"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,12 @@ class Collation:
     inputs: Callable[[Sequence[Inputs]], Collated]
     targets: Mapping[str, Callable[[Sequence[Any]], Any]]
     read: Read | None = None
-    read_targets: Mapping[str, Callable[[Any, Inputs], Any]] = field(default_factory=dict)
+    read_targets: Mapping[str, ReadTarget] = field(default_factory=dict)
+
+    def without_draws(self) -> Collation:
+        """Return a collation that reads rows as in evaluation, also where they are drawn."""
+        read = self.read
+        return self if read is None else replace(self, read=lambda inputs, _: read(inputs, None))
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ class Pool:
     :param fields: Reads the input fields of some rows, for tasks that answer with parts of them.
     :param copies: How many of the rows, the last ones, are changed copies of others.
     :param accounts: For each task, how many rows of the table are used, and why others are not.
-    :param longest: The place of the longest row, for messages.
     :param origins_N: The row of the table that each row was prepared from.
+    :param place_of: Finds the place of a row of the table, for messages.
     """
 
     name: str
@@ -98,8 +101,8 @@ class Pool:
     fields: Callable[[Ints], Sequence[Fields]] = lambda rows_b: [()] * len(rows_b)
     copies: int = 0
     accounts: Mapping[str, Account] = field(default_factory=dict)
-    longest: str = ""
     origins_N: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    place_of: Callable[[int], str] = str
 
     def __len__(self) -> int:
         return len(self.lengths_N)
@@ -110,14 +113,29 @@ class Pool:
         known = "cut" in self.rows.column_names and len(self)
         return sum(self.rows["cut"]) if known else 0
 
-    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
-        """Some prepared rows, in the order asked for."""
-        return unpacked(self.rows.with_format("arrow")[rows_b])
+    def fetch(self, rows_b: Ints) -> list[PreparedRow]:
+        """Return some prepared rows, in the order asked for; arrays in them are not writable."""
+        found = zip(rows_b.tolist(), unpacked(self._arrow[rows_b]), strict=True)
+        return [PreparedRow(values, partial(self.where, row)) for row, values in found]
+
+    def where(self, row: int) -> str:
+        """Return the place of a row, for messages."""
+        return self.place_of(int(self.origins_N[row]))
+
+    @property
+    def longest(self) -> str:
+        """The place of the longest row, for messages."""
+        return self.where(int(self.lengths_N.argmax())) if len(self) else ""
+
+    @cached_property
+    def _arrow(self) -> Dataset:
+        """The rows as Arrow tables; asked for once, as a format copies all that a data set knows."""
+        return self.rows.with_format("arrow")
 
     def labelled(self) -> dict[str, list[bool]]:
         """For each task, which rows have a target of it."""
-        table = self.rows.with_format("arrow")[:]
-        return {task: table.column(_TARGET + task).is_valid().to_pylist() for task in self.tasks}
+        table = self._arrow[:]
+        return {task: table.column(TARGET + task).is_valid().to_pylist() for task in self.tasks}
 
 
 def make_pool(
@@ -142,7 +160,7 @@ def make_pool(
         for each in (preparation, *copies):
             sizes.append(0)
             for index, row in _prepared(table, each):
-                if not labelled or any(row[_TARGET + task] is not None for task in each.targets):
+                if not labelled or any(row[TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
                     origins.append(index)
                     yield row
@@ -153,16 +171,14 @@ def make_pool(
         if len(dataset)
         else np.zeros(0, dtype=np.int64)
     )
-    origins_N = np.array(origins, dtype=np.int64)
-    longest = table.where(origins_N[lengths_N.argmax()]) if len(lengths_N) else ""
     return Pool(
-        name, dataset, tuple(preparation.targets), lengths_N,
-        copies=sum(sizes[1:]), longest=longest, origins_N=origins_N,
+        name, dataset, tuple(preparation.targets), lengths_N, copies=sum(sizes[1:]),
+        origins_N=np.array(origins, dtype=np.int64), place_of=table.where,
     )  # fmt: skip
 
 
 def collate(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[PreparedRow],
     collation: Collation,
     draw: int = 0,
     rngs: Sequence[np.random.Generator | None] | None = None,
@@ -171,23 +187,24 @@ def collate(
 
     :param draw: Becomes the input ``DRAWS``, for what is drawn anew each time; 0 outside training.
     :param rngs: The random numbers that each row is read with; None in evaluation.
+    :raises DataError: If a row cannot be read; names its place.
     """
-    read = [_inputs(row) for row in rows]
-    if collation.read is not None:
-        read = [*_read(collation.read, read, rngs or [None] * len(rows))]
-    inputs = collation.inputs(read)
+    read, read_targets = collation.read, collation.read_targets
+    if read is not None or read_targets:
+        draws = zip(rows, rngs or [None] * len(rows), strict=True)
+        rows = [read_row(row, read, read_targets, rng) for row, rng in draws]
+    inputs = collation.inputs([row.inputs for row in rows])
     inputs[DRAWS] = torch.full((len(rows),), draw)
     targets = {}
     for task, collate_targets in collation.targets.items():
-        change = collation.read_targets.get(task)
         found = [
-            (position, target if change is None else change(target, read[position]))
+            (position, target)
             for position, row in enumerate(rows)
-            if (target := row.get(_TARGET + task)) is not None
+            if (target := row.get(TARGET + task)) is not None
         ]
         if found:
             positions, values = zip(*found, strict=True)
-            weights_b = _weights([rows[at].get(_WEIGHT + task) for at in positions])
+            weights_b = _weights([rows[at].get(WEIGHT + task) for at in positions])
             targets[task] = Targets(torch.tensor(positions), collate_targets(values), weights_b)
     lengths = [row[LENGTH] for row in rows]
     padded = len(rows) * max(lengths, default=0)
@@ -210,11 +227,11 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dic
     while chunk := list(islice(rows, _CHUNK)):
         for index, row, inputs in prepare(table.where, chunk, preparation):
             labels = {
-                _TARGET + task: target(index, row, inputs)
+                TARGET + task: target(index, row, inputs)
                 for task, target in preparation.targets.items()
             }
             weights = {
-                _WEIGHT + task: None if labels[_TARGET + task] is None else weight(row)
+                WEIGHT + task: None if labels[TARGET + task] is None else weight(row)
                 for task, weight in preparation.weights.items()
             }
             yield index, {**inputs, LENGTH: preparation.length(inputs), **labels, **weights}
@@ -258,29 +275,10 @@ def _weights(found: Sequence[float | None]) -> torch.Tensor | None:
     return torch.tensor([1.0 if weight is None else weight for weight in found])
 
 
-def read_error(row: Mapping[str, Any], collation: Collation) -> str | None:
-    """Return why a prepared row cannot be read for evaluation; None if it can."""
+def read_error(row: PreparedRow, collation: Collation) -> str | None:
+    """Return why a prepared row cannot be read for evaluation, and its place; None if it can."""
     try:
-        if collation.read is not None:
-            [_] = _read(collation.read, [_inputs(row)], [None])
+        read_row(row, collation.read, {}, None)
     except DataError as error:
         return str(error)
     return None
-
-
-def _read(
-    read: Read, inputs: Sequence[Inputs], rngs: Sequence[np.random.Generator | None]
-) -> Iterator[Inputs]:
-    for one, rng in zip(inputs, rngs, strict=True):
-        try:
-            yield read(one, rng)
-        except (OSError, ValueError) as error:  # of the library that decodes images or sounds
-            raise DataError(f"a row cannot be read: {error}. Remove it, or repair it.") from error
-
-
-def _inputs(row: Mapping[str, Any]) -> Inputs:
-    return {
-        name: value
-        for name, value in row.items()
-        if name != LENGTH and not name.startswith((_TARGET, _WEIGHT))
-    }

@@ -15,6 +15,7 @@ import torch
 from polytask.core.batch import Batch, Fields
 from polytask.core.features import Features
 from polytask.data.pools import Collation, Ints, collate
+from polytask.data.reading import PreparedRow
 from polytask.data.rows import LateRows
 from polytask.modeling import MultiTaskModel
 from polytask.tasks import Predictions
@@ -51,7 +52,7 @@ class PreparedRows(Protocol):
     def fields(self) -> Callable[[Ints], Sequence[Fields]]:
         """Reads the input fields of some rows."""
 
-    def fetch(self, rows_b: Ints) -> list[dict[str, Any]]:
+    def fetch(self, rows_b: Ints) -> list[PreparedRow]:
         """Return some prepared rows, in the order asked for."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 
 from rich.console import Console
 from torch import Tensor
@@ -26,8 +27,13 @@ def train(session: Session, console: Console | None = None) -> None:
     :raises TrainingError: If a loss is not finite and the policy is to stop.
     """
     budget = session.budget
-    with StopSignals() as stop, session.open_log(console) as log:
-        for batches in _steps(session):
+    # Closed at once, not when a traceback is dropped: a stream may have processes that work ahead.
+    with (
+        StopSignals() as stop,
+        session.open_log(console) as log,
+        closing(_steps(session)) as steps,
+    ):
+        for batches in steps:
             taken = budget.step_share(total(sum(batch.size for batch in batches)))
             rate = session.schedule.apply(session.optimiser, budget.share, taken)
             session.look(batches)
@@ -51,7 +57,7 @@ def train(session: Session, console: Console | None = None) -> None:
     session.save()
 
 
-def _steps(session: Session) -> Iterator[list[Batch]]:
+def _steps(session: Session) -> Generator[list[Batch]]:
     """The batches of each step; those whose tasks have all stopped are passed over."""
     if session.done:  # killed after the last step, before the run was marked as finished
         return

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
 from polytask.data.mixing import mixtures
 from polytask.data.pools import Pool, collate
+from polytask.data.reading import PreparedRow
 from polytask.data.sampler import BatchSize
 from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.predict import Predictor
@@ -135,7 +135,7 @@ def _guide(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Loader:
                 "none. Give the data a validation file, or split: {validation: 0.1}."
             ]
         )
-    collated = collation(fitted.encoder, fitted.tasks)
+    collated = collation(fitted.encoder, fitted.tasks).without_draws()
     size = BatchSize(options.batch_tokens, options.batch_rows)
     return Loader(pools, collated, mixtures.build("proportional"), size=size, seed=options.seed)
 
@@ -154,12 +154,12 @@ def _check_selection(criterion: Criterion) -> None:
         )
 
 
-def _probe_rows(pools: Sequence[Pool], tasks: Mapping[str, Task]) -> list[dict[str, Any]]:
+def _probe_rows(pools: Sequence[Pool], tasks: Mapping[str, Task]) -> list[PreparedRow]:
     """A few rows in which every task has a label.
 
     :raises DataError: If a task has no labelled training row.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, PreparedRow] = {}
     for pool in pools:
         for index in range(len(pool)):
             wanted = [task for task in pool.tasks if task not in found]

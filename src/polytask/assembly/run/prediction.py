@@ -103,7 +103,7 @@ class Prepared:
         kept = [row for row in range(len(self.part.rows)) if row not in self.refused]
         errors = [read_error(row, collation) for row in self.pool.rows]
         pairs = [*zip(kept, errors, strict=True)]
-        refused = {row: f"{self.part.where(row)}: {error}" for row, error in pairs if error}
+        refused = {row: error for row, error in pairs if error}
         rows_n = np.array([at for at, error in enumerate(errors) if error is None], dtype=np.int64)
         return replace(self, pool=self.pool.select(rows_n), refused={**self.refused, **refused})
 

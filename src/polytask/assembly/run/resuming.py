@@ -16,6 +16,7 @@ _MAY_CHANGE = _LENGTH | {
     f"training.{name}"
     for name in (
         "shard",
+        "workers",
         "not_finite",
         "keep",
         "checkpoint_minutes",

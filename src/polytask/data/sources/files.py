@@ -110,7 +110,12 @@ class FileSource(Source):
     def _table(self, names: list[str], search: tuple[Path, ...]) -> Table:
         paths = [path for name in names for path in find_all(name, search, self.suffixes)]
         return cached_table(
-            {"reader": type(self).__qualname__, "version": self.version, **self._options()},
+            {
+                "reader": type(self).__qualname__,
+                "version": self.version,
+                **self._options(),
+                **self._folders(paths),
+            },
             lambda: self._rows(paths),
             Origin(
                 tuple(map(str, paths)),
@@ -120,6 +125,12 @@ class FileSource(Source):
                 self.types,
             ),
         )
+
+    def _folders(self, paths: Sequence[Path]) -> dict[str, list[str]]:
+        """Return where files of images and sounds are, as rows name them relative to their own file."""
+        if not {"image", "audio"} & {*self.types.values()}:
+            return {}
+        return {"folders": [str(path.resolve().parent) for path in paths]}
 
     def _options(self) -> dict[str, str]:
         """The attributes that a format sets in its constructor: they decide how a file is read."""
