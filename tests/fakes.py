@@ -5,19 +5,24 @@ They are also small, complete examples of an encoder and a task.
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.capabilities import Causal, TokenTable, token_table
 from polytask.core.collated import Collated
+from polytask.core.columns import file_content
 from polytask.core.encoder import Encoder
-from polytask.core.features import Features
+from polytask.core.features import Features, FrameLayout, GridLayout
 from polytask.core.padding import pad
 from polytask.tasks import Head, HeadContext, Predictions, Task
 
@@ -55,6 +60,90 @@ class Patches(Encoder):
     @override
     def restore(self, folder: Path) -> None:
         self.project = nn.Linear(int((folder / "patch.txt").read_text()), self.width)
+
+
+class Pictures(Encoder):
+    """A picture in grey, shrunk to 8 × 8 pixels, as a sequence of its rows; cropped in training."""
+
+    reads = frozenset({"image"})
+    width = 8
+
+    @override
+    def fit(self, rows: Iterable[Fields]) -> None:
+        self.project = nn.Linear(8, self.width)
+
+    @override
+    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
+        return [{"file": file_content(picture)} for (picture,) in rows]
+
+    @override
+    def read(self, inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
+        with Image.open(io.BytesIO(inputs["file"])) as picture:
+            pixels = np.asarray(picture.convert("L").resize((10, 10)), dtype=np.float32) / 255
+        top, left = (1, 1) if rng is None else rng.integers(0, 3, 2)
+        return {"pixels": pixels[top : top + 8, left : left + 8]}
+
+    @override
+    def num_tokens(self, inputs: Inputs) -> int:
+        return 8
+
+    @override
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
+        return Collated(pixels=torch.from_numpy(np.stack([row["pixels"] for row in rows])))
+
+    @override
+    def forward(self, inputs: Collated) -> Features:
+        tokens_BLD = torch.tanh(self.project(inputs["pixels"]))
+        return Features(tokens_BLD, torch.ones(tokens_BLD.shape[:2]).bool(), GridLayout(8, 1))
+
+    @override
+    def save(self, folder: Path) -> None: ...
+
+    @override
+    def restore(self, folder: Path) -> None:
+        self.fit(())
+
+
+class Sounds(Encoder):
+    """The loudness of 50 stretches of a sound, as tokens."""
+
+    reads = frozenset({"audio"})
+    width = 8
+
+    @override
+    def fit(self, rows: Iterable[Fields]) -> None:
+        self.project = nn.Linear(1, self.width)
+
+    @override
+    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
+        return [{"file": file_content(sound)} for (sound,) in rows]
+
+    @override
+    def read(self, inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
+        with wave.open(io.BytesIO(inputs["file"])) as sound:
+            samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16) / 2**15
+        parts = np.array_split(samples, 50)
+        return {"loudness": np.array([np.abs(part).mean() for part in parts], dtype=np.float32)}
+
+    @override
+    def num_tokens(self, inputs: Inputs) -> int:
+        return 50
+
+    @override
+    def collate(self, rows: Sequence[Inputs]) -> Collated:
+        return Collated(loudness=torch.from_numpy(np.stack([row["loudness"] for row in rows])))
+
+    @override
+    def forward(self, inputs: Collated) -> Features:
+        tokens_BLD = torch.tanh(self.project(inputs["loudness"].unsqueeze(-1)))
+        return Features(tokens_BLD, torch.ones(tokens_BLD.shape[:2]).bool(), FrameLayout(0.02))
+
+    @override
+    def save(self, folder: Path) -> None: ...
+
+    @override
+    def restore(self, folder: Path) -> None:
+        self.fit(())
 
 
 class Bytes(Encoder, TokenTable):
@@ -99,6 +188,9 @@ class Bytes(Encoder, TokenTable):
 
 class Cells(Encoder):
     """A table row as one token per number; a missing number is padding."""
+
+    reads = frozenset({"number"})
+    accepts_missing = True
 
     width = 8
 
