@@ -30,10 +30,14 @@ WALKED = [
     "docs/balancing.md",
     "docs/sharing.md",
     "docs/growing.md",
+    "docs/inputs.md",
     "docs/plugins.md",
     "docs/tutorial.md",
 ]
-QUICKLY = ["README.md", "ARCHITECTURE.md", "docs/plugins.md", "docs/sharing.md", "docs/growing.md"]
+QUICKLY = [
+    *WALKED[:2],
+    *(f"docs/{name}.md" for name in ("growing", "inputs", "plugins", "sharing")),
+]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BASE = {
     "data": {"reviews": {"kind": "synthetic"}},

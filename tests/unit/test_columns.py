@@ -125,7 +125,7 @@ def test_numbers_that_are_none_are_named() -> None:
 
 
 def test_unknown_bytes_are_refused() -> None:
-    with pytest.raises(DataError, match=r"no known image or sound format; say what they are"):
+    with pytest.raises(DataError, match=r"no known image or sound format; declare the type"):
         table([{"blob": b"whatever"}])
 
 

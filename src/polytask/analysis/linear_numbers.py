@@ -1,6 +1,6 @@
 """Cells of tables, pixels and spectra as numbers that the baselines learn from.
 
-A *cell* is a number or a category; a missing one says so. An *image* is its pixels, in grey and shrunk. A *sound* is
+A *cell* is a number or a category, or missing. An *image* is its pixels, in grey and shrunk. A *sound* is
 the mean and the spread over time of its logarithmic spectrum in 40 mel bands.
 """
 
@@ -43,7 +43,7 @@ def cell_rows(
     """Return the cells of rows as numbers; categories of all blocks have the same codes.
 
     :param blocks: Rows of table cells, None where a cell is missing.
-    :param types: What each cell holds: a number, or else a category.
+    :param types: The type of each cell: a number, or else a category.
     :return: For each block, cells_NK; nan is missing.
     """
     codes: list[dict[str, int]] = [{} for _ in types]
@@ -112,7 +112,7 @@ class NumberDesign(Design):
         every = np.vstack([counts[0] for counts in training])
         others = _categories(types)
         numbers = [place for place in range(every.shape[1]) if place not in others]
-        # A missing number is the median, and a column of its own says that it is missing.
+        # A missing number becomes the median, and another column marks it as missing.
         filled = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         spread = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_COLUMNS)
         self._columns = ColumnTransformer(

@@ -1,4 +1,4 @@
-"""Loss methods that are told how much each task matters."""
+"""Loss methods with a preference for each task."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _SHORTHANDS = (
         "compare.strategies=[{}]",
         str | None,
         "A,B,C",
-        "Instead of those of the recipe: majority, linear, linear_pooled, linear_shared_private, trees, "
+        "Strategies to compare, instead of the recipe's: majority, linear, linear_pooled, linear_shared_private, trees, "
         "single, single_all, joint, sum, static, lora, grouped, merge_average, "
         "merge_task_arithmetic, merge_ties, merge_dare.",
     ),

@@ -1,4 +1,4 @@
-"""What a column of a table holds, in the terms of the Hugging Face ecosystem.
+"""Types of columns, in the terms of the Hugging Face ecosystem.
 
 https://huggingface.co/docs/datasets/about_dataset_features
 """
@@ -31,7 +31,7 @@ class Column:
     """An input column.
 
     :param name: Its name in the table; dotted for a value inside a mapping.
-    :param type: What it holds.
+    :param type: Its type.
     """
 
     name: str

@@ -74,7 +74,7 @@ class Features:
 
     :param tokens_BLD: One vector per token.
     :param mask_BL: True where a token is real, False where it is padding.
-    :param layout: What the tokens are parts of; None if that is not known.
+    :param layout: Words of a text, cells of an image, frames of a sound or columns; None if unknown.
     :param segments: Number of segments of a row, P, such as the windows of a long text: its tokens
         are P stretches of L / P, one for each segment.
     """
@@ -85,7 +85,7 @@ class Features:
     segments: int = 1
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Features:
-        """Return the features with a function applied to every tensor, also those of the layout.
+        """Return the features with a function applied to every tensor, in the layout too.
 
         Whoever copies features does it by ``map``, ``join`` or ``dataclasses.replace``, so that no
         copy can lose a field.
@@ -95,7 +95,7 @@ class Features:
         return join([self], lambda tensors: function(tensors[0]))
 
     def select(self, rows_b: Tensor) -> Features:
-        """Return the features of some rows; those of all rows are not copied.
+        """Return the features of some rows; nothing is copied where all rows are asked for.
 
         :param rows_b: The rows, ascending, none twice: as many as there are must be all of them.
         """
@@ -168,7 +168,7 @@ class Features:
 def join(parts: Sequence[Features], function: Callable[[Sequence[Tensor]], Tensor]) -> Features:
     """Return one ``Features`` made of several that have the same fields.
 
-    :param parts: At least one. What is no tensor is that of the first.
+    :param parts: At least one. Fields other than tensors are taken from the first.
     :param function: Called once for every tensor field, with the tensors of all parts.
     """
     joined: Features = _join(parts, function)

@@ -24,7 +24,7 @@ class CellError(DataError):
 
     :param row: The row that holds it.
     :param column: Its column.
-    :param reason: What was found and what was expected.
+    :param reason: The finding and the expectation.
     """
 
     def __init__(self, row: Row, column: str, reason: str) -> None:

@@ -41,7 +41,7 @@ def typed_rows(
 ) -> Iterator[Row]:
     """Yield rows with every value as the type of its column wants it.
 
-    :param types: The types that are known; those of columns of bytes are added when they are met.
+    :param types: The known types; types of columns of bytes are added when they are met.
     :param files: The files that rows are from; relative paths are looked up beside them.
     :raises CellError: If a value does not fit.
     """
@@ -95,7 +95,7 @@ def _signature(row: Row, name: str) -> ColumnType:
         return "image" if start[8:12] == b"WEBP" else "audio"
     kind = next((kind for sign, kind in _SIGNATURES.items() if start.startswith(sign)), None)
     if kind is None:
-        found = "found bytes of no known image or sound format; say what they are"
+        found = "found bytes of no known image or sound format; declare the type"
         raise CellError(row, name, f"{found}, as in types: {{{name}: image}}")
     return kind
 

@@ -27,7 +27,7 @@ from polytask.data.sampler import BatchSize, Rows, Sampler
 
 _AHEAD = 2
 _READ = 2
-"""Tells the random numbers of reading from those of the sampler, which begin with 0 and 1."""
+"""Separates the random numbers of reading from the sampler's, whose seeds begin with 0 and 1."""
 
 Window: TypeAlias = Sequence[Rows]
 Ahead: TypeAlias = Callable[[Window], Iterator[Batch]]

@@ -49,7 +49,7 @@ class Table:
     :param notes: Remarks on how the files were read, for people.
     :param conflicts: Columns that cannot be read, because their values have no common type, each
         with its error message.
-    :param types: Types that were given for columns; ``type_of`` knows those of the others.
+    :param types: Types that were given for columns; ``type_of`` finds the other types.
     """
 
     rows: datasets.Dataset

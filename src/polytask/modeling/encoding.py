@@ -20,7 +20,7 @@ def encode(
 ) -> dict[str, Features]:
     """Return the features of the rows of every task.
 
-    :param single: The segments of the rows, each as a row of its own.
+    :param single: The segments of the rows, each as one row.
     :param rows: For each task, the rows it reads, ascending.
     :param apart: How to pack where the encoder asks for it, see ``pack_segments``; None: not at all.
     """

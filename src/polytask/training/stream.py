@@ -1,4 +1,4 @@
-"""What a training needs of the thing that it draws batches from."""
+"""The interface of the source of batches that a training draws from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stream(Protocol):
     def set_rank(self, rank: int, ranks: int, placement: str) -> None:
         """Hand out one part of every batch; the parts of all ranks together are the batch.
 
-        :param placement: What the parts are: ``rows``, or ``tasks``.
+        :param placement: The kind of parts: ``rows`` or ``tasks``.
         """
 
     def set_progress(self, progress: Callable[[], float]) -> None:

@@ -34,8 +34,8 @@ class View:
     :param worded: The task that puts the rows into words, if there is one.
     :param copying: What makes changed copies of the rows of them, for training.
     :param groups: Columns that metrics form groups by.
-    :param encoder: The kind of encoder, which says what it reads.
-    :param types: What the input columns hold; empty until a table has been read.
+    :param encoder: The class of the encoder, which declares the types that it reads.
+    :param types: Types of the input columns; empty until a table has been read.
     """
 
     source: str

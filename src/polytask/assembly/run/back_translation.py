@@ -15,7 +15,7 @@ from polytask.tasks import tasks
 
 
 def answer(run: str, task: str, texts: Sequence[str]) -> list[str]:
-    """What a task of a run writes when it reads some texts.
+    """Return the texts that a task of a run writes when it reads some texts.
 
     :param run: Its folder.
     :raises RecipeError: If there is no such run, or the task does not write a text from one.

@@ -27,7 +27,7 @@ class Evaluated(NamedTuple):
 
     :param scores: What ``evaluation.score`` gives, with ``models``: the file each task answered from,
         and ``rows``: the record of each task's ``Account``.
-    :param outcomes: What was scored.
+    :param outcomes: References and predictions that were scored, by task.
     """
 
     scores: dict[str, Any]

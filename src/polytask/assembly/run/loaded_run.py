@@ -266,7 +266,7 @@ _DEVICE, _PRECISION = "training.device", "training.precision"
 
 
 def _files(run: RunFolder, tasks: Iterable[str], *, task_best: bool) -> dict[str, Path]:
-    """The parameters for each task; a task that was never validated has those of the best model."""
+    """The parameters for each task; a task that was never validated has the parameters of the best model."""
     best = task_best_files(run.task_best) if task_best else {}
     if task_best and not best:
         raise RunError(

@@ -28,7 +28,7 @@ label) and ``probabilities`` (label to number); or to ``vector``, a list of numb
 cannot read has None for ``label`` or ``vector``, and an ``error``."""
 
 WINDOWS: tuple[int, ...] = (256, 1024, 4096)
-"""Rows of the first window, the second, and all others; those of one window are in memory.
+"""Rows of the first window, the second, and all others; one window is in memory at a time.
 
 Rows of a window are sorted by length, so large ones need less padding: of 5,000 tweets in batches of 2,730
 tokens 4 %, against 18 % in windows of 256, and 2 % in one window. The first window is small, so that its

@@ -17,7 +17,7 @@ class Source(ABC):
     """Rows in one or more splits.
 
     :param search: Folders in which relative paths are looked up, first match wins.
-    :param types: What columns hold where that cannot be told from their values, as in
+    :param types: Types of columns whose values do not show them, as in
         ``{photo: image, age: number}``. Paths of images and sounds are relative to the data file.
     """
 
