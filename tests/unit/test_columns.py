@@ -109,6 +109,16 @@ def test_files_that_are_not_there_are_named_with_their_line(tmp_path: Path) -> N
         source.load()
 
 
+def test_equal_files_in_two_folders_name_the_images_beside_them(tmp_path: Path) -> None:
+    for folder, grey in ((tmp_path / "one", 1), (tmp_path / "two", 2)):
+        folder.mkdir()
+        (folder / "photo.png").write_bytes(png(grey))
+        (folder / "rows.csv").write_text("photo\nphoto.png\n")
+        options = {"kind": "csv", "train": "rows.csv", "types": {"photo": "image"}}
+        found = sources.build(options, (folder,)).load()["train"].rows[0]["photo"]
+        assert file_content(found) == png(grey)
+
+
 def test_numbers_that_are_none_are_named() -> None:
     with pytest.raises(DataError, match=r"rows\[1\]: column 'age': found 'old', expected a number"):
         table([{"age": "3"}, {"age": "old"}], types={"age": "number"})

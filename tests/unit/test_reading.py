@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from polytask.assembly.data.pools import collation
 from polytask.core.batch import Batch, Inputs
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
@@ -26,6 +27,8 @@ from polytask.data.pools import Collation, Pool, Preparation, collate, make_pool
 from polytask.data.sampler import BatchSize
 from polytask.data.sources import sources
 from polytask.data.stored_tables import spool
+from polytask.encoders.bag import Bag
+from polytask.tasks.classification import Classification
 
 SIZE, CROP = 12, 8
 ROWS = 40
@@ -113,6 +116,21 @@ def test_any_number_of_workers_gives_the_same_batches(pool: Pool, workers: int) 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_reads_the_same(pool: Pool, ranks: int) -> None:
+    loaders = [loader(pool, 0) for _ in range(ranks)]
+    for rank, own in enumerate(loaders):
+        own.set_rank(rank, ranks, "rows")
+    for whole, *parts in islice(zip(loader(pool, 0), *loaders, strict=True), 12):
+        for rank, part in enumerate(parts):
+            assert torch.equal(part.inputs["image"], whole.inputs["image"][rank::ranks])
+
+
+def test_nothing_is_called_for_rows_that_stay_as_they_are() -> None:
+    assert collation(Bag(), {"mood": Classification("mood")}).read is None
+    assert collation(Bag(), {"mood": Classification("mood")}).read_targets == {}
+
+
 def test_workers_end_with_the_loader(pool: Pool) -> None:
     batches = iter(loader(pool, 2))
     next(batches)
@@ -165,9 +183,8 @@ def test_a_restored_loader_reads_the_same(pool: Pool, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_row_that_cannot_be_read_is_named(pool: Pool, workers: int) -> None:
-    collation = replace(COLLATION, read=refuse)
     with pytest.raises(DataError, match=r"^rows\[17\]: image 17 is damaged$"):
-        first(iter(loader(pool, workers, collation)))
+        first(iter(loader(pool, workers, replace(COLLATION, read=refuse))))
 
 
 def test_workers_end_at_an_error_that_is_kept(pool: Pool) -> None:

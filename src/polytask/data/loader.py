@@ -210,8 +210,8 @@ def _processes(fetch: _Fetch, workers: int) -> Iterator[Ahead]:
     try:
         yield ahead
     finally:
-        # The last reference: processes end here. Left to a traceback that holds on to this frame, they would
-        # live as long; left to the garbage collector, their queues would be closed before they are told.
+        # The last reference: processes end here. A traceback that holds on to this frame would keep them
+        # alive. The garbage collector would close their queues before it asks them to end.
         kept.clear()
 
 
