@@ -14,9 +14,9 @@ from polytask import api
 from polytask.balancing import balancers
 from polytask.recipe import load
 from polytask.sharing import architectures
-from tests.contracts.test_sharing_engine import NAMES, batch, new_model, update
 from tests.devices import other
 from tests.distributed import worker
+from tests.thinning import every
 
 QUICKSTART = Path("quickstart")
 SMALL = [
@@ -29,6 +29,8 @@ SMALL = [
     "encoder={kind: transformer, vocabulary: 300, layers: 2, width: 16, heads: 2, feed_forward: 32}",
 ]
 
+OPTIONS = {"tree": "{kind: tree, branches: {1: [[sentiment, stars], [topic, aspects]]}}"}
+
 
 def test_tensors_of_two_devices_do_not_mix() -> None:
     values = torch.ones(3, device=other.NAME)
@@ -38,20 +40,9 @@ def test_tensors_of_two_devices_do_not_mix() -> None:
         values + torch.ones(3)
 
 
-@pytest.mark.parametrize("kind", architectures.kinds())
-def test_an_architecture_does_the_same(kind: str) -> None:
-    assert_close(updated(kind, other.NAME), updated(kind, "cpu"), rtol=0, atol=0)
-
-
-def updated(kind: str, device: str) -> list[Tensor]:
-    """What a step takes off all parameters, and what the tasks then read, on the CPU."""
-    model = new_model(kind).to(device)
-    torch.manual_seed(2)
-    steps = update(model.train(), balancers.build("equal", len(NAMES)), batch("labels missing"))
-    given = batch("labels missing").to(torch.device(device))
-    rows = {name: targets.rows_b for name, targets in given.targets.items()}
-    features = model.eval().sharing(given.inputs, rows)
-    return [*map(Tensor.cpu, steps.values()), *(f.tokens_BLD.cpu() for f in features.values())]
+@pytest.mark.parametrize("kind", every(3, architectures.kinds()))
+def test_an_architecture(kind: str, tmp_path: Path) -> None:
+    train(tmp_path, f"sharing={OPTIONS.get(kind, kind)}")
 
 
 @pytest.mark.parametrize("kind", balancers.kinds())

@@ -22,10 +22,11 @@ CASES = {"devices/kinds.py": "", "end_to_end/test_recipes.py": " or ".join(RECIP
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("tests", only(["devices/kinds.py"], CASES))
-def test_on_another_device(tests: str, tmp_path: Path) -> None:
+def test_on_another_device(tests: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """In a process of its own, as PyTorch does not forget a device."""
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "tests.devices.plugin", "-k", CASES[tests]),
+        *(["--full"] if request.config.getoption("full") else []),
         *("--basetemp", str(tmp_path / "tests"), str(ROOT / "tests" / tests)),
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
