@@ -59,6 +59,7 @@ class LoadedRun:
     :param predictors: A model for each file of parameters; the best model comes first.
     :param types: The types of the input columns of the training rows.
     :param precision: The number format of forward passes.
+    :param views: How tasks read new rows.
     """
 
     folder: RunFolder
@@ -69,6 +70,7 @@ class LoadedRun:
     predictors: Mapping[Path, Predictor] = field(repr=False)
     types: Mapping[str, ColumnType] = field(repr=False)
     precision: PrecisionName
+    views: Sequence[View] = field(repr=False)
     _preparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -98,7 +100,7 @@ class LoadedRun:
         with torch.random.fork_rng(devices=[]):
             model, encoder = load_model(recipe, folder)
         files = _files(folder, model.tasks, task_best=task_best)
-        predictors = {
+        models = {
             file: Predictor(
                 own.to(place),
                 collation(encoder, model.tasks),
@@ -109,7 +111,8 @@ class LoadedRun:
             for file, own in _models(model, folder, files.values())
         }
         types = column_types(folder)
-        return cls(folder, recipe, model.tasks, encoder, files, predictors, types, chosen.name)
+        views = new_views(recipe, types, model.tasks)
+        return cls(folder, recipe, model.tasks, encoder, files, models, types, chosen.name, views)
 
     @property
     def predictor(self) -> Predictor:
@@ -170,14 +173,13 @@ class LoadedRun:
 
     def describe(self) -> dict[str, Any]:
         """Return the facts about the run as JSON: its tasks, sizes, device and precision."""
-        model = self.predictor.model
         return {
             "run": str(self.folder.path),
             "encoder": self.recipe.encoder.kind,
             "sharing": self.recipe.sharing.kind,
             "device": str(self.predictor.device),
             "precision": self.precision,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": sum(p.numel() for p in self.predictor.model.parameters()),
             "tasks": {
                 name: {
                     "kind": self.recipe.tasks[name].part.kind,
@@ -215,7 +217,7 @@ class LoadedRun:
         ]
         if mistakes or not wanted:
             raise RecipeError([f"tasks: {text}" for text in mistakes or ["none are named."]])
-        return new_views(self.recipe, self.types, wanted)
+        return [own for view in self.views if (own := view.only(wanted)) is not None]
 
     def _file_records(
         self,
