@@ -130,9 +130,7 @@ def predict(
     :raises PolytaskError: If the folder is no run, or no task can read the rows.
     """
     loaded = _loaded(run, task_best)
-    if isinstance(rows, str | Path):
-        return loaded.predict_file(rows, overrides=overrides, left_out=left_out, **wanted)
-    return loaded.predict(rows, left_out=left_out, **wanted)
+    return loaded.predict(rows, overrides=overrides, left_out=left_out, **wanted)
 
 
 def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:

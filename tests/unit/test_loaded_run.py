@@ -246,8 +246,10 @@ def test_a_file_has_the_records_of_its_rows(folder: Path, tmp_path: Path) -> Non
     given = rows(2 * WINDOW + 1)
     path = tmp_path / "new.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in given), encoding="utf-8")
-    assert [*run.predict_file(path)] == [*run.predict(given)]
+    assert [*run.predict(path)] == [*run.predict(str(path))] == [*run.predict(given)]
     assert [*polytask.predict(run, path, tasks=["tags"])] == [*run.predict(given, ["tags"])]
+    with pytest.raises(RecipeError, match="changes how a file is read, found rows"):
+        run.predict(given, overrides=["data.shop.encoding=utf-16"])
 
 
 def test_a_loaded_run_knows_itself(folder: Path) -> None:

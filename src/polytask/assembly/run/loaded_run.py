@@ -121,48 +121,40 @@ class LoadedRun:
 
     def predict(
         self,
-        rows: Iterable[Row],
-        tasks: Collection[str] | None = None,
-        *,
-        left_out: Note = lambda _: None,
-        **wanted: Any,
-    ) -> Iterator[Record]:
-        """Predict tasks for rows, one record per row, in order; from one encoder pass.
-
-        Rows are consumed a window at a time (see ``WINDOWS``), so that ``rows`` may be endless. A task is predicted if
-        rows of the first window have its columns.
-
-        :param rows: Mappings of column names to values.
-        :param tasks: Names of tasks; None for all.
-        :param left_out: Called with sentences on tasks that lack columns, and, at the end, on rows
-            that are cut or cannot be read.
-        :param wanted: ``top_k``, ``probabilities``, ``vectors``; see ``Wanted``.
-        :raises RecipeError: If there is no such task, or an option is not valid.
-        :raises DataError: On iteration, if no task can read the rows.
-        """
-        windows = windows_of_rows(rows, self._views(tasks), left_out)
-        return self._records(windows, Wanted(**wanted), left_out)
-
-    def predict_file(
-        self,
-        path: Path | str,
+        rows: Iterable[Row] | Path | str,
         tasks: Collection[str] | None = None,
         *,
         overrides: Sequence[str] = (),
         left_out: Note = lambda _: None,
         **wanted: Any,
     ) -> Iterator[Record]:
-        """Predict tasks for the rows of a file, read as the files that each task was trained on.
+        """Predict tasks for rows, one record per row, in order; from one encoder pass.
 
-        :param overrides: Changes to how the file is read, as ``data.NAME.OPTION=VALUE``.
-        :param wanted: See ``predict``, as for all else.
-        :raises DataError: On iteration, if no task can read the rows, or no row can be read.
-        :raises RecipeError: If an override changes something else.
+        Rows are consumed a window at a time (see ``WINDOWS``), so that ``rows`` may be endless. A task is
+        predicted if rows of the first window have its columns.
+
+        :param rows: Mappings of column names to values; or the path of a file, which each task reads
+            as its training files.
+        :param tasks: Names of tasks; None for all.
+        :param overrides: Changes to how a file is read, as ``data.NAME.OPTION=VALUE``.
+        :param left_out: Called with sentences on tasks that lack columns, and, at the end, on rows
+            that are cut or cannot be read.
+        :param wanted: ``top_k``, ``probabilities``, ``vectors``; see ``Wanted``.
+        :raises RecipeError: If there is no such task, or an option is not valid.
+        :raises DataError: On iteration, if no task can read the rows, or no row of a file can be read.
         """
         check_overrides(overrides)
-        return self._file_records(
-            Path(path), self._views(tasks), overrides, Wanted(**wanted), left_out
-        )
+        views, content = self._views(tasks), Wanted(**wanted)
+        if isinstance(rows, str | Path):
+            return self._file_records(Path(rows), views, overrides, content, left_out)
+        if overrides:
+            raise RecipeError(
+                [
+                    f"--set {one}: changes how a file is read, found rows. Omit it."
+                    for one in overrides
+                ]
+            )
+        return self._records(windows_of_rows(rows, views, left_out), content, left_out)
 
     def embed(self, rows: Iterable[Row], tasks: Collection[str] | None = None) -> Iterator[Record]:
         """Yield the features that each task reads of a row, averaged over tokens, as ``vector``.
