@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.thinning import left_out
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, each with a core of its own
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests that need the network are skipped, not stuck
 settings.register_profile("patient", deadline=None)  # another test may have the processor
@@ -21,9 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("full"):
         return
-    left_out = [item for item in items if item.get_closest_marker("full")]
-    items[:] = [item for item in items if not item.get_closest_marker("full")]
-    config.hook.pytest_deselected(items=left_out)
+    away = left_out(items)
+    config.hook.pytest_deselected(items=[item for item in items if item in away])
+    items[:] = [item for item in items if item not in away]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,6 +23,7 @@ from polytask.sharing import Architecture, architectures
 from tests.contracts.test_encoders import OPTIONS as ENCODERS
 from tests.fakes import Bytes
 
+pytestmark = pytest.mark.covering
 TEXTS = ["a", "b c d", "e f g h i j", "k l", "m n o p q"]
 ROWS = {"x": torch.tensor([0, 2, 3]), "y": torch.tensor([1, 2]), "z": torch.tensor([4])}
 NARROW = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}

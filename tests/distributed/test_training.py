@@ -39,6 +39,7 @@ balancing: {balancing}
 training:
   {{epochs: 3, batch_rows: 6, accumulate: 2, learning_rate: 1e-2, evaluate_every: 0.5, patience: 9,
    task_patience: 3, checkpoint_steps: 3, precision: fp32, threads: 1, device: cpu, {more}}}
+evaluation: {{bootstrap: 0}}
 """
 
 

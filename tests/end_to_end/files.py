@@ -20,6 +20,7 @@ tasks:
   stars: {kind: regression, target: stars}
 training:
   {epochs: 2, batch_rows: 8, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu}
+evaluation: {bootstrap: 0}
 """
 Files = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows by the name of the file they are written to, without ``.jsonl``."""

@@ -15,7 +15,7 @@ from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment, 
 pytestmark = pytest.mark.slow
 THREE = (
     RECIPE.replace("\ntraining:", "\n  side: {kind: classification, target: side}\ntraining:")
-    + "evaluation: {bootstrap: 0}\ncompare: {groups: [[mood, stars], [side]]}\n"
+    + "compare: {groups: [[mood, stars], [side]]}\n"
 )
 LOOKING = THREE.replace("epochs: 2,", "epochs: 2, interference: 2,")
 

@@ -38,6 +38,7 @@ balancing: BALANCING
 training:
   {epochs: 2, batch_rows: 8, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu,
    checkpoint_steps: 3}
+evaluation: {bootstrap: 0}
 """
 TREES = """\
 data:
@@ -52,6 +53,7 @@ tasks:
   tree: {kind: parsing, input: tokens, target: head, hidden: 4, relation_hidden: 4}
   topic: {kind: classification, input: tokens, target: topic}
 training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1, device: cpu}
+evaluation: {bootstrap: 0}
 """
 THESAURUS = "parcel\tpacket\nfine\tnice\nshop\tstore\n" + "\t".join(f"w{n}s" for n in range(20))
 
@@ -64,6 +66,7 @@ tasks:
     vocabulary: 300, longest: 4, dropout: 0}
   mood: {kind: classification, target: mood}
 training: {steps: 2, batch_rows: 4, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu}
+evaluation: {bootstrap: 0}
 """
 OPTIONS = {
     "synonym": "{kind: synonym, file: words.tsv, share: 0.5}",
@@ -146,13 +149,19 @@ def crash_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingLog, "step", crash)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A training without augmentation."""
+    folder = tmp_path_factory.mktemp("plain")
+    return Outcome.of(train(recipe.load(shop(folder, "[]")), folder / "run").path)
+
+
 @pytest.mark.parametrize("augment", [*(f"[{one(kind)}]" for kind in KINDS), EVERYTHING])
 def test_interrupted_and_resumed(
-    augment: str, writer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    augment: str, plain: Outcome, writer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = recipe.load(shop(tmp_path, augment, writer=writer))
     whole = Outcome.of(train(experiment, tmp_path / "whole").path)
-    plain = Outcome.of(train(recipe.load(shop(tmp_path, "[]")), tmp_path / "plain").path)
     assert whole.difference(plain) is not None
     with monkeypatch.context() as patch:
         crash_after(11, patch)
@@ -206,6 +215,7 @@ encoder: {kind: bag, dimension: 4, hidden: [4], min_count: 1}
 tasks:
   choice: {kind: multiple_choice, input: [question, choices], target: answer}
 training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1, device: cpu}
+evaluation: {bootstrap: 0}
 """
 
 

@@ -27,6 +27,7 @@ tasks:
   mood: {kind: classification, target: mood}
   stars: {kind: regression, target: stars}
 training: {steps: 4, batch_rows: 16, precision: fp32, threads: 1, device: cpu, task_best: true}
+evaluation: {bootstrap: 0}
 """
 HEAD = ("scorer.1.weight", "scorer.1.bias")
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
@@ -108,6 +109,7 @@ start: {run: RUN, keep: true}
 tasks:
   tone: {kind: classification, target: mood}
 training: {steps: 4, batch_rows: 16, precision: fp32, threads: 1, device: cpu}
+evaluation: {bootstrap: 0}
 """
 
 

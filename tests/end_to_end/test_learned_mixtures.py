@@ -30,6 +30,7 @@ mixing: {kind: KIND, window: 4}
 training:
   {epochs: 4, batch_rows: 8, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu,
    checkpoint_steps: 3}
+evaluation: {bootstrap: 0}
 """
 
 

@@ -148,6 +148,7 @@ tasks:
 training:
   {epochs: 16, batch_rows: 8, learning_rate: 1e-2, task_patience: 2, precision: fp32, threads: 1,
    device: cpu}
+evaluation: {bootstrap: 0}
 """
 
 

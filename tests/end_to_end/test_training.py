@@ -54,11 +54,18 @@ def test_the_best_model_is_kept_not_the_last_one(tmp_path: Path) -> None:
     assert read_json(run.facts)["best_selection"] == 1.0
 
 
+@pytest.fixture(scope="module")
+def _trained_before(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In its first training PyTorch imports the last of itself."""
+    train(write_experiment(tmp_path_factory.mktemp("first")), "training.steps=1")
+
+
 @pytest.mark.parametrize(
     "balancing",
     every(3, ["equal", "famo", "graddrop", "auto_lambda"])
     + [f"{{kind: pcgrad, gradients: {how}}}" for how in get_args(Provider) if how != "adapters"],
 )
+@pytest.mark.usefixtures("_trained_before")
 def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: str) -> None:
     files = "{kind: jsonl, train: train.jsonl, validation: validation.jsonl, test: test.jsonl}"
     apart = RECIPE.replace("encoder:", f"  other: {files}\nencoder:")
@@ -66,7 +73,6 @@ def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: s
     recipe = write_experiment(
         tmp_path, apart.replace("target: stars", "target: stars, from: other")
     )
-    train(recipe, "training.steps=1", name="first")  # PyTorch imports the last of itself in it
     gc.collect()
     gc.disable()
     try:

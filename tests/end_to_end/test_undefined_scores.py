@@ -15,8 +15,8 @@ from polytask.core.tensors import read_tensors
 from polytask.training.session import Session
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
-RARE = RECIPE.replace("epochs: 2", "epochs: 3, checkpoint_steps: 1, task_best: true") + (
-    "evaluation: {bootstrap: 20}\n"
+RARE = RECIPE.replace("epochs: 2", "epochs: 3, checkpoint_steps: 1, task_best: true").replace(
+    "bootstrap: 0", "bootstrap: 20"
 )
 TIMES = {"seconds", "tokens_per_second"}
 

@@ -41,6 +41,7 @@ tasks:
 training:
   {steps: 10, batch_rows: 16, accumulate: 2, learning_rate: 1e-2, precision: fp32, threads: 1,
    device: cpu}
+evaluation: {bootstrap: 0}
 """
 Losses = list[dict[str, float]]
 
