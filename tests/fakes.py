@@ -1,4 +1,4 @@
-"""Three strangers that go through the loop unchanged: images, language modelling, tables.
+"""Strangers that go through the loop unchanged: images, sounds, language modelling, tables.
 
 They are also small, complete examples of an encoder and a task.
 """
@@ -20,46 +20,11 @@ from typing_extensions import override
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.capabilities import Causal, TokenTable, token_table
 from polytask.core.collated import Collated
-from polytask.core.columns import file_content
+from polytask.core.columns import Column, file_content
 from polytask.core.encoder import Encoder
-from polytask.core.features import Features, FrameLayout, GridLayout
-from polytask.core.padding import pad
+from polytask.core.features import CellLayout, Features, FrameLayout, GridLayout
+from polytask.core.padding import lengths_to_mask, pad
 from polytask.tasks import Head, HeadContext, Predictions, Task
-
-
-class Patches(Encoder):
-    """An image of H × W numbers as a sequence of its rows."""
-
-    width = 8
-
-    @override
-    def fit(self, rows: Iterable[Fields]) -> None:
-        self.project = nn.Linear(len(next(iter(rows))[0][0]), self.width)
-
-    @override
-    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
-        return [{"patches": image} for (image,) in rows]
-
-    @override
-    def num_tokens(self, inputs: Inputs) -> int:
-        return len(inputs["patches"])
-
-    @override
-    def collate(self, rows: Sequence[Inputs]) -> Collated:
-        return Collated(patches=torch.tensor([row["patches"] for row in rows], dtype=torch.float))
-
-    @override
-    def forward(self, inputs: Collated) -> Features:
-        tokens_BLD = torch.tanh(self.project(inputs["patches"]))
-        return Features(tokens_BLD, torch.ones(tokens_BLD.shape[:2], dtype=torch.bool))
-
-    @override
-    def save(self, folder: Path) -> None:
-        (folder / "patch.txt").write_text(str(self.project.in_features))
-
-    @override
-    def restore(self, folder: Path) -> None:
-        self.project = nn.Linear(int((folder / "patch.txt").read_text()), self.width)
 
 
 class Pictures(Encoder):
@@ -71,6 +36,7 @@ class Pictures(Encoder):
     @override
     def fit(self, rows: Iterable[Fields]) -> None:
         self.project = nn.Linear(8, self.width)
+        self.stack = _stack(self.width)
 
     @override
     def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
@@ -94,6 +60,8 @@ class Pictures(Encoder):
     @override
     def forward(self, inputs: Collated) -> Features:
         tokens_BLD = torch.tanh(self.project(inputs["pixels"]))
+        for layer in self.stack:
+            tokens_BLD = layer(tokens_BLD)
         return Features(tokens_BLD, torch.ones(tokens_BLD.shape[:2]).bool(), GridLayout(8, 1))
 
     @override
@@ -103,9 +71,14 @@ class Pictures(Encoder):
     def restore(self, folder: Path) -> None:
         self.fit(())
 
+    @property
+    @override
+    def layers(self) -> Sequence[nn.Module]:
+        return [*self.stack]
+
 
 class Sounds(Encoder):
-    """The loudness of 50 stretches of a sound, as tokens."""
+    """The loudness of a sound, a logarithm, every 20 ms, as tokens; louder or softer in training."""
 
     reads = frozenset({"audio"})
     width = 8
@@ -113,30 +86,38 @@ class Sounds(Encoder):
     @override
     def fit(self, rows: Iterable[Fields]) -> None:
         self.project = nn.Linear(1, self.width)
+        self.stack = _stack(self.width)
 
     @override
     def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
-        return [{"file": file_content(sound)} for (sound,) in rows]
+        files = [file_content(sound) for (sound,) in rows]
+        return [{"file": file, "stretches": len(_stretches(file))} for file in files]
 
     @override
     def read(self, inputs: Inputs, rng: np.random.Generator | None) -> Inputs:
-        with wave.open(io.BytesIO(inputs["file"])) as sound:
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16) / 2**15
-        parts = np.array_split(samples, 50)
-        return {"loudness": np.array([np.abs(part).mean() for part in parts], dtype=np.float32)}
+        gain = 1.0 if rng is None else rng.uniform(0.8, 1.25)
+        volumes = [gain * np.abs(part).mean() for part in _stretches(inputs["file"])]
+        return {"loudness": np.log(np.array(volumes) + 1e-3)}
 
     @override
     def num_tokens(self, inputs: Inputs) -> int:
-        return 50
+        stretches: int = inputs["stretches"]
+        return stretches
 
     @override
     def collate(self, rows: Sequence[Inputs]) -> Collated:
-        return Collated(loudness=torch.from_numpy(np.stack([row["loudness"] for row in rows])))
+        loudness = [row["loudness"] for row in rows]
+        lengths_B = torch.tensor([*map(len, loudness)])
+        return Collated(loudness=pad(loudness, 0.0, torch.float), lengths=lengths_B)
 
     @override
     def forward(self, inputs: Collated) -> Features:
-        tokens_BLD = torch.tanh(self.project(inputs["loudness"].unsqueeze(-1)))
-        return Features(tokens_BLD, torch.ones(tokens_BLD.shape[:2]).bool(), FrameLayout(0.02))
+        loudness_BL = inputs["loudness"]
+        tokens_BLD = torch.tanh(self.project(loudness_BL.unsqueeze(-1)))
+        for layer in self.stack:
+            tokens_BLD = layer(tokens_BLD)
+        mask_BL = lengths_to_mask(inputs["lengths"], loudness_BL.shape[1])
+        return Features(tokens_BLD, mask_BL, FrameLayout(0.02))
 
     @override
     def save(self, folder: Path) -> None: ...
@@ -144,6 +125,24 @@ class Sounds(Encoder):
     @override
     def restore(self, folder: Path) -> None:
         self.fit(())
+
+    @property
+    @override
+    def layers(self) -> Sequence[nn.Module]:
+        return [*self.stack]
+
+
+def _stack(width: int) -> nn.ModuleList:
+    """Return two layers that change each token by itself."""
+    return nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.GELU()) for _ in range(2))
+
+
+def _stretches(file: bytes) -> list[Any]:
+    """Return the samples of a WAV file with one channel of 16 bits, 20 ms each."""
+    with wave.open(io.BytesIO(file)) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16) / 2**15
+        size = sound.getframerate() // 50
+    return [samples[at : at + size] for at in range(0, len(samples), size)]
 
 
 class Bytes(Encoder, TokenTable):
@@ -187,12 +186,19 @@ class Bytes(Encoder, TokenTable):
 
 
 class Cells(Encoder):
-    """A table row as one token per number; a missing number is padding."""
+    """A table row as one token per number; a missing number is padding.
+
+    A row has a token at least: where all numbers are missing, the first counts as zero.
+    """
 
     reads = frozenset({"number"})
     accepts_missing = True
-
     width = 8
+    names: tuple[str, ...] = ()
+
+    @override
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        self.names = tuple(column.name for column in columns)
 
     @override
     def fit(self, rows: Iterable[Fields]) -> None:
@@ -200,10 +206,12 @@ class Cells(Encoder):
 
     @override
     def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
-        return [
-            {"numbers": [c or 0.0 for c in cells], "known": [int(c is not None) for c in cells]}
-            for cells in rows
-        ]
+        prepared = []
+        for cells in rows:
+            known = [int(cell is not None) for cell in cells]
+            known[0] |= not any(known)
+            prepared.append({"numbers": [cell or 0.0 for cell in cells], "known": known})
+        return prepared
 
     @override
     def num_tokens(self, inputs: Inputs) -> int:
@@ -218,7 +226,7 @@ class Cells(Encoder):
     @override
     def forward(self, inputs: Collated) -> Features:
         tokens_BLD = inputs["numbers"].unsqueeze(-1) * self.columns[0] + self.columns[1]
-        return Features(torch.tanh(tokens_BLD), inputs["known"] > 0)
+        return Features(torch.tanh(tokens_BLD), inputs["known"] > 0, CellLayout(self.names))
 
     @override
     def save(self, folder: Path) -> None:

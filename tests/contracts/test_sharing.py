@@ -1,4 +1,7 @@
-"""What every architecture must do over every encoder. A new one is covered by being registered."""
+"""Properties of every architecture over every encoder. A new one is covered by being registered.
+
+Over encoders that read no texts, an architecture has the same properties, or refuses them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from polytask.core.batch import Fields
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
+from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.partition import Partition, find_partition
 from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
-from tests.contracts.test_encoders import OPTIONS as ENCODERS
+from tests.contracts.input_rows import STRANGERS, collate, forms_of, new, rows_of
 from tests.fakes import Bytes
 
 pytestmark = pytest.mark.covering
@@ -40,6 +45,13 @@ OPTIONS_OF_TASKS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
 """Of those whose options name all tasks."""
 
 
+def rows_for(encoder: str) -> list[Fields]:
+    """Return five rows that an encoder reads."""
+    if encoder in DECODERS or encoder == WITHOUT_LAYERS or "text" in forms_of(encoder):
+        return [(text,) for text in TEXTS]
+    return rows_of(encoder, forms_of(encoder)[0])[: len(TEXTS)]
+
+
 @cache
 def _fitted(kind: str) -> Encoder:
     torch.manual_seed(0)
@@ -49,8 +61,8 @@ def _fitted(kind: str) -> Encoder:
         options = {"config": DECODERS[kind], "vocabulary": 400, "max_length": 16}
         encoder = encoders.build({"kind": "huggingface", **options}, ())
     else:
-        encoder = encoders.build({"kind": kind, **ENCODERS[kind]}, ())
-    encoder.fit([(text,) for text in TEXTS])
+        encoder = new(kind, forms_of(kind)[0])
+    encoder.fit(rows_for(kind))
     return encoder.eval()
 
 
@@ -68,14 +80,33 @@ def new_architecture(
     return architectures.build(options, base, list(tasks)).eval()
 
 
-@pytest.fixture(params=[*ENCODERS, *DECODERS, WITHOUT_LAYERS])
+@pytest.fixture(params=[*encoders.kinds(), *DECODERS, WITHOUT_LAYERS, *STRANGERS])
 def encoder(request: pytest.FixtureRequest) -> str:
+    """Of those that read no texts, pictures and sounds have layers, and cells has none."""
     return str(request.param)
 
 
 @pytest.fixture(params=architectures.kinds())
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@cache
+def refusal(kind: str, encoder: str) -> str | None:
+    """Return why an architecture refuses an encoder; None if it does not."""
+    try:
+        new_architecture(kind, encoder)
+    except RecipeError as refused:
+        return str(refused)
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _works_or_says_what_it_needs(kind: str, encoder: str) -> None:
+    if encoder in STRANGERS and (found := refusal(kind, encoder)):
+        assert found.startswith("sharing")
+        assert "Choose an encoder that" in found
+        pytest.skip(found)
 
 
 @pytest.fixture
@@ -97,8 +128,8 @@ def disturb(architecture: Architecture) -> None:
 
 
 def inputs_of(encoder: str, *positions: int) -> Collated:
-    ready = _fitted(encoder)
-    return ready.collate(ready.prepare([(TEXTS[position],) for position in positions]))
+    ready, rows = _fitted(encoder), rows_for(encoder)
+    return collate(ready, ready.prepare([rows[position] for position in positions]))
 
 
 def everything(encoder: str) -> Collated:
@@ -127,13 +158,15 @@ def partition(architecture: Architecture, encoder: str) -> Partition:
 
 def test_every_task_gets_the_features_of_its_rows(architecture: Architecture, encoder: str) -> None:
     found = architecture(everything(encoder), ROWS)
-    masks_BL = _fitted(encoder)(everything(encoder)).mask_BL
+    expected = _fitted(encoder)(everything(encoder))
+    tokens_B = expected.mask_BL.sum(1)
     assert list(found) == list(ROWS)
     for task, features in found.items():
         assert features.tokens_BLD.shape[-1] == architecture.width_of(task)
         assert features.tokens_BLD.shape[:2] == features.mask_BL.shape
         assert features.tokens_BLD.isfinite().all()
-        assert features.mask_BL.sum(1).tolist() == masks_BL.sum(1)[ROWS[task]].tolist()
+        assert features.mask_BL.sum(1).tolist() == tokens_B[ROWS[task]].tolist()
+        assert type(features.layout) is type(expected.layout)
 
 
 def test_it_is_freed_with_its_last_reference(kind: str, encoder: str) -> None:
@@ -255,7 +288,7 @@ def test_tasks_differ_after_training_unless_all_is_shared(kind: str, encoder: st
     assert apart or all(len(tasks) != 1 for tasks in owners)
 
 
-@pytest.mark.parametrize("encoder", ["transformer"], indirect=True)
+@pytest.mark.parametrize("encoder", ["transformer", "pictures"], indirect=True)
 def test_it_can_be_exported(architecture: Architecture, encoder: str) -> None:
     """As one graph in which every task reads every row."""
 
@@ -265,7 +298,7 @@ def test_it_can_be_exported(architecture: Architecture, encoder: str) -> None:
             self.architecture = architecture
 
         def forward(self, inputs: Collated) -> list[Tensor]:
-            rows_B = torch.arange(inputs["ids"].shape[0])
+            rows_B = torch.arange(inputs.size)
             found = self.architecture(inputs, dict.fromkeys(ROWS, rows_B))
             return [features.tokens_BLD for features in found.values()]
 

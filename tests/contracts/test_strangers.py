@@ -1,4 +1,4 @@
-"""Images, language modelling and tables go through the same loop, unchanged."""
+"""Images, sounds, language modelling and tables go through the same loop, unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from polytask.training.loop import train
 from polytask.training.options import TrainingOptions
 from polytask.training.selection import Criterion
 from polytask.training.session import Parts, Session
-from tests.fakes import Bytes, Cells, NextToken, Patches
+from tests.contracts.input_rows import png, wav
+from tests.fakes import Bytes, Cells, NextToken, Pictures, Sounds
 
 EMPTY: dict[str, Any] = {"tasks": {}, "pooled": {}, "average": None}
 
@@ -53,7 +54,9 @@ def session(
         {name: target_of(task) for name, task in made.items()},
     )
     pool = make_pool("strangers", table, preparation, folder)
-    collation = Collation(encoder.collate, {name: t.collate for name, t in made.items()})
+    collation = Collation(
+        encoder.collate, {name: t.collate for name, t in made.items()}, encoder.read
+    )
     options = TrainingOptions(epochs=12, batch_tokens=256, learning_rate=0.02, precision="fp32")
     parts = Parts(
         model=MultiTaskModel(architectures.build("hard", encoder, list(made)), made),
@@ -80,17 +83,34 @@ def check_it_learned(trained: Session, names: set[str]) -> None:
     assert set().union(*trained.partition.tasks_of.values()) == names
 
 
-def test_images(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    images = generator.normal(size=(96, 6, 5))
+def test_images_that_are_cropped_at_every_draw(tmp_path: Path) -> None:
     rows = [
-        {"image": image.tolist(), "side": "left" if image[:, :2].sum() > 0 else "right"}
-        for image in images
+        {"image": half(seed, is_left=seed % 2 == 0), "side": ("left", "right")[seed % 2]}
+        for seed in range(96)
     ]
     made = {"side": tasks.build({"kind": "classification", "target": "side"}, "side")}
-    trained = session(tmp_path, Patches(), made, rows, ["image"])
+    trained = session(tmp_path, Pictures(), made, rows, ["image"])
     train(trained)
     check_it_learned(trained, {"side"})
+
+
+def half(seed: int, *, is_left: bool) -> dict[str, Any]:
+    """Return a noisy picture that is bright on one side."""
+    pixels = np.random.default_rng(seed).integers(0, 100, (12, 20), dtype=np.uint8)
+    pixels[:, slice(10) if is_left else slice(10, None)] += 155
+    return png(pixels)
+
+
+def test_sounds_of_different_lengths(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    rows = [
+        {"sound": wav(generator.normal(0, volume, 800 + 10 * number)), "loud": volume > 1000}
+        for number, volume in enumerate([300, 6000] * 30)
+    ]
+    made = {"loud": tasks.build({"kind": "classification", "target": "loud"}, "loud")}
+    trained = session(tmp_path, Sounds(), made, rows, ["sound"])
+    train(trained)
+    check_it_learned(trained, {"loud"})
 
 
 def test_causal_language_modelling_with_a_tied_head_beside_classification(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from polytask.sharing import Architecture, architectures
 from polytask.sharing.adashare import distances
 from polytask.sharing.choosing import choose
 from polytask.sharing.learned_branching import of_parents
-from tests.contracts.test_encoders import TINY_BERT
+from tests.contracts.input_rows import TINY_BERT
 from tests.contracts.test_sharing import (
     ROWS,
     WITHOUT_LAYERS,

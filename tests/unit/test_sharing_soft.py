@@ -20,7 +20,7 @@ from polytask.sharing.rows import TaskRows
 from polytask.sharing.shared_private import overlap, reverse_gradient
 from polytask.sharing.task_attention import attention, exchange
 from polytask.sharing.trace_norm import polar_factor, trace_norm
-from tests.contracts.test_encoders import TINY_BERT
+from tests.contracts.input_rows import TINY_BERT
 from tests.contracts.test_sharing import (
     ROWS,
     TEXTS,

@@ -89,7 +89,11 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def collate(self, rows: Sequence[Inputs]) -> Collated:
-        """Stack prepared rows into tensors with B rows, padded where they differ in length."""
+        """Stack rows, as ``read`` returns them, into tensors with B rows.
+
+        Rows that differ in their number of tokens are padded on the right, and ``lengths`` are their
+        numbers of tokens: layers that an architecture adds inside an encoder mask padding by them.
+        """
 
     @abstractmethod
     def forward(self, inputs: Collated) -> Features:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.core.collated import Collated
-from polytask.core.features import Features
+from polytask.core.features import Features, TextLayout
 
 _PER_TOKEN = ("ids", "segments")
 _POSITIONS = "words"
@@ -49,8 +49,8 @@ def without_room(features: Features, room: int, inputs: Collated) -> Features:
     """
     if features.mask_BL.shape[1] != inputs["ids"].shape[1]:
         return features
-    layout = features.text
-    if layout.words_BW is not None:
+    layout = features.layout
+    if isinstance(layout, TextLayout) and layout.words_BW is not None:
         words_BW = torch.where(layout.words_BW < 0, -1, layout.words_BW - room)
         layout = replace(layout, words_BW=words_BW)
     tokens_BLD, mask_BL = features.tokens_BLD[:, room:], features.mask_BL[:, room:]
