@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.low_resource import BASE, SHOWN, few, varied
 from polytask.assembly.data.loading import Data, load_data
-from polytask.assembly.run.parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fitted_parts, training_parts
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe
 from polytask.sharing import architectures

@@ -22,7 +22,7 @@ from rich.console import Console
 from scipy import stats
 
 from benchmarks.low_resource import few
-from polytask.analysis.analyse import Wanted, analyse
+from polytask.analysis.analyse import AnalysisOptions, analyse
 from polytask.analysis.grouping import Group, best_groupings, value_of
 from polytask.analysis.trainings import Trainer, relative_gain
 from polytask.analysis.uncertainty import Floats, mean_and_error
@@ -43,7 +43,7 @@ def predicted(recipe: Recipe, data: Data, folder: Path, seeds: Sequence[int]) ->
         training = recipe.training.model_copy(update={"seed": seed, "interference": 8})
         seeded = recipe.model_copy(update={"training": training})
         run = train(seeded, folder / f"joint-{seed}", resume=True, data=data, console=quiet)
-        record = analyse(run, Wanted(steps=10), quiet)["transference"]
+        record = analyse(run, AnalysisOptions(steps=10), quiet)["transference"]
         found.append(np.array(record["methods"][record["preferred"]]["mean"], dtype=float))
     mean_TT: Floats = np.nan_to_num(np.mean(found, axis=0))
     return mean_TT

@@ -30,14 +30,14 @@ from polytask.assembly.data.pools import collation, training_pool
 from polytask.assembly.model.assemble import load_model
 from polytask.assembly.run.evaluation import evaluate
 from polytask.assembly.run.loaded_run import LoadedRun
-from polytask.assembly.run.parts import Fitted, fitted_parts, training_parts
 from polytask.assembly.run.training import train
+from polytask.assembly.run.training_parts import Fitted, fitted_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.data.pools import Pool, collate
 from polytask.data.reading import PreparedRow
-from polytask.encoders.huggingface import HuggingFace
+from polytask.encoders.huggingface import HuggingFaceEncoder
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
 
@@ -149,7 +149,7 @@ def packing(path: Path, count: int) -> None:
 
 def _compare(model: MultiTaskModel, name: str, batches: Sequence[Batch]) -> None:
     encoder = model.sharing.encoder_of(next(iter(model.tasks)))
-    assert isinstance(encoder, HuggingFace)
+    assert isinstance(encoder, HuggingFaceEncoder)
     shapes: list[tuple[int, int]] = []
     hook = encoder.register_forward_pre_hook(
         lambda _module, given: shapes.append(tuple(given[0]["ids"].shape))

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from polytask.analysis.analyse import Wanted, analyse
+from polytask.analysis.analyse import AnalysisOptions, analyse
 from polytask.analysis.compare import compare
 from polytask.analysis.grouping import best_groupings
 from polytask.assembly.run.training import train
@@ -130,7 +130,9 @@ def draw(seed: int, cosine: float, seeds: int, *, pairwise: bool) -> dict[str, d
         folder, quiet = Path(name), Console(quiet=True)
         recipe = load(write(folder, seed, cosine))
         found = analyse(
-            train(recipe, folder / "run", console=quiet), Wanted(steps=10, pairwise=pairwise), quiet
+            train(recipe, folder / "run", console=quiet),
+            AnalysisOptions(steps=10, pairwise=pairwise),
+            quiet,
         )
         verdicts = compared(recipe, folder / "compared", seeds)
     methods = found["transference"]["methods"]

@@ -25,7 +25,7 @@ from polytask.recipe import (
     StartOptions,
     TaskSection,
 )
-from polytask.recipe.parts import Section
+from polytask.recipe.parts import RecipeSection
 from polytask.recipe.registries import REGISTRIES
 from polytask.training.options import TrainingOptions
 
@@ -100,10 +100,10 @@ def _options(model: type[BaseModel]) -> str:
 def _keys(model: type[BaseModel]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """The keys of a model: name, JSON Schema, and whether it must be given."""
     schema = model.model_json_schema()
-    if issubclass(model, Section):  # one schema per kind, each with the keys of the section
+    if issubclass(model, RecipeSection):  # one schema per kind, each with the keys of the section
         schema = schema["anyOf"][0]
         yield "kind", {"type": "string", "description": "The part."}, True
-    own = model.keys() if issubclass(model, Section) else schema["properties"]
+    own = model.keys() if issubclass(model, RecipeSection) else schema["properties"]
     for name in own:
         if name != "kind":
             yield name, schema["properties"][name], name in schema.get("required", ())

@@ -199,7 +199,7 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
     from polytask.analysis import analyse as analysis
     from polytask.core.run_folder import RunFolder
 
-    shown, asked = console or Console(stderr=True), analysis.Wanted(**wanted)
+    shown, asked = console or Console(stderr=True), analysis.AnalysisOptions(**wanted)
     if isinstance(target, str | Path) and Path(target).is_dir():
         run = RunFolder.open(Path(target))
         return {**analysis.analyse(run, asked, shown), "folder": str(run.analysis)}

@@ -17,7 +17,7 @@ from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
 from polytask.analysis.strategies import strategies
 from polytask.analysis.strategies.merging import Encoders
-from polytask.analysis.strategies.single import Single
+from polytask.analysis.strategies.single import SingleStrategy
 from polytask.assembly.data.labels import fit_tasks
 from polytask.assembly.data.loading import TRAIN, load_data
 from polytask.assembly.model.assemble import new_tasks
@@ -233,7 +233,7 @@ def test_models_that_have_learned_nothing_are_what_they_began_as(path: Path) -> 
     labels = fit_tasks(recipe, tasks, data.split(TRAIN))
     folder = path.parent / "idle"
     comparison = Comparison(recipe, data, tasks, labels, folder, Console(quiet=True))
-    encoders = Encoders(comparison, Single("single").models(comparison, 3), 3)
+    encoders = Encoders(comparison, SingleStrategy("single").models(comparison, 3), 3)
     assert encoders.deltas_TP().abs().max() < 1e-6
     assert any(parameter.abs().max() > 0.01 for parameter in encoders.start.parameters())
 

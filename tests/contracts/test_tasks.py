@@ -297,7 +297,14 @@ GENERATION = Example(
     rows("ein Hund", ["eine Katze", "Katze"], "你好, zwei Hunde"),
     perfect_text,
     decoded=["ein Hund", "eine Katze", "你好, zwei Hunde"],
-    options={"vocabulary": 300, "layers": 1, "width": 8, "heads": 2, "longest": 24, "dropout": 0.0},
+    options={
+        "vocabulary": 300,
+        "layers": 1,
+        "width": 8,
+        "heads": 2,
+        "max_tokens": 24,
+        "dropout": 0.0,
+    },
 )
 CAUSAL = Example(
     "language_model",
@@ -315,7 +322,7 @@ INSTRUCTION = Example(
     "instruction",
     rows("yes", 12, "你好 "),
     perfect_completion,
-    options={"longest": 3},
+    options={"max_tokens": 3},
     decoded=["yes", "12", "你好"],
 )
 OPTIONS = replace(

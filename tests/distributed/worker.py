@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from polytask.balancing import Balancer, TaskLosses, balancers
-from polytask.balancing.engine import Tally
+from polytask.balancing.engine import MeanLosses
 from polytask.core.partition import Partition, found_partition
 from tests.distributed.processes import group
 
@@ -118,7 +118,7 @@ def do_step(
 ) -> Tensor:
     """Accumulate, resolve, descend, and tell the method what it wants to know."""
     clear(learned)
-    tally = Tally(NUM_TASKS)
+    tally = MeanLosses(NUM_TASKS)
     for rows in batches[:2]:
         losses = present(model, rows, 0)
         tally.add(losses)
@@ -129,7 +129,7 @@ def do_step(
     descend(learned)
     active_t, losses_t = tally.means()
     if "losses_after" in balancer.needs:
-        after = Tally(NUM_TASKS)
+        after = MeanLosses(NUM_TASKS)
         for rows in batches[:2]:
             after.add(present(model, rows, 0))
         balancer.after(after.means()[1], active_t)

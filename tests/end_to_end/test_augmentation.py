@@ -63,7 +63,7 @@ data: {shop: {kind: jsonl, train: train.jsonl, validation: validation.jsonl, tes
 encoder: {kind: cnn, dimension: 4, filters: 8, min_count: 1}
 tasks:
   again: {kind: generation, target: text, width: 8, heads: 2, layers: 1, feed_forward: 8,
-    vocabulary: 300, longest: 4, dropout: 0}
+    vocabulary: 300, max_tokens: 4, dropout: 0}
   mood: {kind: classification, target: mood}
 training: {steps: 2, batch_rows: 4, learning_rate: 1e-2, precision: fp32, threads: 1, device: cpu}
 evaluation: {bootstrap: 0}

@@ -15,7 +15,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.core.tensors import read_tensors
-from polytask.encoders.huggingface import HuggingFace
+from polytask.encoders.huggingface import HuggingFaceEncoder
 from tests.end_to_end.files import polytask, reviews, write_experiment
 
 RECIPE = """\
@@ -36,7 +36,7 @@ CONFIG = {"model_type": "bert", **SIZES, "intermediate_size": 32}
 
 def write_base(folder: Path, seed: int = 0) -> None:
     torch.manual_seed(seed)
-    encoder = HuggingFace(config=CONFIG, vocabulary=300)
+    encoder = HuggingFaceEncoder(config=CONFIG, vocabulary=300)
     encoder.fit([(row["text"],) for row in reviews(20)])
     encoder.save(folder)
     encoder.model.save_pretrained(folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from polytask.assembly.run.parts import training_parts
+from polytask.assembly.run.training_parts import training_parts
 from tests.end_to_end.files import RECIPE, polytask, reviews, write_experiment
 
 FIVE_MISTAKES = """\

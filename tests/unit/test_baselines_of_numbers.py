@@ -25,7 +25,7 @@ from polytask.analysis.linear import (
     count_tasks,
     fit_predict,
 )
-from polytask.analysis.linear_features import Reading
+from polytask.analysis.linear_features import LabelUnits
 from polytask.analysis.linear_numbers import NumberDesign, TreeDesign, cell_rows, spectrum_rows
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
@@ -69,7 +69,7 @@ def png(seed: int, grey: int) -> bytes:
 
 def test_cells_are_scaled_filled_and_spread_over_categories() -> None:
     rows = [(1.0, "a"), (3.0, "b"), (None, "a"), (5.0, None)]
-    training, test = cell_rows([Reading()] * 2, [rows, [(2.0, "never seen")]], CELLS)
+    training, test = cell_rows([LabelUnits()] * 2, [rows, [(2.0, "never seen")]], CELLS)
     design = NumberDesign([training], private=False, types=CELLS)
     found = np.asarray(design([training]).todense())
     median_filled = StandardScaler().fit_transform([[1.0], [3.0], [3.0], [5.0]])
@@ -81,7 +81,7 @@ def test_cells_are_scaled_filled_and_spread_over_categories() -> None:
 
 def test_trees_read_missing_cells_and_leave_rare_categories_out() -> None:
     rows = [(float(place), f"level {place % 300}") for place in range(600)] + [(1.0, "level 0")]
-    [training] = cell_rows([Reading()], [rows], CELLS)
+    [training] = cell_rows([LabelUnits()], [rows], CELLS)
     [matrix] = [TreeDesign([training], private=False, types=CELLS)([training])]
     assert matrix.shape == (601, 2)
     assert np.nanmax(matrix[:, 1]) == 253
@@ -150,7 +150,7 @@ def test_a_spectrum_has_its_peak_where_the_tone_is() -> None:
         wave = np.sin(2 * np.pi * hertz * np.arange(8000) / 8000)
         soundfile.write(file, wave, 8000, format="WAV")
         sounds.append((file.getvalue(),))
-    [(found,)] = spectrum_rows([Reading()], [sounds], ("audio",))
+    [(found,)] = spectrum_rows([LabelUnits()], [sounds], ("audio",))
     assert found.shape == (2, 80)
     mel = 2595 * np.log10(1 + np.array([300.0, 3000.0]) / 700)
     step = 2595 * np.log10(1 + 4000 / 700) / 41

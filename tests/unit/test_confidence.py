@@ -87,7 +87,7 @@ def test_heads_have_their_probability() -> None:
 @pytest.mark.parametrize("none", [True, False])
 def test_answers_in_windows_have_the_product_of_start_and_end(none: bool) -> None:
     rows: list[Any] = [([{"text": "a", "start": 0}], {}), *[([], {})][:none]]
-    task = fitted("span", [(label, {"context": "abcd"}) for label, _ in rows], longest=2)
+    task = fitted("span", [(label, {"context": "abcd"}) for label, _ in rows], max_tokens=2)
     # Two windows of a text of four letters: a b c, and c d; the first token is of no text.
     starts = torch.tensor([[-1, 0, 1, 2], [-1, 2, 3, -1]])
     places_PL2 = torch.stack([starts, torch.where(starts < 0, -1, starts + 1)], -1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polytask.core.batch import Fields
 from polytask.core.errors import RecipeError
-from polytask.encoders.huggingface import HuggingFace
+from polytask.encoders.huggingface import HuggingFaceEncoder
 from tests.fakes import table_of
 
 SIZES = {"num_hidden_layers": 3, "num_attention_heads": 2, "hidden_size": 16}
@@ -47,15 +47,15 @@ ROWS: list[Fields] = [
 ]
 
 
-def new(config: dict[str, Any], **options: Any) -> HuggingFace:
+def new(config: dict[str, Any], **options: Any) -> HuggingFaceEncoder:
     torch.manual_seed(0)
-    encoder = HuggingFace(config=config, vocabulary=300, max_length=32, **options)
+    encoder = HuggingFaceEncoder(config=config, vocabulary=300, max_length=32, **options)
     encoder.fit([fields[:1] for fields in ROWS])
     return encoder
 
 
 @torch.no_grad()
-def encode(encoder: HuggingFace, rows: Sequence[Fields]) -> list[Tensor]:
+def encode(encoder: HuggingFaceEncoder, rows: Sequence[Fields]) -> list[Tensor]:
     features = encoder.eval()(encoder.collate(encoder.prepare(rows)))
     both = zip(features.tokens_BLD, features.mask_BL, strict=True)
     return [tokens[mask] for tokens, mask in both]
@@ -72,14 +72,14 @@ def test_models_of_many_kinds_are_encoders(kind: str, tmp_path: Path) -> None:
         torch.testing.assert_close(encode(encoder, [row])[0], expected, rtol=1e-4, atol=1e-5)
     assert unreached(encoder) == []
     encoder.save(tmp_path)
-    restored = HuggingFace(config=MODELS[kind], max_length=32)
+    restored = HuggingFaceEncoder(config=MODELS[kind], max_length=32)
     restored.restore(tmp_path)
     restored.load_state_dict(encoder.state_dict())
     for found, expected in zip(encode(restored, ROWS), together, strict=True):
         assert torch.equal(found, expected)
 
 
-def unreached(encoder: HuggingFace) -> list[str]:
+def unreached(encoder: HuggingFaceEncoder) -> list[str]:
     features = encoder.train()(encoder.collate(encoder.prepare(ROWS)))
     features.tokens_BLD.square().sum().backward()
     return [
@@ -163,7 +163,7 @@ def test_texts_longer_than_the_positions_are_refused() -> None:
 )
 def test_contradictory_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        HuggingFace(**options)
+        HuggingFaceEncoder(**options)
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_names_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name in ("no-such/model", "./absent", str(tmp_path / "absent")):
         with pytest.raises(RecipeError, match=r"encoder\.path: no folder .* Hugging Face Hub"):
-            HuggingFace((tmp_path,), path=name).fit([])
+            HuggingFaceEncoder((tmp_path,), path=name).fit([])
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecipeError, match=r"encoder\.path: cannot load .*empty"):
-        HuggingFace((tmp_path,), path="empty").fit([])
+        HuggingFaceEncoder((tmp_path,), path="empty").fit([])
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +199,8 @@ def minilm() -> Path:
 
 
 @pytest.fixture(scope="module")
-def pretrained(minilm: Path) -> HuggingFace:
-    encoder = HuggingFace((minilm.parent,), path=minilm.name, max_length=32)
+def pretrained(minilm: Path) -> HuggingFaceEncoder:
+    encoder = HuggingFaceEncoder((minilm.parent,), path=minilm.name, max_length=32)
     encoder.fit([])
     return encoder.eval()
 
@@ -218,7 +218,7 @@ TEXT = "Un naïve café, 我喜欢 tokenisation & co. " * 3
 
 
 def test_pretrained_features_are_those_of_the_library(
-    pretrained: HuggingFace, minilm: Path, capfd: pytest.CaptureFixture[str]
+    pretrained: HuggingFaceEncoder, minilm: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (inputs,), (found,) = pretrained.prepare([(TEXT,)]), encode(pretrained, [(TEXT,)])
     assert capfd.readouterr() == ("", "")
@@ -228,14 +228,16 @@ def test_pretrained_features_are_those_of_the_library(
     torch.testing.assert_close(found, expected)
 
 
-def test_pretrained_pairs_are_those_of_the_library(pretrained: HuggingFace, minilm: Path) -> None:
+def test_pretrained_pairs_are_those_of_the_library(
+    pretrained: HuggingFaceEncoder, minilm: Path
+) -> None:
     (found,) = encode(pretrained, [("a cat", TEXT)])
     batch, expected = reference(minilm, "a cat", TEXT)
     assert batch["token_type_ids"].sum() > 0
     torch.testing.assert_close(found, expected)
 
 
-def test_words_of_the_library(pretrained: HuggingFace, minilm: Path) -> None:
+def test_words_of_the_library(pretrained: HuggingFaceEncoder, minilm: Path) -> None:
     words = ["Un", "naïve", "café", ",", "我喜欢", "untokenisable", "tokenisation", "&", "co."]
     (inputs,) = pretrained.prepare([(words,)])
     batch, _ = reference(minilm, words, is_split_into_words=True)
@@ -244,25 +246,25 @@ def test_words_of_the_library(pretrained: HuggingFace, minilm: Path) -> None:
     assert inputs["words"] == [of_tokens.index(word) for word in range(len(words))]
 
 
-def test_no_pooler_is_trained(pretrained: HuggingFace) -> None:
+def test_no_pooler_is_trained(pretrained: HuggingFaceEncoder) -> None:
     assert not [name for name, _ in pretrained.named_parameters() if "pooler" in name]
 
 
-def test_paths_into_packages(pretrained: HuggingFace, minilm: Path) -> None:
-    encoder = HuggingFace(path=f"{minilm.parent.name}:{minilm.name}", max_length=32)
+def test_paths_into_packages(pretrained: HuggingFaceEncoder, minilm: Path) -> None:
+    encoder = HuggingFaceEncoder(path=f"{minilm.parent.name}:{minilm.name}", max_length=32)
     encoder.fit([])
     assert torch.equal(encode(encoder, [(TEXT,)])[0], encode(pretrained, [(TEXT,)])[0])
 
 
 def test_loading_is_silent(minilm: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    HuggingFace(path=str(minilm)).fit([])
+    HuggingFaceEncoder(path=str(minilm)).fit([])
     assert capfd.readouterr() == ("", "")
 
 
 def test_damaged_folders_are_refused(minilm: Path, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(minilm / name, tmp_path)
-    encoder = HuggingFace(path=str(tmp_path))
+    encoder = HuggingFaceEncoder(path=str(tmp_path))
     with pytest.raises(RecipeError, match=r"cannot load .*: .*model\.safetensors"):
         encoder.fit([])
     weights = (minilm / "model.safetensors").read_bytes()
@@ -281,7 +283,7 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
     kept = {name: p for name, p in encoder.model.state_dict().items() if "layer.1" not in name}
     encoder.model.save_pretrained(tmp_path, state_dict=kept)
     with pytest.raises(RecipeError, match=r"lacks 16 weights.*layer\.1"):
-        HuggingFace(path=str(tmp_path)).fit([])
+        HuggingFaceEncoder(path=str(tmp_path)).fit([])
 
 
 def test_a_pooler_that_a_model_lacks_is_always_the_same(tmp_path: Path) -> None:
@@ -295,7 +297,7 @@ def test_a_pooler_that_a_model_lacks_is_always_the_same(tmp_path: Path) -> None:
     states = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        loaded = HuggingFace(path=str(tmp_path))
+        loaded = HuggingFaceEncoder(path=str(tmp_path))
         loaded.fit([])
         states.append(loaded.state_dict())
     assert any("pooler" in name for name in states[0])
@@ -303,6 +305,6 @@ def test_a_pooler_that_a_model_lacks_is_always_the_same(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model(minilm: Path) -> None:
-    encoder = HuggingFace((minilm.parent,), config=BERT, tokenizer=minilm.name)
+    encoder = HuggingFaceEncoder((minilm.parent,), config=BERT, tokenizer=minilm.name)
     encoder.fit([])
     assert table_of(encoder).num_embeddings == 30522

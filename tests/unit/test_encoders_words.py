@@ -21,9 +21,9 @@ from polytask.encoders import encoders
 from polytask.encoders.bag import Bag
 from polytask.encoders.bilstm import BidirectionalLSTM
 from polytask.encoders.cnn import ConvolutionalNetwork
-from polytask.encoders.lexical import WordEncoder
 from polytask.encoders.tfidf import TfIdf
 from polytask.encoders.vocabulary import PADDING, SEPARATOR, UNKNOWN
+from polytask.encoders.word_encoder import WordEncoder
 
 ROWS: list[Fields] = [("the cat sat",), ("the dog",), ("the the cat",)]
 

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.hub import hub_is_offline
 from polytask.data.sources import sources
-from polytask.encoders.huggingface import HuggingFace
+from polytask.encoders.huggingface import HuggingFaceEncoder
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_names_are_refused_at_once(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "library")
     monkeypatch.setattr(time, "sleep", raising(AssertionError("somebody waits")))
     with pytest.raises(RecipeError, match=r"no folder 'no/such' .* Hub cannot be reached"):
-        HuggingFace((tmp_path,), path="no/such").fit([])
+        HuggingFaceEncoder((tmp_path,), path="no/such").fit([])
     with pytest.raises(DataError, match=r"no/such: no data set .* Couldn't reach"):
         sources.build({"kind": "huggingface", "path": "no/such"}, (tmp_path,)).load()
     assert not datasets.config.HF_HUB_OFFLINE

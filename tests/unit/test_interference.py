@@ -21,8 +21,8 @@ from polytask.training.interference import (
     agreement,
     check_plain,
 )
+from polytask.training.observation_schedule import Affordable, Regular, first_look
 from polytask.training.options import TrainingOptions
-from polytask.training.pace import Affordable, Regular, first_look
 from tests.unit.test_step import ROWS, make_batch, make_model, values
 
 LABELLED = [row for row in ROWS if None not in row]

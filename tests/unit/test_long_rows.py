@@ -137,7 +137,7 @@ def test_the_best_span_is_the_best_of_all(
         for last in range(first, min(length, first + longest))
         if places[text][first][0] >= 0 and places[text][last][0] >= 0
     ]
-    task = tasks.build({"kind": "span", "target": "y", "longest": longest}, "t")
+    task = tasks.build({"kind": "span", "target": "y", "max_tokens": longest}, "t")
     task.fit([[{"text": "a", "start": 0}]])
     assert isinstance(task, SpanAnswer)
     found = task.best_span(possible_edges(scores)[0], scores["places_bPL2"][0])

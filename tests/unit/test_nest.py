@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from polytask.training.nest import flatten, unflatten
+from polytask.training.state_tree import flatten, unflatten
 
 KEYS = st.one_of(st.text(max_size=5), st.integers(), st.booleans(), st.just("!tensor"))
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))

@@ -43,7 +43,7 @@ def model_of(
     packing: bool, sharing: str, config: dict[str, Any] = GPT2, max_length: int = 32
 ) -> MultiTaskModel:
     encoder = encoder_of(packing, config, max_length)
-    made = {name: tasks.build({"kind": "instruction", "longest": 4}, name) for name in NAMES}
+    made = {name: tasks.build({"kind": "instruction", "max_tokens": 4}, name) for name in NAMES}
     model = MultiTaskModel(architectures.build(sharing, encoder, NAMES), made)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polytask.analysis.parts import balancing_of, sharing_of
+from polytask.analysis.subset_recipe import balancing_of, sharing_of
 from polytask.analysis.trainings import part_of
 from polytask.recipe import Recipe
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from polytask.core.errors import RecipeError
-from polytask.training.precision import Precision, PrecisionName, select_device
+from polytask.training.precision import FloatPrecision, PrecisionName, select_device
 
 CPU = torch.device("cpu")
 
@@ -22,25 +22,25 @@ def test_auto_is_bf16_where_the_processor_computes_in_it(
     capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert Precision.choose("auto", CPU).name == expected
+    assert FloatPrecision.choose("auto", CPU).name == expected
 
 
 def test_auto_is_fp32_where_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert Precision.choose("auto", CPU).name == "fp32"
-    assert Precision.choose("auto", torch.device("meta")).name == "fp32"
+    assert FloatPrecision.choose("auto", CPU).name == "fp32"
+    assert FloatPrecision.choose("auto", torch.device("meta")).name == "fp32"
 
 
 @pytest.mark.parametrize("supported", [True, False])
 def test_auto_asks_the_cuda_device(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
-    chosen = Precision.choose("auto", torch.device("cuda"))
+    chosen = FloatPrecision.choose("auto", torch.device("cuda"))
     assert chosen.name == ("bf16" if supported else "fp32")
 
 
 @pytest.mark.parametrize(("name", "expected"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_products_are_computed_in_it(name: PrecisionName, expected: torch.dtype) -> None:
-    precision = Precision.choose(name, CPU)
+    precision = FloatPrecision.choose(name, CPU)
     weight = torch.randn(3, 3, requires_grad=True)
     with precision.autocast():
         product = weight @ weight
@@ -51,7 +51,7 @@ def test_products_are_computed_in_it(name: PrecisionName, expected: torch.dtype)
 
 
 def test_without_fp16_the_scaler_does_nothing() -> None:
-    precision = Precision.choose("bf16", CPU)
+    precision = FloatPrecision.choose("bf16", CPU)
     loss = torch.tensor(2.0, requires_grad=True)
     assert precision.scaler.scale(loss) is loss
     assert precision.scaler is precision.scaler
@@ -60,13 +60,13 @@ def test_without_fp16_the_scaler_does_nothing() -> None:
 
 def test_fp16_is_refused_on_a_cpu() -> None:
     with pytest.raises(RecipeError, match=r"training\.precision: fp16 needs a CUDA device"):
-        Precision.choose("fp16", CPU)
+        FloatPrecision.choose("fp16", CPU)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_fp16_keeps_gradients_that_fp16_alone_loses() -> None:
-    precision = Precision.choose("fp16", torch.device("cuda"))
+    precision = FloatPrecision.choose("fp16", torch.device("cuda"))
     weight = torch.ones(4, 4, device="cuda", requires_grad=True)
     optimiser = torch.optim.AdamW([weight], lr=0.1, fused=True)
     with precision.autocast():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from polytask.training.nest import flatten, unflatten
 from polytask.training.randomness import random_state, restore_random_state, seed_everything
+from polytask.training.state_tree import flatten, unflatten
 
 
 def draw() -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polytask.reports.reasons import (
+from polytask.reports.analysis_tables import (
     curve_text,
     groups_text,
     interference_text,

@@ -18,8 +18,8 @@ from polytask.core import accounting
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import FORMAT
-from polytask.reports.material import Material
 from polytask.reports.page import render_page, write_page
+from polytask.reports.report_data import Material
 from polytask.reports.sections.differences import differences
 from polytask.reports.sections.mistakes import mistakes
 from polytask.reports.wording import LANGUAGES, dictionary

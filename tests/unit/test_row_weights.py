@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from polytask.assembly.data.loading import load_data
-from polytask.assembly.run.parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fitted_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder

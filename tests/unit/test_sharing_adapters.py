@@ -19,8 +19,8 @@ from polytask.sharing.bitfit import BitFit
 from polytask.sharing.bottleneck import OwnAdapter, OwnNorm
 from polytask.sharing.hyperformer import HyperFormer
 from polytask.sharing.pal import OwnAttention
+from polytask.sharing.peft_base import Present
 from polytask.sharing.sublayers import norms, sublayer_outputs
-from polytask.sharing.tuned import Present
 from tests.contracts.test_sharing import (
     ROWS,
     disturb,

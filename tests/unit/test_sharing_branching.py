@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
 from polytask.sharing.adashare import distances
-from polytask.sharing.choosing import choose
+from polytask.sharing.gumbel import choose
 from polytask.sharing.learned_branching import of_parents
 from tests.contracts.input_rows import TINY_BERT
 from tests.contracts.test_sharing import (

@@ -12,10 +12,10 @@ from torch.testing import assert_close
 
 from polytask.core.features import Features
 from polytask.sharing import Architecture, architectures
-from polytask.sharing.columns import shares
 from polytask.sharing.cross_stitch import stitch
 from polytask.sharing.nddr import reduce
 from polytask.sharing.sluice import correlation, mix_subspaces, sum_of_layers
+from polytask.sharing.task_columns import shares
 from tests.contracts import test_sharing as contract
 from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder, real_tokens
 

@@ -16,7 +16,7 @@ from polytask.tasks.search import Search
 from polytask.tasks.target_tokens import END, PADDING
 
 WIDTH = 8
-SIZES = DecoderSizes(layers=2, width=16, heads=2, feed_forward=12, dropout=0.1, longest=10)
+SIZES = DecoderSizes(layers=2, width=16, heads=2, feed_forward=12, dropout=0.1, max_tokens=10)
 TEXTS = ["ein Hund", "eine Katze läuft", "你好", "zwei Hunde laufen"]
 
 
@@ -33,7 +33,7 @@ def features(rows: int = 3) -> Features:
 
 
 def generation(name: str = "t", **options: object) -> Generation:
-    settings = {"vocabulary": 300, "layers": 1, "heads": 2, "feed_forward": 8, "longest": 12}
+    settings = {"vocabulary": 300, "layers": 1, "heads": 2, "feed_forward": 8, "max_tokens": 12}
     task = tasks.build({"kind": "generation", **settings, **options}, name)
     assert isinstance(task, Generation)
     return task
@@ -120,14 +120,14 @@ def test_texts_come_back_as_they_were() -> None:
 
 
 def test_a_text_that_is_too_long_is_learned_from_without_its_end() -> None:
-    task = fitted(longest=3)
+    task = fitted(max_tokens=3)
     ids = task.encode("zwei Hunde laufen und laufen", {})
     assert len(ids) == 3
     assert END not in ids
 
 
 def test_the_head_learns_a_text_by_heart_and_finds_it_again() -> None:
-    task = fitted(dropout=0.0, label_smoothing=0.0, width=16, longest=24)
+    task = fitted(dropout=0.0, label_smoothing=0.0, width=16, max_tokens=24)
     torch.manual_seed(0)
     head = task.head(WIDTH)
     values = task.collate([task.encode(text, {}) for text in TEXTS[:3]])

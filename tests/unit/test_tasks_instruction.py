@@ -18,13 +18,13 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.core.prompts import Prompt
 from polytask.core.texts import collate_texts, prepare_texts
 from polytask.encoders import encoders
-from polytask.encoders.huggingface import HuggingFace
+from polytask.encoders.huggingface import HuggingFaceEncoder
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import load
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
+from polytask.tasks.prompt_task import WordedTask
 from polytask.tasks.template import Template
-from polytask.tasks.worded import WordedTask
 from tests.fakes import causal, table_of
 
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64}
@@ -148,7 +148,7 @@ def test_a_null_is_not_written_out() -> None:
 
 @pytest.mark.parametrize("options", CASTS, ids=["gpt2", "transformer"])
 def test_the_loss_is_that_of_completions_and_their_end(options: dict[str, Any]) -> None:
-    encoder, task = encoder_of(options), instruction(longest=8)
+    encoder, task = encoder_of(options), instruction(max_tokens=8)
     rows = prepared(encoder, task, training=True)
     assert [causal(encoder).detokenizer.text(row["ids"][-row["said"] : -1]) for row in rows] == [
         " yes",
@@ -169,20 +169,20 @@ def test_a_prompt_that_is_too_long_loses_its_start() -> None:
     assert len(row["ids"]) == 16
     assert row["ids"][-15:] == whole["ids"][-15:]
     assert row["cut"]
-    [asked] = prepared(encoder, instruction(longest=6), training=False, rows=[ROWS[1]])
+    [asked] = prepared(encoder, instruction(max_tokens=6), training=False, rows=[ROWS[1]])
     assert len(asked["ids"]) == 10
     assert asked["said"] == 0
 
 
 def test_what_is_written_leaves_room_for_a_prompt() -> None:
-    with pytest.raises(RecipeError, match=r"longest: 16 tokens .* encoder.max_length, 16"):
-        model_of(encoder_of(max_length=16), instruction(longest=16))
+    with pytest.raises(RecipeError, match=r"max_tokens: 16 tokens .* encoder.max_length, 16"):
+        model_of(encoder_of(max_length=16), instruction(max_tokens=16))
 
 
 def test_greedy_texts_are_those_of_the_transformers_library() -> None:
-    encoder, task = encoder_of(), instruction(longest=8)
+    encoder, task = encoder_of(), instruction(max_tokens=8)
     model = model_of(encoder, task)
-    assert isinstance(encoder, HuggingFace)
+    assert isinstance(encoder, HuggingFaceEncoder)
     peer: Any = transformers.GPT2LMHeadModel(encoder.config)  # type: ignore[arg-type]
     peer.transformer.load_state_dict(encoder.model.state_dict())
     peer.tie_weights()
@@ -202,7 +202,7 @@ def test_greedy_texts_are_those_of_the_transformers_library() -> None:
 
 def test_a_model_with_an_output_of_its_own_brings_it(tmp_path: Path) -> None:
     base = encoder_of()
-    assert isinstance(base, HuggingFace)
+    assert isinstance(base, HuggingFaceEncoder)
     base.save(tmp_path)
     torch.manual_seed(1)
     peer = transformers.LlamaForCausalLM(
@@ -214,7 +214,7 @@ def test_a_model_with_an_output_of_its_own_brings_it(tmp_path: Path) -> None:
     peer.save_pretrained(tmp_path)
     encoder = encoders.build({"kind": "huggingface", "path": str(tmp_path), "max_length": 64}, ())
     encoder.fit([])
-    task, other = instruction(longest=8), instruction(longest=8)
+    task, other = instruction(max_tokens=8), instruction(max_tokens=8)
     model = model_of(encoder, task, "lora")
     rows = prepared(encoder, task, training=True)
     logits_LV = peer(torch.tensor([rows[0]["ids"]])).logits[0, -rows[0]["said"] - 1 : -1]
@@ -266,7 +266,7 @@ def test_an_answer_is_found_in_a_completion_by_its_pattern() -> None:
 @pytest.mark.parametrize("options", CASTS, ids=["gpt2", "transformer"])
 @pytest.mark.parametrize("sharing", ["hard", "task_lora", "independent"])
 def test_what_was_learned_is_written(options: dict[str, Any], sharing: str) -> None:
-    encoder, task = encoder_of(options), instruction(longest=10)
+    encoder, task = encoder_of(options), instruction(max_tokens=10)
     model = model_of(encoder, task, sharing)
     model.requires_grad_(True)
     batch = lesson_batch(encoder, task)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.core.batch import DRAWS, Batch, Targets
+from polytask.core.batch import DRAW_SEED, Batch, Targets
 from polytask.core.capabilities import token_table
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
@@ -48,7 +48,7 @@ def batch_of(encoder: Encoder, task: Task, draw: int = 0, name: str = "lm") -> B
     rows = encoder.prepare([(text,) for text in TEXTS])
     values = task.collate([task.encode(text, row) for text, row in zip(TEXTS, rows, strict=True)])
     inputs = encoder.collate(rows)
-    inputs[DRAWS] = torch.full((len(rows),), draw)
+    inputs[DRAW_SEED] = torch.full((len(rows),), draw)
     return Batch(inputs, {name: Targets(torch.arange(len(rows)), values)}, len(rows))
 
 
@@ -184,11 +184,11 @@ def test_rows_of_several_texts_in_the_batch_change_nothing() -> None:
     model = model_of(encoder, made).eval()
     rows: list[list[tuple[str]]] = [[("a dog",)], [("the end",), (TEXTS[2],)], [(TEXTS[0],)]]
     inputs = collate_texts(prepare_texts(rows, encoder.prepare), encoder.collate)
-    inputs[DRAWS] = torch.full((3,), 7)
+    inputs[DRAW_SEED] = torch.full((3,), 7)
     rows_b = torch.tensor([0, 2])
     scores = model(inputs, {"lm": rows_b, "rank": torch.tensor([1])})
     alone = encoder.collate(encoder.prepare([("a dog",), (TEXTS[0],)]))
-    alone[DRAWS] = torch.full((2,), 7)
+    alone[DRAW_SEED] = torch.full((2,), 7)
     expected = made["lm"].decode(model(alone, {"lm": torch.tensor([0, 1])})["lm"], ()).labels
     for costs, own in zip(made["lm"].decode(scores["lm"], ()).labels, expected, strict=True):
         assert costs == pytest.approx(own, rel=1e-5)

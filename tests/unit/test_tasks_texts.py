@@ -15,9 +15,9 @@ from polytask.core.accounting import LeftOut
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features, TextLayout
 from polytask.tasks import Metric, Task, metrics, tasks
+from polytask.tasks.candidates import pairwise_losses, softmax_losses
 from polytask.tasks.embedding import contrastive_loss
 from polytask.tasks.extraction import sentence_means
-from polytask.tasks.items import pairwise_losses, softmax_losses
 from polytask.tasks.keyphrases import phrases_of
 from polytask.tasks.metrics.answers import cmrc_units, longest_run, squad_words
 from polytask.tasks.metrics.keyphrase_scores import stem
@@ -211,7 +211,9 @@ def test_answers_end_after_they_start_and_are_no_longer_than_allowed() -> None:
     best = {(0, 6, 0): 5.0, (0, 2, 1): 5.0, (0, 9, 1): 4.0, (0, 7, 1): 1.0}
     scores = scores_of([window(0, 10)], best)
     assert [one["text"] for one in decode(span_task(), scores)] == [CONTEXT[5:9].strip()]
-    assert [one["text"] for one in decode(span_task(longest=2), scores)] == [CONTEXT[5:7].strip()]
+    assert [one["text"] for one in decode(span_task(max_tokens=2), scores)] == [
+        CONTEXT[5:7].strip()
+    ]
 
 
 def test_forms_of_answers_that_data_sets_have() -> None:

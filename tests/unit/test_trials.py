@@ -20,7 +20,7 @@ from polytask.analysis.settings import (
     weight_grid,
     with_settings,
 )
-from polytask.analysis.tuning import Grid, Parzen, choose
+from polytask.analysis.tuning import GridSearch, TPESearch, choose
 from polytask.core.errors import InterruptedTrainingError, RecipeError, RunError, TrainingError
 from polytask.evaluation.merit import first_mean
 from polytask.recipe import Recipe, load
@@ -34,7 +34,7 @@ WHOLE = Dimension("balancing.steps", 4, 1, 16, whole=True)
 
 
 def drawn(seed: int, count: int, score: Callable[[Mapping[str, float]], float | None]) -> list[Any]:
-    search = Parzen([RATE, WHOLE], count, seed)
+    search = TPESearch([RATE, WHOLE], count, seed)
     found = []
     for number in range(count):
         found.append(search.ask(number))
@@ -65,7 +65,7 @@ def test_failed_trials_do_not_stop_the_search() -> None:
 
 
 def test_a_grid_tries_its_points_in_turn() -> None:
-    grid = Grid(weight_grid(["a", "b"]))
+    grid = GridSearch(weight_grid(["a", "b"]))
     assert grid.trials == 5
     assert [grid.ask(number) for number in range(5)] == [
         {"weights.a": a, "weights.b": b} for a, b in [(1, 1), (4, 1), (1, 4), (2, 1), (1, 2)]
@@ -229,7 +229,10 @@ def test_the_best_trial_is_not_the_one_with_fewer_tasks_defined(
 
     monkeypatch.setattr(tuning, "_tried", trial)
     comparison: Any = SimpleNamespace(folder=tmp_path, console=Console(quiet=True))
-    whole, recipe = Grid([{"learning_rate": 10.0**-n} for n in range(5)]), Recipe.model_construct()
+    whole, recipe = (
+        GridSearch([{"learning_rate": 10.0**-n} for n in range(5)]),
+        Recipe.model_construct(),
+    )
     monkeypatch.setattr(tuning, "with_settings", lambda recipe, settings: recipe)
     chosen = choose(comparison, recipe, Path("joint"), whole)
     assert chosen.record is not None
@@ -237,7 +240,7 @@ def test_the_best_trial_is_not_the_one_with_fewer_tasks_defined(
     assert chosen.record["validation"] == 0.6
     merits = iter([[], []])
     with pytest.raises(RecipeError, match="all 2 trials of other have failed: nothing is defined"):
-        choose(comparison, recipe, Path("other"), Grid([{"a": 1.0}, {"a": 2.0}]))
+        choose(comparison, recipe, Path("other"), GridSearch([{"a": 1.0}, {"a": 2.0}]))
 
 
 def test_static_weights_are_tuned_by_as_many_trials(recipe: Path, tmp_path: Path) -> None:

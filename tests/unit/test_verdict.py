@@ -9,7 +9,7 @@ import pytest
 
 from polytask.analysis.verdict import MARGIN, needed, verdict
 from polytask.evaluation.significance import Paired
-from polytask.reports.decision import decision
+from polytask.reports.verdict_text import decision
 from polytask.reports.wording import LANGUAGES, dictionary
 
 TASKS = ("mood", "topic", "stars")

@@ -13,7 +13,7 @@ from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
 from polytask.tasks import tasks
-from polytask.tasks.continuing import remembers
+from polytask.tasks.incremental_decoding import remembers
 from tests.contracts.test_sharing import OPTIONS
 from tests.fakes import causal
 from tests.unit.test_packing import GPT2, LLAMA, TEXTS, encoder_of
@@ -29,7 +29,7 @@ FITTING = [
 
 def model_of(sharing: str, config: dict[str, Any] = GPT2, **options: Any) -> MultiTaskModel:
     encoder = encoder_of(False, config)
-    made = {"one": tasks.build({"kind": "instruction", "longest": 6, **options}, "one")}
+    made = {"one": tasks.build({"kind": "instruction", "max_tokens": 6, **options}, "one")}
     built = architectures.build({"kind": sharing, **OPTIONS.get(sharing, {})}, encoder, ["one"])
     model = MultiTaskModel(built, made).eval()
     generator = torch.Generator().manual_seed(3)

@@ -40,7 +40,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AnalysisOptions:
     """What to find out.
 
     :param steps: Steps of training rows that the trained model is looked at on.
@@ -62,7 +62,7 @@ class Wanted:
     seeds: int = 1
     curve: Sequence[int] = ()
 
-    def within(self, size: int) -> Wanted:
+    def within(self, size: int) -> AnalysisOptions:
         """The same, with as many models as the parameters are enough for.
 
         :param size: The parameters of a model.
@@ -79,7 +79,7 @@ class Wanted:
         return replace(self, models=min(models, self.models or models))
 
 
-def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
+def analyse(run: RunFolder, wanted: AnalysisOptions, console: Console) -> Record:
     """Analyse a run; the records go into its ``analysis`` folder.
 
     :return: The records by name: ``describe``, ``interference``, ``transference``, ``groups``,
@@ -110,7 +110,9 @@ def analyse(run: RunFolder, wanted: Wanted, console: Console) -> Record:
     return _written(found, run.analysis)
 
 
-def analyse_recipe(recipe: Recipe, folder: Path, wanted: Wanted, console: Console) -> Record:
+def analyse_recipe(
+    recipe: Recipe, folder: Path, wanted: AnalysisOptions, console: Console
+) -> Record:
     """What can be found out without a run: learning curves, and pairs of tasks.
 
     :raises RunError: If the recipe holds one task, or neither is asked for, or models of a size.
@@ -168,7 +170,7 @@ def _with_trainings(
     recipe: Recipe,
     data: Data,
     folder: Path,
-    wanted: Wanted,
+    wanted: AnalysisOptions,
     console: Console,
     samples: dict[str, list[Floats]],
 ) -> Record:  # fmt: skip
@@ -221,7 +223,7 @@ def preferred(samples: dict[str, list[Floats]]) -> str:
 
 
 def _groups(
-    recipe: Recipe, data: Data, folder: Path, wanted: Wanted, samples: Sequence[Floats]
+    recipe: Recipe, data: Data, folder: Path, wanted: AnalysisOptions, samples: Sequence[Floats]
 ) -> Record:
     tasks = [*recipe.tasks]
     models = None if wanted.models is None else min(wanted.models, len(tasks))

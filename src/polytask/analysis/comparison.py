@@ -12,7 +12,7 @@ from rich.console import Console
 
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
-from polytask.analysis.parts import balancing_of, compare_of, sharing_of
+from polytask.analysis.subset_recipe import balancing_of, compare_of, sharing_of
 from polytask.assembly.data.accounts import accounts_of
 from polytask.assembly.data.labels import Labels, TrainingFields
 from polytask.assembly.data.loading import TEST, TRAIN, VALIDATION, Data
@@ -36,7 +36,7 @@ class Size(NamedTuple):
     tokens: int
 
 
-class Prepared(NamedTuple):
+class RowCounts(NamedTuple):
     """The rows of all splits, counted.
 
     :param sizes: Training rows by the tasks that label them.
@@ -169,7 +169,7 @@ class Comparison:
         return self._prepared.accounts
 
     @cached_property
-    def _prepared(self) -> Prepared:
+    def _prepared(self) -> RowCounts:
         """The sizes and accounts of all rows, which are prepared once for this."""
         tables, views = self.data.split(TRAIN), self.data.views
         fields = TrainingFields(views, tables, self.labels)
@@ -185,7 +185,7 @@ class Comparison:
                 held_out = self.data.split(split)
                 rows = evaluation_rows(views, held_out, encoder, self.tasks, scratch)
                 pools[split] = rows.pools
-            return Prepared(_sizes(pools[TRAIN]), accounts_of(self.data, pools))
+            return RowCounts(_sizes(pools[TRAIN]), accounts_of(self.data, pools))
 
 
 def _sizes(pools: Iterable[Pool]) -> dict[frozenset[str], Size]:

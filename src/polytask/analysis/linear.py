@@ -20,20 +20,20 @@ from typing import NamedTuple
 
 from polytask.analysis.linear_groups import (
     CountedTask,
-    Group,
     LabelledRows,
     LinearTask,
+    TaskGroup,
     choose_strength,
     count_group,
 )
 from polytask.analysis.linear_kinds import Kind, Method, kind_of
-from polytask.analysis.linear_models import Answers
+from polytask.analysis.linear_models import LinearPredictions
 
 __all__ = [
     "STRATEGIES",
-    "Answers",
     "CountedTasks",
     "LabelledRows",
+    "LinearPredictions",
     "LinearResult",
     "LinearTask",
     "count_tasks",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-class Strategy(NamedTuple):
+class BaselineSharing(NamedTuple):
     """What tasks with the same label set share.
 
     :param pooled: Whether they share a model.
@@ -58,11 +58,11 @@ class Strategy(NamedTuple):
         return kind.trees if self.trees else kind.linear
 
 
-STRATEGIES: Mapping[str, Strategy] = {
-    "linear": Strategy(),
-    "linear_pooled": Strategy(pooled=True),
-    "linear_shared_private": Strategy(pooled=True, private=True),
-    "trees": Strategy(trees=True),
+STRATEGIES: Mapping[str, BaselineSharing] = {
+    "linear": BaselineSharing(),
+    "linear_pooled": BaselineSharing(pooled=True),
+    "linear_shared_private": BaselineSharing(pooled=True, private=True),
+    "trees": BaselineSharing(trees=True),
 }
 
 
@@ -89,7 +89,7 @@ class LinearResult(NamedTuple):
     :param seconds: What the strategy would take by itself, counting terms included.
     """
 
-    answers: dict[str, Answers]
+    answers: dict[str, LinearPredictions]
     strengths: dict[str, float]
     parameters: int
     without: dict[str, str]
@@ -136,7 +136,7 @@ def fit_predict(strategy: str, counted: CountedTasks, seed: int = 0) -> LinearRe
             result.without.update(dict.fromkeys(tasks, reason))
             continue
         groups = [
-            Group(own, method, shared.private, seed)
+            TaskGroup(own, method, shared.private, seed)
             for own in ([tasks] if shared.pooled else [{name: t} for name, t in tasks.items()])
         ]
         strength = choose_strength(groups)

@@ -35,7 +35,7 @@ _AT_LEAST = 2  # texts that a term must occur in
 _AFFIXES = (1, 2, 3, 4)
 
 
-class Reading:
+class LabelUnits:
     """The part of a row that gets a label: the whole row, or each of its words."""
 
     def flatten(self, rows: Sequence[Fields], references: Sequence[Any]) -> list[Any]:
@@ -50,7 +50,7 @@ class Reading:
         return list(islice(values, len(rows)))
 
 
-class TermReading(Reading, ABC):
+class TermReading(LabelUnits, ABC):
     """A reading of texts as terms."""
 
     @abstractmethod

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from polytask.analysis.linear_features import Counts, Design, Matrix, Reading, stack
+from polytask.analysis.linear_features import Counts, Design, LabelUnits, Matrix, stack
 from polytask.analysis.linear_kinds import Kind, Method, reading_of
-from polytask.analysis.linear_models import Answers, LinearModel
+from polytask.analysis.linear_models import LinearModel, LinearPredictions
 from polytask.core.batch import Fields
 from polytask.core.columns import ColumnType
 from polytask.evaluation.merit import merit
@@ -64,7 +64,7 @@ class CountedTask:
 
     plain: LinearTask
     kind: Kind
-    reading: Reading
+    reading: LabelUnits
     train: Counts
     validation: Counts
     test: Counts
@@ -93,7 +93,7 @@ def count_group(group: Mapping[str, LinearTask], kind: Kind) -> dict[str, Counte
 
 
 @dataclass(frozen=True)
-class Group:
+class TaskGroup:
     """Tasks with the same type of labels and label set that share a model.
 
     :param method: The models.
@@ -127,7 +127,7 @@ class Group:
         models = (self._fit(matrix, targets, strength) for strength in strengths)
         return np.array([self._scores(_answer(model, held_out)) for model in models]).T
 
-    def predict(self, strength: float) -> tuple[dict[str, Answers], int]:
+    def predict(self, strength: float) -> tuple[dict[str, LinearPredictions], int]:
         """Answers for the test rows, from training and validation rows; number of parameters."""
         tasks = self.tasks.values()
         training = [
@@ -152,18 +152,20 @@ class Group:
         model.fit(matrix, targets)
         return model
 
-    def _by_task(self, answers: Answers, rows: Sequence[Sequence[Fields]]) -> dict[str, Answers]:
+    def _by_task(
+        self, answers: LinearPredictions, rows: Sequence[Sequence[Fields]]
+    ) -> dict[str, LinearPredictions]:
         """The answers for the rows of all tasks in turn, apart again."""
         predictions, probabilities = iter(answers.predictions), iter(answers.probabilities)
         return {
-            name: Answers(
+            name: LinearPredictions(
                 task.reading.regroup(own, predictions),
                 [np.array(row) for row in task.reading.regroup(own, probabilities)],
             )
             for (name, task), own in zip(self.tasks.items(), rows, strict=True)
         }
 
-    def _scores(self, answers: Answers) -> list[float]:
+    def _scores(self, answers: LinearPredictions) -> list[float]:
         """Of the tasks with validation rows; nan where it is undefined."""
         plain = {name: task.plain for name, task in self.tasks.items()}
         found = self._by_task(answers, [task.validation.fields for task in plain.values()])
@@ -174,7 +176,7 @@ class Group:
         ]
 
 
-def choose_strength(groups: Sequence[Group]) -> float:
+def choose_strength(groups: Sequence[TaskGroup]) -> float:
     """The strength that scores best on validation rows, as a mean over the tasks of all groups.
 
     Without validation rows, or if no score is defined, the middle one that the model offers. A
@@ -194,6 +196,6 @@ def _known(score: float) -> float | None:
     return None if math.isnan(score) else score
 
 
-def _answer(model: LinearModel, matrix: Matrix) -> Answers:
+def _answer(model: LinearModel, matrix: Matrix) -> LinearPredictions:
     """The answers of a model; scikit-learn wants at least one row."""
-    return model.answer(matrix) if matrix.shape[0] else Answers([], [])
+    return model.answer(matrix) if matrix.shape[0] else LinearPredictions([], [])

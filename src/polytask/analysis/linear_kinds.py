@@ -9,7 +9,7 @@ from typing import TypeAlias
 from polytask.analysis.linear_features import (
     Counts,
     Design,
-    Reading,
+    LabelUnits,
     TermDesign,
     TermReading,
     TextReading,
@@ -54,7 +54,7 @@ class Kind:
     :param trees: Boosted trees; None where they do not suit.
     """
 
-    describe: Callable[[Sequence[Reading], Sequence[Rows], Types], list[Counts]]
+    describe: Callable[[Sequence[LabelUnits], Sequence[Rows], Types], list[Counts]]
     linear: Method
     trees: Method | None = None
 
@@ -72,14 +72,14 @@ def kind_of(types: Types, label_type: str) -> Kind | str:
     return f"reads {' and '.join(sorted(found))}, predicts {label_type or 'something else'}"
 
 
-def reading_of(kind: Kind, label_type: str, training: Rows) -> Reading:
+def reading_of(kind: Kind, label_type: str, training: Rows) -> LabelUnits:
     """Return what of a row gets a label."""
     if kind is not _TEXTS:
-        return Reading()
+        return LabelUnits()
     return WordReading() if label_type == "tags" else TextReading(training)
 
 
-def _terms(readings: Sequence[Reading], blocks: Sequence[Rows], types: Types) -> list[Counts]:
+def _terms(readings: Sequence[LabelUnits], blocks: Sequence[Rows], types: Types) -> list[Counts]:
     pairs = zip(readings, blocks, strict=True)
     return count([one.columns(rows) for one, rows in pairs if isinstance(one, TermReading)])
 

@@ -19,7 +19,7 @@ _ITERATIONS = 1000
 _EPOCHS = 5
 
 
-class Answers(NamedTuple):
+class LinearPredictions(NamedTuple):
     """What a model says about some rows.
 
     ``probabilities`` are those of the labels, in their order; empty for numbers.
@@ -59,7 +59,7 @@ class LinearModel(ABC):
         """Learn from rows and their labels; labels outside the label set are left out."""
 
     @abstractmethod
-    def answer(self, rows: Matrix) -> Answers:
+    def answer(self, rows: Matrix) -> LinearPredictions:
         """Predict."""
 
     @property
@@ -105,13 +105,13 @@ class Classifier(_OneVsRest):
         self._fit(rows[kept], [references[place] for place in kept])
 
     @override
-    def answer(self, rows: Matrix) -> Answers:
+    def answer(self, rows: Matrix) -> LinearPredictions:
         found = self._model.classes_.tolist()
         places = [self.labels.index(label) for label in found]
         probabilities_NC = np.zeros((rows.shape[0], len(self.labels)))
         probabilities_NC[:, places] = self._model.predict_proba(rows)[:, : len(found)]
         best = [self.labels[place] for place in probabilities_NC.argmax(1).tolist()]
-        return Answers(best, list(probabilities_NC))
+        return LinearPredictions(best, list(probabilities_NC))
 
 
 @final
@@ -149,14 +149,14 @@ class LabelSetClassifier(_OneVsRest):
         self._fit(rows, MultiLabelBinarizer(classes=self.labels).fit_transform(targets))
 
     @override
-    def answer(self, rows: Matrix) -> Answers:
+    def answer(self, rows: Matrix) -> LinearPredictions:
         # A single label is a binary problem, whose probabilities have a column for its absence.
         probabilities_NC = self._model.predict_proba(rows)[:, -len(self.labels) :]
         chosen = [
             [label for label, present in zip(self.labels, row, strict=True) if present]
             for row in (probabilities_NC >= 0.5).tolist()
         ]
-        return Answers(chosen, list(probabilities_NC))
+        return LinearPredictions(chosen, list(probabilities_NC))
 
 
 class NumberModel(LinearModel):
@@ -174,8 +174,8 @@ class NumberModel(LinearModel):
         self._model = self._estimator().fit(rows, references)
 
     @override
-    def answer(self, rows: Matrix) -> Answers:
-        return Answers(self._model.predict(rows).tolist(), [])
+    def answer(self, rows: Matrix) -> LinearPredictions:
+        return LinearPredictions(self._model.predict(rows).tolist(), [])
 
     @property
     @override

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from polytask.analysis.linear_features import Counts, Design, Matrix, Reading
+from polytask.analysis.linear_features import Counts, Design, LabelUnits, Matrix
 from polytask.core.batch import Fields
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
@@ -38,7 +38,7 @@ _COLUMNS = 100
 
 
 def cell_rows(
-    readings: Sequence[Reading], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
+    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
 ) -> list[Counts]:
     """Return the cells of rows as numbers; categories of all blocks have the same codes.
 
@@ -67,7 +67,7 @@ def cell_rows(
 
 
 def pixel_rows(
-    readings: Sequence[Reading], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
+    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
 ) -> list[Counts]:
     """Return the pixels of the images of rows, side by side.
 
@@ -78,7 +78,7 @@ def pixel_rows(
 
 
 def spectrum_rows(
-    readings: Sequence[Reading], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
+    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
 ) -> list[Counts]:
     """Return the mean log-spectra of the sounds of rows, side by side.
 
@@ -89,7 +89,7 @@ def spectrum_rows(
 
 
 def array_rows(
-    readings: Sequence[Reading], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
+    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
 ) -> list[Counts]:
     """Return the numbers of the arrays of rows, side by side.
 

@@ -15,7 +15,7 @@ from polytask.evaluation.bootstrap import Floats
 from polytask.evaluation.paired_tests import bootstrap_p, delong, mcnemar_of_rows
 from polytask.evaluation.significance import Paired, paired
 from polytask.tasks.metrics.agreement import Agreement
-from polytask.tasks.metrics.auc import Ranking
+from polytask.tasks.metrics.auc import RankedScores
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SeedPairs:
     """All pairs of one task, at least one."""
 
     rows: int
@@ -62,7 +62,7 @@ class Pairs:
     @classmethod
     def of(
         cls, results: Mapping[Run, Measured], strategy: str, baseline: str, rows: int
-    ) -> Pairs | None:
+    ) -> SeedPairs | None:
         """The pairs for which the metric is defined; None without any.
 
         A strategy that does not depend on chance has one result for all seeds.
@@ -96,7 +96,7 @@ class SignedPairs:
     """The pairs of a task, and 1 where more is better, else -1."""
 
     sign: int
-    pairs: Pairs
+    pairs: SeedPairs
 
     @property
     def gain(self) -> float | None:
@@ -163,9 +163,9 @@ def _rows_right(evidence: Any) -> Floats | None:
     return None
 
 
-def _one_curve(evidence: Any) -> Ranking | None:
+def _one_curve(evidence: Any) -> RankedScores | None:
     """The scores of the rows, where there is one curve."""
-    if isinstance(evidence, list) and len(evidence) == 1 and isinstance(evidence[0], Ranking):
+    if isinstance(evidence, list) and len(evidence) == 1 and isinstance(evidence[0], RankedScores):
         return evidence[0]
     return None
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import scipy  # its parts are imported when they are used
 
-from polytask.analysis.pairs import Pairs, SignedPairs, comparable, mean_gain
+from polytask.analysis.pairs import SeedPairs, SignedPairs, comparable, mean_gain
 from polytask.analysis.replicates import MeasuredTask
 from polytask.evaluation.significance import Paired, holm
 
@@ -113,7 +113,7 @@ def _pairs(measured: Mapping[str, MeasuredTask], strategy: str) -> dict[str, Sig
     return {
         name: SignedPairs(task.sign, own)
         for name, task in measured.items()
-        if (own := Pairs.of(task.main, strategy, BASELINE, task.rows)) is not None
+        if (own := SeedPairs.of(task.main, strategy, BASELINE, task.rows)) is not None
     }
 
 
@@ -149,7 +149,7 @@ def _differences(
 def _others(task: MeasuredTask, strategy: str) -> dict[str, Entry]:
     """The metrics besides the one that stands for a task; they are not tested."""
     _, *others = task.metrics.items()
-    found = {name: Pairs.of(own, strategy, BASELINE, task.rows) for name, own in others}
+    found = {name: SeedPairs.of(own, strategy, BASELINE, task.rows) for name, own in others}
     return {
         name: {"difference": pairs.paired.difference, **_interval(pairs.paired, CONFIDENCE)}
         for name, pairs in found.items()

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from polytask.analysis.parts import balancing_of, compare_of, sharing_of
+from polytask.analysis.subset_recipe import balancing_of, compare_of, sharing_of
 from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
 from polytask.assembly.data.scoring import metrics_of
 from polytask.assembly.model.assemble import new_tasks

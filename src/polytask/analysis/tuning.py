@@ -52,7 +52,7 @@ class Chosen:
     run: Path | None = None
 
 
-class Search(ABC):
+class SettingsSearch(ABC):
     """Says what to try next."""
 
     def __init__(self, trials: int) -> None:
@@ -67,7 +67,7 @@ class Search(ABC):
         """Take the validation score of the trial asked for last; None if it has none."""
 
 
-class Grid(Search):
+class GridSearch(SettingsSearch):
     """Everything on a list."""
 
     def __init__(self, points: Sequence[Settings]) -> None:
@@ -83,7 +83,7 @@ class Grid(Search):
         """Nothing depends on it."""
 
 
-class Parzen(Search):
+class TPESearch(SettingsSearch):
     """Draws where good trials have been denser than others.
 
     :param seed: Decides what is drawn.
@@ -117,7 +117,7 @@ class Parzen(Search):
         return float(self._trial.suggest_float(dimension.name, low, high, log=True))
 
 
-def choose(comparison: Comparison, recipe: Recipe, place: Path, search: Search) -> Chosen:
+def choose(comparison: Comparison, recipe: Recipe, place: Path, search: SettingsSearch) -> Chosen:
     """Try settings with the first seed, and take those with the best validation score.
 
     :param recipe: Of the model.

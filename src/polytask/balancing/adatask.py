@@ -12,8 +12,8 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.balancing.balancer import Share
 from polytask.balancing.base import JacobianBalancer, balancers
-from polytask.balancing.interface import Share
 from polytask.balancing.state import TaskAverage, unbiased
 
 

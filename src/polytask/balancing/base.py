@@ -21,7 +21,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polytask.balancing.collecting import GradientBalancer
+from polytask.balancing.balancer import LossMethod, balancers
 from polytask.balancing.engine import (
     PROVIDERS,
     Exact,
@@ -33,8 +33,8 @@ from polytask.balancing.engine import (
 )
 from polytask.balancing.engine.base import inner_products
 from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
-from polytask.balancing.interface import LossMethod, balancers
-from polytask.balancing.weighing import LossBalancer
+from polytask.balancing.gradient_balancer import GradientBalancer
+from polytask.balancing.loss_balancer import LossBalancer
 from polytask.core.distributed import sum_over_ranks, world_size
 from polytask.core.errors import RecipeError, TrainingError
 from polytask.core.partition import Partition

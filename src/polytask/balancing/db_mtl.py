@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.balancing.balancer import Share
 from polytask.balancing.base import JacobianBalancer, balancers
-from polytask.balancing.interface import Share
 from polytask.balancing.state import TaskAverage
 
 _SMALLEST_LOSS = 1e-8

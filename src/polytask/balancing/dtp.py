@@ -14,8 +14,8 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.balancing.balancer import Share
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.interface import Share
 
 MARGIN = 1e-3
 """Scores closer to 0 or 1 count as this close, so that weights are finite and above 0."""

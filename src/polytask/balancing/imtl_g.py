@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.balancing.balancer import LossMethod
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.interface import LossMethod
 from polytask.balancing.solvers import definite_cosines, inverse
 
 

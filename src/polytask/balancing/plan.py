@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from polytask.balancing.interface import Balancer
+from polytask.balancing.balancer import Balancer
 from polytask.core.batch import Batch
 from polytask.core.collated import Collated
 from polytask.core.distributed import gathered

@@ -57,7 +57,7 @@ class Analyse:
     def __post_init__(self) -> None:
         """Do it: the command line calls a command, and this one has too many options for a call."""
         from polytask import api
-        from polytask.reports.reasons import render_reasons
+        from polytask.reports.analysis_tables import render_reasons
 
         sizes = _sizes(self.curve)
         open_plugins(self.plugins)

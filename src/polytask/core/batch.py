@@ -26,7 +26,7 @@ Inputs = dict[str, Any]
 """One row as prepared by an encoder: name to number, list of numbers or array."""
 
 
-DRAWS = "draws"
+DRAW_SEED = "draws"
 """The input that is another whenever a row is drawn again: shape (B,), equal on all ranks."""
 
 

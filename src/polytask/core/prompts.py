@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-SAID = "said"
+COMPLETION_LENGTH = "said"
 """The input that is the number of tokens of a row's completion, which come last; 0 without one."""
 
 

@@ -125,8 +125,8 @@ def collate_texts(
     counts_B = torch.tensor([len(own) for own in texts])
     if len(counts_B) == int(counts_B.sum()):
         return tensors
-    there_BP = lengths_to_mask(counts_B, int(counts_B.max()))
-    return tensors.map(lambda value: _spread(value, there_BP)).updated({TEXTS: counts_B})
+    segment_mask_BP = lengths_to_mask(counts_B, int(counts_B.max()))
+    return tensors.map(lambda value: _spread(value, segment_mask_BP)).updated({TEXTS: counts_B})
 
 
 @dataclass(frozen=True)
@@ -135,32 +135,32 @@ class Unfolded:
 
     :param inputs: Tensors with N rows.
     :param rows: For each task, the texts of the rows that it reads, ascending.
-    :param there_BP: Which texts each row of the batch has; None where each has one.
+    :param segment_mask_BP: Which texts each row of the batch has; None where each has one.
     """
 
     inputs: Collated
     rows: dict[str, Tensor]
-    there_BP: Tensor | None = None
+    segment_mask_BP: Tensor | None = None
 
     def fold(self, features: Features, rows_b: Tensor, task: str) -> Features:
         """The features of a task's texts as those of its rows, with places of tokens and spans."""
         features = self._with_places(features, self.rows[task])
         if SPANS in self.inputs:
             features = _with_layout(features, spans_BM2=self.inputs[SPANS][self.rows[task]])
-        if self.there_BP is None:
+        if self.segment_mask_BP is None:
             return features
-        there_bP = self.there_BP[rows_b]
+        segment_mask_bP = self.segment_mask_BP[rows_b]
         parts = [features.tokens_BLD, features.mask_BL]
-        tokens_bPLD, mask_bPL = (_spread(part, there_bP) for part in parts)
+        tokens_bPLD, mask_bPL = (_spread(part, segment_mask_bP) for part in parts)
         layout = features.text
         offsets_BL2, spans_BM2 = layout.offsets_BL2, layout.spans_BM2
         if offsets_BL2 is not None:
-            offsets_BL2 = _spread(offsets_BL2, there_bP, -1).flatten(1, 2)
+            offsets_BL2 = _spread(offsets_BL2, segment_mask_bP, -1).flatten(1, 2)
         if spans_BM2 is not None:  # a row with spans has one text
-            spans_BM2 = _spread(spans_BM2, there_bP, -1)[:, 0]
-        layout = TextLayout(_folded_words(features, there_bP), offsets_BL2, spans_BM2)
+            spans_BM2 = _spread(spans_BM2, segment_mask_bP, -1)[:, 0]
+        layout = TextLayout(_folded_words(features, segment_mask_bP), offsets_BL2, spans_BM2)
         tokens_BLD, mask_BL = tokens_bPLD.flatten(1, 2), mask_bPL.flatten(1, 2)
-        return Features(tokens_BLD, mask_BL, layout, segments=there_bP.shape[1])
+        return Features(tokens_BLD, mask_BL, layout, segments=segment_mask_bP.shape[1])
 
     def _with_places(self, features: Features, rows_n: Tensor) -> Features:
         if STARTS not in self.inputs:
@@ -179,25 +179,27 @@ def unfold(inputs: Collated, rows: Mapping[str, Tensor]) -> Unfolded:
     """
     if TEXTS not in inputs:
         return Unfolded(inputs, dict(rows))
-    there_BP = _there(inputs)
-    rows_N = there_BP.nonzero()[:, 0]
+    segment_mask_BP = _segment_mask(inputs)
+    rows_N = segment_mask_BP.nonzero()[:, 0]
     singles = Collated(
         {
-            name: value[there_BP] if value.dim() > 1 else value[rows_N]
+            name: value[segment_mask_BP] if value.dim() > 1 else value[rows_N]
             for name, value in inputs.items()
             if name != TEXTS
         }
     )
-    return Unfolded(singles, {task: texts_at(inputs, own) for task, own in rows.items()}, there_BP)
+    return Unfolded(
+        singles, {task: texts_at(inputs, own) for task, own in rows.items()}, segment_mask_BP
+    )
 
 
 def texts_at(inputs: Collated, rows_b: Tensor) -> Tensor:
     """The positions of the texts of some rows among all texts of a batch, ascending."""
     if TEXTS not in inputs:
         return rows_b
-    there_BP = _there(inputs).to(rows_b.device)
-    number_BP = there_BP.flatten().cumsum(0).view_as(there_BP) - 1
-    return number_BP[rows_b][there_BP[rows_b]]
+    segment_mask_BP = _segment_mask(inputs).to(rows_b.device)
+    number_BP = segment_mask_BP.flatten().cumsum(0).view_as(segment_mask_BP) - 1
+    return number_BP[rows_b][segment_mask_BP[rows_b]]
 
 
 def _as_row(texts: list[Inputs]) -> Inputs:
@@ -235,24 +237,24 @@ def _with_layout(features: Features, **tensors: Tensor) -> Features:
     return replace(features, layout=replace(features.text, **tensors))
 
 
-def _there(inputs: Collated) -> Tensor:
+def _segment_mask(inputs: Collated) -> Tensor:
     """Which of P texts each row has."""
     most = next(value.shape[1] for value in inputs.values() if value.dim() > 1)
     return lengths_to_mask(inputs[TEXTS], most)
 
 
-def _spread(value_N: Tensor, there_BP: Tensor, filler: int = 0) -> Tensor:
+def _spread(value_N: Tensor, segment_mask_BP: Tensor, filler: int = 0) -> Tensor:
     """N texts at their places in B × P."""
-    spread = value_N.new_full((*there_BP.shape, *value_N.shape[1:]), filler)
-    spread[there_BP] = value_N
+    spread = value_N.new_full((*segment_mask_BP.shape, *value_N.shape[1:]), filler)
+    spread[segment_mask_BP] = value_N
     return spread
 
 
-def _folded_words(features: Features, there_bP: Tensor) -> Tensor | None:
+def _folded_words(features: Features, segment_mask_bP: Tensor) -> Tensor | None:
     """The words of a row's texts, one text after the other."""
     if features.words_BW is None:
         return None
-    words_bPW = _spread(features.words_BW, there_bP, -1)
+    words_bPW = _spread(features.words_BW, segment_mask_bP, -1)
     length = features.mask_BL.shape[1]
-    first_P1 = length * torch.arange(there_bP.shape[1], device=words_bPW.device).unsqueeze(1)
+    first_P1 = length * torch.arange(segment_mask_bP.shape[1], device=words_bPW.device).unsqueeze(1)
     return torch.where(words_bPW < 0, -1, words_bPW + first_P1).flatten(1, 2)

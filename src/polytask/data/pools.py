@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from polytask.core.accounting import Account
-from polytask.core.batch import DRAWS, Batch, Fields, Inputs, Row, Targets
+from polytask.core.batch import DRAW_SEED, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.packed_arrays import packed, unpacked
@@ -185,7 +185,7 @@ def collate(
 ) -> Batch:
     """Read prepared rows of any pools, and stack them into one batch.
 
-    :param draw: Becomes the input ``DRAWS``, for what is drawn anew each time; 0 outside training.
+    :param draw: Becomes the input ``DRAW_SEED``, for what is drawn anew each time; 0 outside training.
     :param rngs: The random numbers that each row is read with; None in evaluation.
     :raises DataError: If a row cannot be read; names its place.
     """
@@ -194,7 +194,7 @@ def collate(
         draws = zip(rows, rngs or [None] * len(rows), strict=True)
         rows = [read_row(row, read, read_targets, rng) for row, rng in draws]
     inputs = collation.inputs([row.inputs for row in rows])
-    inputs[DRAWS] = torch.full((len(rows),), draw)
+    inputs[DRAW_SEED] = torch.full((len(rows),), draw)
     targets = {}
     for task, collate_targets in collation.targets.items():
         found = [

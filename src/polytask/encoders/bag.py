@@ -15,9 +15,9 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.features import Features
 from polytask.encoders.base import encoders
-from polytask.encoders.lexical import Share, WordEncoder
-from polytask.encoders.perceptron import perceptron
+from polytask.encoders.mlp import perceptron
 from polytask.encoders.tokens import one_token
+from polytask.encoders.word_encoder import Share, WordEncoder
 
 
 @encoders.register("bag")

@@ -19,8 +19,8 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.features import Features, TextLayout
 from polytask.encoders.base import encoders
-from polytask.encoders.lexical import Share, WordEncoder
 from polytask.encoders.tokens import mask_of
+from polytask.encoders.word_encoder import Share, WordEncoder
 
 
 @encoders.register("bilstm")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 from polytask.core.batch import Inputs
-from polytask.core.prompts import SAID, Prompt
+from polytask.core.prompts import COMPLETION_LENGTH, Prompt
 
 
 def marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -45,5 +45,5 @@ def prompt_inputs(
         left = max(1, max_length - len(begin) - max(len(kept), prompt.room))
         front = [*begin, *before[-left:]] or [end]
         cut = len(before) > left or len(said) > room
-        rows.append({"ids": [*front, *kept], SAID: len(kept), "cut": int(cut)})
+        rows.append({"ids": [*front, *kept], COMPLETION_LENGTH: len(kept), "cut": int(cut)})
     return rows

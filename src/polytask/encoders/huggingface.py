@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @encoders.register("huggingface")
-class HuggingFace(SequenceEncoder):
+class HuggingFaceEncoder(SequenceEncoder):
     """Any AutoModel: pretrained, by name or folder, or from scratch by its configuration.
 
     Of an encoder-decoder model it is the encoder; decoders read from left to right.

@@ -13,10 +13,10 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.features import Features, TextLayout
 from polytask.encoders.base import encoders
-from polytask.encoders.lexical import Share
 from polytask.encoders.subwords import PADDING
 from polytask.encoders.tokens import mask_of
 from polytask.encoders.transformer import SubwordEncoder
+from polytask.encoders.word_encoder import Share
 
 
 @encoders.register("neural_n_gram")

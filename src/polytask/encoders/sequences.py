@@ -18,8 +18,8 @@ from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.packing import PARTS, places_of_parts, seen_in_parts
 from polytask.core.prompts import KVCache
-from polytask.encoders.library import TransformersEncoder
-from polytask.encoders.memory import CausalMemory, takes_memory, takes_places
+from polytask.encoders.kv_cache import CausalMemory, takes_memory, takes_places
+from polytask.encoders.transformers_base import TransformersEncoder
 
 if TYPE_CHECKING:
     import transformers

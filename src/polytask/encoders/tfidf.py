@@ -26,11 +26,11 @@ from polytask.core.features import Features
 from polytask.core.files import read_json, write_json
 from polytask.core.padding import pad
 from polytask.encoders.base import encoders
-from polytask.encoders.lexical import LexicalEncoder, Share
-from polytask.encoders.perceptron import perceptron
+from polytask.encoders.mlp import perceptron
 from polytask.encoders.text import text_of, words_of
 from polytask.encoders.tokens import one_token
 from polytask.encoders.vocabulary import PADDING
+from polytask.encoders.word_encoder import LexicalEncoder, Share
 
 _STATE = "terms.json"
 _SPREAD = 0.1  # standard deviation of new weights

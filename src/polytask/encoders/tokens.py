@@ -18,7 +18,7 @@ from polytask.core.batch import Inputs
 from polytask.core.collated import Collated
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
-from polytask.core.prompts import SAID
+from polytask.core.prompts import COMPLETION_LENGTH
 from polytask.core.texts import ENDS, STARTS
 
 NO_WORD = -1
@@ -41,8 +41,8 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> Collated:
     if any(row.get("segments") is not None for row in rows):
         segments = [row.get("segments") or [0] * len(row["ids"]) for row in rows]
         tensors["segments"] = pad(segments, 0)
-    if any(row.get(SAID) is not None for row in rows):
-        tensors[SAID] = torch.tensor([row.get(SAID) or 0 for row in rows])
+    if any(row.get(COMPLETION_LENGTH) is not None for row in rows):
+        tensors[COMPLETION_LENGTH] = torch.tensor([row.get(COMPLETION_LENGTH) or 0 for row in rows])
     for name in (STARTS, ENDS):
         if any(row.get(name) is not None for row in rows):
             tensors[name] = pad([row.get(name) or [-1] * len(row["ids"]) for row in rows], -1)

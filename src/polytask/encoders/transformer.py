@@ -32,9 +32,9 @@ from polytask.core.features import Features, TextLayout
 from polytask.core.files import write_text
 from polytask.core.prompts import Detokenizer
 from polytask.encoders.base import encoders
-from polytask.encoders.lexical import Share
 from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
 from polytask.encoders.tokens import collate_tokens, mask_of
+from polytask.encoders.word_encoder import Share
 
 _TOKENIZER = "tokenizer.json"
 _SEGMENTS = 2

@@ -64,7 +64,7 @@ class Part:
         return reference
 
 
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     """A part, written together with what the recipe says besides the part's own options.
 
     Subclasses declare ``part: Annotated[Options, Part(...)]`` and the other keys.

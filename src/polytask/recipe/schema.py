@@ -30,7 +30,7 @@ from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.evaluation.options import EvaluationOptions
 from polytask.recipe.names import AnyTexts, Name, TaskName, Texts
-from polytask.recipe.parts import Part, Section
+from polytask.recipe.parts import Part, RecipeSection
 from polytask.recipe.references import fill_references, wrong_references
 from polytask.sharing import architectures
 from polytask.tasks import metrics, tasks
@@ -54,7 +54,7 @@ def _default(value: str | Mapping[str, Any], description: str) -> Any:
     return Field(default=value, validate_default=True, description=description)
 
 
-class SourceSection(Section):
+class SourceSection(RecipeSection):
     """One entry of ``data``: a source and how it is split."""
 
     part: SourcePart
@@ -84,7 +84,7 @@ InputColumns: TypeAlias = Annotated[
 ]
 
 
-class TaskSection(Section):
+class TaskSection(RecipeSection):
     """One entry of ``tasks``: a task, where its rows come from and how it is measured."""
 
     part: TaskPart

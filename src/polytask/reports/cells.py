@@ -24,7 +24,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class SortableTable:
     """A table that can be sorted; the first column names the rows.
 
     :param key: Its caption is the text ``table.KEY``.

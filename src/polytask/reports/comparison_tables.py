@@ -8,7 +8,17 @@ from functools import partial
 
 from polytask.evaluation.coverage import standing
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
+from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.significance import (
+    BETTER,
+    detectable,
+    mark,
+    mean_rank,
+    moved,
+    statistics_of,
+    tested_difference,
+    tested_gain,
+)
 from polytask.reports.summary import (
     FAMILIES,
     Estimate,
@@ -21,16 +31,6 @@ from polytask.reports.summary import (
     task_estimate,
     values_of,
     worst_task,
-)
-from polytask.reports.tested import (
-    BETTER,
-    detectable,
-    mark,
-    mean_rank,
-    moved,
-    statistics_of,
-    tested_difference,
-    tested_gain,
 )
 from polytask.reports.wording import Text, phrase
 
@@ -46,7 +46,7 @@ _COSTS: dict[str, Callable[[float | None], str]] = {
 }
 
 
-def means(record: Record) -> Table:
+def means(record: Record) -> SortableTable:
     """A row for each strategy: what it reaches in the mean over tasks, and what it gains."""
     families = [
         name
@@ -73,17 +73,17 @@ def means(record: Record) -> Table:
         [Cell(strategy), *reached, *(cell(record, strategy) for _, cell in columns)]
         for strategy, *reached in zip(record["strategies"], *shares, strict=True)
     ]
-    return Table("strategies", head, rows, filtered=len(rows) > 3)
+    return SortableTable("strategies", head, rows, filtered=len(rows) > 3)
 
 
-def by_task(record: Record) -> Table:
+def by_task(record: Record) -> SortableTable:
     """A row for each task: the metric that stands for it, under every strategy."""
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
     rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
-    return Table("tasks", head, rows, filtered=len(rows) > 3)
+    return SortableTable("tasks", head, rows, filtered=len(rows) > 3)
 
 
-def differences(record: Record) -> Table:
+def differences(record: Record) -> SortableTable:
     """Every metric that was compared with its interval; those that stand for a task were tested."""
     baseline = statistics_of(record)["baseline"]
     strategies = [name for name in record["strategies"] if name != baseline]
@@ -98,10 +98,12 @@ def differences(record: Record) -> Table:
         for metric in entry["metrics"]
     ]
     head = [phrase("column.task"), phrase("column.metric"), *strategies]
-    return Table("differences", [*head, phrase("column.detectable")], rows, filtered=len(rows) > 3)
+    return SortableTable(
+        "differences", [*head, phrase("column.detectable")], rows, filtered=len(rows) > 3
+    )
 
 
-def costs(record: Record) -> Table:
+def costs(record: Record) -> SortableTable:
     """A row for each strategy: what its trainings took."""
     there = [
         name for name in _COSTS if any(result.get(name) is not None for result in record["results"])
@@ -111,7 +113,7 @@ def costs(record: Record) -> Table:
         for strategy in record["strategies"]
     ]
     head = [phrase("column.strategy"), *(phrase(f"column.{name}") for name in there)]
-    return Table("cost", head, rows)
+    return SortableTable("cost", head, rows)
 
 
 def _family(record: Record, family: str, strategy: str) -> Estimate | None:

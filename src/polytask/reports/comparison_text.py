@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from polytask.evaluation.coverage import coverage, standing
-from polytask.reports.cells import Table
+from polytask.reports.cells import SortableTable
 from polytask.reports.comparison_tables import by_task, costs, differences, means
 from polytask.reports.covered import covered
-from polytask.reports.decision import decision
+from polytask.reports.significance import statistics_of
 from polytask.reports.summary import Record
 from polytask.reports.tables import Grid
-from polytask.reports.tested import statistics_of
+from polytask.reports.verdict_text import decision
 from polytask.reports.wording import in_language
 
 _LANGUAGE = "en"
@@ -51,7 +51,7 @@ def _grids(record: Record) -> Iterator[Grid]:
     yield _grid(costs(record), "Cost, means over seeds")
 
 
-def _grid(table: Table, title: str) -> Grid:
+def _grid(table: SortableTable, title: str) -> Grid:
     rows = [
         [("*" if cell.best else "") + in_language(cell.text, _LANGUAGE) for cell in row]
         for row in table.rows

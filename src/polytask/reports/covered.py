@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from polytask.evaluation.coverage import coverage
+from polytask.reports.significance import statistics_of
 from polytask.reports.summary import Record
-from polytask.reports.tested import statistics_of
 from polytask.reports.wording import Phrase, listed, phrase
 
 

@@ -13,7 +13,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import write_text
 from polytask.evaluation.coverage import standing
 from polytask.reports import formats
-from polytask.reports.material import Material, is_there
+from polytask.reports.report_data import Material, is_there
 from polytask.reports.sections.base import Section, filled, resource
 from polytask.reports.sections.comparison import comparison
 from polytask.reports.sections.confusion import confusions

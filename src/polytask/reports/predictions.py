@@ -14,7 +14,7 @@ _LEAST = 1e-6  # probabilities are written with six decimals
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictedRow:
     """One labelled row.
 
     :param place: Where the row comes from.
@@ -62,7 +62,7 @@ class Answer:
         return _distance(self.reference, self.prediction)
 
 
-def read_answers(path: Path) -> list[Answer]:
+def read_answers(path: Path) -> list[PredictedRow]:
     """The labelled rows of a file of predictions; none if there is no such file."""
     if not path.is_file():
         return []
@@ -71,13 +71,15 @@ def read_answers(path: Path) -> list[Answer]:
         return [_answer(record) for record in records if record.get("reference") is not None]
 
 
-def worst(answers: Sequence[Answer], most: int) -> list[Answer]:
+def worst(answers: Sequence[PredictedRow], most: int) -> list[PredictedRow]:
     """The mistakes that are worst, worst first; of equals the first."""
     wrong = [answer for answer in answers if answer.wrong]
     return sorted(wrong, key=lambda answer: -answer.badness)[:most]
 
 
-def confusion(answers: Sequence[Answer], most: int) -> tuple[list[str], Counter[tuple[str, str]]]:
+def confusion(
+    answers: Sequence[PredictedRow], most: int
+) -> tuple[list[str], Counter[tuple[str, str]]]:
     """How often each label was predicted for each.
 
     :param most: Labels that are kept at most: those with the most rows.
@@ -90,9 +92,9 @@ def confusion(answers: Sequence[Answer], most: int) -> tuple[list[str], Counter[
     return sorted(kept), counts
 
 
-def _answer(record: dict[str, Any]) -> Answer:
+def _answer(record: dict[str, Any]) -> PredictedRow:
     confidence = record.get("confidence")
-    return Answer(
+    return PredictedRow(
         place=str(record.get("place", "")),
         fields=record.get("input", ()),
         reference=record["reference"],
@@ -108,7 +110,7 @@ def _text(field: Any) -> str:
     return field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
 
 
-def _pairs(answer: Answer) -> Iterator[tuple[str, str]]:
+def _pairs(answer: PredictedRow) -> Iterator[tuple[str, str]]:
     """Label and prediction of a row, or of each of its words."""
     reference, prediction = answer.reference, answer.prediction
     if isinstance(reference, str) and isinstance(prediction, str):

@@ -19,12 +19,12 @@ from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.reports import formats
 from polytask.reports.curves import Curves
-from polytask.reports.material import Material, Trained
 from polytask.reports.page import shell
+from polytask.reports.report_data import Material, Trained
 from polytask.reports.sections.base import Section, filled, resource
 from polytask.reports.sections.curves import learning, losses
 from polytask.reports.sections.interference import interference
-from polytask.reports.sections.pace import pace
+from polytask.reports.sections.throughput import pace
 from polytask.reports.sections.weights import weights
 from polytask.reports.wording import Text, phrase
 

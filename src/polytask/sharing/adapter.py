@@ -24,8 +24,8 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnAdapter, OwnNorm
 from polytask.sharing.layers import change_output
+from polytask.sharing.peft_base import Tuned
 from polytask.sharing.sublayers import norms, sublayer_outputs
-from polytask.sharing.tuned import Tuned
 
 
 @architectures.register("adapter")

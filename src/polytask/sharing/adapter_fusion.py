@@ -29,8 +29,8 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.layers import change_output
 from polytask.sharing.low_rank import new_down
+from polytask.sharing.peft_base import Present, Tuned
 from polytask.sharing.sublayers import sublayer_outputs
-from polytask.sharing.tuned import Present, Tuned
 
 
 @architectures.register("adapter_fusion")

@@ -26,8 +26,8 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
-from polytask.sharing.choosing import choose
 from polytask.sharing.copies import LayerCopies, replace_layers
+from polytask.sharing.gumbel import choose
 from polytask.sharing.layers import with_changed
 from polytask.sharing.rows import TaskRows
 

@@ -22,8 +22,8 @@ from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output, hidden_layers
 from polytask.sharing.linear import linear_layers
+from polytask.sharing.peft_base import Tuned
 from polytask.sharing.sublayers import norms
-from polytask.sharing.tuned import Tuned
 
 
 @architectures.register("bitfit")

@@ -10,7 +10,7 @@ from torch.nn.functional import gelu
 from typing_extensions import override
 
 from polytask.sharing.low_rank import new_down
-from polytask.sharing.tuned import Present
+from polytask.sharing.peft_base import Present
 
 
 def adapted(

@@ -44,7 +44,7 @@ class Branched(Architecture, ABC):
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], levels: Sequence[Groups], /) -> None:
         super().__init__(encoder, tasks)
-        self._pass = Pass()
+        self._pass = BranchPass()
         self._order = in_line(self.tasks, levels)
         self._is_one = len(levels[-1]) == 1
         if self._is_one or encoder.layers:
@@ -94,7 +94,7 @@ class Branched(Architecture, ABC):
 
 
 @dataclass
-class Pass:
+class BranchPass:
     """What is going through the encoder: V rows, those of tasks of one group side by side.
 
     :param rows: The rows that the tasks read.
@@ -113,7 +113,7 @@ class BranchedLayer(LayerCopies):
         task of its group.
     """
 
-    def __init__(self, layer: nn.Module, groups: Groups, current: Pass) -> None:
+    def __init__(self, layer: nn.Module, groups: Groups, current: BranchPass) -> None:
         super().__init__(layer, [group[0] for group in groups] if len(groups) > 1 else ["shared"])
         self._groups, self._pass = groups, current
 

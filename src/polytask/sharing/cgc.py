@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.extraction import Extraction
+from polytask.sharing.extraction import ExtractionLevels
 
 
 @architectures.register("cgc")
-class CustomizedGateControl(Extraction):
+class CustomizedGateControl(ExtractionLevels):
     """Every task mixes experts of its own with experts of all, by a softmax gate.
 
     An expert of a task runs on the rows of that task alone.

@@ -20,11 +20,11 @@ from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.columns import Columns, by_task, shares
+from polytask.sharing.task_columns import TaskColumns, by_task, shares
 
 
 @architectures.register("cross_stitch")
-class CrossStitch(Columns):
+class CrossStitch(TaskColumns):
     """A column of layers per task; after each layer, columns read weighted sums of all.
 
     :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.

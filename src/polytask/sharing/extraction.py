@@ -21,7 +21,7 @@ from polytask.core.features import Features
 from polytask.sharing.experts import Experts, GatedExperts
 
 
-class Extraction(GatedExperts, ABC):
+class ExtractionLevels(GatedExperts, ABC):
     """Levels of experts; on each, tasks mix their own experts with the shared ones.
 
     :param encoder: A fitted encoder; the architecture owns it.

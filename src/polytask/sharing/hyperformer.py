@@ -24,8 +24,8 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import adapted
 from polytask.sharing.layers import change_output
+from polytask.sharing.peft_base import Present, Tuned
 from polytask.sharing.sublayers import sublayer_outputs
-from polytask.sharing.tuned import Present, Tuned
 
 
 @architectures.register("hyperformer")

@@ -24,9 +24,9 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
-from polytask.sharing.choosing import choose
 from polytask.sharing.copies import LayerCopies, encode_beside, replace_layers, side_by_side
 from polytask.sharing.experts import mix
+from polytask.sharing.gumbel import choose
 from polytask.sharing.rows import TaskRows
 
 _LEANING = 1.0
@@ -61,7 +61,7 @@ class LearnedBranching(Architecture):
     ) -> None:
         super().__init__(encoder, tasks)
         self._copies, self._temperature = copies, temperature
-        self._tree = Tree()
+        self._tree = ChosenParents()
         depth = len(encoder.layers)
         if depth:
             replace_layers(
@@ -122,7 +122,7 @@ class LearnedBranching(Architecture):
 
 
 @dataclass
-class Tree:
+class ChosenParents:
     """What the pass under way has chosen.
 
     :param parents: For each layer but the first, the copies below that its copies read: one-hot, CC.
@@ -138,7 +138,7 @@ class Branching(LayerCopies):
     :param copies: C.
     """
 
-    def __init__(self, layer: nn.Module, place: int, copies: int, tree: Tree) -> None:
+    def __init__(self, layer: nn.Module, place: int, copies: int, tree: ChosenParents) -> None:
         super().__init__(layer, [f"copy_{number + 1}" for number in range(copies)])
         self._place, self._tree = place, tree
 

@@ -22,7 +22,7 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import FoldableLowRank, FoldableTerm, Term, zero_up
-from polytask.sharing.tuned import Present
+from polytask.sharing.peft_base import Present
 
 
 @architectures.register("lora_experts")

@@ -27,7 +27,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.sharing.layers import change_output, hidden_layers
 from polytask.sharing.linear import chosen
-from polytask.sharing.tuned import Tuned
+from polytask.sharing.peft_base import Tuned
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

@@ -21,11 +21,11 @@ from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.columns import Columns, by_task, shares
+from polytask.sharing.task_columns import TaskColumns, by_task, shares
 
 
 @architectures.register("nddr")
-class NDDR(Columns):
+class NDDR(TaskColumns):
     """A column of layers per task; after each layer, columns read projections of all together.
 
     :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.

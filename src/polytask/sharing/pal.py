@@ -29,7 +29,7 @@ from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import new_down
-from polytask.sharing.tuned import Present, Tuned
+from polytask.sharing.peft_base import Present, Tuned
 
 
 @architectures.register("pal")

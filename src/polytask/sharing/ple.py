@@ -17,11 +17,11 @@ from pydantic import Field
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.extraction import Extraction
+from polytask.sharing.extraction import ExtractionLevels
 
 
 @architectures.register("ple")
-class ProgressiveLayeredExtraction(Extraction):
+class ProgressiveLayeredExtraction(ExtractionLevels):
     """Levels of ``cgc``; between them, a shared gate mixes the experts of all tasks.
 
     So what the experts of a task find below the last level reaches all tasks. Those of the last

@@ -16,7 +16,7 @@ from polytask.sharing.prompted import Prompted
 
 
 @architectures.register("prompt")
-class Prompt(Prompted):
+class PromptTuning(Prompted):
     """Every task has learned vectors in front of the tokens of one frozen encoder.
 
     With ``length: 1`` and ``freeze: false`` it is a task token in front of each text.

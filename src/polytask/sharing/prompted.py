@@ -21,8 +21,8 @@ from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output
+from polytask.sharing.peft_base import Present, Tuned
 from polytask.sharing.prompts import in_front, with_room, without_room, word_vectors
-from polytask.sharing.tuned import Present, Tuned
 
 
 class Prompted(Tuned):

@@ -26,9 +26,9 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture, architectures
-from polytask.sharing.columns import by_task
 from polytask.sharing.layers import States, hidden_layers
 from polytask.sharing.rows import TaskRows
+from polytask.sharing.task_columns import by_task
 
 
 @architectures.register("scalar_mix")

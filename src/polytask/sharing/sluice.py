@@ -26,13 +26,13 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
-from polytask.sharing.columns import Columns, by_task, shares
+from polytask.sharing.task_columns import TaskColumns, by_task, shares
 
 _SUBSPACES = 2
 
 
 @architectures.register("sluice")
-class Sluice(Columns):
+class Sluice(TaskColumns):
     """A column of layers per task, in two subspaces; columns read weighted sums of all subspaces.
 
     Above, each task reads a weighted sum of the layers.

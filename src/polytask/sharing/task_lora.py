@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import FoldableLowRank, FoldableTerm, Term, new_down
-from polytask.sharing.tuned import Present
+from polytask.sharing.peft_base import Present
 
 
 @architectures.register("task_lora")

@@ -23,7 +23,7 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output
-from polytask.sharing.tuned import Present, Tuned
+from polytask.sharing.peft_base import Present, Tuned
 
 
 @architectures.register("task_token")

@@ -15,8 +15,8 @@ from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.tasks.base import tasks
 from polytask.tasks.labels import balanced_weights, is_blank
+from polytask.tasks.linear_head_task import Share
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
 

@@ -14,10 +14,10 @@ from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
-from polytask.core.prompts import SAID, Detokenizer
+from polytask.core.prompts import COMPLETION_LENGTH, Detokenizer
 from polytask.tasks.base import Encode, HeadContext
-from polytask.tasks.continuing import Remembered, Rereading, at, remembers
-from polytask.tasks.items import SCORES, THERE
+from polytask.tasks.candidates import SCORES, THERE
+from polytask.tasks.incremental_decoding import Remembered, Rereading, at, remembers
 from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
 from polytask.tasks.search import Search
 
@@ -71,7 +71,7 @@ class CompletionHead(LanguageHead):
     @override
     def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
         lengths_b, width = inputs["lengths"], inputs["ids"].shape[1]
-        prompt_b = (lengths_b - inputs[SAID]).clamp(min=1)
+        prompt_b = (lengths_b - inputs[COMPLETION_LENGTH]).clamp(min=1)
         said_bL = lengths_to_mask(lengths_b, width) & ~lengths_to_mask(prompt_b, width)
         return said_bL, said_bL.roll(-1, dims=1)
 
@@ -114,11 +114,11 @@ class CompletionHead(LanguageHead):
         return ids[: ids.index(self._search.end)] if self._search.end in ids else ids
 
     def _require_room(self, detokenizer: Detokenizer) -> None:
-        longest = self._search.longest
-        if not self._ranks and longest >= detokenizer.max_length:
+        max_tokens = self._search.max_tokens
+        if not self._ranks and max_tokens >= detokenizer.max_length:
             raise RecipeError(
                 [
-                    f"tasks.{self.task}.longest: {longest} tokens to write leave no room for a "
+                    f"tasks.{self.task}.max_tokens: {max_tokens} tokens to write leave no room for a "
                     f"prompt in encoder.max_length, {detokenizer.max_length}. Lower the one or raise "
                     "the other."
                 ]

@@ -33,7 +33,7 @@ class DecoderSizes:
     :param heads: Attention heads of a layer.
     :param feed_forward: Inner width of the feed-forward layers.
     :param dropout: Share of the numbers dropped in training.
-    :param longest: Most tokens of a sequence.
+    :param max_tokens: Most tokens of a sequence.
     """
 
     layers: int
@@ -41,7 +41,7 @@ class DecoderSizes:
     heads: int
     feed_forward: int
     dropout: float
-    longest: int
+    max_tokens: int
 
 
 class Decoder(nn.Module):
@@ -60,7 +60,7 @@ class Decoder(nn.Module):
         self.table = nn.Embedding(vocabulary, sizes.width)
         nn.init.normal_(self.table.weight, std=sizes.width**-0.5)
         self.register_buffer(
-            "positions_TD", _sinusoids(sizes.longest, sizes.width), persistent=False
+            "positions_TD", _sinusoids(sizes.max_tokens, sizes.width), persistent=False
         )
         self.dropout = nn.Dropout(sizes.dropout)
         self.stack = nn.ModuleList(DecoderLayer(memory, sizes) for _ in range(sizes.layers))

@@ -14,11 +14,11 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.tasks.base import Head, HeadContext, tasks
+from polytask.tasks.candidates import MISSING, SCORES, THERE, collate_numbers, listed, relevance
 from polytask.tasks.heads import scorer, stretch_means
-from polytask.tasks.items import MISSING, SCORES, THERE, collate_numbers, listed, relevance
+from polytask.tasks.linear_head_task import ScoredTask
 from polytask.tasks.lines import one_space
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import ScoredTask
 
 
 class SentencesHead(Head):

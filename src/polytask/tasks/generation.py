@@ -21,8 +21,8 @@ from polytask.core.padding import pad
 from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.decoder import Decoder, DecoderSizes
 from polytask.tasks.labels import is_blank
+from polytask.tasks.linear_head_task import Share
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import Share
 from polytask.tasks.search import Search
 from polytask.tasks.target_tokens import END, PADDING, TargetTokens
 
@@ -60,7 +60,7 @@ class DecoderTask(Task, ABC):
 class SearchTask(DecoderTask, ABC):
     """A task that writes token by token.
 
-    :param longest: Most subwords of a text; longer ones are cut in training.
+    :param max_tokens: Most subwords of a text; longer ones are cut in training.
     :param beam: How many texts are followed at a time; 1 takes the best subword each time.
     :param length_penalty: Above 0 makes longer texts of a beam count for more.
     :param temperature: Above 0 draws subwords instead, the higher the more freely.
@@ -71,15 +71,15 @@ class SearchTask(DecoderTask, ABC):
         name: str,
         /,
         *,
-        longest: PositiveInt = 64,
+        max_tokens: PositiveInt = 64,
         beam: PositiveInt = 1,
         length_penalty: NonNegativeFloat = 0.6,
         temperature: NonNegativeFloat = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
-        self._longest = longest
-        self._search = Search(longest, END, PADDING, beam, length_penalty, temperature)
+        self._max_tokens = max_tokens
+        self._search = Search(max_tokens, END, PADDING, beam, length_penalty, temperature)
 
     def sizes(self, features: int) -> DecoderSizes:
         """Those of the decoder.
@@ -101,7 +101,7 @@ class SearchTask(DecoderTask, ABC):
             heads=self._heads,
             feed_forward=self._feed_forward,
             dropout=self._dropout,
-            longest=self._longest,
+            max_tokens=self._max_tokens,
         )
 
 
@@ -169,7 +169,7 @@ class Generation(SearchTask):
 
     @override
     def encode(self, reference: str | list[str], inputs: Inputs) -> list[int]:
-        return self._tokens.encode(first_text(reference), self._longest)
+        return self._tokens.encode(first_text(reference), self._max_tokens)
 
     @override
     def collate(self, targets: Sequence[list[int]]) -> Tensor:

@@ -12,14 +12,14 @@ from typing_extensions import override
 
 from polytask.core.accounting import CUT, LeftOut
 from polytask.core.batch import Fields, Inputs
-from polytask.core.prompts import SAID
+from polytask.core.prompts import COMPLETION_LENGTH
 from polytask.tasks.base import tasks
+from polytask.tasks.candidates import SCORES, kept_scores, shares
 from polytask.tasks.completion_head import NO_BYTE, WRITTEN, CompletionHead
-from polytask.tasks.items import SCORES, kept_scores, shares
 from polytask.tasks.language_head import KEPT, NATS
 from polytask.tasks.predictions import Predictions
+from polytask.tasks.prompt_task import WordedTask
 from polytask.tasks.search import Search
-from polytask.tasks.worded import WordedTask
 
 
 @final
@@ -33,7 +33,7 @@ class Instruction(WordedTask):
     https://arxiv.org/abs/2005.14165
 
     :param per_token: Compare options by the mean log-probability of their tokens, not by the sum.
-    :param longest: Most tokens that are written.
+    :param max_tokens: Most tokens that are written.
     :param beam: How many texts are followed at a time; 1 takes the best token each time.
     :param temperature: Above 0 draws tokens instead, the higher the more freely.
     """
@@ -46,14 +46,14 @@ class Instruction(WordedTask):
         /,
         *,
         per_token: bool = False,
-        longest: PositiveInt = 64,
+        max_tokens: PositiveInt = 64,
         beam: PositiveInt = 1,
         temperature: NonNegativeFloat = 0.0,
         **others: Any,
     ) -> None:
         super().__init__(name, **others)
-        self._per_token, self.room = per_token, longest
-        self._search = Search(longest, end=0, padding=0, beam=beam, temperature=temperature)
+        self._per_token, self.room = per_token, max_tokens
+        self._search = Search(max_tokens, end=0, padding=0, beam=beam, temperature=temperature)
 
     @property
     @override
@@ -62,7 +62,7 @@ class Instruction(WordedTask):
 
     @override
     def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:
-        return inputs[SAID] or LeftOut(CUT)
+        return inputs[COMPLETION_LENGTH] or LeftOut(CUT)
 
     @override
     def collate(self, targets: Sequence[int]) -> Tensor:

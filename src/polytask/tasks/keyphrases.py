@@ -18,6 +18,7 @@ from polytask.core.texts import ENDS, STARTS, texts_in
 from polytask.tasks.base import Head, HeadContext, tasks
 from polytask.tasks.heads import no_places, scorer
 from polytask.tasks.inputs import InputSpec
+from polytask.tasks.linear_head_task import ScoredTask
 from polytask.tasks.lines import csv_line, one_space
 from polytask.tasks.occurrences import (
     Folded,
@@ -27,7 +28,6 @@ from polytask.tasks.occurrences import (
     is_word_letter,
 )
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import ScoredTask
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
 """What a ``PhrasesHead`` returns: scores of the tags of every token, and the places of tokens."""

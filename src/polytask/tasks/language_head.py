@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.batch import DRAWS
+from polytask.core.batch import DRAW_SEED
 from polytask.core.capabilities import TokenTable
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
@@ -204,4 +204,4 @@ def is_causal(encode: Encode, token_vectors: Tensor) -> bool:
 
 
 def _draws(inputs: Collated) -> Tensor:
-    return inputs.get(DRAWS, torch.zeros_like(inputs["lengths"]))
+    return inputs.get(DRAW_SEED, torch.zeros_like(inputs["lengths"]))

@@ -18,9 +18,9 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.tasks.base import tasks
 from polytask.tasks.labels import is_blank, label_order, positive_weights, require_no_list
+from polytask.tasks.linear_head_task import Share
 from polytask.tasks.lines import csv_line
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import Share
 from polytask.tasks.sentence import LabelTask
 
 

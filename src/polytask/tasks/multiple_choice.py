@@ -16,8 +16,8 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import texts_in
 from polytask.tasks.base import tasks
+from polytask.tasks.candidates import TextsHead, kept_scores, shares
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.items import TextsHead, kept_scores, shares
 from polytask.tasks.labels import Label, is_blank, label_text, merge_hint, unknown_label
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.sentence import SentenceTask

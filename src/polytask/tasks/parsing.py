@@ -20,9 +20,9 @@ from polytask.tasks.biaffine import ARCS, BiaffineHead, relation_scores
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import LabelSet, did_you_mean, label_text
+from polytask.tasks.linear_head_task import Share
 from polytask.tasks.lines import column_text
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import Share
 from polytask.tasks.spanning_tree import best_tree
 from polytask.tasks.words import IGNORED, learned_targets, padded_confidence, words_kept, words_of
 

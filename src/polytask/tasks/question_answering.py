@@ -23,9 +23,9 @@ from polytask.tasks.answers import Answer, Found, find_answers, given_answers
 from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.inputs import InputSpec
+from polytask.tasks.linear_head_task import Share
 from polytask.tasks.occurrences import quoted, shortened
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import Share
 from polytask.tasks.span_confidence import span_confidence
 
 EDGES, PLACES = "edges_bPL2", "places_bPL2"
@@ -81,7 +81,7 @@ class SpanAnswer(Task):
     not trained on. White space around an answer, and marks that the tokenizer strips, do not count.
 
     :param start: Column of the place of the answer, if ``target`` is the column of its text.
-    :param longest: Most tokens of an answer.
+    :param max_tokens: Most tokens of an answer.
     :param threshold: How much better than no answer an answer must score, in logits; counts only
         if some training row has none.
     :param dropout: Share of the features that the head drops in training.
@@ -96,14 +96,19 @@ class SpanAnswer(Task):
         /,
         *,
         start: str | None = None,
-        longest: PositiveInt = 30,
+        max_tokens: PositiveInt = 30,
         threshold: float = 0.0,
         dropout: Share = 0.1,
         target: str = "answers",
         **options: Any,
     ) -> None:
         super().__init__(name, target=target, **options)
-        self.start, self.longest, self.threshold, self.dropout = start, longest, threshold, dropout
+        self.start, self.max_tokens, self.threshold, self.dropout = (
+            start,
+            max_tokens,
+            threshold,
+            dropout,
+        )
         self._may_have_none = False
 
     @property
@@ -276,7 +281,7 @@ class SpanAnswer(Task):
         in_text_PL = places_PL2[..., 0] >= 0
         edges_PL2 = edges_PL2.masked_fill(~in_text_PL.unsqueeze(-1), -torch.inf)
         starts_PL, ends_PL = edges_PL2.unbind(-1)
-        window = min(self.longest, ends_PL.shape[1])
+        window = min(self.max_tokens, ends_PL.shape[1])
         padded_PL = functional.pad(ends_PL, (0, window - 1), value=-torch.inf)
         sums_PL = starts_PL + functional.max_pool1d(padded_PL, window, stride=1)
         text, first = divmod(int(sums_PL.argmax()), sums_PL.shape[1])

@@ -13,8 +13,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.texts import texts_in
 from polytask.tasks.base import tasks
-from polytask.tasks.inputs import InputSpec
-from polytask.tasks.items import (
+from polytask.tasks.candidates import (
     TextsHead,
     collate_numbers,
     kept_scores,
@@ -24,6 +23,7 @@ from polytask.tasks.items import (
     shares,
     softmax_losses,
 )
+from polytask.tasks.inputs import InputSpec
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.sentence import SentenceTask
 

@@ -21,10 +21,10 @@ from polytask.tasks.base import tasks
 from polytask.tasks.heads import no_words
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
+from polytask.tasks.linear_head_task import Share
 from polytask.tasks.lines import column_text, one_space
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.scored import Share
 from polytask.tasks.spans import marked_spans
 from polytask.tasks.spelling import SpelledTask
 from polytask.tasks.words import IGNORED

@@ -24,7 +24,7 @@ Step: TypeAlias = Callable[[Tensor, Any], tuple[Tensor, Any]]
 class Search:
     """How sequences are chosen.
 
-    :param longest: Most tokens, the end included.
+    :param max_tokens: Most tokens, the end included.
     :param end: The id that ends a sequence.
     :param padding: The id that fills up those that ended early.
     :param beam: How many sequences are followed at a time; 1 is greedy.
@@ -32,7 +32,7 @@ class Search:
     :param temperature: Draw tokens instead, from logits divided by it; 0 draws nothing.
     """
 
-    longest: int
+    max_tokens: int
     end: int
     padding: int
     beam: int = 1
@@ -76,7 +76,7 @@ class Search:
     ) -> Tensor:
         last_b, ended_b = start_b, torch.zeros_like(start_b, dtype=torch.bool)
         chosen: list[Tensor] = []
-        while len(chosen) < self.longest and not bool(ended_b.all()):
+        while len(chosen) < self.max_tokens and not bool(ended_b.all()):
             logits_bV, state = step(last_b, state)
             last_b = choose(logits_bV).masked_fill(ended_b, self.padding)
             ended_b = ended_b | (last_b == self.end)
@@ -93,7 +93,7 @@ def beam(search: Search, step: Step, start_b: Tensor, state: Any) -> Tensor:
     beams = _Beams(search, start_b)
     rows_n = torch.arange(len(start_b), device=start_b.device).repeat_interleave(search.beam)
     state = pick(state, rows_n)
-    for length in range(1, search.longest + 1):
+    for length in range(1, search.max_tokens + 1):
         logits_nV, state = step(beams.last_n, state)
         state = pick(state, beams.extend(logits_nV.float().log_softmax(-1), length))
         if beams.done:
@@ -113,7 +113,7 @@ class _Beams:
         self._score_bk[:, 0] = 0  # all start alike, so only one of them counts
         self._ended_b = torch.zeros(b, dtype=torch.long, device=start_b.device)
         self._best_b = torch.full((b,), -torch.inf, device=start_b.device)
-        self._best_bT = start_b.new_full((b, search.longest), search.padding)
+        self._best_bT = start_b.new_full((b, search.max_tokens), search.padding)
 
     @property
     def done(self) -> bool:

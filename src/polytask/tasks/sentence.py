@@ -24,7 +24,7 @@ from polytask.tasks.labels import (
     merge_hint,
     unknown_label,
 )
-from polytask.tasks.scored import ScoredTask
+from polytask.tasks.linear_head_task import ScoredTask
 from polytask.tasks.spelling import SpelledTask
 
 Weights: TypeAlias = Literal["balanced"] | dict[Label, Annotated[float, Field(ge=0)]]

@@ -36,10 +36,10 @@ class TargetTokens:
         """The token that the texts of a task start with."""
         return len(_MARKS) + self.names.index(task)
 
-    def encode(self, text: str, longest: int) -> list[int]:
+    def encode(self, text: str, max_tokens: int) -> list[int]:
         """The tokens of a text with its end; of one that is too long, the first without end."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return [*ids, END][:longest]
+        return [*ids, END][:max_tokens]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text up to the end mark."""

@@ -20,10 +20,10 @@ from polytask.tasks.base import Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import LabelSet, label_text, require_no_list
+from polytask.tasks.linear_head_task import ScoredTask
 from polytask.tasks.lines import column_text
 from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Floats, Predictions
-from polytask.tasks.scored import ScoredTask
 
 IGNORED = -100
 """The target of a word that is not learned from."""

@@ -19,7 +19,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_text
 from polytask.core.sealed import REPLACED, remove_sealed, sealed_folder, verify_sealed
 from polytask.core.tensors import read_tensors, write_tensors
-from polytask.training.nest import flatten, unflatten
+from polytask.training.state_tree import flatten, unflatten
 
 _LOG = logging.getLogger("polytask")
 _NAME = re.compile(rf"step-(\d{{8,}})({re.escape(REPLACED)})?")

@@ -31,9 +31,9 @@ from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
 from polytask.modeling.layers import in_layers, layers_of
 from polytask.training.log import finite
+from polytask.training.loss_scaling import Shares
+from polytask.training.observation_schedule import Pace
 from polytask.training.options import TrainingOptions
-from polytask.training.pace import Pace
-from polytask.training.shares import Shares
 
 WHOLE = "all"
 """All shared parameters together, among the layers of a record."""

@@ -43,7 +43,7 @@ def select_device(name: str, option: str = "training.device") -> torch.device:
 
 
 @dataclass(frozen=True)
-class Precision:
+class FloatPrecision:
     """The number format of the forward and backward passes.
 
     :param name: ``fp32``, ``bf16`` or ``fp16``.
@@ -59,7 +59,7 @@ class Precision:
         name: Literal["auto"] | PrecisionName,
         device: torch.device,
         option: str = "training.precision",
-    ) -> Precision:
+    ) -> FloatPrecision:
         """The precision asked for; ``auto`` is bf16 where the hardware computes in it, else fp32.
 
         :param option: Where the name comes from, for messages.

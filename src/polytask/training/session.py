@@ -26,10 +26,10 @@ from polytask.training.budget import Budget
 from polytask.training.checkpoint import Checkpoints
 from polytask.training.interference import InterferenceLog, Observer, check_plain
 from polytask.training.log import TrainingLog, drop_records_after
+from polytask.training.observation_schedule import Affordable, Regular, first_look
 from polytask.training.optimiser import build_optimiser, encoders_of
 from polytask.training.options import TrainingOptions
-from polytask.training.pace import Affordable, Regular, first_look
-from polytask.training.precision import Precision, select_device
+from polytask.training.precision import FloatPrecision, select_device
 from polytask.training.processes import copy_from_first, is_first, on_first
 from polytask.training.randomness import random_state, restore_random_state
 from polytask.training.schedule import Schedule
@@ -74,7 +74,7 @@ class Session:
             check_plain(options)
         self.loader, self.guide = parts.loader, parts.guide
         self.device = select_device(options.device)
-        self.precision = Precision.choose(options.precision, self.device)
+        self.precision = FloatPrecision.choose(options.precision, self.device)
         self.model = parts.model.to(self.device).train()
         copy_from_first(self.model)
         self.balancer = parts.balancer.to(self.device)

@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from polytask.balancing import Balancer, LossBalancer, TaskLosses
-from polytask.balancing.engine import Tally
+from polytask.balancing.engine import MeanLosses
 from polytask.balancing.plan import plan
 from polytask.core.batch import Batch
 from polytask.core.distributed import sum_gradients, sum_over_ranks, world_size
@@ -23,9 +23,9 @@ from polytask.core.partition import Partition
 from polytask.modeling import MultiTaskModel
 from polytask.modeling.losses import Losses
 from polytask.training.loss_parts import LossParts
+from polytask.training.loss_scaling import Shares
 from polytask.training.penalties import Penalties
 from polytask.training.sharding import clip_gradients
-from polytask.training.shares import Shares
 
 PENALTY = "penalty"
 """What the own term of an architecture is called among the numbers that are observed."""
@@ -152,7 +152,7 @@ class Stepper:
         """Tell the balancer the losses of the same rows after the update."""
         self.balancer.gather()
         shares = Shares(batches, self.model.trained_tasks, self.device)
-        tally = Tally(len(self._names))
+        tally = MeanLosses(len(self._names))
         for batch in batches:
             with torch.no_grad():
                 losses = self._losses(batch)

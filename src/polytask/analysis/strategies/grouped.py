@@ -13,7 +13,7 @@ from polytask.recipe import Recipe
 
 
 @strategies.register("grouped")
-class Grouped(TrainedStrategy):
+class GroupedStrategy(TrainedStrategy):
     """One joint model for each of ``compare.groups``; together they see as many tokens as joint.
 
     Rows that tasks of several groups label are read once for each, and all of them less often.

@@ -13,7 +13,7 @@ from polytask.recipe import Recipe
 
 
 @strategies.register("joint")
-class Joint(TrainedStrategy):
+class JointStrategy(TrainedStrategy):
     """One model for all tasks, as the recipe says."""
 
     shares: ClassVar[bool] = True

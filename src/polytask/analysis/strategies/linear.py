@@ -11,7 +11,7 @@ from polytask.analysis.linear_strategies import linear_answers
 from polytask.analysis.strategies.base import Answered, Strategy, strategies
 
 
-class LinearStrategy(Strategy):
+class BaselineStrategy(Strategy):
     """Linear models, or trees, that learn each task from its rows; their strength is always tuned."""
 
     seeded: ClassVar[bool] = False
@@ -38,17 +38,17 @@ class LinearStrategy(Strategy):
 
 
 @strategies.register("linear")
-class Linear(LinearStrategy):
+class LinearStrategy(BaselineStrategy):
     """A linear model per task."""
 
 
 @strategies.register("linear_pooled")
-class LinearPooled(LinearStrategy):
+class LinearPooledStrategy(BaselineStrategy):
     """One linear model for all tasks with the same labels."""
 
 
 @strategies.register("linear_shared_private")
-class LinearSharedPrivate(LinearStrategy):
+class LinearSharedPrivateStrategy(BaselineStrategy):
     """One linear model with coefficients for all tasks and for each: Daumé III, ACL 2007.
 
     https://aclanthology.org/P07-1033
@@ -56,7 +56,7 @@ class LinearSharedPrivate(LinearStrategy):
 
 
 @strategies.register("trees")
-class Trees(LinearStrategy):
+class TreesStrategy(BaselineStrategy):
     """Boosted trees over numbers and categories, a model per task.
 
     https://papers.nips.cc/paper/6907-lightgbm-a-highly-efficient-gradient-boosting-decision-tree

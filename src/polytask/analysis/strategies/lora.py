@@ -14,7 +14,7 @@ from polytask.sharing import architectures
 
 
 @strategies.register("lora")
-class LoraForAll(TrainedStrategy):
+class LoraForAllStrategy(TrainedStrategy):
     """The frozen encoder with one LoRA of rank 64 for all tasks, otherwise as the recipe says.
 
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.

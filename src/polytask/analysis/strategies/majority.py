@@ -37,7 +37,7 @@ Answer: TypeAlias = Callable[[Any, Sequence[str]], Constant]
 
 
 @strategies.register("majority")
-class Majority(Strategy):
+class MajorityStrategy(Strategy):
     """The most frequent label of a task for every row, or the mean of its numbers."""
 
     seeded: ClassVar[bool] = False

@@ -12,7 +12,7 @@ from polytask.analysis.strategies.merging import MergingStrategy
 
 
 @strategies.register("merge_average")
-class MergeAverage(MergingStrategy):
+class MergeAverageStrategy(MergingStrategy):
     """The mean of the encoders of the single-task models.
 
     Wortsman et al., "Model Soups: Averaging Weights of Multiple Fine-tuned Models Improves

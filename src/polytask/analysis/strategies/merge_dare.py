@@ -16,7 +16,7 @@ _DROPPED = 0.9
 
 
 @strategies.register("merge_dare")
-class MergeDare(MergingStrategy):
+class MergeDareStrategy(MergingStrategy):
     """Task arithmetic after nine of ten numbers were dropped and the others scaled up.
 
     Yu et al., "Language Models are Super Mario: Absorbing Abilities from Homologous Models as a

@@ -12,7 +12,7 @@ from polytask.analysis.strategies.merging import MergingStrategy
 
 
 @strategies.register("merge_task_arithmetic")
-class MergeTaskArithmetic(MergingStrategy):
+class MergeTaskArithmeticStrategy(MergingStrategy):
     """The common start and a multiple of the sum of all task vectors.
 
     Ilharco et al., "Editing Models with Task Arithmetic", ICLR 2023, sections 2 and 4.

@@ -18,7 +18,7 @@ _BLOCK = 2**20
 
 
 @strategies.register("merge_ties")
-class MergeTies(MergingStrategy):
+class MergeTiesStrategy(MergingStrategy):
     """The largest changes of each task, averaged where they agree with the elected sign.
 
     Yadav et al., "TIES-Merging: Resolving Interference When Merging Models", NeurIPS 2023,

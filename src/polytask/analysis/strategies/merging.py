@@ -22,7 +22,7 @@ from polytask.analysis.comparison import Comparison
 from polytask.analysis.runs import costs_of
 from polytask.analysis.state_vectors import State, common_names, flatten, unflatten
 from polytask.analysis.strategies.base import Answered, Strategy
-from polytask.analysis.strategies.single import Single
+from polytask.analysis.strategies.single import SingleStrategy
 from polytask.analysis.strategies.trained import Model
 from polytask.assembly.data.labels import TrainingFields, fit_tasks
 from polytask.assembly.data.loading import TRAIN, VALIDATION
@@ -63,7 +63,7 @@ class MergingStrategy(Strategy):
 
     @override
     def answer(self, comparison: Comparison, seed: int) -> Answered:
-        single = Single("single")
+        single = SingleStrategy("single")
         models = single.models(comparison, seed)
         comparison.console.print(f"{self.name}/seed-{seed}", style="bold")
         encoders = Encoders(comparison, models, seed)

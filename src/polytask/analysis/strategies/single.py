@@ -11,7 +11,7 @@ from polytask.recipe import Recipe
 
 
 @strategies.register("single")
-class Single(TrainedStrategy):
+class SingleStrategy(TrainedStrategy):
     """One model per task; together they are trained on as many tokens as the joint one.
 
     Rows that several tasks label are read once for each, and all of them less often.

@@ -11,7 +11,7 @@ from polytask.recipe import Recipe
 
 
 @strategies.register("single_all")
-class SingleAll(TrainedStrategy):
+class SingleAllStrategy(TrainedStrategy):
     """One model per task, each trained on as many tokens as the joint one."""
 
     @override

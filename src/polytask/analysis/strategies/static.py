@@ -10,13 +10,13 @@ from polytask.analysis.comparison import Comparison
 from polytask.analysis.settings import dimensions, weight_grid
 from polytask.analysis.strategies.base import strategies
 from polytask.analysis.strategies.trained import TrainedStrategy
-from polytask.analysis.tuning import Grid, Parzen, Search
+from polytask.analysis.tuning import GridSearch, SettingsSearch, TPESearch
 from polytask.balancing import balancers
 from polytask.recipe import Recipe
 
 
 @strategies.register("static")
-class Static(TrainedStrategy):
+class StaticStrategy(TrainedStrategy):
     """One model for all tasks, trained on a weighted sum of their losses.
 
     Well-tuned weights are hard to beat: Xin et al., "Do Current Multi-Task Optimization Methods in
@@ -37,7 +37,7 @@ class Static(TrainedStrategy):
         return True
 
     @override
-    def search(self, recipe: Recipe, trials: int) -> Search:
+    def search(self, recipe: Recipe, trials: int) -> SettingsSearch:
         if trials:
-            return Parzen(dimensions(recipe, weights=True), trials, recipe.training.seed)
-        return Grid(weight_grid(list(recipe.tasks)))
+            return TPESearch(dimensions(recipe, weights=True), trials, recipe.training.seed)
+        return GridSearch(weight_grid(list(recipe.tasks)))

@@ -15,7 +15,7 @@ from polytask.sharing import architectures
 
 
 @strategies.register("sum")
-class Sum(TrainedStrategy):
+class SumStrategy(TrainedStrategy):
     """One encoder for all tasks, trained on the plain sum of their losses."""
 
     shares: ClassVar[bool] = True

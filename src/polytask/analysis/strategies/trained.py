@@ -15,7 +15,7 @@ from polytask.analysis.costs import together
 from polytask.analysis.runs import costs_of, evaluate_model, train_model, with_seed
 from polytask.analysis.settings import dimensions
 from polytask.analysis.strategies.base import Answered, Strategy
-from polytask.analysis.tuning import Chosen, Parzen, Search, choose
+from polytask.analysis.tuning import Chosen, SettingsSearch, TPESearch, choose
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.evaluation.score import Entry, Outcome
@@ -42,9 +42,9 @@ class TrainedStrategy(Strategy):
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
         """The recipe of every model, by its name; a single one may be called ''."""
 
-    def search(self, recipe: Recipe, trials: int) -> Search | None:
+    def search(self, recipe: Recipe, trials: int) -> SettingsSearch | None:
         """How the settings of a model are chosen; None if they are those of the recipe."""
-        return Parzen(dimensions(recipe), trials, recipe.training.seed) if trials else None
+        return TPESearch(dimensions(recipe), trials, recipe.training.seed) if trials else None
 
     @override
     def chooses(self, recipe: Recipe) -> bool:

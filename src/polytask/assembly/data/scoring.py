@@ -24,7 +24,7 @@ from polytask.tasks.metrics.agreement import ExactMatch
 
 
 @dataclass(frozen=True)
-class TaskRows:
+class ScoredRows:
     """The rows that one task is scored on, those of each of its views in turn.
 
     :param parts: Views and their rows.
@@ -79,7 +79,7 @@ class EvaluationRows:
     """
 
     pools: list[Pool]
-    tasks: dict[str, TaskRows]
+    tasks: dict[str, ScoredRows]
 
     def outcomes(self, found: Mapping[str, Predictions]) -> dict[str, Outcome]:
         """Labels and predictions of the labelled rows of every task."""
@@ -97,7 +97,7 @@ def evaluation_rows(
 
     :raises DataError: If a row or label does not fit; names file and line.
     """
-    found: dict[str, TaskRows] = {}
+    found: dict[str, ScoredRows] = {}
     pools = []
     for view in views:
         if view.source in tables:
@@ -105,7 +105,7 @@ def evaluation_rows(
             pool, references = scored_pool(view, table, encoder, tasks, folder)
             pools.append(pool)
             for task, own in references.items():
-                rows = found.setdefault(task, TaskRows([], []))
+                rows = found.setdefault(task, ScoredRows([], []))
                 rows.parts.append((view, table))
                 rows.references.extend(own)
     return EvaluationRows(pools, found)

@@ -14,7 +14,7 @@ from polytask.assembly.data.loading import TRAIN, Tables, load_data, load_source
 from polytask.assembly.data.notes import notes
 from polytask.assembly.data.views import View, views_of
 from polytask.assembly.model.assemble import new_tasks
-from polytask.assembly.run.parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fitted_parts, training_parts
 from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import Accounts
 from polytask.core.errors import DataError, PolytaskError

@@ -11,8 +11,8 @@ from polytask.assembly.data.scoring import (
     metrics_of,
     poolings_of,
 )
-from polytask.assembly.run.answers import Answers
 from polytask.assembly.run.loaded_run import LoadedRun
+from polytask.assembly.run.split_predictions import SplitPredictions
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
@@ -74,7 +74,7 @@ def evaluate(
             poolings_of(recipe, {name: loaded.tasks[name] for name in outcomes}),
             recipe.evaluation,
         )
-        answers = Answers(rows.tasks, found, loaded.tasks)
+        answers = SplitPredictions(rows.tasks, found, loaded.tasks)
         answers.write(run.predictions / split, recipe)
     counted = accounts_of(data, {split: rows.pools})
     accounts = {task: own[split].record() for task, own in counted.items() if split in own}

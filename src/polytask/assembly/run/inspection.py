@@ -9,7 +9,7 @@ from itertools import islice
 
 from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.loading import Data, load_data
-from polytask.assembly.run.parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fitted_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.errors import RunError
 from polytask.core.partition import Partition
@@ -19,7 +19,7 @@ from polytask.core.tensors import read_tensors
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
 from polytask.training.interference import Observer
-from polytask.training.precision import Precision, select_device
+from polytask.training.precision import FloatPrecision, select_device
 from polytask.training.randomness import seed_everything
 from polytask.training.session import Parts
 
@@ -51,7 +51,7 @@ class Opened:
     def observer(self) -> Observer:
         """Sees the gradients of the tasks."""
         device = select_device(self.recipe.training.device)
-        precision = Precision.choose("fp32", device)
+        precision = FloatPrecision.choose("fp32", device)
         return Observer(self.model, self.partition, device, precision.autocast)
 
 

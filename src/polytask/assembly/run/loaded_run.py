@@ -18,11 +18,11 @@ from polytask.assembly.data.views import View
 from polytask.assembly.model.assemble import column_types, load_model
 from polytask.assembly.run.prediction import (
     Note,
-    Part,
-    Prepared,
+    PreparedRows,
     Record,
+    RecordOptions,
     Tally,
-    Wanted,
+    WindowRows,
     check_overrides,
     windows_of_rows,
     windows_of_tables,
@@ -40,7 +40,7 @@ from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
 from polytask.recipe.mistakes import unknown
 from polytask.tasks import Predictions, Task
-from polytask.training.precision import Precision, PrecisionName, select_device
+from polytask.training.precision import FloatPrecision, PrecisionName, select_device
 from polytask.training.task_best import task_best_files
 
 
@@ -94,7 +94,7 @@ class LoadedRun:
         folder.require_format()
         recipe = load(folder.recipe)
         place = select_device(device or recipe.training.device, "device" if device else _DEVICE)
-        chosen = Precision.choose(
+        chosen = FloatPrecision.choose(
             precision or recipe.training.precision, place, "precision" if precision else _PRECISION
         )
         with torch.random.fork_rng(devices=[]):
@@ -144,7 +144,7 @@ class LoadedRun:
         :raises DataError: On iteration, if no task can read the rows, or no row of a file can be read.
         """
         check_overrides(overrides)
-        views, content = self._views(tasks), Wanted(**wanted)
+        views, content = self._views(tasks), RecordOptions(**wanted)
         if isinstance(rows, str | Path):
             return self._file_records(Path(rows), views, overrides, content, left_out)
         if overrides:
@@ -216,7 +216,7 @@ class LoadedRun:
         path: Path,
         views: Sequence[View],
         overrides: Sequence[str],
-        wanted: Wanted,
+        wanted: RecordOptions,
         left_out: Note,
     ) -> Iterator[Record]:
         known = readings(load(self.folder.recipe, overrides), self.folder)
@@ -227,7 +227,11 @@ class LoadedRun:
         yield from self._records(windows_of_tables(tables), wanted, left_out, file)
 
     def _records(
-        self, windows: Iterable[Sequence[Part]], wanted: Wanted, left_out: Note, file: str = ""
+        self,
+        windows: Iterable[Sequence[WindowRows]],
+        wanted: RecordOptions,
+        left_out: Note,
+        file: str = "",
     ) -> Iterator[Record]:
         tally = Tally()
         for parts in windows:
@@ -252,7 +256,9 @@ class LoadedRun:
         for text in tally.notes():
             left_out(text)
 
-    def _found(self, prepared: Sequence[Prepared], wanted: Wanted) -> dict[str, Predictions]:
+    def _found(
+        self, prepared: Sequence[PreparedRows], wanted: RecordOptions
+    ) -> dict[str, Predictions]:
         return self.predict_pools([one.pool for one in prepared], vectors=wanted.vectors)
 
 

@@ -42,7 +42,7 @@ _CHANGES = "only how new files are read can be changed, as in --set data.NAME.de
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RecordOptions:
     """The content of a record.
 
     :param top_k: Number of labels that have a probability, most probable first; None for all
@@ -72,7 +72,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Part:
+class WindowRows:
     """The rows of a window as one view reads them.
 
     :param where: Returns the place of the row at a position, for messages.
@@ -82,23 +82,23 @@ class Part:
     rows: Sequence[Row]
     where: Callable[[int], str]
 
-    def prepared(self, encoder: Encoder) -> Prepared:
+    def prepared(self, encoder: Encoder) -> PreparedRows:
         """Return the rows as an encoder reads them."""
-        return Prepared(self, *new_pool(self.view, self.rows, self.where, encoder))
+        return PreparedRows(self, *new_pool(self.view, self.rows, self.where, encoder))
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRows:
     """The rows of a part that can be read, ready for the model.
 
     :param refused: By position, the error of every other row.
     """
 
-    part: Part
+    part: WindowRows
     pool: MemoryPool
     refused: Mapping[int, str]
 
-    def readable(self, collation: Collation) -> Prepared:
+    def readable(self, collation: Collation) -> PreparedRows:
         """Return the rows that can be read for a batch: an image may turn out to be broken."""
         kept = [row for row in range(len(self.part.rows)) if row not in self.refused]
         errors = [read_error(row, collation) for row in self.pool.rows]
@@ -108,7 +108,7 @@ class Prepared:
         return replace(self, pool=self.pool.select(rows_n), refused={**self.refused, **refused})
 
     def records(
-        self, found: Predictions, wanted: Wanted, labels: Sequence[str]
+        self, found: Predictions, wanted: RecordOptions, labels: Sequence[str]
     ) -> Iterator[dict[str, Any]]:
         """Yield the record of every row, in order."""
         numbers = iter(range(len(self.pool)))
@@ -121,7 +121,7 @@ class Prepared:
 
 def windows_of_rows(
     rows: Iterable[Row], views: Sequence[View], note: Note
-) -> Iterator[Sequence[Part]]:
+) -> Iterator[Sequence[WindowRows]]:
     """Yield windows of rows from memory; the first window decides which views read them.
 
     :raises DataError: If no view can, or a row is not a mapping.
@@ -137,12 +137,12 @@ def windows_of_rows(
         yield [_part(view, found, window[0][0]) for view in readable]
 
 
-def _part(view: View, rows: Sequence[Row], first: int) -> Part:
+def _part(view: View, rows: Sequence[Row], first: int) -> WindowRows:
     typed = [RowInMemory(row, view.types) for row in rows]
-    return Part(view, typed, lambda position: f"rows[{first + position}]")
+    return WindowRows(view, typed, lambda position: f"rows[{first + position}]")
 
 
-def windows_of_tables(tables: Sequence[NewRows]) -> Iterator[Sequence[Part]]:
+def windows_of_tables(tables: Sequence[NewRows]) -> Iterator[Sequence[WindowRows]]:
     """Yield windows of the rows of a file, which may have been read in several ways."""
     readers = [(own, each_row(own.table)) for own in tables if own.views]
     for own, _ in readers:
@@ -150,7 +150,7 @@ def windows_of_tables(tables: Sequence[NewRows]) -> Iterator[Sequence[Part]]:
             view.require_columns(own.table)
     for windows in zip(*(_windows(rows) for _, rows in readers), strict=True):
         yield [
-            Part(view, rows, partial(_place, own.table, rows))
+            WindowRows(view, rows, partial(_place, own.table, rows))
             for (own, _), rows in zip(readers, windows, strict=True)
             for view in own.views
         ]
@@ -187,7 +187,7 @@ class Tally:
     first: str = ""
     cut: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def add(self, window: Sequence[Prepared]) -> None:
+    def add(self, window: Sequence[PreparedRows]) -> None:
         """Count the rows of a window."""
         rows = len(window[0].part.rows)
         refused = {row: error for one in reversed(window) for row, error in one.refused.items()}

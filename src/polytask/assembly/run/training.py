@@ -16,9 +16,9 @@ from polytask.assembly.data.loading import Data, load_data
 from polytask.assembly.data.notes import notes
 from polytask.assembly.data.views import types_of
 from polytask.assembly.model.assemble import save_columns, save_parts
-from polytask.assembly.run.parts import fitted_parts, training_parts
 from polytask.assembly.run.resuming import open_folder, refuse_begun, reopen
 from polytask.assembly.run.run_metadata import final_facts, starting_facts
+from polytask.assembly.run.training_parts import fitted_parts, training_parts
 from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import SHOWN_TASKS, Accounts, account_lines, records
 from polytask.core.distributed import rank

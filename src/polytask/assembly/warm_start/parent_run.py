@@ -22,7 +22,7 @@ _MAY_DIFFER = {"dropout", "freeze", "freeze_layers", "gradient_checkpointing"}
 
 
 @dataclass(frozen=True)
-class Origin:
+class ParentRun:
     """A finished run, as another recipe goes on from it.
 
     :param options: How it goes on.
@@ -37,7 +37,7 @@ class Origin:
     readings: Readings
 
     @classmethod
-    def open(cls, recipe: Recipe, options: StartOptions) -> Origin:
+    def open(cls, recipe: Recipe, options: StartOptions) -> ParentRun:
         """The run that a recipe starts from.
 
         :raises RunError: If there is no such run, or it cannot be read.

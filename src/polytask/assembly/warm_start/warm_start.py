@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from polytask.assembly.data.views import View
 from polytask.assembly.model.assemble import assemble, new_encoder
 from polytask.assembly.model.dependencies import differing, probe_inputs, reached, with_tied
-from polytask.assembly.warm_start.parent_run import Origin
+from polytask.assembly.warm_start.parent_run import ParentRun
 from polytask.core.batch import Fields
 from polytask.core.capabilities import pretrained_name
 from polytask.core.collated import Collated
@@ -58,7 +58,7 @@ def begin(
     if recipe.start is None:
         encoder = new_encoder(recipe, rows, views)
         return Beginning(encoder, assemble(recipe, encoder, tasks))
-    origin = Origin.open(recipe, recipe.start)
+    origin = ParentRun.open(recipe, recipe.start)
     for name in tasks.keys() - recipe.trained.keys():
         tasks[name].restore(origin.model.tasks[name].state())
     return _begin(recipe, tasks, origin, list(islice(rows, _PROBED)))
@@ -70,7 +70,7 @@ def freeze_again(run: RunFolder, model: MultiTaskModel) -> None:
 
 
 def _begin(
-    recipe: Recipe, tasks: Mapping[str, Task], origin: Origin, rows: list[Fields]
+    recipe: Recipe, tasks: Mapping[str, Task], origin: ParentRun, rows: list[Fields]
 ) -> Beginning:
     encoder = origin.encoder
     base = prints_of(encoder.parameters()) if pretrained_name(encoder) is not None else frozenset()
@@ -98,7 +98,7 @@ def _begin(
     return Beginning(encoder, model, facts, [*_said(origin.options.run, counts)])
 
 
-def _take(origin: Origin, model: MultiTaskModel) -> set[str]:
+def _take(origin: ParentRun, model: MultiTaskModel) -> set[str]:
     """Copy what fits by name and size, heads only with the labels they were trained for.
 
     :return: The names of what was taken.
@@ -128,7 +128,7 @@ def _head_shapes(model: MultiTaskModel) -> dict[str, Any]:
     return {task.head_key: task.head_shape for task in model.tasks.values()}
 
 
-def _chosen(origin: Origin, model: MultiTaskModel, taken: Collection[str]) -> Iterator[str]:
+def _chosen(origin: ParentRun, model: MultiTaskModel, taken: Collection[str]) -> Iterator[str]:
     """What the recipe says shall not be trained, of what was taken."""
     options = origin.options
     encoders = {id(e): e for e in map(model.sharing.encoder_of, model.tasks)}.values()
@@ -155,7 +155,7 @@ def _lowest(encoder: Encoder, count: int) -> Iterator[Parameter]:
             return
 
 
-def _head_taken(origin: Origin, model: MultiTaskModel, task: str, taken: Collection[str]) -> str:
+def _head_taken(origin: ParentRun, model: MultiTaskModel, task: str, taken: Collection[str]) -> str:
     """The key of the head of a task, if it was taken."""
     key = model.tasks[task].head_key if task in model.tasks else task
     if not any(name.startswith(f"heads.{key}.") for name in taken):
@@ -171,7 +171,7 @@ def _head_taken(origin: Origin, model: MultiTaskModel, task: str, taken: Collect
 
 def _kept(
     recipe: Recipe,
-    origin: Origin,
+    origin: ParentRun,
     model: MultiTaskModel,
     inputs: Collated,
     taken: Collection[str],

@@ -5,20 +5,20 @@
 """
 
 from polytask.balancing.engine.adapters import Adapters
-from polytask.balancing.engine.base import Layout, Tally, TaskGradients, TaskLosses
+from polytask.balancing.engine.base import Layout, MeanLosses, TaskGradients, TaskLosses
 from polytask.balancing.engine.check import agrees
 from polytask.balancing.engine.exact import Exact
-from polytask.balancing.engine.grouped import Grouped
-from polytask.balancing.engine.kept import Features, Weighted
+from polytask.balancing.engine.grouped import GroupedGradients
 from polytask.balancing.engine.recorder import Recorder
-from polytask.balancing.engine.stretches import LastLayer, Streamed
+from polytask.balancing.engine.retained_graph import FeatureGradients, Weighted
+from polytask.balancing.engine.streamed import LastLayer, Streamed
 
 PROVIDERS: dict[str, type[TaskGradients]] = {
     "exact": Exact,
-    "grouped": Grouped,
+    "grouped": GroupedGradients,
     "streamed": Streamed,
     "adapters": Adapters,
-    "features": Features,
+    "features": FeatureGradients,
     "last_layer": LastLayer,
     "weighted": Weighted,
 }
@@ -27,8 +27,8 @@ __all__ = [
     "PROVIDERS",
     "Exact",
     "Layout",
+    "MeanLosses",
     "Recorder",
-    "Tally",
     "TaskGradients",
     "TaskLosses",
     "agrees",

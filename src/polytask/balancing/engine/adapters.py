@@ -9,9 +9,9 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from typing_extensions import override
 
 from polytask.balancing.engine.base import Gradients
-from polytask.balancing.engine.kept import Kept, carry
 from polytask.balancing.engine.recorder import Recorder
-from polytask.balancing.engine.stretches import ByParameter
+from polytask.balancing.engine.retained_graph import Kept, carry
+from polytask.balancing.engine.streamed import ByParameter
 
 
 class Adapters(ByParameter):

@@ -57,13 +57,13 @@ def check_alone(gradients: str) -> None:
         )
 
 
-class Tally:
+class MeanLosses:
     """The mean losses of a step over its batches, and over all ranks."""
 
     def __init__(self, num_tasks: int) -> None:
         self._sums_2T = torch.zeros(2, num_tasks)
 
-    def add(self, losses: TaskLosses) -> Tally:
+    def add(self, losses: TaskLosses) -> MeanLosses:
         """Count the losses of one batch."""
         if losses.tasks:
             values_t = torch.stack([value.detach().float() for value in losses.values])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polytask.balancing.engine.base import Gradients, TaskLosses
-from polytask.balancing.engine.grouped import Grouped
+from polytask.balancing.engine.grouped import GroupedGradients
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core.partition import Partition
 
@@ -25,7 +25,7 @@ def agrees(recorder: Recorder, losses: TaskLosses, partition: Partition) -> bool
     """
     if not partition.shared:
         return True
-    trial = Grouped(recorder, trial=True)
+    trial = GroupedGradients(recorder, trial=True)
     trial.add(losses, Partition(partition.shared, []))
     trial.gramian(losses.tasks)
     tolerance = max([1e-3, *(_TOLERANCE.get(dtype, 0) for dtype in trial.dtypes)])

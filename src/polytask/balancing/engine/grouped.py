@@ -20,7 +20,7 @@ from polytask.balancing.engine.base import (
     inner_products,
     weighted_sum,
 )
-from polytask.balancing.engine.layers import Layer, Pass, layer_of, taking
+from polytask.balancing.engine.layers import Layer, LayerPass, layer_of, taking
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core import graph
 from polytask.core.partition import Partition
@@ -29,7 +29,7 @@ _ROOM = 2
 """Gradients are kept where they are at most this much larger than what they are formed from."""
 
 
-class Grouped(TaskGradients):
+class GroupedGradients(TaskGradients):
     """Forms the gradients of all tasks layer by layer, from one backward pass.
 
     Inner products are added up at each layer. Its gradients are kept where they are small, and else
@@ -43,7 +43,7 @@ class Grouped(TaskGradients):
     def __init__(self, recorder: Recorder | None = None, *, trial: bool = False) -> None:
         super().__init__(recorder)
         self._recorder, self._trial = recorder, trial
-        self._passes: dict[nn.Module, list[Pass]] = {}
+        self._passes: dict[nn.Module, list[LayerPass]] = {}
         self._kept: list[tuple[Layer, Tensor]] = []
         self._others: list[Layer] = []
         self.dtypes: set[torch.dtype] = set()
@@ -72,7 +72,7 @@ class Grouped(TaskGradients):
         for call, returned in zip(calls, found, strict=False):
             if returned is not None:
                 self.dtypes.add(returned.dtype)
-                each = Pass(call.given, returned, rows)
+                each = LayerPass(call.given, returned, rows)
                 self._passes.setdefault(call.module, []).append(each)
 
     @override

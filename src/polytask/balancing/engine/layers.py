@@ -29,7 +29,7 @@ def taking(rows_b: Tensor) -> Rows:
 
 
 @dataclass(frozen=True)
-class Pass:
+class LayerPass:
     """One use of a layer by a batch of B rows.
 
     :param given: What went in.
@@ -46,7 +46,7 @@ class Pass:
         rows = self.rows[task]
         return self.given[rows], self.returned[rows]
 
-    def converted(self) -> Pass:
+    def converted(self) -> LayerPass:
         """The same, with what went in in the type of what came back, as autocast computes it."""
         return replace(self, given=self.given.to(self.returned.dtype))
 
@@ -65,7 +65,7 @@ class Layer(ABC):
     :param passes: Its uses, in this step.
     """
 
-    def __init__(self, module: nn.Module, passes: Sequence[Pass]) -> None:
+    def __init__(self, module: nn.Module, passes: Sequence[LayerPass]) -> None:
         self.module, self.passes = module, passes
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.names, self.parameters = [*trained], [*trained.values()]
@@ -121,7 +121,7 @@ class Layer(ABC):
 class LinearLayer(Layer):
     """``nn.Linear``."""
 
-    def __init__(self, module: nn.Module, passes: Sequence[Pass]) -> None:
+    def __init__(self, module: nn.Module, passes: Sequence[LayerPass]) -> None:
         super().__init__(module, [each.converted() for each in passes])
 
     @override
@@ -165,7 +165,7 @@ class VectorLayer(Layer):
 class EmbeddingLayer(Layer):
     """``nn.Embedding``; only rows of the table that were looked up take part."""
 
-    def __init__(self, module: nn.Module, passes: Sequence[Pass]) -> None:
+    def __init__(self, module: nn.Module, passes: Sequence[LayerPass]) -> None:
         super().__init__(module, passes)
         assert isinstance(module, nn.Embedding)
         self._padding = module.padding_idx
@@ -214,7 +214,7 @@ LAYERS: Mapping[Kind, type[Layer]] = {
 }
 
 
-def layer_of(module: nn.Module, passes: Sequence[Pass]) -> Layer:
+def layer_of(module: nn.Module, passes: Sequence[LayerPass]) -> Layer:
     """What forms the gradients of a module."""
     kind = kind_of(module)
     assert kind is not None

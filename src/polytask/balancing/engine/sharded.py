@@ -64,7 +64,7 @@ class Shards:
             module.set_requires_gradient_sync(True, recurse=False)
             module.set_reshard_after_backward(True, recurse=False)
 
-    def columns(self, parameters: Sequence[Parameter]) -> Columns:
+    def columns(self, parameters: Sequence[Parameter]) -> ShardedColumns:
         """How the gradients of some parameters, whole or sharded, are divided.
 
         :raises ValueError: If one is not of this model.
@@ -75,7 +75,7 @@ class Shards:
                 f"found {len(strange)} parameters in the partition that are not those of the "
                 "sharded model: find the partition after fully_shard"
             )
-        return Columns([self._pairs[id(parameter)] for parameter in parameters])
+        return ShardedColumns([self._pairs[id(parameter)] for parameter in parameters])
 
     def add(
         self, losses: Sequence[Tensor], scale_t: Tensor, parameters: Sequence[Parameter]
@@ -106,7 +106,7 @@ def _check(name: str, parameter: Parameter) -> None:
         )
 
 
-class Columns:
+class ShardedColumns:
     """The coordinates of n parameters, divided among R ranks as their shards are.
 
     :param pairs: Each parameter whole, and sharded.
@@ -196,9 +196,9 @@ class Total:
     """A gradient that is added up over the batches of a step, and over all ranks at once."""
 
     def __init__(self) -> None:
-        self._columns: Columns | None = None
+        self._columns: ShardedColumns | None = None
 
-    def add(self, columns: Columns, gradients: Gradients) -> None:
+    def add(self, columns: ShardedColumns, gradients: Gradients) -> None:
         """Add what this rank found in one batch; every rank calls it as often."""
         if self._columns is None:
             self._columns, self._row_p = columns, columns.scatter(gradients)

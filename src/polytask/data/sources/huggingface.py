@@ -35,7 +35,7 @@ _SAVED = ("dataset_dict.json", "state.json")
 
 
 @sources.register("huggingface")
-class HuggingFace(Source):
+class HuggingFaceSource(Source):
     """A data set of the Hugging Face Hub, or a local folder; class numbers become label names.
 
     :param path: Name on the Hub, a folder written by ``save_to_disk``, or a folder of data files.

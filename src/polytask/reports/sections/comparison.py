@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from polytask.reports.comparison_tables import by_task, differences, means
 from polytask.reports.covered import covered
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
-from polytask.reports.tested import statistics_of
+from polytask.reports.significance import statistics_of
 
 
 def comparison(material: Material) -> Section | None:

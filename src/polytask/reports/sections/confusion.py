@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from polytask.reports.charts.matrix import matrix_chart, sequential
-from polytask.reports.material import Material
-from polytask.reports.predictions import Answer, confusion
+from polytask.reports.predictions import PredictedRow, confusion
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 
@@ -37,7 +37,7 @@ def chosen(material: Material) -> list[str]:
     return [name for name in material.strategies if name in trained][:_STRATEGIES]
 
 
-def _figure(task: str, strategy: str, answers: Sequence[Answer]) -> Iterator[Figure]:
+def _figure(task: str, strategy: str, answers: Sequence[PredictedRow]) -> Iterator[Figure]:
     labels, counts = confusion(answers, _LABELS)
     if len(labels) > 1:
         name = " · ".join(filter(None, (task, strategy)))

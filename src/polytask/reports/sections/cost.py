@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
+from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.comparison_tables import costs
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
 from polytask.reports.wording import phrase
 
@@ -20,7 +20,7 @@ def cost(material: Material) -> Section | None:
     if material.record is not None:
         table = costs(material.record)
     else:
-        table = Table(
+        table = SortableTable(
             "cost",
             [phrase("column.fact"), phrase("column.value")],
             list(_facts(material.trained[0].facts)),

@@ -8,7 +8,7 @@ from functools import partial
 from polytask.reports import formats
 from polytask.reports.charts.lines import Line, Points, line_chart
 from polytask.reports.curves import Curves
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
+from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import Phrase, Text, phrase
 
@@ -52,9 +52,9 @@ def _of(task: str, points: Sequence[Mapping[str, Any]]) -> list[Line]:
     ]
 
 
-def _table(points: Sequence[Mapping[str, Any]]) -> Table:
+def _table(points: Sequence[Mapping[str, Any]]) -> SortableTable:
     rows = [[Cell(f"{point['rows']}", point["rows"]), _gain(point)] for point in points]
-    return Table("data_needs", [phrase("column.rows"), "Δm %"], rows)
+    return SortableTable("data_needs", [phrase("column.rows"), "Δm %"], rows)
 
 
 def _gain(point: Mapping[str, Any]) -> Cell:

@@ -8,8 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
-from polytask.reports.material import Material
+from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.structure import block_title, blocks, svg
 from polytask.reports.wording import Text, phrase
@@ -26,7 +26,7 @@ def describe(material: Material) -> Section | None:
     rows = [_row(block, tasks) for block in blocks(found)[:_MOST]]
     head: list[Text] = [phrase("column.layer"), phrase("column.parameters"), *tasks]
     drawing = Figure(phrase("describe.caption"), Markup(svg(found)))  # escapes what it draws
-    table = Table("layers", head, rows)
+    table = SortableTable("layers", head, rows)
     return Section("describe", filled("describe.html", figures=[drawing], table=table))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.charts.bars import Bar, bar_chart, limits_of
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.significance import mark, statistics_of, tested_difference
 from polytask.reports.summary import Record, results_of
-from polytask.reports.tested import mark, statistics_of, tested_difference
 from polytask.reports.wording import Phrase, phrase
 
 _BASELINE = "single"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
-from polytask.reports.material import Material
+from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
 from polytask.reports.wording import phrase
 
@@ -29,7 +29,7 @@ def groups(material: Material) -> Section | None:
     return Section("groups", body)
 
 
-def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> Table:
+def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> SortableTable:
     """What each task was predicted to gain in its group, and gained where that was trained."""
     trained = verified.get("tasks", {})
     names = ["grouped", "joint"] if trained else []
@@ -38,7 +38,7 @@ def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> Table:
         [Cell(task), _cell(value), *(_cell(trained.get(task, {}).get(name)) for name in names)]
         for task, value in gains.items()
     ]
-    return Table("groups", head, rows)
+    return SortableTable("groups", head, rows)
 
 
 def _cell(value: float | None) -> Cell:

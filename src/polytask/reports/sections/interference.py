@@ -11,7 +11,7 @@ from typing import Any
 
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.charts.matrix import diverging, matrix_chart
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 

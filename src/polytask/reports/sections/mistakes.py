@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from polytask.reports import formats
-from polytask.reports.material import Material
-from polytask.reports.predictions import Answer, worst
+from polytask.reports.predictions import PredictedRow, worst
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
 
 _ROWS = 5
@@ -15,7 +15,7 @@ _TEXT, _LABEL = 420, 120
 
 
 @dataclass(frozen=True)
-class Mistake:
+class WrongRow:
     """A row as it is shown.
 
     :param confidence: The probability of what was predicted, as text.
@@ -38,7 +38,7 @@ class TaskMistakes:
     task: str
     wrong: int | None
     rows: int
-    shown: list[Mistake]
+    shown: list[WrongRow]
 
 
 def mistakes(material: Material) -> Section | None:
@@ -53,16 +53,16 @@ def mistakes(material: Material) -> Section | None:
     return Section("mistakes", filled("mistakes.html", tasks=found, strategy=strategy))
 
 
-def _of(task: str, answers: list[Answer]) -> TaskMistakes:
+def _of(task: str, answers: list[PredictedRow]) -> TaskMistakes:
     numeric = any(answer.numeric for answer in answers)
     wrong = None if numeric else sum(answer.wrong for answer in answers)
     return TaskMistakes(task, wrong, len(answers), [_shown(one) for one in worst(answers, _ROWS)])
 
 
-def _shown(answer: Answer) -> Mistake:
+def _shown(answer: PredictedRow) -> WrongRow:
     confidence = answer.confidence
     reference, prediction = _labels(answer)
-    return Mistake(
+    return WrongRow(
         place=answer.place,
         text=formats.clipped(answer.text, _TEXT),
         reference=formats.clipped(reference, _LABEL),
@@ -71,7 +71,7 @@ def _shown(answer: Answer) -> Mistake:
     )
 
 
-def _labels(answer: Answer) -> tuple[str, str]:
+def _labels(answer: PredictedRow) -> tuple[str, str]:
     """Label and prediction; of a row of words, only where they differ."""
     columns = [*answer.fields, answer.reference, answer.prediction]
     in_words = len(columns) == 3 and all(isinstance(column, list) for column in columns)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
-from polytask.reports.material import Material
+from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
 from polytask.reports.summary import Record
 from polytask.reports.wording import Text, phrase
@@ -54,7 +54,7 @@ def _leaks(record: Record) -> Iterator[Text]:
         yield phrase(done if found else "notes.clean", summary=leaks["summary"])
 
 
-def _data(data: Mapping[str, Any]) -> Table:
+def _data(data: Mapping[str, Any]) -> SortableTable:
     head = [phrase(f"column.{name}") for name in ("source", "split", "rows", "hash")]
     rows = [
         [
@@ -66,7 +66,7 @@ def _data(data: Mapping[str, Any]) -> Table:
         for source, tables in data.items()
         for split, table in tables.items()
     ]
-    return Table("data", head, rows)
+    return SortableTable("data", head, rows)
 
 
 def _recipe(material: Material) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polytask.reports.cells import Cell, Table
+from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.formats import NOTHING
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
 from polytask.reports.wording import Phrase, dictionary, phrase
 
@@ -29,7 +29,7 @@ def rows(material: Material) -> Section | None:
     if not cells:
         return None
     head = [phrase(f"column.{name}") for name in _COLUMNS]
-    table = Table("rows", head, cells, filtered=len(cells) > _UNFILTERED)
+    table = SortableTable("rows", head, cells, filtered=len(cells) > _UNFILTERED)
     return Section("rows", filled("rows.html", table=table))
 
 

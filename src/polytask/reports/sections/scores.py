@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polytask.reports import formats
-from polytask.reports.cells import Cell, Table
+from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.charts.bars import Bar, dot_chart, limits_of
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 
@@ -57,9 +57,9 @@ def _interval(metric: str, value: Mapping[str, float | None]) -> str:
     return f"[{formats.score(metric, value['low'])}, {formats.score(metric, value['high'])}]"
 
 
-def _table(entries: Mapping[str, Any]) -> Table:
+def _table(entries: Mapping[str, Any]) -> SortableTable:
     head = [phrase(f"column.{name}") for name in ("task", "metric", "value", "interval", "rows")]
-    return Table("scores", head, list(_rows(entries)), filtered=len(entries) > 3)
+    return SortableTable("scores", head, list(_rows(entries)), filtered=len(entries) > 3)
 
 
 def _rows(entries: Mapping[str, Any]) -> Iterator[list[Cell]]:

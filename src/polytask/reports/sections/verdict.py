@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from polytask.reports.decision import decision
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, filled
+from polytask.reports.verdict_text import decision
 
 
 def verdict(material: Material) -> Section | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.material import Material, Trained
+from polytask.reports.report_data import Material, Trained
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from polytask.tasks.metrics.base import Floats, Metric, metrics
 
 
-class Ranking(NamedTuple):
+class RankedScores(NamedTuple):
     """N rows in the order of their scores for one label."""
 
     order_N: npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ class AUC(Metric):
     @override
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> list[Ranking]:
+    ) -> list[RankedScores]:
         if not len(references) or not np.isfinite(probabilities).all():
             return []
         scores_NC = np.stack(probabilities)
@@ -56,7 +56,7 @@ class AUC(Metric):
         ]
 
     @override
-    def value(self, evidence: list[Ranking], weights_N: Floats) -> float:
+    def value(self, evidence: list[RankedScores], weights_N: Floats) -> float:
         areas = np.array([_area(ranking, weights_N) for ranking in evidence])
         defined = areas[~np.isnan(areas)]
         return float(defined.mean()) if len(defined) else float("nan")
@@ -73,13 +73,13 @@ def _carries(references: Sequence[Any], label: str) -> npt.NDArray[np.bool_]:
     return np.array([one == label if isinstance(one, str) else label in one for one in references])
 
 
-def _rank(scores_N: Floats, positive_N: npt.NDArray[np.bool_]) -> Ranking:
+def _rank(scores_N: Floats, positive_N: npt.NDArray[np.bool_]) -> RankedScores:
     order_N = np.argsort(scores_N, kind="stable")
     rises_N = np.diff(scores_N[order_N], prepend=scores_N[order_N[:1]]) > 0
-    return Ranking(order_N, np.cumsum(rises_N), positive_N[order_N])
+    return RankedScores(order_N, np.cumsum(rises_N), positive_N[order_N])
 
 
-def _area(ranking: Ranking, weights_N: Floats) -> float:
+def _area(ranking: RankedScores, weights_N: Floats) -> float:
     """The Mann-Whitney statistic of weighted rows, as a share of all pairs; nan without pairs."""
     ordered_N = weights_N[ranking.order_N]
     positive_K = np.bincount(ranking.level_N, ordered_N * ranking.positive_N)

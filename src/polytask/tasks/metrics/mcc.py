@@ -14,7 +14,7 @@ from polytask.tasks.metrics.base import Floats, Metric, metrics, one_label
 Codes = npt.NDArray[np.int64]
 
 
-class Pairs(NamedTuple):
+class ClassCodes(NamedTuple):
     """Numbers of the reference and of the predicted class of each row."""
 
     actual_N: Codes
@@ -41,12 +41,12 @@ class MCC(Metric):
     @override
     def evidence(
         self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Pairs:
+    ) -> ClassCodes:
         codes = np.unique([*references, *predictions], return_inverse=True)[1]
-        return Pairs(codes[: len(references)], codes[len(references) :])
+        return ClassCodes(codes[: len(references)], codes[len(references) :])
 
     @override
-    def value(self, evidence: Pairs, weights_N: Floats) -> float:
+    def value(self, evidence: ClassCodes, weights_N: Floats) -> float:
         if not weights_N.any():
             return float("nan")
         size = max(evidence.actual_N.max(), evidence.predicted_N.max()) + 1

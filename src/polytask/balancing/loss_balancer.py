@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from polytask.balancing.engine import Tally, TaskLosses
+from polytask.balancing.balancer import Balancer
+from polytask.balancing.engine import MeanLosses, TaskLosses
 from polytask.balancing.engine.base import add_gradients, differentiate
-from polytask.balancing.interface import Balancer
 from polytask.core.distributed import sum_gradients
 from polytask.core.partition import Partition
 
@@ -24,7 +24,7 @@ class LossBalancer(Balancer):
     def __init__(self, num_tasks: int, /) -> None:
         super().__init__(num_tasks)
         self._weights_T = torch.zeros(num_tasks)
-        self._tally = Tally(num_tasks)
+        self._tally = MeanLosses(num_tasks)
 
     @abstractmethod
     def objective(self, losses_T: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class LossBalancer(Balancer):
         self.gather()
         self._tally.add(losses)
         weights_T = torch.zeros(self.num_tasks, device=losses.scale_t.device)
-        active_t, losses_t = Tally(self.num_tasks).add(losses).means()
+        active_t, losses_t = MeanLosses(self.num_tasks).add(losses).means()
         if len(active_t):
             weights_T[active_t] = self.weigh(active_t, losses_t).to(weights_T)
         scale_t = losses.scale_t * weights_T[[*losses.tasks]] * self.loss_scale
@@ -64,7 +64,7 @@ class LossBalancer(Balancer):
     @final
     def resolve(self, partition: Partition) -> Tensor:
         self.active_t, self.losses_t = self._tally.means()
-        self._tally = Tally(self.num_tasks)
+        self._tally = MeanLosses(self.num_tasks)
         if self.shards is None:
             sum_gradients([*partition.shared, *partition.private])
         else:

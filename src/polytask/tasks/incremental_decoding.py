@@ -17,7 +17,7 @@ from polytask.tasks.base import Encode
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """Features of n tokens to the scores of those that follow."""
 State: TypeAlias = dict[str, Tensor]
-Remembering: TypeAlias = Callable[[], AbstractContextManager[KVCache | None]]
+KVCacheContext: TypeAlias = Callable[[], AbstractContextManager[KVCache | None]]
 
 _TRIED = 2
 _EXACT, _ROUNDED = 1e-4, 0.05
@@ -82,14 +82,14 @@ class Remembered:
 
 
 @torch.no_grad()
-def remembers(encode: Encode, inputs: Collated, remembering: Remembering) -> bool:
+def remembers(encode: Encode, inputs: Collated, kv_cache: KVCacheContext) -> bool:
     """Whether a token is read from memory as it is read after its text; it is tried out.
 
     It is not where an architecture has an encoder besides, or adds tokens of its own.
     """
     ids_bL, lengths_b = inputs["ids"][:_TRIED], inputs["lengths"][:_TRIED]
     last_b = at(ids_bL.unsqueeze(-1), lengths_b - 1).squeeze(-1)
-    with remembering() as memory:
+    with kv_cache() as memory:
         if memory is None:
             return False
         try:

@@ -21,7 +21,7 @@ from polytask.sharing.copies import LayerCopies, encode_beside, replace_layers, 
 from polytask.sharing.layers import hidden_layers, with_changed
 
 
-class Columns(Architecture, ABC):
+class TaskColumns(Architecture, ABC):
     """Every task has a column of layers; after each layer the columns read from each other.
 
     All columns encode all rows, also those of absent tasks, which give to the others. What an
@@ -99,7 +99,7 @@ class MixOf:
     :param place: Position of the layer.
     """
 
-    def __init__(self, architecture: Columns, place: int) -> None:
+    def __init__(self, architecture: TaskColumns, place: int) -> None:
         self._architecture, self._place = weakref.ref(architecture), place
 
     def __call__(self, hidden_TBLD: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from typing_extensions import override
 
 from polytask.balancing.engine.base import Gradients, check_alone
-from polytask.balancing.engine.kept import Kept, KeptGraphs, carry, products
+from polytask.balancing.engine.retained_graph import Kept, KeptGraphs, carry, products
 from polytask.core import graph
 from polytask.core.errors import RecipeError
 

@@ -91,7 +91,7 @@ class Weighted(KeptGraphs):
         raise NotImplementedError
 
 
-class Features(KeptGraphs):
+class FeatureGradients(KeptGraphs):
     """Looks at the gradients of the shared features instead of the shared parameters.
 
     An approximation: Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization",

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from polytask.assembly.data.scoring import TaskRows
+from polytask.assembly.data.scoring import ScoredRows
 from polytask.core.columns import shown
 from polytask.core.files import atomic_writer
 from polytask.data.rows import each_row
@@ -22,14 +22,14 @@ from polytask.tasks.answered import AnsweredRow
 
 
 @dataclass(frozen=True)
-class Answers:
+class SplitPredictions:
     """What tasks predicted for the rows of one split.
 
     :param rows: The rows of each task.
     :param found: The predictions for these rows.
     """
 
-    rows: Mapping[str, TaskRows]
+    rows: Mapping[str, ScoredRows]
     found: Mapping[str, Predictions]
     tasks: Mapping[str, Task]
 
@@ -95,7 +95,7 @@ class Answers:
 class _Answered:
     """The rows of one task, which can be walked several times."""
 
-    answers: Answers
+    answers: SplitPredictions
     task: str
 
     def __iter__(self) -> Iterator[AnsweredRow]:

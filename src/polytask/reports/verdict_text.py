@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from polytask.reports import formats
 from polytask.reports.covered import missing_tasks
+from polytask.reports.significance import moved, statistics_of, tested_gain
 from polytask.reports.summary import Record
-from polytask.reports.tested import moved, statistics_of, tested_gain
 from polytask.reports.wording import Phrase, phrase
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.material import Material
+from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, filled
 from polytask.reports.wording import phrase
 

@@ -14,9 +14,9 @@ import torch._functorch.config as functorch_config
 from torch import Tensor
 from typing_extensions import override
 
-from polytask.balancing.engine import PROVIDERS, Recorder, Tally, TaskGradients, TaskLosses
-from polytask.balancing.interface import Balancer, LossMethod, balancers
-from polytask.balancing.weighing import LossBalancer
+from polytask.balancing.balancer import Balancer, LossMethod, balancers
+from polytask.balancing.engine import PROVIDERS, MeanLosses, Recorder, TaskGradients, TaskLosses
+from polytask.balancing.loss_balancer import LossBalancer
 from polytask.core.distributed import sum_gradients
 from polytask.core.errors import RecipeError
 from polytask.core.partition import Partition
@@ -29,7 +29,7 @@ class GradientBalancer(Balancer):
         super().__init__(num_tasks)
         functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
         self.inner = None if losses is None else loss_method(losses, num_tasks)
-        self._tally = Tally(num_tasks)
+        self._tally = MeanLosses(num_tasks)
         self._samples: dict[int, TaskGradients] = {}
         self._providers: dict[tuple[str, int], TaskGradients] = {}  # they keep their buffers
         self._recorder: Recorder | None = None
@@ -107,7 +107,7 @@ class GradientBalancer(Balancer):
     def resolve(self, partition: Partition) -> Tensor:
         self.active_t, self.losses_t = self._tally.means()
         samples = [self._samples[sample] for sample in sorted(self._samples)]
-        self._samples, self._tally = {}, Tally(self.num_tasks)
+        self._samples, self._tally = {}, MeanLosses(self.num_tasks)
         weights_T = torch.zeros(self.num_tasks)
         if not len(self.active_t):
             self.release()

@@ -15,7 +15,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.reports.curves import Curves
-from polytask.reports.predictions import Answer, read_answers
+from polytask.reports.predictions import PredictedRow, read_answers
 from polytask.reports.summary import Record
 
 _SEED = re.compile(r"seed-(\d+)$")
@@ -51,7 +51,7 @@ class Trained:
             return {}
         return dict(yaml.safe_load(self.run.recipe.read_text(encoding="utf-8")))
 
-    def answers(self, split: str, task: str) -> list[Answer]:
+    def answers(self, split: str, task: str) -> list[PredictedRow]:
         """What it answered on the labelled rows of a task; empty if that was not kept."""
         return read_answers(self.run.predictions / split / f"{task}.jsonl")
 
@@ -108,7 +108,7 @@ class Material:
         """The trainings of a strategy, by seed."""
         return [one for one in self.trained if one.strategy == strategy]
 
-    def answers(self, strategy: str, task: str) -> list[Answer]:
+    def answers(self, strategy: str, task: str) -> list[PredictedRow]:
         """What the first seed of a strategy answered on the held-out rows of a task."""
         found = self.of(strategy)
         for one in found:
