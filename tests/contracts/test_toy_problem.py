@@ -21,7 +21,7 @@ SLOW = [pytest.mark.slow, pytest.mark.full]
     "kind",
     [
         "nash_mtl",
-        "fairgrad",
+        pytest.param("fairgrad", marks=SLOW),
         pytest.param("aligned_mtl", marks=SLOW),
         pytest.param("mgda", marks=SLOW),
         pytest.param("famo", marks=SLOW),

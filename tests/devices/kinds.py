@@ -40,12 +40,12 @@ def test_tensors_of_two_devices_do_not_mix() -> None:
         values + torch.ones(3)
 
 
-@pytest.mark.parametrize("kind", every(3, architectures.kinds()))
+@pytest.mark.parametrize("kind", every(9, architectures.kinds()))
 def test_an_architecture(kind: str, tmp_path: Path) -> None:
     train(tmp_path, f"sharing={OPTIONS.get(kind, kind)}")
 
 
-@pytest.mark.parametrize("kind", balancers.kinds())
+@pytest.mark.parametrize("kind", every(3, balancers.kinds()))
 def test_a_method_does_the_same(kind: str) -> None:
     found, expected = worker.train(kind, 0, 1, device=other.NAME), worker.train(kind, 0, 1)
     assert_close(tree_map(Tensor.cpu, found), expected, rtol=0, atol=0)
@@ -57,7 +57,8 @@ NEEDY = ["auto_lambda", "famo", "sdmgrad", "uncertainty"]
 
 
 @pytest.mark.parametrize(
-    "balancing", [*NEEDY, *(f"{{kind: upgrad, gradients: {name}}}" for name in PROVIDERS)]
+    "balancing",
+    every(2, [*NEEDY, *(f"{{kind: upgrad, gradients: {name}}}" for name in PROVIDERS)]),
 )
 def test_what_methods_need(balancing: str, tmp_path: Path) -> None:
     train(tmp_path, f"balancing={balancing}")

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 DYNAMIC = [kind for kind in mixtures.kinds() if mixtures.part(kind).adapts]
 
 
-@pytest.mark.parametrize("kind", every(3, DYNAMIC))
+@pytest.mark.parametrize("kind", every(6, DYNAMIC))
 def test_two_processes_draw_what_one_draws(kind: str, tmp_path: Path) -> None:
     recipe = write(tmp_path, "equal")
     text = recipe.read_text("utf-8").replace("accumulate: 2, ", "")

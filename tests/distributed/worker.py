@@ -21,7 +21,7 @@ from polytask.balancing.engine import MeanLosses
 from polytask.core.partition import Partition, found_partition
 from tests.distributed.processes import group
 
-NUM_TASKS, ROWS, STEPS = 3, 12, 20
+NUM_TASKS, ROWS, STEPS = 3, 12, 10
 ABSENT_STEP, IDLE_STEP = 3, 5
 """In one step no row has a label for the last task; in another the last rank has no rows."""
 

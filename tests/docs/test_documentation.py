@@ -36,7 +36,7 @@ WALKED = [
 ]
 QUICKLY = [
     *WALKED[:2],
-    *(f"docs/{name}.md" for name in ("growing", "inputs", "plugins", "sharing")),
+    *(f"docs/{name}.md" for name in ("growing", "inputs", "sharing")),
 ]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BASE = {

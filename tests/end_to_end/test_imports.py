@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.files import polytask, write_experiment
+from tests.thinning import only
 
 SLOW = (
     "optuna",
@@ -43,7 +44,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["check", "predict"])
+@pytest.mark.parametrize("command", only(["predict"], ["check", "predict"]))
 def test_slow_libraries_are_imported_only_where_they_are_used(command: str, recipe: Path) -> None:
     arguments = {
         "check": ("check", recipe),

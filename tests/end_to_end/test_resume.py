@@ -76,7 +76,7 @@ def alone(reference: References, tmp_path: Path) -> Reference:
     return replace(found, training=replace(found.training, folder=tmp_path))
 
 
-@pytest.mark.parametrize("balancing", BALANCERS)
+@pytest.mark.parametrize("balancing", every(2, BALANCERS))
 def test_the_training_has_all_that_can_go_wrong(balancing: str, reference: References) -> None:
     whole = reference(balancing).whole
     present = [set(record["losses"]) for record in whole.records if "losses" in record]
@@ -87,7 +87,7 @@ def test_the_training_has_all_that_can_go_wrong(balancing: str, reference: Refer
     assert len(weights) > 1  # the balancer has learned
 
 
-@pytest.mark.parametrize("balancing", BALANCERS)
+@pytest.mark.parametrize("balancing", every(2, BALANCERS))
 def test_killed_at_random_moments(balancing: str, reference: References) -> None:
     found = reference(balancing)
     rng = random.Random()

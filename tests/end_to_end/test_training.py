@@ -63,7 +63,10 @@ def _trained_before(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.mark.parametrize(
     "balancing",
     every(3, ["equal", "famo", "graddrop", "auto_lambda"])
-    + [f"{{kind: pcgrad, gradients: {how}}}" for how in get_args(Provider) if how != "adapters"],
+    + every(
+        4,
+        [f"{{kind: pcgrad, gradients: {how}}}" for how in get_args(Provider) if how != "adapters"],
+    ),
 )
 @pytest.mark.usefixtures("_trained_before")
 def test_a_model_is_freed_when_its_training_is_over(tmp_path: Path, balancing: str) -> None:

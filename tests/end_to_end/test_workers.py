@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.resume import Outcome, Process, Training, interrupt, records, wait_for
 from tests.end_to_end.processes import fork
+from tests.thinning import only
 
 images = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.slow
@@ -109,8 +110,11 @@ def test_killed_at_random_moments_and_resumed_with_another_number(
     assert difference is None, difference
 
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=str)
+@pytest.mark.parametrize("number", only([signal.SIGTERM], SIGNALS), ids=str)
 def test_all_processes_of_a_job_get_a_signal(
     number: signal.Signals, clothes: Clothes, tmp_path: Path
 ) -> None:

@@ -160,14 +160,13 @@ def test_errors_end_in_a_message_and_an_exit_code(
 
 
 SWALLOWED = """
-import os, signal
+import signal
 from polytask import api
 from polytask.cli.app import main
 
 def half_imported(*_, **__):
     try:
-        os.kill(os.getpid(), signal.SIGINT)
-        signal.pause()
+        signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
         raise AttributeError("module has no attribute") from None
 
