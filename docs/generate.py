@@ -34,7 +34,7 @@ _INTRODUCTION = """\
 # Reference
 
 Every key, part and option of a recipe. Made by `python docs/generate.py`; do not edit. `polytask list` prints the parts,
-with those of plugins, and `polytask schema` the JSON Schema of recipes for editors.
+including plugins, and `polytask schema` the JSON Schema of recipes for editors.
 
 A part without options may be written as its name alone: `encoder: bag` is `encoder: {kind: bag}`.
 """

@@ -150,12 +150,21 @@ def test_the_reference_is_up_to_date(tmp_path: Path) -> None:
     assert text_of(made) == text_of(ROOT / "docs/reference.md"), "run: python docs/generate.py"
 
 
-def test_the_readme_names_every_recipe_and_folder() -> None:
-    linked = set(re.findall(r"\]\(([^)\s#]+)\)", text_of(ROOT / "README.md")))
-    packages = {path.parent for path in (ROOT / "src/polytask").glob("*/__init__.py")}
+def linked_from(page: Path) -> set[Path]:
+    """The files and folders that a page links to."""
+    targets = re.findall(r"\]\(([^)\s#]+)\)", text_of(page))
+    return {(page.parent / target).resolve() for target in targets}
+
+
+def test_every_recipe_and_package_is_described() -> None:
     recipes = {*ROOT.glob("recipes/*.yaml"), *built_in_recipes().values()}
-    for path in {*packages, *recipes}:
-        assert path.relative_to(ROOT).as_posix() in linked
+    assert recipes <= linked_from(ROOT / "docs/recipes.md")
+    packages = {path.parent for path in (ROOT / "src/polytask").glob("*/__init__.py")}
+    assert packages <= linked_from(ROOT / "ARCHITECTURE.md")
+
+
+def test_every_guide_is_linked_from_the_readme() -> None:
+    assert {*ROOT.glob("docs/*.md")} <= linked_from(ROOT / "README.md")
 
 
 @each_page
