@@ -1,6 +1,6 @@
 # make setup    install into .venv             make test     all tests
 # make demo     the main job, on built-in data make check    style, types, layers
-# make bench    the benchmarks of benchmarks/
+# make bench    the benchmarks of benchmarks/     make docs     the documentation as a site
 #
 # USE_UV=1 installs with uv instead of pip.
 
@@ -18,7 +18,7 @@ else
 INSTALL := "$(BIN)/python" -m pip install -q --disable-pip-version-check
 endif
 
-.PHONY: setup demo test test-all coverage check bench clean
+.PHONY: setup demo test test-all coverage check bench docs clean
 
 setup: $(STAMP)
 
@@ -48,8 +48,13 @@ check: $(STAMP)
 	"$(BIN)/mypy"
 	"$(BIN)/lint-imports"
 
+docs: $(STAMP)
+	$(INSTALL) -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --quiet
+	@echo "Open site/index.html."
+
 bench: $(STAMP)
 	"$(BIN)/python" -m benchmarks
 
 clean:
-	rm -rf "$(VENV)" runs
+	rm -rf "$(VENV)" runs site
