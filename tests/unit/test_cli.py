@@ -171,6 +171,7 @@ def half_imported(*_, **__):
         raise AttributeError("module has no attribute") from None
 
 api.train = half_imported
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for background jobs
 main()
 """
 

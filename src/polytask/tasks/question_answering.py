@@ -103,12 +103,8 @@ class SpanAnswer(Task):
         **options: Any,
     ) -> None:
         super().__init__(name, target=target, **options)
-        self.start, self.max_tokens, self.threshold, self.dropout = (
-            start,
-            max_tokens,
-            threshold,
-            dropout,
-        )
+        self.start, self.max_tokens = start, max_tokens
+        self.threshold, self.dropout = threshold, dropout
         self._may_have_none = False
 
     @property
