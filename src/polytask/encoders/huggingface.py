@@ -76,8 +76,8 @@ class HuggingFaceEncoder(TransformersEncoder):
         if self._packing and not accepts_positions(model):
             raise RecipeError(
                 [
-                    f"encoder.packing: a {model.config.model_type} cannot be told where in a "
-                    "sequence a text starts. Leave it out."
+                    f"encoder.packing: a {model.config.model_type} takes no positions of tokens, "
+                    "which packing needs. Leave it out."
                 ]
             )
         self.config = model.config
@@ -160,7 +160,7 @@ class HuggingFaceEncoder(TransformersEncoder):
         mask_BL = mask_of(inputs)
         given: dict[str, Any] = {"input_ids": inputs["ids"], "attention_mask": mask_BL.long()}
         if PARTS in inputs:
-            given |= _packing_arguments(inputs[PARTS])
+            given |= _isolate_texts(inputs[PARTS])
         if self._cache is not None:
             given |= self._cache.arguments(mask_BL)
         if self._reads_segments and "segments" in inputs:
@@ -195,7 +195,7 @@ class HuggingFaceEncoder(TransformersEncoder):
                 return
 
 
-def _packing_arguments(parts_SM: Tensor) -> dict[str, Tensor]:
+def _isolate_texts(parts_SM: Tensor) -> dict[str, Tensor]:
     """Return the attention mask and positions that keep the texts of a sequence apart."""
     seen_SMM = seen_in_parts(parts_SM)
     # Added to attention scores: a finite number, as a row of -inf (padding) would give nan.

@@ -52,7 +52,7 @@ class TaskColumns(Architecture, ABC):
             self.encoder = encoder
             replace_layers(
                 encoder,
-                lambda place, layer: ColumnLayer(layer, tasks, Mix(self, place)),
+                lambda place, layer: ColumnLayer(layer, tasks, ColumnMix(self, place)),
             )
         else:
             self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
@@ -102,7 +102,7 @@ class TaskColumns(Architecture, ABC):
         return encode_beside(self.encoder, inputs, len(self.tasks))
 
 
-class Mix:
+class ColumnMix:
     """``TaskColumns.mix`` at one layer, as a callable that a layer can hold.
 
     :param place: Position of the layer.
@@ -119,12 +119,12 @@ class Mix:
         assert architecture is not None
         return architecture.mix(self._place, hidden_TBLD)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Mix:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ColumnMix:
         # ``deepcopy`` copies no weak references: without this, the copy of an architecture would mix
         # with the parameters of the original. ``memo`` holds the copy under way, if there is one.
         architecture = self._architecture()
         assert architecture is not None
-        return Mix(memo.get(id(architecture), architecture), self._place)
+        return ColumnMix(memo.get(id(architecture), architecture), self._place)
 
 
 class ColumnLayer(LayerCopies):
@@ -133,7 +133,7 @@ class ColumnLayer(LayerCopies):
     :param mix: The function that mixes the outputs of the columns.
     """
 
-    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: Mix) -> None:
+    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: ColumnMix) -> None:
         super().__init__(layer, tasks)
         self._mix = mix
 
