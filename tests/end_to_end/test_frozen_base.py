@@ -162,5 +162,5 @@ def test_a_base_of_another_size_is_refused(tmp_path: Path) -> None:
     config = transformers.AutoConfig.from_pretrained(tmp_path / "base")
     config.intermediate_size = 64
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "base")
-    with pytest.raises(RunError, match=r"is another: .*intermediate"):
+    with pytest.raises(RunError, match=r"is another model: .*intermediate"):
         list(api.predict(run.path, reviews(4)))

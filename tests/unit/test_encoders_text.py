@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from polytask.encoders.text import find, longest_first, segmented_field, text_of, words_of
+from polytask.encoders.text import find, find_segmented_field, longest_first, text_of, words_of
 from polytask.encoders.vocabulary import SEPARATOR, UNKNOWN, Vocabulary, frequent
 
 
@@ -47,8 +47,8 @@ def test_lists_of_words_are_taken_as_they_are() -> None:
 
 
 def test_the_first_list_of_words_is_the_segmented_field() -> None:
-    assert segmented_field(("a", ["b"], ["c"])) == 1
-    assert segmented_field(("a", "b")) is None
+    assert find_segmented_field(("a", ["b"], ["c"])) == 1
+    assert find_segmented_field(("a", "b")) is None
 
 
 @pytest.mark.parametrize(

@@ -194,5 +194,5 @@ def test_sharing_that_adds_tokens_is_refused() -> None:
 
 
 def test_a_model_that_takes_no_places_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"encoder.packing: a bloom cannot be told where"):
+    with pytest.raises(RecipeError, match=r"encoder.packing: a bloom takes no positions"):
         encoder_of(True, {"model_type": "bloom", "n_layer": 1, "hidden_size": 16, "n_head": 2})

@@ -19,7 +19,7 @@ from polytask.sharing.bitfit import BitFit
 from polytask.sharing.bottleneck import OwnAdapter, OwnNorm
 from polytask.sharing.hyperformer import HyperFormer
 from polytask.sharing.pal import OwnAttention
-from polytask.sharing.peft_base import Present
+from polytask.sharing.peft_base import PresentRows
 from polytask.sharing.sublayers import norms, sublayer_outputs
 from tests.contracts.test_sharing import (
     ROWS,
@@ -54,9 +54,9 @@ def build(
     return architectures.build(options, new_encoder(encoder), list(tasks)).eval()
 
 
-def present(*places: int) -> Present:
+def present(*places: int) -> PresentRows:
     """Rows of the tasks x and y."""
-    found = Present()
+    found = PresentRows()
     found.tasks, found.place_V = TASKS, torch.tensor(places)
     return found
 
@@ -166,9 +166,9 @@ def test_fusion_is_attention_over_the_outputs_of_adapters() -> None:
 
 def test_attention_to_adapters_is_observed() -> None:
     built = build({"kind": "adapter_fusion"}, "transformer").train()
-    assert built.observed() == {}
+    assert built.observe() == {}
     built(everything("transformer"), {"x": ROWS["x"], "z": ROWS["z"]})
-    seen = built.observed()
+    seen = built.observe()
     assert set(seen) == {f"attention/{task}/{other}" for task in "xz" for other in "xyz"}
     assert sum(seen[f"attention/x/{other}"] for other in "xyz") == pytest.approx(1)
 

@@ -16,7 +16,7 @@ from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
 from polytask.sharing.adashare import distances
 from polytask.sharing.gumbel import choose
-from polytask.sharing.learned_branching import of_parents
+from polytask.sharing.learned_branching import select_parents
 from tests.contracts.input_rows import TINY_BERT
 from tests.contracts.test_sharing import (
     ROWS,
@@ -147,7 +147,7 @@ def test_a_layer_that_reads_another_width_is_never_skipped(encoder: str, layers:
 def test_policies_start_close_to_selecting_everything() -> None:
     made = build("adashare").train()
     made(everything("transformer"), {"y": ROWS["y"]})
-    assert made.observed() == {"selected/y/layer_2": pytest.approx(0.95, abs=0.01)}
+    assert made.observe() == {"selected/y/layer_2": pytest.approx(0.95, abs=0.01)}
 
 
 def test_policies_are_apart_most_at_the_lowest_layers() -> None:
@@ -179,7 +179,7 @@ def test_the_term_of_a_policy_moves_the_tasks_present_only() -> None:
 def test_a_copy_reads_its_parent() -> None:
     hidden_CBLD = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1)
     parents_CC = torch.tensor([[0.0, 0, 1], [1, 0, 0], [1, 0, 0]])
-    assert of_parents(parents_CC, hidden_CBLD).flatten().tolist() == [3, 1, 1]
+    assert select_parents(parents_CC, hidden_CBLD).flatten().tolist() == [3, 1, 1]
 
 
 def scattered(layer: Any) -> None:
@@ -198,7 +198,7 @@ def test_a_task_reads_the_way_down_its_tree(x: int, parents: list[int]) -> None:
     encoder = made.encoder_of("x")
     lower, upper = ([*layer.copies.values()] for layer in encoder.layers)
     found = made(everything("transformer"), ROWS)["x"].tokens_BLD
-    observed = made.observed()
+    observed = made.observe()
     expected_BLD = by_layers(encoder, lower[parents[x]], upper[x])
     assert_close(found, expected_BLD[ROWS["x"]])
     assert observed["branch/x/layer_2"] == 1 + x

@@ -13,9 +13,10 @@ from torch.testing import assert_close
 from polytask.core.features import Features
 from polytask.sharing import Architecture, architectures
 from polytask.sharing.cross_stitch import stitch
-from polytask.sharing.nddr import reduce
-from polytask.sharing.sluice import correlation, mix_subspaces, sum_of_layers
-from polytask.sharing.task_columns import shares
+from polytask.sharing.layers import sum_layers
+from polytask.sharing.nddr import project_columns
+from polytask.sharing.sluice import correlation, mix_subspaces
+from polytask.sharing.task_columns import initial_shares
 from tests.contracts import test_sharing as contract
 from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder, real_tokens
 
@@ -59,9 +60,9 @@ def network_of(made: Architecture, task: str) -> dict[str, Tensor]:
 
 
 def test_columns_begin_to_take_most_from_themselves() -> None:
-    assert_close(shares(1, 0.9), torch.ones(1, 1))
+    assert_close(initial_shares(1, 0.9), torch.ones(1, 1))
     expected = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
-    assert_close(shares(3, 0.8), expected)
+    assert_close(initial_shares(3, 0.8), expected)
 
 
 def test_a_column_reads_weighted_sums_channel_by_channel() -> None:
@@ -87,7 +88,7 @@ def test_columns_keep_the_precision_of_hidden_states() -> None:
         assert_close(stitch(alone.unsqueeze(-1).repeat(1, 1, 4), hidden_TBLD), hidden_TBLD)
         apart = torch.einsum("ts,gh->tgsh", alone, alone)
         assert_close(mix_subspaces(apart, hidden_TBLD), hidden_TBLD)
-        reduced_TBLD = reduce([torch.ones(8, 4)] * 2, hidden_TBLD)
+        reduced_TBLD = project_columns([torch.ones(8, 4)] * 2, hidden_TBLD)
         assert reduced_TBLD.dtype is torch.float32
 
 
@@ -96,7 +97,7 @@ def test_a_reduction_projects_the_channels_of_all_columns() -> None:
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     projections = [torch.cat([swap, 0 * swap]), torch.cat([swap, 0.1 * swap])]
     expected = torch.tensor([[2.0, 1.0], [4.0, 2.0]])[:, None, None]
-    assert_close(reduce(projections, hidden_TBLD), expected)
+    assert_close(project_columns(projections, hidden_TBLD), expected)
 
 
 def test_subspaces_are_mixed_each_for_itself() -> None:
@@ -113,7 +114,7 @@ def test_subspaces_are_mixed_each_for_itself() -> None:
 def test_a_task_reads_a_weighted_sum_of_layers() -> None:
     layers = [torch.full((2, 1, 1, 1), 1.0), torch.full((2, 1, 1, 1), 10.0)]
     betas_TK = torch.tensor([[0.0, 1.0], [3.0, 0.5]])
-    assert sum_of_layers(betas_TK, layers).flatten().tolist() == [10.0, 8.0]
+    assert sum_layers(betas_TK, layers).flatten().tolist() == [10.0, 8.0]
 
 
 def test_correlation_is_a_mean_over_rows_of_real_tokens() -> None:
@@ -201,7 +202,7 @@ def test_the_subspaces_of_sluices_are_driven_apart_in_training_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["cross_stitch", "sluice", "nddr"])
 def test_what_columns_take_is_observed(kind: str) -> None:
-    observed = build(kind, own=0.8).observed()
+    observed = build(kind, own=0.8).observe()
     own = [value for name, value in observed.items() if OWN[kind](name)]
     assert own
     assert own == pytest.approx([0.8] * len(own))

@@ -109,11 +109,11 @@ def test_both_kinds_of_gates_agree_where_there_is_one_token(kind: str) -> None:
 def test_what_gates_give_is_observed_in_training(kind: str, gate: str) -> None:
     made = build(kind, gate=gate)
     run(made)
-    assert not made.observed()
+    assert not made.observe()
     made.train()
     run(made, {"y": ROWS["y"]})
     totals: dict[str, float] = {}
-    for name, share in made.observed().items():
+    for name, share in made.observe().items():
         of_gate = name.rpartition("/")[0]
         totals[of_gate] = totals.get(of_gate, 0) + share
     assert totals == pytest.approx({f"gate/{of_gate}": 1 for of_gate in GATES_OF_Y[kind]})

@@ -171,7 +171,7 @@ def test_what_is_observed_adds_up() -> None:
     ):
         built = build(kind, "transformer").train()
         built(everything("transformer"), ROWS)
-        seen = [value for name, value in built.observed().items() if name.startswith(group)]
+        seen = [value for name, value in built.observe().items() if name.startswith(group)]
         assert len(seen) > 1
         assert sum(seen) == pytest.approx(1)
 

@@ -15,8 +15,7 @@ from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
 from polytask.sharing import architectures
 from polytask.sharing.deep_prompt import DeepPrompt
-from polytask.sharing.prompted import Prompted
-from polytask.sharing.prompts import in_front, with_room, without_room
+from polytask.sharing.prompt_base import PromptArchitecture, add_room, remove_room, replace_first
 from tests.contracts.test_sharing import ROWS, everything, new_encoder
 from tests.fakes import table_of
 
@@ -30,15 +29,15 @@ INPUTS = Collated(
 )
 
 
-def build(kind: str, encoder: str, **options: Any) -> Prompted:
+def build(kind: str, encoder: str, **options: Any) -> PromptArchitecture:
     torch.manual_seed(0)
     built = architectures.build({"kind": kind, **options}, new_encoder(encoder), list(ROWS)).eval()
-    assert isinstance(built, Prompted)
+    assert isinstance(built, PromptArchitecture)
     return built
 
 
 def test_room_is_made_of_copies_of_the_first_token() -> None:
-    longer = with_room(INPUTS, 2, None)
+    longer = add_room(INPUTS, 2, None)
     assert longer["ids"].tolist() == [[5, 5, 5, 6, 7, 8], [9, 9, 9, 4, 0, 0]]
     assert longer["segments"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]
     assert longer["lengths"].tolist() == [6, 4]
@@ -46,17 +45,17 @@ def test_room_is_made_of_copies_of_the_first_token() -> None:
 
 
 def test_the_end_of_a_text_makes_room_where_there_are_no_more_positions() -> None:
-    longer = with_room(INPUTS, 2, 5)
+    longer = add_room(INPUTS, 2, 5)
     assert longer["ids"].tolist() == [[5, 5, 5, 6, 7], [9, 9, 9, 4, 0]]
     assert longer["lengths"].tolist() == [5, 4]
     assert longer["words"].tolist() == [[2, -1], [3, -1]]
 
 
 def test_features_are_those_of_the_text() -> None:
-    longer = with_room(INPUTS, 2, None)
+    longer = add_room(INPUTS, 2, None)
     mask_BL = torch.arange(6) < longer["lengths"].unsqueeze(1)
     features = Features(torch.arange(12.0).view(2, 6, 1), mask_BL, TextLayout(longer["words"]))
-    kept = without_room(features, 2, longer)
+    kept = remove_room(features, 2, longer)
     assert kept.tokens_BLD.squeeze(-1).tolist() == [[2, 3, 4, 5], [8, 9, 10, 11]]
     assert kept.mask_BL.sum(1).tolist() == INPUTS["lengths"].tolist()
     assert kept.words_BW is not None
@@ -119,4 +118,4 @@ def test_texts_as_long_as_can_be_are_read(encoder: str) -> None:
 
 def test_vectors_take_the_first_places() -> None:
     hidden, vectors = torch.zeros(1, 3, 2), torch.ones(1, 2, 2)
-    assert in_front(vectors, hidden)[0].tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert replace_first(vectors, hidden)[0].tolist() == [[1, 1], [1, 1], [0, 0]]

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from polytask.encoders import encoders
 from polytask.sharing import Architecture, architectures
-from polytask.sharing.l2_distance import squared_distance
+from polytask.sharing.l2_distance import sum_squared_distances
 from polytask.sharing.layers import hidden_layers
 from polytask.sharing.per_task import LinearPerTask
 from polytask.sharing.rows import TaskRows
@@ -44,10 +44,10 @@ def penalty(architecture: Architecture) -> Tensor:
 
 def test_squared_distance_is_to_the_mean() -> None:
     copies = [torch.tensor([place, 2.0], requires_grad=True) for place in (1.0, 3.0)]
-    assert squared_distance(copies) == 2
-    gradients = torch.autograd.grad(squared_distance(copies), copies)
+    assert sum_squared_distances(copies) == 2
+    gradients = torch.autograd.grad(sum_squared_distances(copies), copies)
     assert_close(torch.stack(gradients), torch.tensor([[-2.0, 0.0], [2.0, 0.0]]))
-    assert squared_distance([*torch.ones(3, 4)]) == 0
+    assert sum_squared_distances([*torch.ones(3, 4)]) == 0
 
 
 def test_the_distance_of_one_encoder_counts_with_the_weight() -> None:
@@ -66,10 +66,10 @@ def test_a_term_pulls_encoders_together(kind: str) -> None:
     tied = build(kind, weight=1.0)
     disturb(tied)
     copies = [next(encoder.parameters()) for encoder in tied.encoders.values()]
-    before = squared_distance(copies)
+    before = sum_squared_distances(copies)
     found = torch.autograd.grad(penalty(tied), copies)
     after = [p - 0.01 * g for p, g in zip(copies, found, strict=True)]
-    assert squared_distance(after) < before
+    assert sum_squared_distances(after) < before
 
 
 @pytest.mark.parametrize("kind", ["l2_distance", "trace_norm"])
@@ -146,7 +146,7 @@ def test_the_discriminator_learns_what_the_shared_encoder_unlearns() -> None:
     plain = 0.5 * functional.cross_entropy(scores_VT, rows.place_V)
     term = penalty(built)
     assert_close(term, plain)
-    assert_close(built.observed()["adversarial"], 2 * float(plain.detach()))
+    assert_close(built.observe()["adversarial"], 2 * float(plain.detach()))
     for module, sign in ((built.discriminator, 1), (built.shared, -1)):
         found = torch.autograd.grad(term, [*module.parameters()], retain_graph=True)
         expected = torch.autograd.grad(plain, [*module.parameters()], retain_graph=True)
@@ -217,7 +217,7 @@ def test_every_task_sums_up_layers_by_its_own_weights() -> None:
     found = built(everything("transformer"), ROWS)
     assert_close(found["x"].tokens_BLD, plain[ROWS["x"]])
     assert_close(found["y"].tokens_BLD, (2 * states[0] - 0.5 * plain)[ROWS["y"]])
-    assert built.observed()["weight/y/layer_1"] == 2.0
+    assert built.observe()["weight/y/layer_1"] == 2.0
 
 
 @pytest.mark.parametrize("kind", ["mtan", "scalar_mix", "task_attention"])
@@ -253,9 +253,9 @@ def test_an_exchange_adds_the_shares_of_others_to_what_is_its_own() -> None:
 
 def test_what_tasks_attend_to_is_observed_in_training() -> None:
     built = build("task_attention").train()
-    assert built.observed() == {}
+    assert built.observe() == {}
     losses(built, "bag")
-    seen = built.observed()
+    seen = built.observe()
     assert len(seen) == 6
     assert_close(seen["attention/x/y"] + seen["attention/x/z"], 1.0)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from polytask.core.errors import RecipeError
 from polytask.sharing import Architecture
-from polytask.sharing.branching import once
+from polytask.sharing.branching import run_once
 from polytask.sharing.copies import side_by_side
 from tests.contracts import test_sharing as contract
 from tests.contracts.test_sharing import ROWS, disturb, everything, new_encoder
@@ -132,7 +132,7 @@ def test_more_layers_than_there_are_cannot_be_shared() -> None:
     [
         ({0: [["x", "y"]]}, "branches.0: task 'z' is in no group"),
         ({0: [["x", "y"], ["z", "w"]]}, "branches.0: no task is called 'w'. The tasks are x, y, z"),
-        ({0: [["x", "y"], ["z", "y"]]}, "branches.0: task 'y' is there 2 times"),
+        ({0: [["x", "y"], ["z", "y"]]}, "branches.0: task 'y' is in 2 groups"),
         ({2: [["x", "y"], ["z"]]}, "branches.2: the encoder has 2 layers; branch after 1 at most"),
         (
             {0: [["x", "y"], ["z"]], 1: [["x"], ["y", "z"]]},
@@ -176,4 +176,4 @@ def test_a_table_as_long_as_the_batch_is_whole_for_every_copy(named: bool) -> No
         ((hidden,), {"table": table, "mask": mask}) if named else ((hidden, table, mask), {})
     )
     side_by_side([Positions(), Positions()], [2, 1], *given)
-    once(Positions(), torch.tensor([2, 1]), torch.tensor([1, 1, 0]), *given)
+    run_once(Positions(), torch.tensor([2, 1]), torch.tensor([1, 1, 0]), *given)

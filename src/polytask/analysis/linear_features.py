@@ -20,7 +20,7 @@ from typing_extensions import override
 from polytask.core.batch import Fields
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
-from polytask.encoders.text import segmented_field, words_of
+from polytask.encoders.text import find_segmented_field, words_of
 
 Matrix: TypeAlias = Any
 """A sparse matrix of SciPy for terms and categories, an array for numbers."""
@@ -226,7 +226,7 @@ def _overlap(one: Matrix, other: Matrix) -> Matrix:
 
 def _sentence(row: Fields) -> list[str]:
     """The words that a tagging task labels: the first field that is a list of words."""
-    return words_of(row[segmented_field(row) or 0])
+    return words_of(row[find_segmented_field(row) or 0])
 
 
 def _windows(words: list[str]) -> Iterator[Iterator[str]]:

@@ -1,4 +1,8 @@
-"""Rows to features."""
+"""The text encoders: rows to features.
+
+There are word encoders (``bag``, ``cnn``, ``bilstm``), tf-idf, subword encoders trained from scratch, and
+models of the transformers library. Start reading at ``core.encoder`` (the interface), then ``bag``.
+"""
 
 from polytask.core.encoder import Encoder
 from polytask.core.registry import import_siblings

@@ -1,4 +1,4 @@
-"""The bag of word vectors.
+"""A bag of word vectors.
 
 Iyyer, Manjunatha, Boyd-Graber and Daumé, "Deep Unordered Composition Rivals Syntactic Methods for
 Text Classification", ACL 2015, section 3. https://aclanthology.org/P15-1162
@@ -15,7 +15,7 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.features import Features
 from polytask.encoders.base import encoders
-from polytask.encoders.mlp import perceptron
+from polytask.encoders.mlp import new_mlp
 from polytask.encoders.tokens import one_token
 from polytask.encoders.word_encoder import Share, WordEncoder
 
@@ -47,7 +47,7 @@ class Bag(WordEncoder):
     @override
     def build(self, dimension: int) -> None:
         widths = (dimension, *self._hidden)
-        self.hidden = perceptron(widths, self._dropout)
+        self.hidden = new_mlp(widths, self._dropout)
         self.width = widths[-1]
 
     @override

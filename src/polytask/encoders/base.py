@@ -1,4 +1,4 @@
-"""The encoders a recipe can choose from; their interface is ``core.encoder.Encoder``."""
+"""The registry of encoders; their interface is ``core.encoder.Encoder``."""
 
 from polytask.core.encoder import Encoder
 from polytask.core.registry import Registry

@@ -1,4 +1,4 @@
-"""A recurrent network over word vectors.
+"""A bidirectional LSTM over word vectors.
 
 Graves and Schmidhuber, "Framewise phoneme classification with bidirectional LSTM and other neural
 network architectures", Neural Networks 18, 2005. https://doi.org/10.1016/j.neunet.2005.06.042
@@ -25,7 +25,7 @@ from polytask.encoders.word_encoder import Share, WordEncoder
 
 @encoders.register("bilstm")
 class BidirectionalLSTM(WordEncoder):
-    """Long short-term memory over word vectors, read forwards and backwards.
+    """A bidirectional LSTM over word vectors.
 
     :param search: Folders in which ``vectors`` is looked up.
     :param hidden: Width of each direction.
@@ -71,24 +71,24 @@ class BidirectionalLSTM(WordEncoder):
 class BidirectionalLayer(nn.Module):
     """One recurrent network for each direction, side by side.
 
-    The second one reads each text reversed, so that padding comes last for both and changes
-    nothing. Training so is 2 to 3 times as fast on a CPU as with packed sequences.
-
-    :param inner: Width of what it reads.
-    :param outer: Width of both directions together.
+    :param inner: Width of the input.
+    :param outer: Width of the output, both directions together.
     """
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
+        # The second network reads each text reversed, so that padding comes last for both and changes
+        # nothing. On a CPU this trains 2 to 3 times as fast as packed sequences.
         self.forwards = nn.LSTM(inner, outer // 2, batch_first=True)
         self.backwards = nn.LSTM(inner, outer // 2, batch_first=True)
 
     def forward(self, hidden_BLD: Tensor, reversed_BL1: Tensor) -> Tensor:
-        """Hidden states to hidden states.
+        """Return the hidden states of both directions, BLD.
 
-        :param reversed_BL1: For each position, the one that it changes places with.
+        :param reversed_BL1: For each position, its position in the reversed text.
         """
-        if hidden_BLD.device.type == "cpu":  # where it cannot compute in bf16, LSTMs are refused
+        # Some CPUs do not support bf16, and PyTorch then refuses LSTMs: always in fp32 on CPUs.
+        if hidden_BLD.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):
                 return self._both(hidden_BLD.float(), reversed_BL1)
         return self._both(hidden_BLD, reversed_BL1)
@@ -100,7 +100,7 @@ class BidirectionalLayer(nn.Module):
 
 
 def reversal(lengths_B: Tensor, mask_BL: Tensor) -> Tensor:
-    """For each position, its mirror image in the text; padding stays where it is. (B, L, 1)."""
+    """Return for each position its position in the reversed text, (B, L, 1); padding stays."""
     position_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
     mirrored_BL = lengths_B.unsqueeze(1) - 1 - position_L
     return torch.where(mask_BL, mirrored_BL, position_L).unsqueeze(-1)

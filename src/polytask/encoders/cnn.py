@@ -1,10 +1,10 @@
-"""Convolutions over word vectors.
+"""A convolutional network over word vectors.
 
 Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014, section 2.
 https://arxiv.org/abs/1408.5882
 
-Deviation: the paper keeps the maximum over the text of each filter; here every word keeps its own
-values, so that heads may pool them or tag words.
+Deviation: the paper keeps the maximum of each filter over the text; here every word has the values of
+all filters, so that heads can pool them or tag words.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConvolutionalNetwork(WordEncoder):
     """Convolutions of several widths over word vectors, side by side.
 
     :param search: Folders in which ``vectors`` is looked up.
-    :param widths: How many words the filters of each group see.
+    :param widths: Number of words that the filters of each group read.
     :param filters: Number of filters of each group.
     :param dropout: Share of the numbers of word vectors and filters dropped in training.
     """

@@ -10,8 +10,8 @@ from polytask.core.batch import Inputs
 from polytask.core.prompts import COMPLETION_LENGTH, Prompt
 
 
-def marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The ids that a tokenizer puts before a text, and those that it puts after it."""
+def special_ids_around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the special ids that a tokenizer puts before a text, and after it."""
     encoding = tokenizer.encode("a")
     special = encoding.special_tokens_mask
     if 0 not in special:
@@ -21,18 +21,21 @@ def marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return encoding.ids[:first], encoding.ids[last:]
 
 
-def prompt_inputs(
+def encode_prompts(
     tokenizer: Tokenizer, prompts: Sequence[Prompt], max_length: int, end: int
 ) -> list[Inputs]:
-    """Tokenise prompts and completions, each by itself: the mark of a start, both, the end.
+    """Tokenise prompts and completions: the start mark, the prompt, the completion, the end.
 
-    A row that is too long loses the start of its prompt; of a completion that is too long for a row
-    by itself, the first tokens stay.
+    A row that is too long loses the start of its prompt. A completion that is too long for a row
+    keeps its first tokens.
 
-    :param tokenizer: One that cuts nothing.
+    :param tokenizer: A tokenizer without truncation.
+    :param max_length: Most tokens of a row.
     :param end: The id after a completion.
     """
-    begin, _ = marks(tokenizer)
+    # Prompt and completion are tokenised separately: a token across their border would differ between
+    # training and generation.
+    begin, _ = special_ids_around(tokenizer)
     texts = [text for one in prompts for text in (one.text, one.completion or "")]
     encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     ids = iter([one.ids for one in encoded])

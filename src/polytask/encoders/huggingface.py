@@ -6,30 +6,34 @@ https://arxiv.org/abs/1910.03771
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polytask.core.batch import Fields, Inputs
+from polytask.core.batch import Inputs
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
-from polytask.core.prompts import Detokenizer
+from polytask.core.packing import PARTS, places_of_parts, seen_in_parts
+from polytask.core.prompts import KVCache
 from polytask.core.texts import texts_in
 from polytask.encoders.base import encoders
+from polytask.encoders.kv_cache import ModelCache, accepts_cache, accepts_positions
 from polytask.encoders.pretrained import (
     feature_model,
     layer_stack,
     longest_input,
     recompute_activations,
 )
-from polytask.encoders.sequences import SequenceEncoder
 from polytask.encoders.subwords import Subwords
-from polytask.encoders.tokens import collate_tokens, mask_of
+from polytask.encoders.tokens import mask_of
+from polytask.encoders.transformers_base import TransformersEncoder
 from polytask.encoders.trial import TEXTS, try_out
 
 if TYPE_CHECKING:
@@ -37,17 +41,17 @@ if TYPE_CHECKING:
 
 
 @encoders.register("huggingface")
-class HuggingFaceEncoder(SequenceEncoder):
+class HuggingFaceEncoder(TransformersEncoder):
     """Any AutoModel: pretrained, by name or folder, or from scratch by its configuration.
 
-    Of an encoder-decoder model it is the encoder; decoders read from left to right.
+    Only the encoder of an encoder-decoder model is used. Decoders read from left to right.
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
-    :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
-        share this many subwords; 0: cut it. Each window is encoded by itself.
-    :param freeze: Do not train the model, and switch its dropout off.
-    :param freeze_layers: Do not train the embeddings and this many layers after them.
-    :param gradient_checkpointing: Compute hidden states twice instead of keeping them.
+    :param packing: Train with several texts in a sequence of at most ``max_length`` tokens; texts do
+        not see each other. For models that read from left to right.
+    :param freeze: Freeze the model, and switch its dropout off.
+    :param freeze_layers: Freeze the embeddings and this many layers after them.
+    :param gradient_checkpointing: Compute hidden states twice instead of keeping them in memory.
     """
 
     def __init__(
@@ -55,26 +59,33 @@ class HuggingFaceEncoder(SequenceEncoder):
         search: tuple[Path, ...] = (),
         /,
         *,
-        stride: NonNegativeInt = 0,
+        packing: bool = False,
         freeze: bool = False,
         freeze_layers: NonNegativeInt = 0,
         gradient_checkpointing: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
-        self._stride = stride
-        self._freeze = freeze
-        self._freeze_layers = freeze_layers
+        self._packing = packing
+        self._freeze, self._freeze_layers = freeze, freeze_layers
         self._checkpoint = gradient_checkpointing
+        self._cache: ModelCache | None = None
 
     @override
     def use(self, model: transformers.PreTrainedModel) -> None:
-        super().use(model)
+        if self._packing and not accepts_positions(model):
+            raise RecipeError(
+                [
+                    f"encoder.packing: a {model.config.model_type} takes no positions of tokens, "
+                    "which packing needs. Leave it out."
+                ]
+            )
         self.config = model.config
         self.model = feature_model(model)
-        self._padding = self.tokenizer.pad_token_id or 0
+        self.padding = self.tokenizer.pad_token_id or 0
         self._reads_segments = getattr(self.config, "type_vocab_size", 0) > 1
         self.subwords = self._new_subwords()
+        # ``width`` and ``pads`` are measured: no attribute of a configuration tells them for all models.
         rows = [texts_in(row)[0] for row in self.prepare([(text,) for text in TEXTS])]
         trial = try_out(self.model, rows, self._read)
         self.width, self.pads = trial.width, trial.pads
@@ -91,18 +102,6 @@ class HuggingFaceEncoder(SequenceEncoder):
         if self._freeze and hasattr(self, "model"):
             self.model.eval()
         return self
-
-    @override
-    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
-        return self.subwords.encode(rows)
-
-    @override
-    def num_tokens(self, inputs: Inputs) -> int:
-        return len(inputs["ids"])
-
-    @override
-    def collate(self, rows: Sequence[Inputs]) -> Collated:
-        return collate_tokens(rows, self._padding)
 
     @override
     def forward(self, inputs: Collated) -> Features:
@@ -129,17 +128,27 @@ class HuggingFaceEncoder(SequenceEncoder):
     @override
     def mask_id(self) -> int:
         mask = self.tokenizer.mask_token_id
-        return self._padding if mask is None else mask
+        return self.padding if mask is None else mask
 
     @property
     @override
     def special_ids(self) -> Sequence[int]:
-        return (self._padding, *self.tokenizer.all_special_ids)
+        return (self.padding, *self.tokenizer.all_special_ids)
 
     @property
     @override
-    def detokenizer(self) -> Detokenizer:
-        return self.subwords
+    def packed_length(self) -> int | None:
+        return self.max_length if self._packing else None
+
+    @override
+    @contextlib.contextmanager
+    def kv_cache(self) -> Iterator[KVCache | None]:
+        if accepts_cache(self.model):
+            self._cache = ModelCache(self.config)
+        try:
+            yield self._cache
+        finally:
+            self._cache = None
 
     def _read(self, model: transformers.PreTrainedModel, rows: Sequence[Inputs]) -> Tensor:
         return self._tokens(model, self.collate(rows))[0]
@@ -147,36 +156,49 @@ class HuggingFaceEncoder(SequenceEncoder):
     def _tokens(
         self, model: transformers.PreTrainedModel, inputs: Collated
     ) -> tuple[Tensor, Tensor]:
-        """The vectors of tokens, and which tokens are real: tokens_BLD, mask_BL."""
+        """Return the vectors of tokens, and which tokens are real: tokens_BLD, mask_BL."""
         mask_BL = mask_of(inputs)
-        arguments = self.arguments(inputs, mask_BL)
+        given: dict[str, Any] = {"input_ids": inputs["ids"], "attention_mask": mask_BL.long()}
+        if PARTS in inputs:
+            given |= _isolate_texts(inputs[PARTS])
+        if self._cache is not None:
+            given |= self._cache.arguments(mask_BL)
         if self._reads_segments and "segments" in inputs:
-            arguments["token_type_ids"] = inputs["segments"]
-        tokens_BLD: Tensor = model(**arguments).last_hidden_state
+            given["token_type_ids"] = inputs["segments"]
+        tokens_BLD: Tensor = model(**given).last_hidden_state
         return tokens_BLD, mask_BL
 
     def _new_subwords(self) -> Subwords:
         limit = longest_input(self.model)
-        if limit is not None and self._max_length > limit:
+        if limit is not None and self.max_length > limit:
             raise RecipeError(
                 [
-                    f"encoder.max_length: {self._max_length} tokens asked for, but this "
+                    f"encoder.max_length: {self.max_length} tokens asked for, but this "
                     f"{self.config.model_type} reads at most {limit}"
                 ]
             )
-        marks = (self.tokenizer.unk_token_id, self.tokenizer.eos_token_id, self._padding)
+        end = self.tokenizer.eos_token_id
+        marks = (self.tokenizer.unk_token_id, end, self.padding)
         empty = next(mark for mark in marks if mark is not None)
         backend = self.tokenizer.backend_tokenizer
-        end = self.tokenizer.eos_token_id
-        return Subwords(backend, self._max_length, empty, self._stride, end)
+        return Subwords(backend, self.max_length, empty, self.stride, end)
 
     def _freeze_lowest(self) -> None:
-        """Freeze what is registered up to the last frozen layer: embeddings come before layers."""
         layers, count = self.layers, self._freeze_layers
         if count > len(layers):
             raise RecipeError([f"encoder.freeze_layers: {count}, but there are {len(layers)}"])
+        # Parameters come in the order in which modules were registered: embeddings before layers.
         *_, last = layers[count - 1].parameters()
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
             if parameter is last:
                 return
+
+
+def _isolate_texts(parts_SM: Tensor) -> dict[str, Tensor]:
+    """Return the attention mask and positions that keep the texts of a sequence apart."""
+    seen_SMM = seen_in_parts(parts_SM)
+    # Added to attention scores: a finite number, as a row of -inf (padding) would give nan.
+    lowest = torch.finfo(torch.float).min
+    bias_SMM = torch.zeros(seen_SMM.shape, device=seen_SMM.device).masked_fill(~seen_SMM, lowest)
+    return {"attention_mask": bias_SMM.unsqueeze(1), "position_ids": places_of_parts(parts_SM)}

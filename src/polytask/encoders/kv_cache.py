@@ -1,4 +1,4 @@
-"""Keys and values that a decoder of the transformers library keeps of what it has read."""
+"""The key-value cache of a decoder of the transformers library."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import transformers
 
 
-class CausalMemory:
-    """The cache of a model, and which of the tokens in it are real.
+class ModelCache:
+    """The cache of a model, and which of its tokens are real.
 
-    :param config: That of the model.
+    :param config: The configuration of the model.
     """
 
     def __init__(self, config: transformers.PreTrainedConfig) -> None:
@@ -25,12 +25,13 @@ class CausalMemory:
         self._real_BL: Tensor | None = None
 
     def arguments(self, mask_BL: Tensor) -> dict[str, Any]:
-        """How the model is told that tokens follow.
+        """Return the model's arguments for tokens that follow the tokens in the cache.
 
         :param mask_BL: Which of the new tokens are real.
         """
         before = [] if self._real_BL is None else [self._real_BL]
         self._real_BL = torch.cat([*before, mask_BL], dim=1)
+        # Rows differ in length, so padding lies between the texts; positions count real tokens only.
         places_BL = (self._real_BL.cumsum(1) - 1).clamp(min=0)[:, -mask_BL.shape[1] :]
         return {
             "attention_mask": self._real_BL.long(),
@@ -40,7 +41,7 @@ class CausalMemory:
         }
 
     def pick(self, rows_n: Tensor) -> None:
-        """Go on from these of its rows, in this order."""
+        """Keep these rows, in this order; a row may appear several times."""
         assert self._real_BL is not None
         every_B = torch.arange(len(self._real_BL), device=rows_n.device)
         if not torch.equal(rows_n, every_B):
@@ -48,11 +49,12 @@ class CausalMemory:
             self._real_BL = self._real_BL[rows_n]
 
 
-def takes_places(model: nn.Module) -> bool:
-    """Whether a model is told the places of tokens, as packing and remembering need."""
+def accepts_positions(model: nn.Module) -> bool:
+    """Return True if a model takes the positions of tokens, as packing and caching need."""
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
-def takes_memory(model: nn.Module) -> bool:
-    """Whether a model can go on from what it has read."""
-    return takes_places(model) and "past_key_values" in inspect.signature(model.forward).parameters
+def accepts_cache(model: nn.Module) -> bool:
+    """Return True if a model can continue from a cache of tokens that it has read."""
+    parameters = inspect.signature(model.forward).parameters
+    return "past_key_values" in parameters and accepts_positions(model)

@@ -1,4 +1,4 @@
-"""Hidden layers."""
+"""A multi-layer perceptron."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import pairwise
 from torch import nn
 
 
-def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
-    """Linear layers between the given widths, each followed by ReLU and dropout."""
+def new_mlp(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Return linear layers between the given widths, each followed by ReLU and dropout."""
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU(), nn.Dropout(dropout)]

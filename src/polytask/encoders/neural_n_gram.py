@@ -1,4 +1,4 @@
-"""The first neural language model, as an encoder."""
+"""The n-gram model of Bengio et al., the first neural language model, as an encoder."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class NeuralNGram(SubwordEncoder):
     Bengio et al., "A Neural Probabilistic Language Model", JMLR 2003, equation 1, without direct
     connections from input to output. https://www.jmlr.org/papers/v3/bengio03a.html
 
-    Deviations: subwords for words; dropout; a causal language model reads and scores subwords by
-    the same vectors, between which and the hidden layer there is a linear one.
+    Deviations: subwords instead of words; dropout. A causal language model reads and scores subwords
+    by the same vectors, with a linear layer between the hidden layer and the scores.
 
-    :param search: Folders in which relative paths are looked up; there are none here.
-    :param context: How many subwords are seen at each place, n - 1 of an n-gram.
+    :param search: Not used.
+    :param context: Number of subwords that are read at each place: n - 1 of an n-gram.
     :param dimension: Width of the vector of a subword.
     :param width: Width of the hidden layer.
     :param dropout: Share of the numbers dropped in training.

@@ -1,6 +1,6 @@
 """Models and tokenizers of the transformers library: from the Hub, a folder or a configuration.
 
-Whatever is wrong with one is said as a mistake in the recipe.
+Errors of the library are raised as mistakes in the recipe.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 def load_model(
     path: str, search: Sequence[Path], dropout: float | None
 ) -> transformers.PreTrainedModel:
-    """A pretrained model in fp32, without its pooler.
+    """Return a pretrained model in fp32, without its pooler.
 
     :param path: A folder, looked up in ``search``, or else a name on the Hub.
-    :param dropout: Instead of every dropout of its configuration.
-    :raises RecipeError: If it cannot be loaded, or lacks weights.
+    :param dropout: The value of every dropout; by default the values of the configuration.
+    :raises RecipeError: If the model cannot be loaded, or lacks weights.
     """
     import transformers  # slow
 
-    with _reading("encoder.path", path, search) as (name, options):
+    with _locate("encoder.path", path, search) as (name, options):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         set_dropout(config, dropout)
         model: transformers.PreTrainedModel
@@ -43,13 +43,14 @@ def load_model(
             name,
             config=config,
             dtype=torch.float32,
-            attn_implementation=_attention(),
             output_loading_info=True,
             **options,
-            **_no_pooler(config),
+            **_model_arguments(config),
         )
+    # Some models have a pooler anyway. It is never used; zeros instead of random numbers make it equal
+    # in every process, so that it need not be stored.
     poolers = [key for key in report["missing_keys"] if key.startswith("pooler.")]
-    for key in poolers:  # not used, but always the same, so that they need not be stored
+    for key in poolers:
         nn.init.zeros_(model.get_parameter(key))
     missing = sorted({*report["missing_keys"]} - {*poolers})
     if missing:
@@ -61,14 +62,14 @@ def load_model(
 
 
 def load_output(path: str, search: Sequence[Path], otherwise: torch.Tensor) -> torch.Tensor:
-    """The vectors that a pretrained causal language model scores tokens with.
+    """Return the output vectors VD of a pretrained causal language model.
 
-    :param otherwise: Those of a model that is none.
-    :raises RecipeError: If it cannot be loaded, or does more than multiply with them.
+    :param otherwise: The result for a model that is no causal language model.
+    :raises RecipeError: If the model cannot be loaded, or has output biases.
     """
     import transformers  # slow
 
-    with _reading("encoder.path", path, search) as (name, options):
+    with _locate("encoder.path", path, search) as (name, options):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
             return otherwise
@@ -85,44 +86,36 @@ def load_output(path: str, search: Sequence[Path], otherwise: torch.Tensor) -> t
 
 
 def new_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedModel:
-    """A model with new weights in fp32, without its pooler.
+    """Return a model with new weights in fp32, without its pooler.
 
-    :raises RecipeError: If the configuration describes no model that can be built.
+    :raises RecipeError: If no model can be built from the configuration.
     """
     import transformers  # slow
 
     config.dtype = torch.float32
-    config.architectures = config.architectures or []  # None fails where there are several
-    with _quiet(), _mistake("encoder.config"):
+    # With several model classes for one configuration, the library iterates over this; None fails.
+    config.architectures = config.architectures or []
+    with _quiet(), as_recipe_error("encoder.config"):
         model: transformers.PreTrainedModel = transformers.AutoModel.from_config(
-            config, attn_implementation=_attention(), **_no_pooler(config)
+            config, **_model_arguments(config)
         )
     return model
 
 
 def set_dropout(config: transformers.PreTrainedConfig, share: float | None) -> None:
-    """Set everything that a configuration calls dropout, under any of its names."""
+    """Set every dropout of a configuration, under any of its names; None changes nothing."""
     for name, value in config.to_dict().items():
         if share is not None and "drop" in name and isinstance(value, float):
             setattr(config, name, share)
 
 
-def _attention() -> str | None:
-    """The kind of attention that trains fastest; None: the fused kernel, where a model has it.
-
-    On CPUs the fused kernel is slow backwards: without dropout, plain attention trains 1.5 times
-    as many tokens a second in bf16 (all-MiniLM-L6-v2, 128 tokens).
-    """
-    return None if torch.cuda.is_available() else "eager"
-
-
 def new_config(
     settings: Mapping[str, Any], tokenizer: transformers.PreTrainedTokenizerFast
 ) -> transformers.PreTrainedConfig:
-    """The configuration of a new model for a tokenizer.
+    """Return the configuration of a new model for a tokenizer.
 
-    :param settings: ``model_type``, and what differs from its defaults.
-    :raises RecipeError: If there is no such type, or no such setting of it.
+    :param settings: ``model_type``, and settings that differ from its defaults.
+    :raises RecipeError: If the type, or a setting of the type, is unknown.
     """
     import transformers  # slow
 
@@ -130,7 +123,7 @@ def new_config(
     types = list(transformers.CONFIG_MAPPING.keys())
     if kind not in types:
         raise RecipeError([f"encoder.config.model_type: no type {kind!r}.{_hint(kind, types)}"])
-    with _quiet(), _mistake("encoder.config"):
+    with _quiet(), as_recipe_error("encoder.config"):
         default = transformers.AutoConfig.for_model(kind)
         known = {"model_type", *default.to_dict(), *default.attribute_map}
         unknown = [name for name in settings if name not in known]
@@ -148,27 +141,28 @@ def new_config(
 def load_tokenizer(
     key: str, path: str, search: Sequence[Path]
 ) -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer of the tokenizers library.
+    """Return a tokenizer of the tokenizers library.
 
-    :param key: What in the recipe names it.
+    :param key: The recipe option that names it, for messages.
     :param path: A folder, looked up in ``search``, or else a name on the Hub.
-    :raises RecipeError: If it cannot be loaded, knows no words, or is of another library.
+    :raises RecipeError: If it cannot be loaded, has no tokens, or is of another library.
     """
     import transformers  # slow
 
-    with _reading(key, path, search) as (name, options):
+    with _locate(key, path, search) as (name, options):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
     if not isinstance(tokenizer, transformers.PreTrainedTokenizerFast):
         raise RecipeError(
             [f"{key}: the tokenizer of {path!r} is a {type(tokenizer).__name__}, not a fast one"]
         )
+    # In a folder without a tokenizer, the library makes one of special tokens only.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise RecipeError([f"{key}: {path!r} holds no tokenizer. Expected tokenizer.json in it."])
     return tokenizer
 
 
 def restore_config(folder: Path) -> transformers.PreTrainedConfig:
-    """The configuration in a folder that was saved."""
+    """Return the configuration that was saved in a folder."""
     import transformers  # slow
 
     with _quiet():
@@ -179,7 +173,7 @@ def restore_config(folder: Path) -> transformers.PreTrainedConfig:
 
 
 def feature_model(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
-    """The part that gives features: no decoder after an encoder, no cache, no trained pooler.
+    """Return the part of a model that computes features, without decoder, cache and trained pooler.
 
     :raises RecipeError: If the model does not read texts.
     """
@@ -195,26 +189,27 @@ def feature_model(model: transformers.PreTrainedModel) -> transformers.PreTraine
 
 
 def recompute_activations(model: transformers.PreTrainedModel) -> None:
-    """Keep no activations inside layers; compute them again when gradients need them."""
-    # The second name is that of the first releases of transformers 5.
+    """Let a model recompute the activations inside layers in the backward pass."""
+    # The first releases of transformers 5 have only the second name.
     enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-    with _mistake("encoder.gradient_checkpointing"):
+    # Reentrant checkpoints compute no gradient where the embeddings are frozen.
+    with as_recipe_error("encoder.gradient_checkpointing"):
         enable({"use_reentrant": False})
 
 
 def longest_input(model: transformers.PreTrainedModel) -> int | None:
-    """How many tokens a model has positions for; None if it does not say."""
+    """Return the number of tokens that a model has positions for; None if it has no limit."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin count positions from the one after that of padding.
+            # RoBERTa and similar models number positions from padding_idx + 1.
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - offset
     limit: int | None = getattr(model.config, "max_position_embeddings", None)
-    return limit if limit and limit > 0 else None  # XLNet says -1: any
+    return limit if limit and limit > 0 else None  # -1 in XLNet: any length
 
 
 def layer_stack(model: nn.Module) -> Sequence[nn.Module]:
-    """The layers: the longest list of modules of one type that is not inside another list."""
+    """Return the layers: the longest outermost list of modules of one type."""
     return max(_stacks(model), key=len, default=())
 
 
@@ -226,20 +221,23 @@ def _stacks(module: nn.Module) -> Iterator[Sequence[nn.Module]]:
             yield tuple(child)
 
 
-def _no_pooler(config: transformers.PreTrainedConfig) -> dict[str, bool]:
-    """The argument that leaves the pooler out, for models that have it."""
+def _model_arguments(config: transformers.PreTrainedConfig) -> dict[str, Any]:
+    """Return the arguments for the fastest attention, and for no pooler where a model can have one."""
     import transformers  # slow
 
+    # None is a fused kernel, where a model has one. On CPUs its backward pass is slow: without dropout,
+    # plain attention trains 1.5 times as many tokens per second in bf16 (all-MiniLM-L6-v2, 128 tokens).
+    attention = {"attn_implementation": None if torch.cuda.is_available() else "eager"}
     model: object = transformers.MODEL_MAPPING.get(type(config), None)
     accepted = inspect.signature(model).parameters if inspect.isclass(model) else ()
-    return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
+    return attention | ({"add_pooling_layer": False} if "add_pooling_layer" in accepted else {})
 
 
 @contextlib.contextmanager
-def _reading(
+def _locate(
     key: str, path: str, search: Sequence[Path]
 ) -> Iterator[tuple[str | Path, dict[str, Any]]]:
-    """What to hand to ``from_pretrained``; its errors as mistakes of the recipe."""
+    """Yield the arguments of ``from_pretrained``, and raise its errors as mistakes in the recipe."""
     folder = find(path, search) or _in_package(path)
     offline = folder is None and hub_is_offline()
     looked = ", ".join(map(str, search)) or "the working folder"
@@ -251,12 +249,13 @@ def _reading(
         "folder, or download it once while there is a network"
     )
     local = folder is not None or offline
-    with _quiet(), _mistake(what):
+    # Without network, or for a folder, the library must not try the Hub: it would wait for time-outs.
+    with _quiet(), as_recipe_error(what):
         yield folder or path, {"trust_remote_code": False, "local_files_only": local}
 
 
 def _in_package(path: str) -> Path | None:
-    """A folder inside an installed package, written ``package:folder``."""
+    """Return a folder inside an installed package, written ``package:folder``, or None."""
     package, _, folder = path.partition(":")
     spec = importlib.util.find_spec(package) if package.isidentifier() and folder else None
     places = [Path(place) / folder for place in (spec and spec.submodule_search_locations) or ()]
@@ -264,19 +263,24 @@ def _in_package(path: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _mistake(what: str) -> Iterator[None]:
+def as_recipe_error(what: str, advice: str = "") -> Iterator[None]:
+    """Raise any error inside the context as a mistake in the recipe, in one line.
+
+    :param what: The option and what failed, before the reason.
+    :param advice: Advice to the user, after the reason.
+    """
     try:
         yield
     except PolytaskError:
         raise
-    except Exception as error:  # whatever models make of a configuration: of any type
+    except Exception as error:  # models raise any type of error for a wrong configuration
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise RecipeError([f"{what}: {reason}"]) from error
+        raise RecipeError([f"{what}: {reason}{advice}"]) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the load reports and progress bars of transformers."""
+    """Switch off the load reports and progress bars of transformers."""
     from transformers.utils import logging  # slow
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

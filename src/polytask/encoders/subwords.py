@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, NonNegativeInt
 from tokenizers import Encoding, Tokenizer, processors
+from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
 from polytask.core.byte_pairs import train_byte_pairs
+from polytask.core.capabilities import Causal
 from polytask.core.errors import DataError
-from polytask.core.prompts import Prompt
+from polytask.core.prompts import Detokenizer, Prompt
 from polytask.core.texts import ENDS, STARTS, TEXTS, Located
-from polytask.encoders.completions import marks, prompt_inputs
-from polytask.encoders.text import segmented_field, text_of
-from polytask.encoders.tokens import NO_WORD
+from polytask.encoders.completions import encode_prompts, special_ids_around
+from polytask.encoders.text import find_segmented_field, text_of
+from polytask.encoders.tokens import NO_WORD, TokenEncoder
 
 SPECIAL = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 """The special tokens of a tokenizer trained here; their ids are 0, 1, 2."""
@@ -25,17 +31,17 @@ _CHUNK = 1024  # encodings are large; only so many live at a time
 
 
 class Subwords:
-    """Turns texts and pairs into ids with a tokenizer, which it sets to cut long ones.
+    """A tokenizer of texts and pairs that cuts long ones.
 
-    Lists of words are joined by spaces and found again by their place, so they are tokenised like
-    the text they came from, by any tokenizer.
+    Lists of words are joined by spaces, and words are found again by their place in the text. So they
+    are tokenised like the text they came from, by any tokenizer.
 
-    :param tokenizer: Changed: it no longer pads, and cuts at ``max_length``.
+    :param tokenizer: A tokenizer; it is changed so that it does not pad, and cuts at ``max_length``.
     :param max_length: Longest row in tokens, special ones included; the longer of a pair is cut
         first.
     :param empty: The id that stands for a text without tokens.
-    :param stride: How many tokens windows of a long text share; 0 to cut it instead.
-    :param end: The id that ends a completion; by default what the tokenizer ends a text with.
+    :param stride: Overlap of the windows of a long text, in tokens; 0: cut the text.
+    :param end: The id that ends a completion; by default the tokenizer's last mark of a text.
     """
 
     def __init__(
@@ -50,9 +56,10 @@ class Subwords:
         tokenizer.enable_truncation(max_length)
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.end = [empty, *marks(tokenizer)[1]][-1] if end is None else end
+        self.end = [empty, *special_ids_around(tokenizer)[1]][-1] if end is None else end
         self._empty = empty
         self._stride = stride
+        # Without marks between the texts of a pair, a line break keeps their words apart.
         special = tokenizer.num_special_tokens_to_add
         self._between = "" if special(is_pair=True) > special(is_pair=False) else "\n"
 
@@ -65,14 +72,17 @@ class Subwords:
         return [inputs for chunk in chunks for inputs in self._encode(chunk)]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of some tokens, without marks."""
+        """Return the text of some tokens, without marks."""
         return self.tokenizer.decode(list(ids))
 
     def _encode(self, rows: Sequence[Fields]) -> Iterator[Inputs]:
         if isinstance(rows[0][0], Prompt):
-            yield from self._completed([prompt for (prompt,) in rows])
+            self.tokenizer.no_truncation()
+            prompts = [prompt for (prompt,) in rows]
+            yield from encode_prompts(self.tokenizer, prompts, self.max_length, self.end)
+            self.tokenizer.enable_truncation(self.max_length)
             return
-        segmented = [segmented_field(fields) for fields in rows]
+        segmented = [find_segmented_field(fields) for fields in rows]
         tokenize = (
             self.tokenizer.encode_batch_fast  # without the places of tokens in the text
             if not any(isinstance(fields[-1], Located) for fields in rows)
@@ -96,7 +106,7 @@ class Subwords:
             yield inputs
 
     def _inputs(self, encoding: Encoding, fields: Fields, *, cut: bool) -> Inputs:
-        """One text or pair as numbers."""
+        """Return the inputs of one text or pair."""
         inputs: Inputs = {"ids": encoding.ids or [self._empty], "cut": int(cut)}
         if len(fields) > 1:
             inputs["segments"] = encoding.type_ids or [0]
@@ -105,16 +115,10 @@ class Subwords:
             inputs[STARTS], inputs[ENDS] = _places(encoding, len(fields) - 1, before)
         return inputs
 
-    def _completed(self, prompts: Sequence[Prompt]) -> list[Inputs]:
-        self.tokenizer.no_truncation()
-        inputs = prompt_inputs(self.tokenizer, prompts, self.max_length, self.end)
-        self.tokenizer.enable_truncation(self.max_length)
-        return inputs
-
     def _windows(self, fields: Fields) -> list[Encoding]:
-        """A text that is too long, or the second of a pair, as windows that overlap.
+        """Return overlapping windows of a text that is too long, or of the second text of a pair.
 
-        If the first of a pair leaves too little room, both are cut.
+        If the first text of a pair leaves too little room, both are cut to one window.
         """
         texts = self._texts(fields)
         pair = isinstance(texts, tuple)
@@ -142,8 +146,42 @@ class Subwords:
         )
 
 
+class SubwordReader(TokenEncoder, Causal, ABC):
+    """Base of encoders that read subwords.
+
+    :param search: Folders in which relative paths are looked up.
+    :param max_length: Longest text in subwords, special ones included; both texts of a pair together.
+    :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
+        overlap by this many subwords; 0: cut it. Each window is encoded separately.
+    """
+
+    subwords: Subwords
+
+    def __init__(
+        self,
+        search: tuple[Path, ...] = (),
+        /,
+        *,
+        max_length: Annotated[int, Field(ge=8)] = 128,
+        stride: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.search = search
+        self.max_length = max_length
+        self.stride = stride
+
+    @override
+    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
+        return self.subwords.encode(rows)
+
+    @property
+    @override
+    def detokenizer(self) -> Detokenizer:
+        return self.subwords
+
+
 def train(texts: Iterable[str], size: int) -> Tokenizer:
-    """Learn subwords; see ``train_byte_pairs``. Marks the start and end of each text."""
+    """Learn subwords with marks at the start and end of each text; see ``train_byte_pairs``."""
     tokenizer = train_byte_pairs(texts, size, list(SPECIAL.values()))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -154,7 +192,7 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def texts_of(rows: Iterable[Fields]) -> Iterator[str]:
-    """All texts of some rows, as ``Subwords`` joins them."""
+    """Return all texts of some rows; lists of words are joined as in ``Subwords``."""
     return (
         field.whole if isinstance(field, Prompt) else text_of(field)
         for fields in rows
@@ -163,9 +201,9 @@ def texts_of(rows: Iterable[Fields]) -> Iterator[str]:
 
 
 def _places(encoding: Encoding, field: int, before: int) -> tuple[list[int], list[int]]:
-    """Where each token starts and ends in a field, -1 for tokens that are not of it.
+    """Return the characters at which each token starts and ends in a field; -1 for other tokens.
 
-    :param before: Characters that were put in front of the field.
+    :param before: Number of characters that were put in front of the field.
     """
     own = [sequence == field for sequence in encoding.sequence_ids] or [False]
     offsets = encoding.offsets or [(0, 0)]
@@ -179,10 +217,12 @@ def _places(encoding: Encoding, field: int, before: int) -> tuple[list[int], lis
 def _first_tokens(
     encoding: Encoding, words: Sequence[str], field: int, start: int, cut: bool
 ) -> list[int]:
-    """The first token of each word of a field; a word without one gets that of the word before.
+    """Return the first token of each word of a field.
 
-    :param start: Where in the text the first word starts.
-    :param cut: Whether words without a token at the end were cut off.
+    A word without a token, such as a control character, gets the token of the word before.
+
+    :param start: The character at which the first word starts.
+    :param cut: True if words without a token at the end were cut off.
     """
     spans = enumerate(zip(encoding.sequence_ids, encoding.offsets, strict=True))
     tokens = [(token, *span) for token, (sequence, span) in spans if sequence == field]

@@ -1,6 +1,6 @@
 """Fields as texts or as words.
 
-A field is a text, or the list of its words when it was segmented before.
+A field is a text, or a list of words if it was segmented before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHOWN = 60
 
 
 def words_of(field: object) -> list[str]:
-    """The words of a field; a text is split by rule.
+    """Return the words of a field; a text is split by rule.
 
     :raises DataError: If the field is neither a text nor a list of words.
     """
@@ -31,20 +31,20 @@ def words_of(field: object) -> list[str]:
 
 
 def text_of(field: object) -> str:
-    """The text of a field; words are joined by one space each.
+    """Return the text of a field; words are joined by spaces.
 
     :raises DataError: If the field is neither a text nor a list of words.
     """
     return field if isinstance(field, str) else " ".join(_words(field))
 
 
-def segmented_field(fields: Fields) -> int | None:
-    """Position of the first field that is a list of words: the one word-level tasks label."""
+def find_segmented_field(fields: Fields) -> int | None:
+    """Return the position of the first list of words, which word-level tasks label, or None."""
     return next((at for at, field in enumerate(fields) if not isinstance(field, str)), None)
 
 
 def longest_first(lengths: Sequence[int], budget: int) -> list[int]:
-    """How much of each sequence to keep so that all fit together; the longest are cut first."""
+    """Return how many items of each sequence fit into a common budget; the longest are cut first."""
     kept = [0] * len(lengths)
     for done, at in enumerate(sorted(range(len(lengths)), key=lengths.__getitem__)):
         kept[at] = min(lengths[at], budget // (len(lengths) - done))
@@ -53,7 +53,7 @@ def longest_first(lengths: Sequence[int], budget: int) -> list[int]:
 
 
 def find(path: str, search: Sequence[Path]) -> Path | None:
-    """Look a path up in folders, or in the working folder if there are none; first match wins."""
+    """Return the first match of a path in some folders, by default the working folder, or None."""
     places = [folder / path for folder in search or (Path(),)]
     return next((place for place in places if place.exists()), None)
 
@@ -71,11 +71,9 @@ def _words(field: object) -> list[str]:
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    r"""A run of letters and digits, or one other character.
-
-    Letters of unspaced scripts stand alone. ``\w`` leaves out combining marks, without which words
-    of Arabic, Hindi or Thai fall apart; the look-ahead only spares Latin text the larger set.
-    """
+    """Return the pattern of a word: a run of letters and digits, or one other character."""
+    # Letters of unspaced scripts are words. ``\w`` leaves out combining marks, without which words of
+    # Arabic, Hindi or Thai would be split. The look-ahead spares Latin text the larger set.
     mark = "".join(c for c in map(chr, range(_PLANES)) if unicodedata.category(c) in ("Mn", "Mc"))
     letter = rf"[^\W{_UNSPACED}]"
     return re.compile(rf"{letter}+(?:(?=[^\x00-\u02ff])[{mark}]{letter}*)*|\S")

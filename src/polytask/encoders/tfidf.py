@@ -1,4 +1,4 @@
-"""Weighted n-grams: the classic representation of a text.
+"""Tf-idf: weighted n-grams, the classic representation of a text.
 
 Salton and Buckley, "Term-weighting approaches in automatic text retrieval", Information Processing
 & Management 24, 1988. https://doi.org/10.1016/0306-4573%2888%2990021-0
@@ -26,7 +26,7 @@ from polytask.core.features import Features
 from polytask.core.files import read_json, write_json
 from polytask.core.padding import pad
 from polytask.encoders.base import encoders
-from polytask.encoders.mlp import perceptron
+from polytask.encoders.mlp import new_mlp
 from polytask.encoders.text import text_of, words_of
 from polytask.encoders.tokens import one_token
 from polytask.encoders.vocabulary import PADDING
@@ -42,8 +42,8 @@ class TfIdf(LexicalEncoder):
     """Tf-idf weights of n-grams, then hidden layers: one token per text.
 
     :param search: Not used.
-    :param analyzer: ``word`` or ``char``: what n-grams are made of.
-    :param ngrams: Shortest and longest n-grams.
+    :param analyzer: The units of n-grams: ``word`` or ``char``.
+    :param ngrams: Lengths of the shortest and of the longest n-grams.
     :param hidden: Widths of the hidden layers, at least one.
     :param dropout: Share of the numbers that each hidden layer drops in training.
     """
@@ -126,19 +126,19 @@ class TfIdf(LexicalEncoder):
         return TfidfVectorizer(analyzer=self._analyze, sublinear_tf=True, **options)
 
     def _create(self) -> None:
-        """The first layer is a sum of weighted rows of a table, as few of its inputs are not 0."""
+        # The first layer is a sum of weighted rows of a table, as almost all of its inputs are 0.
         terms = 1 + len(self._vectorizer.idf_)
         self.table = nn.Embedding(terms, self._hidden[0], padding_idx=PADDING)
         nn.init.normal_(self.table.weight, std=_SPREAD)
         self.bias = nn.Parameter(torch.zeros(self._hidden[0]))
         self.hidden = nn.Sequential(
-            nn.ReLU(), nn.Dropout(self._dropout), *perceptron(self._hidden, self._dropout)
+            nn.ReLU(), nn.Dropout(self._dropout), *new_mlp(self._hidden, self._dropout)
         )
         self.width = self._hidden[-1]
 
 
 def _terms(fields: Fields, characters: bool, sizes: range) -> Iterator[str]:
-    """The n-grams of each text; those of a second text are told apart from those of the first."""
+    """Yield the n-grams of each text; n-grams of a second text are marked."""
     for position, field in enumerate(fields):
         units, joint = (text_of(field), "") if characters else (words_of(field), " ")
         for size in sizes:

@@ -11,46 +11,47 @@ https://arxiv.org/abs/2002.04745); GELU for ReLU; texts of a pair differ by a le
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from polytask.core.batch import Fields, Inputs
-from polytask.core.capabilities import Causal, TokenTable
+from polytask.core.batch import Fields
 from polytask.core.collated import Collated
-from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
 from polytask.core.files import write_text
-from polytask.core.prompts import Detokenizer
 from polytask.encoders.base import encoders
-from polytask.encoders.subwords import FIRST, LAST, PADDING, Subwords, texts_of, train
-from polytask.encoders.tokens import collate_tokens, mask_of
+from polytask.encoders.subwords import (
+    FIRST,
+    LAST,
+    PADDING,
+    SubwordReader,
+    Subwords,
+    texts_of,
+    train,
+)
+from polytask.encoders.tokens import mask_of
 from polytask.encoders.word_encoder import Share
 
 _TOKENIZER = "tokenizer.json"
 _SEGMENTS = 2
 
 
-class SubwordEncoder(Encoder, TokenTable, Causal):
+class SubwordEncoder(SubwordReader, ABC):
     """Base of encoders over subwords that are learned from the training texts.
 
-    :param search: Folders in which relative paths are looked up; there are none here.
+    :param search: Not used.
     :param vocabulary: Learn at most this many subwords, the 256 bytes included.
-    :param max_length: Longest text in subwords; of a pair, both together.
-    :param stride: Read a longer text, or the second of a pair, in windows of ``max_length`` that
-        share this many subwords; 0: cut it. Each window is encoded by itself.
+    :param max_length: Longest text in subwords, special ones included; both texts of a pair together.
     """
-
-    subwords: Subwords
 
     def __init__(
         self,
@@ -59,42 +60,26 @@ class SubwordEncoder(Encoder, TokenTable, Causal):
         *,
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
         max_length: Annotated[int, Field(ge=8)] = 256,
-        stride: NonNegativeInt = 0,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(search, max_length=max_length, **options)
         self._vocabulary = vocabulary
-        self.max_length = max_length
-        self._stride = stride
 
     @abstractmethod
     def build(self, vocabulary: int) -> None:
-        """Create the parameters for that many subwords."""
+        """Create the parameters.
+
+        :param vocabulary: Number of subwords.
+        """
 
     @override
     def fit(self, rows: Iterable[Fields]) -> None:
         self._use(train(texts_of(rows), self._vocabulary))
 
-    @override
-    def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
-        return self.subwords.encode(rows)
-
-    @override
-    def num_tokens(self, inputs: Inputs) -> int:
-        return len(inputs["ids"])
-
-    @override
-    def collate(self, rows: Sequence[Inputs]) -> Collated:
-        return collate_tokens(rows, PADDING)
-
     @property
     @override
     def special_ids(self) -> Sequence[int]:
         return (PADDING, FIRST, LAST)
-
-    @property
-    @override
-    def detokenizer(self) -> Detokenizer:
-        return self.subwords
 
     @override
     def save(self, folder: Path) -> None:
@@ -106,15 +91,15 @@ class SubwordEncoder(Encoder, TokenTable, Causal):
         self._use(Tokenizer.from_str(text))
 
     def _use(self, tokenizer: Tokenizer) -> None:
-        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST, stride=self._stride)
+        self.subwords = Subwords(tokenizer, self.max_length, empty=LAST, stride=self.stride)
         self.build(tokenizer.get_vocab_size())
 
 
-class AttentionEncoder(SubwordEncoder):
+class AttentionEncoder(SubwordEncoder, ABC):
     """Base of encoders whose tokens attend to each other.
 
-    :param causal: Let every token attend to itself and those before it alone, as language models
-        that read from left to right do.
+    :param causal: Let every token attend only to itself and earlier tokens, as in language models
+        that read from left to right.
     """
 
     def __init__(
@@ -123,20 +108,15 @@ class AttentionEncoder(SubwordEncoder):
         super().__init__(search, **options)
         self._causal = causal
 
-    def seen(self, mask_BL: Tensor) -> Tensor:
-        """Which tokens each may attend to, one row of them for all where that will do."""
-        seen_B1LL = mask_BL[:, None, None, :]
-        return seen_B1LL & earlier(mask_BL.shape[1], mask_BL.device) if self._causal else seen_B1LL
-
 
 @encoders.register("transformer")
 class Transformer(AttentionEncoder):
-    """Self-attention over subwords, trained from scratch with a vocabulary of its own.
+    """Self-attention over subwords, trained from scratch with a learned vocabulary.
 
-    :param search: Folders in which relative paths are looked up; there are none here.
+    :param search: Not used.
     :param layers: Number of layers.
     :param width: Width of a hidden state.
-    :param heads: Attention heads of a layer; an even part of the width each.
+    :param heads: Attention heads of a layer; twice their number divides the width.
     :param feed_forward: Inner width of the feed-forward layers.
     :param dropout: Share of the numbers dropped in training.
     """
@@ -190,7 +170,12 @@ class Transformer(AttentionEncoder):
         vectors_BLD = self.table(ids_BL) + self.segment(segments_BL)
         hidden_BLD = vectors_BLD * math.sqrt(self.width) + self.positions_LD[: ids_BL.shape[1]]
         hidden_BLD = self.dropout(hidden_BLD)
-        seen_B1LL = self.seen(mask_BL)
+        # One row of the mask serves all tokens unless the encoder is causal.
+        seen_B1LL = mask_BL[:, None, None, :]
+        if self._causal:
+            length = ids_BL.shape[1]
+            ones_LL = torch.ones(length, length, dtype=torch.bool, device=mask_BL.device)
+            seen_B1LL = seen_B1LL & ones_LL.tril()
         for layer in self.stack:
             hidden_BLD = layer(hidden_BLD, seen_B1LL)
         return Features(self.norm(hidden_BLD), mask_BL, TextLayout(inputs.get("words")))
@@ -212,10 +197,10 @@ class Transformer(AttentionEncoder):
 
 
 class TransformerLayer(nn.Module):
-    """Attention, then a feed-forward network; each reads its norm and adds to what it read.
+    """Attention, then a feed-forward network; each reads normalised states and adds to them.
 
-    :param width: D.
-    :param heads: H of them, each D / H wide.
+    :param width: Width D of a hidden state.
+    :param heads: Number of heads H, each D / H wide.
     :param feed_forward: Inner width of the feed-forward network.
     :param dropout: Share of the numbers dropped in training.
     """
@@ -237,9 +222,9 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden_BLD: Tensor, seen_B1LL: Tensor) -> Tensor:
-        """Hidden states to hidden states.
+        """Return the hidden states after the layer.
 
-        :param seen_B1LL: Which tokens each may attend to; one row for all of them will do.
+        :param seen_B1LL: Which tokens each token may attend to, (B, 1, L or 1, L).
         """
         hidden_BLD = hidden_BLD + self._attend(hidden_BLD, seen_B1LL)
         added_BLD: Tensor = self.dropout(self.feed_forward(hidden_BLD))
@@ -259,13 +244,8 @@ class TransformerLayer(nn.Module):
         return added_BLD
 
 
-def earlier(length: int, device: torch.device) -> Tensor:
-    """For each of L tokens, itself and those before it: (L, L)."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-
-
 def sinusoids(length: int, width: int) -> Tensor:
-    """The position of each of L tokens as waves of D / 2 lengths: section 3.5."""
+    """Return the positions of L tokens as sines and cosines of D / 2 wavelengths, LD: section 3.5."""
     position_L1 = torch.arange(length).unsqueeze(1)
     rate_d = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
     return torch.cat([(position_L1 * rate_d).sin(), (position_L1 * rate_d).cos()], dim=1)

@@ -1,4 +1,4 @@
-"""What encoders that are models of the transformers library have in common.
+"""The base of encoders that are a model of the transformers library: loading, saving, restoring.
 
 Wolf et al., "Transformers: State-of-the-Art Natural Language Processing", EMNLP 2020.
 https://arxiv.org/abs/1910.03771
@@ -17,10 +17,10 @@ from torch import nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields
-from polytask.core.capabilities import Pretrained, TokenTable
-from polytask.core.encoder import Encoder
+from polytask.core.capabilities import Pretrained
 from polytask.core.errors import RecipeError
 from polytask.encoders.pretrained import (
+    as_recipe_error,
     feature_model,
     load_model,
     load_output,
@@ -30,23 +30,24 @@ from polytask.encoders.pretrained import (
     restore_config,
     set_dropout,
 )
-from polytask.encoders.subwords import SPECIAL, texts_of, train
+from polytask.encoders.subwords import SPECIAL, SubwordReader, texts_of, train
 
 if TYPE_CHECKING:
     import transformers
 
 
-class TransformersEncoder(Encoder, TokenTable, Pretrained):
+class TransformersEncoder(SubwordReader, Pretrained):
     """Base of encoders that are a model and a tokenizer of the transformers library.
 
     :param search: Folders in which ``path`` and ``tokenizer`` are looked up.
     :param path: A folder with a pretrained model, its name on the Hugging Face Hub, or
         ``package:folder`` for a folder inside an installed package.
-    :param config: Instead of a path, ``model_type`` and settings of a model to train from scratch.
+    :param config: ``model_type`` and settings of a model to train from scratch, instead of a path.
     :param tokenizer: Folder or Hub name of the tokenizer of a model from scratch; by default one
         is trained on the training texts.
-    :param vocabulary: Learn at most this many subwords, where a tokenizer is trained.
-    :param dropout: Instead of every dropout of the model; its own by default. 0 trains fastest.
+    :param vocabulary: Most subwords of a tokenizer that is trained.
+    :param dropout: The value of every dropout of the model; by default the model's values. 0 trains
+        fastest.
     """
 
     model: transformers.PreTrainedModel
@@ -63,8 +64,9 @@ class TransformersEncoder(Encoder, TokenTable, Pretrained):
         tokenizer: str | None = None,
         vocabulary: Annotated[int, Field(ge=300)] = 16_000,
         dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(search, **options)
         if (path is None) == (config is None):
             raise RecipeError(["encoder: give one of path (pretrained) and config (from scratch)"])
         if path is not None and tokenizer is not None:
@@ -72,7 +74,6 @@ class TransformersEncoder(Encoder, TokenTable, Pretrained):
                 ["encoder.tokenizer: a pretrained model brings its own; leave it out"]
             )
         self._output: nn.Parameter | None = None
-        self.search = search
         self._path = path
         self._settings = config
         self._tokenizer = tokenizer
@@ -86,7 +87,7 @@ class TransformersEncoder(Encoder, TokenTable, Pretrained):
 
     @abstractmethod
     def use(self, model: transformers.PreTrainedModel) -> None:
-        """Take a model over; ``tokenizer`` is there already."""
+        """Set the model; ``tokenizer`` is already set."""
 
     @override
     def fit(self, rows: Iterable[Fields]) -> None:
@@ -109,13 +110,8 @@ class TransformersEncoder(Encoder, TokenTable, Pretrained):
     def load_pretrained(self) -> None:
         if self._path is not None:
             loaded = feature_model(load_model(self._path, self.search, self._dropout))
-            try:
+            with as_recipe_error(f"encoder.path: {self._path!r} is another model"):
                 self.model.load_state_dict(loaded.state_dict())
-            except RuntimeError as error:
-                mismatch = " ".join(str(error).split())
-                raise RecipeError(
-                    [f"encoder.path: {self._path!r} is another: {mismatch}"]
-                ) from error
             self.pretrained_name = self._path
 
     @override
@@ -124,7 +120,7 @@ class TransformersEncoder(Encoder, TokenTable, Pretrained):
             return None
         table = self.embedding
         if self._output is None and table is not None:
-            # One that is read back gets its values with all others.
+            # A restored encoder gets these values later, with all other parameters.
             loaded = torch.zeros_like(table.weight)
             if self.pretrained_name is not None:
                 loaded = load_output(self._path, self.search, loaded)

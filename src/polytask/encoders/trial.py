@@ -1,4 +1,4 @@
-"""Trials of models of the transformers library, before anything is trained."""
+"""A trial of a model of the transformers library, before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch import Tensor
 
 from polytask.core.batch import Inputs
 from polytask.core.errors import RecipeError
+from polytask.encoders.pretrained import as_recipe_error
 
 if TYPE_CHECKING:
     import transformers
 
 TEXTS = "", "a cat", "a dog and a cat " * 8
-"""Texts to try a model with: without words, short, and longer than these."""
+"""The texts of a trial: an empty, a short and a long one."""
 
 _ROUNDING = 1e-4
-"""Share of a vector that rounding may change: 1e-6 was measured, and 3e-3 and more for padding."""
+"""Largest relative change of a vector by rounding. Measured: 1e-6 by rounding, over 3e-3 by padding."""
 
 Read: TypeAlias = "Callable[[transformers.PreTrainedModel, Sequence[Inputs]], Tensor]"
 
@@ -30,8 +31,8 @@ Read: TypeAlias = "Callable[[transformers.PreTrainedModel, Sequence[Inputs]], Te
 class Trial:
     """The outcome of a trial.
 
-    :param width: Numbers in the vector of a token.
-    :param pads: Whether texts get the same vectors alone and padded.
+    :param width: Width of the vector of a token.
+    :param pads: True if texts get the same vectors alone and padded.
     """
 
     width: int
@@ -40,26 +41,22 @@ class Trial:
 
 @torch.no_grad()
 def try_out(model: transformers.PreTrainedModel, rows: Sequence[Inputs], read: Read) -> Trial:
-    """Encode rows alone and together, without a trace in the model.
+    """Encode rows alone and together, and leave the model unchanged.
 
     :param rows: Prepared ``TEXTS``.
-    :param read: Gives tokens_BLD, by a model, of some rows.
-    :raises RecipeError: If the model fails, or does not give a vector for each token.
+    :param read: A function from a model and rows to tokens_BLD.
+    :raises RecipeError: If the model fails, or does not return a vector for each token.
     """
     kind = model.config.model_type
-    twin = _twin(model).eval()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            together_BLD = read(twin, rows)
-            alone = [read(twin, [row])[0] for row in rows]
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RecipeError(
-            [
-                f"encoder: a {kind} of this configuration cannot encode a short text: {reason}. "
-                "Change encoder.config, or choose another model."
-            ]
-        ) from error
+    # A copy that shares the tensors: a model may keep what it has read, as BigBird does.
+    tensors = chain(model.parameters(), model.buffers())
+    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
+    # Some models draw random numbers also in evaluation; the seed of the training must not depend on it.
+    what = f"encoder: a {kind} of this configuration cannot encode a short text"
+    advice = ". Change encoder.config, or choose another model."
+    with as_recipe_error(what, advice), torch.random.fork_rng(devices=[]):
+        together_BLD = read(twin, rows)
+        alone = [read(twin, [row])[0] for row in rows]
     counts, expected = [len(vectors_LD) for vectors_LD in alone], [len(row["ids"]) for row in rows]
     if counts != expected:
         raise RecipeError(
@@ -75,9 +72,3 @@ def try_out(model: transformers.PreTrainedModel, rows: Sequence[Inputs], read: R
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return float((one - other).norm()) <= _ROUNDING * float(one.norm())
-
-
-def _twin(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
-    """A copy with the same tensors: a model may remember what it has read, as BigBird does."""
-    tensors = chain(model.parameters(), model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

@@ -11,16 +11,16 @@ _FIRST = 3
 
 
 class Vocabulary:
-    """The words that have an id of their own; all others share ``UNKNOWN``.
+    """The known words and their ids; all other words have the id ``UNKNOWN``.
 
-    :param words: In the order of their ids.
+    :param words: The known words in the order of their ids.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
         self._ids = {word: at for at, word in enumerate(words, start=_FIRST)}
 
     def __len__(self) -> int:
-        """How many ids there are, those without a word included."""
+        """Return the number of ids, special ids included."""
         return _FIRST + len(self._ids)
 
     @property
@@ -29,17 +29,17 @@ class Vocabulary:
         return list(self._ids)
 
     def ids(self, words: Iterable[str]) -> list[int]:
-        """The id of each word."""
+        """Return the id of each word."""
         return list(map(self._ids.get, words, itertools.repeat(UNKNOWN)))
 
 
 def frequent(
     counts: Counter[str], *, most: int, at_least: int, known: Collection[str] = ()
 ) -> Vocabulary:
-    """The most frequent words, the first seen first among equals.
+    """Return the most frequent words; among equals, words that were seen first.
 
-    :param most: At most so many words.
-    :param at_least: How often a word must occur.
+    :param most: Most words.
+    :param at_least: Fewest occurrences of a word.
     :param known: Words that need to occur only once.
     """
     ranked = (word for word, count in counts.most_common() if count >= at_least or word in known)

@@ -1,4 +1,4 @@
-"""Encoders that know words: a vocabulary of them, and a vector for each."""
+"""The base of encoders over a vocabulary of words with a vector for each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.batch import Fields, Inputs
-from polytask.core.capabilities import TokenTable
-from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.files import read_json, write_json
 from polytask.core.vectors import Vectors, read_vectors
-from polytask.encoders.text import find, longest_first, segmented_field, words_of
-from polytask.encoders.tokens import NO_WORD, collate_tokens
+from polytask.encoders.text import find, find_segmented_field, longest_first, words_of
+from polytask.encoders.tokens import NO_WORD, TokenEncoder
 from polytask.encoders.vocabulary import PADDING, SEPARATOR, UNKNOWN, Vocabulary, frequent
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -34,8 +32,8 @@ class LexicalEncoder(Encoder):
     """Base of encoders that count the words, or other terms, of the training texts.
 
     :param search: Folders in which relative paths are looked up.
-    :param vocabulary: Know at most this many words, the most frequent ones.
-    :param min_count: Know words that occur at least this often.
+    :param vocabulary: Size of the vocabulary: at most this many words, the most frequent ones.
+    :param min_count: Leave out words that occur less often.
     """
 
     def __init__(
@@ -52,22 +50,22 @@ class LexicalEncoder(Encoder):
         self.at_least = min_count
 
 
-class WordEncoder(LexicalEncoder, TokenTable):
-    """Base of encoders over word vectors; subclasses add what comes after the table of them.
+class WordEncoder(LexicalEncoder, TokenEncoder):
+    """Base of encoders over word vectors; subclasses add the layers after the table of vectors.
 
     Texts are split by rule, lists of words are taken as they are. A pair is one sequence with a
-    separator between.
+    separator between its texts.
 
     :param search: Folders in which ``vectors`` is looked up.
-    :param dimension: Width of a word vector; the file of vectors overrules it.
-    :param vectors: File of pretrained word vectors (text, .gz or .npz). Words that it holds need
-        to occur only once in the training texts.
-    :param freeze_vectors: Do not train the word vectors.
-    :param max_length: Longest text in words; of a pair, both together.
+    :param dimension: Width of a word vector; ignored if there is a file of vectors.
+    :param vectors: File of pretrained word vectors (text, .gz or .npz). Words in this file need to
+        occur only once in the training texts.
+    :param freeze_vectors: Freeze the word vectors.
+    :param max_length: Longest text in words; both texts of a pair together.
     """
 
     points_at_words: ClassVar[bool] = True
-    """Whether each token is a word, as word-level tasks need."""
+    """True if each token is a word, as word-level tasks need."""
 
     table: nn.Embedding
     known: Vocabulary
@@ -100,25 +98,17 @@ class WordEncoder(LexicalEncoder, TokenTable):
     @override
     def fit(self, rows: Iterable[Fields]) -> None:
         counts = Counter(word for fields in rows for field in fields for word in words_of(field))
-        words, vectors_VD = self._pretrained(counts)
+        words, vectors_VD = self._read_vectors(counts)
         self.known = frequent(counts, most=self.most, at_least=self.at_least, known=set(words))
         if vectors_VD is None:
             self._create(self._dimension)
-            return
-        self._create(vectors_VD.shape[1])
-        self._copy(words, torch.from_numpy(vectors_VD))
+        else:
+            self._create(vectors_VD.shape[1])
+            self._fill(words, torch.from_numpy(vectors_VD))
 
     @override
     def prepare(self, rows: Sequence[Fields]) -> list[Inputs]:
         return [self._prepare(fields) for fields in rows]
-
-    @override
-    def num_tokens(self, inputs: Inputs) -> int:
-        return len(inputs["ids"])
-
-    @override
-    def collate(self, rows: Sequence[Inputs]) -> Collated:
-        return collate_tokens(rows, PADDING)
 
     @override
     def save(self, folder: Path) -> None:
@@ -152,7 +142,7 @@ class WordEncoder(LexicalEncoder, TokenTable):
             starts.append(len(ids))
             ids += self.known.ids(words[:length])
         inputs: Inputs = {"ids": ids or [UNKNOWN], "cut": int(kept != lengths)}
-        field = segmented_field(fields)
+        field = find_segmented_field(fields)
         if field is not None and self.points_at_words:
             start, end = starts[field], starts[field] + kept[field]
             inputs["words"] = [*range(start, end)] + [NO_WORD] * (lengths[field] - kept[field])
@@ -166,8 +156,8 @@ class WordEncoder(LexicalEncoder, TokenTable):
         self.table.weight.requires_grad_(not self._freeze)
         self.build(dimension)
 
-    def _pretrained(self, counts: Counter[str]) -> tuple[list[str], Vectors | None]:
-        """The words of the training texts that have a pretrained vector, and these vectors."""
+    def _read_vectors(self, counts: Counter[str]) -> tuple[list[str], Vectors | None]:
+        """Return the words of the training texts that have a pretrained vector, and the vectors."""
         if self._vectors is None:
             return [], None
         path = find(self._vectors, self.search)
@@ -182,8 +172,8 @@ class WordEncoder(LexicalEncoder, TokenTable):
             )
         return words, vectors_VD
 
-    def _copy(self, words: Sequence[str], vectors_VD: Tensor) -> None:
-        """Fill the table; words without a vector get random ones of the same spread."""
+    def _fill(self, words: Sequence[str], vectors_VD: Tensor) -> None:
+        """Copy pretrained vectors into the table; other words keep random vectors of the same spread."""
         ids = torch.tensor(self.known.ids(words))
         known = ids != UNKNOWN
         with torch.no_grad():

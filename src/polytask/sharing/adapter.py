@@ -1,15 +1,15 @@
 """Adapters of each task inside a frozen encoder.
 
 Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019, section 2.1 and figure
-2: an adapter after each of the two sub-layers, before what it gives is added to the hidden states;
-norms belong to a task, too. https://arxiv.org/abs/1902.00751
+2: an adapter after each of the two sub-layers, before its output is added to the hidden states; norms
+are private as well. https://arxiv.org/abs/1902.00751
 Pfeiffer et al., "AdapterFusion: Non-Destructive Task Composition for Transfer Learning", EACL 2021,
 section 3.2.1 and figure 5: one adapter in each layer, after the feed-forward sub-layer.
 https://arxiv.org/abs/2005.00247
 
-Deviations: adapters start as the identity exactly, where the papers start near it; GELU in both. An
-adapter reads what a projection gives before the dropout after it. A norm of a task is a scale and a
-shift of what the frozen norm gives, which is the same family of functions.
+Deviations: adapters start exactly as the identity; in the papers they start near it. Both use GELU.
+An adapter reads the output of a projection before the dropout that follows. A private norm is a scale
+and a shift of the output of the frozen norm, which is the same family of functions.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnAdapter, OwnNorm
 from polytask.sharing.layers import change_output
-from polytask.sharing.peft_base import Tuned
+from polytask.sharing.peft_base import PeftArchitecture
 from polytask.sharing.sublayers import norms, sublayer_outputs
 
 
 @architectures.register("adapter")
-class Adapter(Tuned):
-    """Every task has small networks of its own inside the layers of one frozen encoder.
+class Adapter(PeftArchitecture):
+    """Every task has private small networks inside the layers of one frozen encoder.
 
-    :param placement: ``houlsby``: after both sub-layers of a layer, and norms of each task;
-        ``pfeiffer``: after the second one only.
+    :param placement: ``houlsby``: after both sub-layers of a layer, with private norms;
+        ``pfeiffer``: after the second sub-layer only.
     :param bottleneck: Inner width of an adapter.
     """
 

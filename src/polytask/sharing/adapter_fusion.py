@@ -1,17 +1,16 @@
 """Every task attends to the adapters of all tasks.
 
 Pfeiffer et al., "AdapterFusion: Non-Destructive Task Composition for Transfer Learning", EACL 2021,
-section 3.3: of the outputs z_n of the N adapters after a feed-forward sub-layer that gave h, a task
-reads sum over n of s_n V z_n, where s = softmax over n of (Q h) . (K z_n). Q, K and V belong to the
-task and layer. https://arxiv.org/abs/2005.00247
+section 3.3: h is the output of a feed-forward sub-layer, and z_n the outputs of the N adapters after
+it. A task reads sum over n of s_n V z_n, where s = softmax over n of (Q h) . (K z_n). Q, K and V
+belong to the task and layer. https://arxiv.org/abs/2005.00247
 
-Deviation: the paper trains the adapters first, each on its task, and then, with these frozen, the
-attention. Here both are trained at once, so that an adapter is trained by all tasks that attend to
-it. V starts as the identity.
+Deviation: the paper first trains the adapters, each on its task, and then the attention with frozen
+adapters. Here both are trained together, so that an adapter is trained by all tasks that attend to it.
+V starts as the identity.
 
-As z_n = h + u_n, and a term that is the same for all n leaves the softmax as it is, scores are
-(Q h) . (K u_n), and the z_n need not be written down: memory grows with the bottleneck, not D, per
-adapter.
+z_n = h + u_n, and a term that is equal for all n does not change the softmax. So scores are
+(Q h) . (K u_n), and no z_n is stored: memory per adapter grows with the bottleneck, not with D.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.layers import change_output
 from polytask.sharing.low_rank import new_down
-from polytask.sharing.peft_base import Present, Tuned
+from polytask.sharing.peft_base import PeftArchitecture, PresentRows
 from polytask.sharing.sublayers import sublayer_outputs
 
 
 @architectures.register("adapter_fusion")
-class AdapterFusion(Tuned):
-    """One adapter for each task in every layer; tasks attend to the adapters of all.
+class AdapterFusion(PeftArchitecture):
+    """One adapter for each task in every layer; tasks attend to the adapters of all tasks.
 
     :param bottleneck: Inner width of an adapter.
     """
@@ -63,8 +62,8 @@ class AdapterFusion(Tuned):
             change_output(module, fusion)
 
     @override
-    def observed(self) -> dict[str, float]:
-        """How much the rows of each task attended to each adapter: the mean over the layers."""
+    def observe(self) -> dict[str, float]:
+        """Return how much the rows of each task attended to each adapter, as a mean over the layers."""
         fusions = (fusion for fusion in self.fusions if isinstance(fusion, Fusion))
         seen = [shares for fusion in fusions if (shares := fusion.seen)]
         return {
@@ -77,12 +76,14 @@ class AdapterFusion(Tuned):
 class Fusion(nn.Module):
     """The adapters of one layer, and the attention of each task to them.
 
-    :param present: Whose rows these are.
+    :param present: The rows of the current pass.
     :param width: D of the hidden states.
     :param bottleneck: R, the inner width of an adapter.
     """
 
-    def __init__(self, present: Present, tasks: Sequence[str], width: int, bottleneck: int) -> None:
+    def __init__(
+        self, present: PresentRows, tasks: Sequence[str], width: int, bottleneck: int
+    ) -> None:
         super().__init__()
         self._present = present
         self._seen: tuple[tuple[str, ...], Tensor, Tensor] | None = None
@@ -95,7 +96,7 @@ class Fusion(nn.Module):
 
     @override
     def forward(self, hidden_VLD: Tensor) -> Tensor:
-        """Hidden states to hidden states."""
+        """Return changed hidden states."""
         own = self._present.own
         down_XD, inner_X = (torch.cat([*each.values()]) for each in (self.down, self.inner))
         up_XD = torch.cat([*self.up.values()])
@@ -105,6 +106,7 @@ class Fusion(nn.Module):
         scores_VLN = (sought_VLX.view_as(low_VLNR) * low_VLNR).sum(-1)
         gates_VLN = torch.softmax(scores_VLN, dim=-1)
         if self.training:
+            # The places are kept with the means: the next pass replaces ``present``.
             means_VN = gates_VLN.detach().mean(1)
             self._seen = self._present.tasks, self._present.place_V, means_VN
         fused_VLX = (gates_VLN.unsqueeze(-1) * low_VLNR).flatten(2)

@@ -3,11 +3,11 @@
 Sun, Panda, Feris and Saenko, "AdaShare: Learning What To Share For Efficient Deep Multi-Task
 Learning", NeurIPS 2020, section 3 and figure 2. https://arxiv.org/abs/1911.12423
 
-Deviations: the first layer is never skipped, as what it reads may have another width. Policies are
-learned together with the weights from the first step to the last, on the same rows, with a constant
-temperature, and start close to selecting everything; the paper trains weights alone first, then
-widens the policies layer by layer, and trains the selected network anew. The distance to the
-policies of absent tasks counts, but moves only the tasks present, each by its share of the rows.
+Deviations: the first layer is never skipped, as its input may have another width. Policies and
+weights are learned together, on the same rows, with a constant temperature; policies start close to
+selecting everything. The paper first trains only the weights, then widens the policies layer by
+layer, and retrains the selected network from scratch. The distance to the policies of absent tasks
+counts, but moves only the tasks present, each by its share of the rows.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.sharing.base import Architecture, architectures
+from polytask.sharing.base import SharedEncoder, architectures
 from polytask.sharing.copies import LayerCopies, replace_layers
 from polytask.sharing.gumbel import choose
-from polytask.sharing.layers import with_changed
-from polytask.sharing.rows import TaskRows
+from polytask.sharing.layers import change_hidden
+from polytask.sharing.rows import TaskRows, select_rows
 
 _START = 3.0
 """Initial log-odds: a layer is selected in 95 of 100 passes."""
 
 
 @architectures.register("adashare")
-class AdaShare(Architecture):
+class AdaShare(SharedEncoder):
     """Every task learns which layers of the encoder it selects, and which it skips.
 
-    Without layers, or with one, there is nothing to skip, and all is shared.
+    An encoder without layers, or with one, is shared as a whole.
 
     :param encoder: A fitted encoder; the architecture owns it.
     :param tasks: Names of the tasks, T of them.
-    :param temperature: Of the softmax that choices are learned by.
+    :param temperature: Temperature of the softmax that gives choices their gradient.
     :param sparsity: Weight of the log-probability of selecting a layer, which makes tasks skip.
-    :param sharing: Weight of the distance between the policies of tasks, most at the lowest layers.
+    :param sharing: Weight of the distance between the policies of tasks; low layers count most.
     """
 
     cost: ClassVar[str] = (
@@ -67,7 +67,6 @@ class AdaShare(Architecture):
         self._policy = Policy()
         if self._depth > 1:
             replace_layers(encoder, lambda place, layer: Skippable(layer, place, self._policy))
-        self.encoder = encoder
         self.odds = nn.ParameterDict(
             {
                 task: nn.Parameter(torch.full((self._depth - 1,), _START))
@@ -81,8 +80,7 @@ class AdaShare(Architecture):
     @override
     def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         if not self.odds:
-            features = self.encoder(inputs)
-            return {task: features.select(rows_b) for task, rows_b in rows.items()}
+            return select_rows(self.encoder(inputs), rows)
         task_rows = TaskRows.of(rows)
         self._rows = task_rows
         odds_tN = torch.stack([self.odds[task] for task in task_rows.tasks])
@@ -90,14 +88,11 @@ class AdaShare(Architecture):
         return task_rows.split(self.encoder(inputs.select(task_rows.rows_V)))
 
     @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self.encoder
-
-    @override
     def penalty(self) -> Tensor | None:
         if self._rows is None:
             return None
         odds_tN = torch.stack([self.odds[task] for task in self._rows.tasks])
+        # All policies as targets, detached: absent tasks must get no gradient.
         odds_TN = torch.stack([*self.odds.values()]).detach()
         sparse_t = functional.logsigmoid(odds_tN).sum(1)
         apart_t = distances(odds_tN.sigmoid(), odds_TN.sigmoid(), self._depth)
@@ -105,7 +100,7 @@ class AdaShare(Architecture):
         return shares_t @ (self._sparsity * sparse_t + self._sharing * apart_t)
 
     @override
-    def observed(self) -> dict[str, float]:
+    def observe(self) -> dict[str, float]:
         return {
             f"selected/{task}/layer_{place + 2}": share
             for task in (self._rows.tasks if self._rows else ())
@@ -113,7 +108,7 @@ class AdaShare(Architecture):
         }
 
     def _select(self, odds_tN: Tensor) -> Tensor:
-        """One where a task selects a layer, zero where it skips it."""
+        """Return 1 where a task selects a layer, and 0 where it skips the layer."""
         logits_tN2 = torch.stack([odds_tN, torch.zeros_like(odds_tN)], dim=-1)
         selected_tN, _ = choose(logits_tN2, self._temperature, by_chance=self.training).unbind(-1)
         return selected_tN if self.training else selected_tN.detach()
@@ -121,15 +116,15 @@ class AdaShare(Architecture):
 
 @dataclass
 class Policy:
-    """What the rows that are going through the encoder select, of all layers but the first."""
+    """The layers after the first that each row in the current pass selects."""
 
     selected_VN: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 class Skippable(LayerCopies):
-    """A layer that some rows pass unchanged.
+    """A layer that some rows skip.
 
-    :param place: Its position in the encoder.
+    :param place: Position of the layer in the encoder.
     """
 
     def __init__(self, layer: nn.Module, place: int, policy: Policy) -> None:
@@ -137,19 +132,20 @@ class Skippable(LayerCopies):
         self._place, self._policy = place, policy
 
     def forward(self, hidden_VLD: Tensor, *arguments: Any, **named: Any) -> Any:
-        """What the layer gives to rows that select it, and what it was given to others."""
+        """Return the output of the layer for rows that select it, and its input for others."""
         [layer] = self.copies.values()
         output = layer(hidden_VLD, *arguments, **named)
         if self._place == 0:
             return output
         selected_V = self._policy.selected_VN[:, self._place - 1].to(hidden_VLD)
         selected_V11 = selected_V[:, None, None]
+        # All rows run, and a product selects: the gradient of a choice needs both outcomes.
         skipped_VLD = (1 - selected_V11) * hidden_VLD
-        return with_changed(output, lambda after_VLD: selected_V11 * after_VLD + skipped_VLD)
+        return change_hidden(output, lambda after_VLD: selected_V11 * after_VLD + skipped_VLD)
 
 
 def distances(selected_tN: Tensor, selected_TN: Tensor, depth: int) -> Tensor:
-    """How far each of t policies is from all T of them, summed up: distances_t.
+    """Return the sum of the distances of each of t policies to all T policies, distances_t.
 
     :param selected_tN: Probabilities of selecting each layer but the first.
     :param depth: Number of layers, L: the distance at layer l counts (L - l) / L.

@@ -1,11 +1,11 @@
-"""Nothing but biases is trained.
+"""BitFit: only biases are trained.
 
 Ben Zaken, Ravfogel and Goldberg, "BitFit: Simple Parameter-efficient Fine-tuning for
 Transformer-based Masked Language-models", ACL 2022, section 3. https://arxiv.org/abs/2106.10199
 
-Deviations: the paper has biases for each task; here all tasks share them unless told otherwise.
-Those of a task are added to the outputs of the linear layers and norms inside layers. Where an
-encoder has no biases, as a Llama, a vector is added to the hidden states that each layer gives.
+Deviations: the paper has biases for each task; here all tasks share them by default. Private biases
+are added to the outputs of the linear layers and norms inside layers. Where an encoder has no biases,
+such as a Llama, a vector is added to the output of each layer.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output, hidden_layers
-from polytask.sharing.linear import linear_layers
-from polytask.sharing.peft_base import Tuned
-from polytask.sharing.sublayers import norms
+from polytask.sharing.peft_base import PeftArchitecture
+from polytask.sharing.sublayers import linear_layers, norms
 
 
 @architectures.register("bitfit")
-class BitFit(Tuned):
+class BitFit(PeftArchitecture):
     """Only the biases of the encoder are trained, shared by all tasks or private.
 
-    :param private: Every task has biases of its own.
+    :param private: Give every task separate biases.
     """
 
     cost: ClassVar[str] = (
@@ -39,12 +38,12 @@ class BitFit(Tuned):
     )
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], /, *, private: bool = False) -> None:
-        biases = _biases(encoder)
+        biases = _find_biases(encoder)  # before the encoder is frozen
         super().__init__(encoder, tasks)
-        self.apart = private
+        self.is_per_task = private
         self.shifts = nn.ModuleList()
         if private:
-            self._add_own()
+            self._add_private()
         elif biases:
             for bias in biases:
                 bias.requires_grad_(True)
@@ -52,7 +51,7 @@ class BitFit(Tuned):
             for layer in hidden_layers(encoder):
                 self._add(layer, Shift(encoder.width))
 
-    def _add_own(self) -> None:
+    def _add_private(self) -> None:
         places: dict[nn.Module, int] = {
             each.module: each.widths[1] for each in linear_layers(self.encoder)
         }
@@ -79,12 +78,12 @@ class Shift(nn.Module):
 
     @override
     def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """Hidden states to hidden states."""
+        """Return hidden states plus the vector."""
         return hidden_BLD + self.shift
 
 
-def _biases(encoder: Encoder) -> list[nn.Parameter]:
-    """Those inside layers, and those outside that were to be trained: not that of a pooler."""
+def _find_biases(encoder: Encoder) -> list[nn.Parameter]:
+    """Return the biases inside layers, and the trainable biases outside (a pooler's is frozen)."""
     inside = {id(p) for layer in hidden_layers(encoder) for p in layer.parameters()}
     return [
         parameter

@@ -1,4 +1,4 @@
-"""Layers in the places of an encoder's own: copies of one, each for some of the rows that pass."""
+"""Copies of an encoder's layers in the places of the originals, each for some of the rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from polytask.sharing.layers import replace_modules
 
 
 class LayerCopies(nn.Module, ABC):
-    """Takes the place of a layer. What it does not have itself, the first copy is asked for.
-
-    Encoders read attributes of their layers, such as the kind of attention.
+    """Base of modules that take the place of a layer and hold copies of it.
 
     :param layer: The first copy; with one name, the only one.
-    :param names: One for each copy.
+    :param names: The name of each copy.
     """
 
     def __init__(self, layer: nn.Module, names: Iterable[str]) -> None:
@@ -36,6 +34,8 @@ class LayerCopies(nn.Module, ABC):
 
     @override
     def __getattr__(self, name: str) -> Tensor | nn.Module:
+        # Encoders read attributes of their layers, such as the kind of attention, inside ``forward``.
+        # The first copy answers for all.
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -45,18 +45,17 @@ class LayerCopies(nn.Module, ABC):
 
 
 def replace_layers(encoder: Encoder, make: Callable[[int, nn.Module], LayerCopies]) -> None:
-    """Put copies into the place of every layer.
+    """Replace every layer of an encoder.
 
-    All of them, as encoders know their layers by being of one type.
-
-    :param make: From the position of a layer, and the layer.
+    :param make: A function from the position of a layer, and the layer, to its replacement.
     """
+    # All layers or none: an encoder finds its layers as the list of modules of one type.
     layers = encoder.layers
     replace_modules(encoder, layers, [make(place, layer) for place, layer in enumerate(layers)])
 
 
 def encode_beside(encoder: Encoder, inputs: Collated, count: int) -> list[Features]:
-    """Let all rows pass several times at once: those of the first pass come first.
+    """Encode all rows several times in one batch; the rows of the first pass come first.
 
     :return: The features of each pass.
     """
@@ -67,12 +66,14 @@ def encode_beside(encoder: Encoder, inputs: Collated, count: int) -> list[Featur
 def side_by_side(
     layers: Sequence[nn.Module], counts: Sequence[int], arguments: Any, named: Any
 ) -> Any:
-    """Run each layer on its rows; what does not have the rows of all is the same for all.
+    """Run each layer on its rows, and join the outputs.
 
-    :param layers: They give the same kinds of output.
-    :param counts: How many rows each reads; those of the first come first.
-    :param arguments: What all of them together are given.
-    :param named: The same, by name.
+    Arguments without a dimension of rows are passed to every layer.
+
+    :param layers: Modules with outputs of the same structure.
+    :param counts: The number of rows of each layer, in the order of the rows.
+    :param arguments: The positional arguments for all rows.
+    :param named: The keyword arguments for all rows.
     """
     part = partial(_part, counts, hidden_of(arguments, named))
     given = []
@@ -83,23 +84,24 @@ def side_by_side(
 
 
 def hidden_of(arguments: Any, named: Any) -> Tensor:
-    """The hidden states that a layer is given, which come first."""
+    """Return the hidden states among the arguments of a layer: the first tensor."""
     return next(x for x in tree_leaves((arguments, named)) if isinstance(x, Tensor))
 
 
 def has_rows(value: Any, count: int) -> bool:
-    """Whether it is a tensor with something for each of the rows."""
+    """Return True for a tensor that has this many rows."""
     return isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == count
 
 
 def goes_with(hidden_XLD: Tensor, value: Any) -> bool:
-    """Whether what a layer is given beside hidden states has something for each of their rows.
+    """Return True if an argument of a layer has an entry for each row of its hidden states.
 
-    Vectors like these, but in fewer dimensions, are one table for all rows, however many there
-    are: DeBERTa hands its layers such a table of relative positions.
+    :param value: Any argument, such as a mask.
     """
     if not has_rows(value, hidden_XLD.shape[0]):
         return False
+    # DeBERTa passes a table of vectors of relative positions, whose length may equal the number of
+    # rows. Vectors as wide as hidden states, but in fewer dimensions, are such a table.
     is_of_vectors = value.is_floating_point() and value.shape[-1] == hidden_XLD.shape[-1]
     return value.ndim >= hidden_XLD.ndim or not is_of_vectors
 
@@ -109,10 +111,8 @@ def _part(counts: Sequence[int], hidden_XLD: Tensor, place: int, value: Any) -> 
 
 
 def _join(counts: Sequence[int], *values: Any) -> Any:
-    """Side by side again; what a layer gives once for all of its rows, it gives to each of them.
-
-    Copies of T5's first layer give their own attention biases so.
-    """
+    # T5's first layer returns its attention biases once for all rows; its copies have different
+    # ones, so each is repeated for its rows.
     pairs = [*zip(values, counts, strict=True)]
     if not all(has_rows(value, count) or has_rows(value, 1) for value, count in pairs):
         return values[0]

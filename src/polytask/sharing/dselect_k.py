@@ -1,13 +1,13 @@
-"""Experts for all, of which each task selects a few.
+"""Experts shared by all tasks; each task selects a few.
 
 Hazimeh, Zhao, Chowdhery, Sathiamoorthy, Chen, Mazumder, Hong and Chi, "DSelect-k: Differentiable
 Selection in the Mixture of Experts with Applications to Multi-Task Learning", NeurIPS 2021,
 section 2. https://arxiv.org/abs/2106.03760
 
 Deviations: experts read the features of an encoder, and add to them. Where the number of experts is
-no power of two, the codes left over stand for the first experts once more, where the paper
-penalises them; so gates always sum to one. The entropy is a mean over the rows. The width of the
-smooth step, a setting there, is one: codes have whatever scale they need.
+no power of two, the codes left over stand for the first experts again, so gates always sum to one;
+the paper penalises these codes. The entropy is a mean over the rows. The width of the smooth step, a
+setting in the paper, is one: codes learn the scale they need.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
-from polytask.sharing.experts import Experts, GatedExperts, by_task, mix, numbered, read_by_gates
+from polytask.sharing.experts import Experts, GatedExperts, gate_inputs, mix
+from polytask.sharing.per_task import apply_per_task
 from polytask.sharing.rows import TaskRows
 
 _START = 0.01
@@ -37,16 +38,15 @@ _TINY = 1e-6
 
 @architectures.register("dselect_k")
 class DSelectK(GatedExperts):
-    """Experts above the encoder, of which every task learns to select at most k.
+    """Experts above the encoder; every task learns to select at most k.
 
     All experts are computed, as tasks select different ones.
 
-    :param encoder: A fitted encoder; the architecture owns it.
-    :param tasks: Names of the tasks, T of them.
     :param experts: E, the number of experts.
-    :param k: Number of experts that a task selects at most.
-    :param gate: Whether a task selects once for all rows, for each row or for each token.
-    :param entropy: Weight of the entropy of selections, λ, which makes them sharp.
+    :param k: Most experts that a task selects.
+    :param gate: A task selects once for all rows (``static``), for each row (``sentence``) or for each
+        token (``token``).
+    :param entropy: Weight λ of the entropy of selections, which makes selections sharp.
     """
 
     cost: ClassVar[str] = (
@@ -83,53 +83,45 @@ class DSelectK(GatedExperts):
         features = self.encoder(inputs)
         task_rows = TaskRows.of(rows)
         experts_VLED = task_rows.take(self.experts(features.tokens_BLD))
-        own = task_rows.features(features)
-        read = self._read(own)
-        chosen_VLkE = self._chosen(task_rows, read.tokens_BLD)
-        shares_VLk = by_task(self.shares, task_rows, read.tokens_BLD).float().softmax(-1)
-        gates_VLE = mix(shares_VLk, chosen_VLkE)
-        self.forget()
-        names = numbered("expert", experts_VLED)
-        self.see(task_rows.split(replace(read, tokens_BLD=gates_VLE)), names)
-        self._spread = self._mean_entropy(read, chosen_VLkE) if self.training else None
-        return task_rows.split(replace(own, tokens_BLD=mix(gates_VLE, experts_VLED)))
+        own = task_rows.select(features)
+        read = self._gate_inputs(own)
+        # In single precision, also under autocast: codes are products of many factors below one.
+        codes_VLX = apply_per_task(self.codes, task_rows, read.tokens_BLD).float()
+        bits_VLkM = smooth_step(codes_VLX.unflatten(-1, (self._k, -1)))
+        chosen_VLkE = selection(bits_VLkM, self._count)
+        shares_VLk = apply_per_task(self.shares, task_rows, read.tokens_BLD).float().softmax(-1)
+        gates = replace(read, tokens_BLD=mix(shares_VLk, chosen_VLkE))
+        self._spread = None
+        if self.training:  # a mean over rows, whatever their number of tokens
+            entropy_VL1 = entropy(chosen_VLkE).unsqueeze(-1)
+            self._spread = replace(read, tokens_BLD=entropy_VL1).mean_BD.mean()
+        return self.mix_by_task(task_rows, own, gates, experts_VLED)
 
     @override
     def penalty(self) -> Tensor | None:
         return None if self._spread is None else self._entropy * self._spread
 
-    def _read(self, own: Features) -> Features:
-        """What gates decide by; those that do so once for all rows read the number one."""
+    def _gate_inputs(self, own: Features) -> Features:
+        """Return the features that gates read; a static gate reads the number one."""
         if self._gate == "static":
             mask_V1 = torch.ones_like(own.mask_BL[:, :1])
             return Features(mask_V1.unsqueeze(-1).to(own.tokens_BLD), mask_V1)
-        return read_by_gates(own, self._gate)
-
-    def _chosen(self, task_rows: TaskRows, read_VLD: Tensor) -> Tensor:
-        """What each of k selectors gives to each expert."""
-        codes_VLX = by_task(self.codes, task_rows, read_VLD).float()
-        codes_VLkM = codes_VLX.unflatten(-1, (self._k, -1))
-        return selection(smooth_step(codes_VLkM), self._count)
-
-    def _mean_entropy(self, read: Features, chosen_VLkE: Tensor) -> Tensor:
-        """Of the rows, whatever their number of tokens."""
-        entropy_VL1 = entropy(chosen_VLkE).unsqueeze(-1)
-        return replace(read, tokens_BLD=entropy_VL1).mean_BD.mean()
+        return gate_inputs(own, self._gate)
 
 
 def smooth_step(codes: Tensor) -> Tensor:
-    """From nothing at -1/2 to one at 1/2, along a cubic."""
+    """Return a cubic between 0 at -1/2 and 1 at 1/2, constant outside (equation 1 of the paper)."""
     inside = codes.clamp(-0.5, 0.5)
     return 0.5 + 1.5 * inside - 2 * inside**3
 
 
 def selection(bits_M: Tensor, count: int) -> Tensor:
-    """How much a binary code stands for each of E experts, in any number of leading dimensions.
+    """Return how much a soft binary code selects each of E experts.
 
-    An expert is chosen as far as every bit is that of its number.
+    An expert's share is the product, over the bits, of the agreement with its binary number.
 
-    :param bits_M: Each between nothing and one.
-    :param count: E; codes from there on stand for the first experts.
+    :param bits_M: Numbers between 0 and 1; any leading dimensions.
+    :param count: E; codes from E on stand for the first experts again.
     """
     length = bits_M.shape[-1]
     device = bits_M.device
@@ -143,5 +135,6 @@ def selection(bits_M: Tensor, count: int) -> Tensor:
 
 
 def entropy(chosen_kE: Tensor) -> Tensor:
-    """The entropy of k selections, added up, in any number of leading dimensions."""
+    """Return the sum of the entropies of k selections; any leading dimensions."""
+    # Selections are exactly zero outside the smooth step, where the logarithm has no gradient.
     return -(chosen_kE * (chosen_kE + _TINY).log()).sum((-2, -1))

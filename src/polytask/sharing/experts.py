@@ -1,7 +1,7 @@
-"""Experts: small networks over hidden states, which gates mix.
+"""Experts: small networks over hidden states, mixed by gates.
 
-What architectures with experts have in common. An expert adds to what it reads, and at the start it
-adds nothing: then any mixture is what the encoder gives.
+An expert adds to its input, and adds nothing before the first update. Then any mixture is equal to the
+features of the encoder.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.sharing.base import Architecture
+from polytask.sharing.base import SharedEncoder
 from polytask.sharing.rows import TaskRows
 
 Reads = Literal["token", "sentence"]
-"""What a gate decides for: every token by itself, or a row by the mean of its tokens."""
+"""The input of a gate: every token by itself, or the mean of the tokens of a row."""
 
 
 class Expert(nn.Module):
-    """A feed-forward network with one hidden layer, which adds to what it reads.
+    """A feed-forward network with one hidden layer, which adds to its input.
 
     :param width: Width of a hidden state.
     :param hidden: Number of units.
@@ -56,18 +56,18 @@ class Experts(nn.ModuleList):
         super().__init__(Expert(width, hidden) for _ in range(count))
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """What each of them gives: BLED."""
+        """Return the output of each expert, BLED."""
         return torch.stack([expert(hidden_BLD) for expert in self], dim=-2)
 
 
-class GatedExperts(Architecture, ABC):
+class GatedExperts(SharedEncoder, ABC):
     """Base of architectures with experts above one encoder.
 
     :param encoder: A fitted encoder; the architecture owns it.
     :param tasks: Names of the tasks, T of them.
     :param hidden: Number of units of an expert.
-    :param gate: Whether experts are mixed for every token, or alike for all tokens of a row. With
-        ``sentence`` a decoder sees what is still to come.
+    :param gate: ``token``: a gate mixes the experts for every token; ``sentence``: once for all
+        tokens of a row, so that a decoder sees later tokens.
     """
 
     def __init__(
@@ -80,39 +80,48 @@ class GatedExperts(Architecture, ABC):
         gate: Reads = "token",
     ) -> None:
         super().__init__(encoder, tasks)
-        self.encoder = encoder
         self.hidden = hidden
         self.gate = gate
         self._seen: dict[str, Tensor] = {}
 
     @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self.encoder
-
-    @override
-    def observed(self) -> dict[str, float]:
+    def observe(self) -> dict[str, float]:
         return {name: float(share) for name, share in self._seen.items()}
 
-    def mixed(
+    def mix_by_gate(
         self, name: str, gate: nn.Module, state: Features, experts: Sequence[tuple[str, Tensor]]
     ) -> Features:
-        """What a softmax gate makes of what experts give.
+        """Return the mixture of experts by a softmax gate.
 
-        :param name: Of the gate.
-        :param state: What the gate decides by.
-        :param experts: Groups of them: name of the group, and BLED.
+        :param name: Name of the gate.
+        :param state: Features that the gate reads.
+        :param experts: Groups of experts: the name of the group, and the outputs BLED.
         """
-        read = read_by_gates(state, self.gate)
+        read = gate_inputs(state, self.gate)
         gates = replace(read, tokens_BLD=gate(read.tokens_BLD).softmax(-1))
-        self.see({name: gates}, [one for group, given in experts for one in numbered(group, given)])
+        self.record(
+            {name: gates}, [n for group, given in experts for n in expert_names(group, given)]
+        )
         experts_BLED = torch.cat([given_BLED for _, given_BLED in experts], dim=-2)
         return replace(state, tokens_BLD=mix(gates.tokens_BLD, experts_BLED))
 
-    def see(self, gates: Mapping[str, Features], experts: Sequence[str]) -> None:
-        """Remember, in training, what gates give to experts in the mean over the rows.
+    def mix_by_task(
+        self, rows: TaskRows, own: Features, gates: Features, experts_VLED: Tensor
+    ) -> dict[str, Features]:
+        """Return for each task the mixture of experts by its gate.
 
-        :param gates: E numbers per token or row, by the name of the gate.
-        :param experts: Their names.
+        :param own: Features of the V rows.
+        :param gates: The weights of the experts, VLE.
+        """
+        self._seen = {}
+        self.record(rows.split(gates), expert_names("expert", experts_VLED))
+        return rows.split(replace(own, tokens_BLD=mix(gates.tokens_BLD, experts_VLED)))
+
+    def record(self, gates: Mapping[str, Features], experts: Sequence[str]) -> None:
+        """Record the mean weights of experts over the rows, in training only.
+
+        :param gates: E weights per token or row, by the name of the gate.
+        :param experts: Names of the experts.
         """
         if self.training:
             for gate, shares in gates.items():
@@ -120,36 +129,23 @@ class GatedExperts(Architecture, ABC):
                 names = [f"gate/{gate}/{expert}" for expert in experts]
                 self._seen.update(zip(names, shares_E, strict=True))
 
-    def forget(self) -> None:
-        """Forget the gates of the pass before."""
-        self._seen = {}
 
-
-def numbered(group: str, experts_BLED: Tensor) -> list[str]:
-    """The names of the experts of a group."""
+def expert_names(group: str, experts_BLED: Tensor) -> list[str]:
+    """Return the names of the experts of a group."""
     return [f"{group}_{place + 1}" for place in range(experts_BLED.shape[-2])]
 
 
-def read_by_gates(features: Features, reads: Reads) -> Features:
-    """What a gate decides by."""
+def gate_inputs(features: Features, reads: Reads) -> Features:
+    """Return the features that a gate reads."""
     if reads == "token":
         return features
     mean_B1D = features.mean_BD.unsqueeze(1)
     return Features(mean_B1D, torch.ones_like(features.mask_BL[:, :1]))
 
 
-def by_task(layers: nn.ModuleDict, rows: TaskRows, read_VLD: Tensor) -> Tensor:
-    """Put each row through the linear layer of its task, all in one product.
-
-    :param layers: For each task one without bias.
-    """
-    weights_tED = torch.stack([layers[task].get_parameter("weight") for task in rows.tasks])
-    return torch.bmm(read_VLD, weights_tED[rows.place_V].transpose(1, 2))
-
-
 def mix(gates_BLE: Tensor, experts_BLED: Tensor) -> Tensor:
-    """The sum of what the experts give, each times its gate: BLD.
+    """Return the sum of the outputs of the experts, each times its weight, BLD.
 
-    :param gates_BLE: With one token for all, too.
+    :param gates_BLE: The weight of each expert; with L = 1, the same for all tokens.
     """
     return (gates_BLE.unsqueeze(-1) * experts_BLED).sum(-2)

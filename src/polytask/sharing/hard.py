@@ -14,21 +14,21 @@ from pydantic import NonNegativeInt
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.sharing.base import architectures
-from polytask.sharing.branching import Branched
+from polytask.sharing.branching import LayerTree
 from polytask.sharing.layers import hidden_layers
 
 
 @architectures.register("hard")
-class Hard(Branched):
-    """All tasks read the features of one encoder; only heads are private, or upper layers too.
+class Hard(LayerTree):
+    """One encoder for all tasks; only heads, and upper layers if asked for, are private.
 
-    Embeddings, and what an encoder has above its layers, are always shared.
+    All tasks share the embeddings, and modules above the layers.
 
     :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
     :param tasks: Names of the tasks, T of them.
-    :param shared_layers: Share this many layers, and give each task its own of those above; all by
-        default. An encoder without layers counts as one.
-    :raises RecipeError: If the encoder does not have as many.
+    :param shared_layers: Share this many layers; each task has private copies of the layers above.
+        By default all are shared. An encoder without layers counts as one layer.
+    :raises RecipeError: If the encoder has fewer layers.
     """
 
     cost: ClassVar[str] = "nothing; each private layer once per task, for the rows of the task"

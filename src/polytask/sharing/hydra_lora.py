@@ -1,4 +1,4 @@
-"""Low-rank terms with one A and several B, chosen by a router.
+"""Low-rank terms with one A and several B, mixed by a router.
 
 Tian et al., "HydraLoRA: An Asymmetric LoRA Architecture for Efficient Fine-Tuning", NeurIPS 2024,
 section 3: y = W x + sum over i of omega_i B_i A x, where omega = softmax(W_g x).
@@ -33,7 +33,7 @@ class HydraLora(LowRank):
         "rank x (inner + heads x outer) + heads x inner shared parameters per linear layer; the "
         "encoder is frozen"
     )
-    apart = False
+    is_per_task = False
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class HydraLora(LowRank):
         return term
 
     @override
-    def observed(self) -> dict[str, float]:
-        """The mean gate of each head over tokens, padding included, and linear layers."""
+    def observe(self) -> dict[str, float]:
+        """Return the mean gate of each head over tokens, padding included, and linear layers."""
         terms = [term for term in self.terms.values() if isinstance(term, RoutedTerm)]
         seen = [term.seen_N for term in terms if term.seen_N is not None]
         gates = torch.stack(seen).mean(0).tolist() if seen else []
@@ -65,7 +65,7 @@ class HydraLora(LowRank):
 
 
 class RoutedTerm(Term):
-    """scale · sum over i of softmax(W_g x)_i B_i A x; the B_i side by side."""
+    """The term scale · sum over i of softmax(W_g x)_i B_i A x; the B_i are one matrix."""
 
     router: nn.Linear
     down: nn.Linear

@@ -1,12 +1,12 @@
-"""Adapters that a shared network makes from a vector of the task and one of the place.
+"""Adapters whose weights a shared network generates from vectors of the task and the place.
 
 Karimi Mahabadi et al., "Parameter-efficient Multi-task Fine-tuning for Transformers via Shared
 Hypernetworks", ACL 2021, section 2 (HyperFormer++): a projector turns the vectors of task, layer
 and position into one; shared linear hypernetworks turn this into the weights of an adapter after
 each sub-layer. https://arxiv.org/abs/2106.04489
 
-Deviations: one vector stands for layer and position; the hypernetworks make no norms. The one for
-the upper weights starts at zero, so that all adapters start as the identity.
+Deviations: one vector stands for layer and position; the hypernetworks generate no norms. The
+hypernetwork of the upper weights starts at zero, so that all adapters start as the identity.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing_extensions import override
 
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
-from polytask.sharing.bottleneck import adapted
+from polytask.sharing.bottleneck import adapt
 from polytask.sharing.layers import change_output
-from polytask.sharing.peft_base import Present, Tuned
+from polytask.sharing.peft_base import PeftArchitecture, PresentRows
 from polytask.sharing.sublayers import sublayer_outputs
 
 
 @architectures.register("hyperformer")
-class HyperFormer(Tuned):
-    """A shared hypernetwork makes the adapters of all tasks and layers.
+class HyperFormer(PeftArchitecture):
+    """A shared hypernetwork generates the adapters of all tasks and layers.
 
     :param bottleneck: Inner width of an adapter.
     :param embedding: Width of the vectors of tasks and places.
@@ -38,7 +38,7 @@ class HyperFormer(Tuned):
 
     cost: ClassVar[str] = (
         "2 x width x bottleneck x embedding shared parameters, one vector per task; adapters after "
-        "every sub-layer, made anew in each step; the encoder is frozen; rows that several tasks "
+        "every sub-layer, generated in each step; the encoder is frozen; rows that several tasks "
         "read are encoded once for each"
     )
 
@@ -57,22 +57,19 @@ class HyperFormer(Tuned):
         sizes = (embedding, encoder.width, bottleneck)
         self.maker = AdapterMaker(self.present, self.tasks, len(places), sizes)
         for place, module in enumerate(places):
-            change_output(module, partial(_adapted, self.maker, place))
+            change_output(module, partial(_adapt_hidden, self.maker, place))
 
 
 class AdapterMaker(nn.Module):
-    """Makes the weights of adapters.
+    """A hypernetwork that generates the weights of adapters.
 
-    All of it is computed for each row, not for each task: only then can the gradient of a task be
-    told from what its rows sent through a layer.
-
-    :param present: Whose rows these are.
+    :param present: The rows of the current pass.
     :param places: Number of adapters of a task.
     :param sizes: Width E of a vector, D of hidden states, and the bottleneck R.
     """
 
     def __init__(
-        self, present: Present, tasks: Sequence[str], places: int, sizes: tuple[int, int, int]
+        self, present: PresentRows, tasks: Sequence[str], places: int, sizes: tuple[int, int, int]
     ) -> None:
         super().__init__()
         embedding, width, bottleneck = sizes
@@ -93,7 +90,9 @@ class AdapterMaker(nn.Module):
 
     @override
     def forward(self, place: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The weights of one adapter for each of V rows, as ``adapted`` takes them."""
+        """Return the weights of one adapter for each of V rows, in the order of ``adapt``."""
+        # For each row, not once for each task: the engine computes the gradient of a task from the
+        # rows that the task sent through a layer.
         task_VE = self._present.own(self.task)
         vector_VE = self.project(torch.cat([task_VE, self.place[place].expand_as(task_VE)], dim=-1))
         down_VRD = self.down(vector_VE).unflatten(-1, self._shape)
@@ -101,5 +100,5 @@ class AdapterMaker(nn.Module):
         return down_VRD, self.inner(vector_VE), up_VRD, self.outer(vector_VE)
 
 
-def _adapted(maker: nn.Module, place: int, hidden_VLD: Tensor) -> Tensor:
-    return adapted(hidden_VLD, *maker(place))
+def _adapt_hidden(maker: nn.Module, place: int, hidden_VLD: Tensor) -> Tensor:
+    return adapt(hidden_VLD, *maker(place))

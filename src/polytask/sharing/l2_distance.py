@@ -3,8 +3,8 @@
 Duong, Cohn, Bird and Cook, "Low Resource Dependency Parsing: Cross-lingual Parameter Sharing in a
 Neural Network Parser", ACL 2015, section 3. https://aclanthology.org/P15-2139
 
-Deviations: the paper draws the weights of one parser towards those of another; here T encoders draw
-each other towards their mean, which for two is half of their squared distance. All trainable
+Deviations: the paper pulls the weights of one parser towards the weights of another; here T encoders
+are pulled towards their mean, which for two is half of their squared distance. All trainable
 parameters are tied, word vectors too, as the tasks read the same vocabulary. Encoders start equal.
 """
 
@@ -27,9 +27,9 @@ from polytask.sharing.own_encoders import TiedEncoders
 
 @architectures.register("l2_distance")
 class L2Distance(TiedEncoders):
-    """Every task has an encoder of its own; their weights are drawn towards each other.
+    """Every task has a separate encoder; their weights are pulled towards each other.
 
-    :param weight: Of the sum of squared distances to the mean, in the objective.
+    :param weight: Weight of the sum of squared distances to the mean, in the objective.
     """
 
     cost: ClassVar[str] = (
@@ -44,14 +44,12 @@ class L2Distance(TiedEncoders):
 
     @override
     def tie(self, copies: Sequence[Tensor]) -> Tensor:
-        return squared_distance(copies)
+        return sum_squared_distances(copies)
 
 
-def squared_distance(copies: Sequence[Tensor]) -> Tensor:
-    """The sum over T vectors of the squared distance to their mean.
-
-    Distances to the mean sum to zero, so nothing would come back through it.
-    """
+def sum_squared_distances(copies: Sequence[Tensor]) -> Tensor:
+    """Return the sum over T vectors of the squared distance to their mean, a scalar."""
+    # Differences to the mean sum to zero, so the gradient through the mean is zero: skip it.
     with torch.no_grad():
         mean_P = functools.reduce(torch.add, copies) / len(copies)
     return torch.stack([mse_loss(each_P, mean_P, reduction="sum") for each_P in copies]).sum()

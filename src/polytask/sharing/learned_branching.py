@@ -3,9 +3,9 @@
 Guo, Lee and Ulbricht, "Learning to Branch for Multi-Task Learning", ICML 2020, section 3.
 https://arxiv.org/abs/2006.01895
 
-Deviations: copies begin with the values of the encoder's layer, and tasks with leanings to
-different copies. Every choice is one copy in the forward pass, with the slopes of a softmax
-at a constant temperature. Choices and weights are learned together from the first step to the last.
+Deviations: copies start with the values of the encoder's layer, and tasks prefer different copies.
+Every choice is one copy in the forward pass, with the gradient of a softmax at a constant temperature.
+Choices and weights are learned together from the first step to the last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from polytask.sharing.gumbel import choose
 from polytask.sharing.rows import TaskRows
 
 _LEANING = 1.0
-"""Initial log-odds of the copy that a choice leans to, against each other one."""
+"""Initial log-odds of the preferred copy of a choice, against each other copy."""
 
 
 @architectures.register("learned_branching")
@@ -42,7 +42,7 @@ class LearnedBranching(Architecture):
     :param encoder: A fitted encoder; the architecture owns it, and copies of it.
     :param tasks: Names of the tasks, T of them.
     :param copies: C, the number of copies of each layer.
-    :param temperature: Of the softmax that choices are learned by.
+    :param temperature: Temperature of the softmax that gives choices their gradient.
     """
 
     cost: ClassVar[str] = (
@@ -84,12 +84,17 @@ class LearnedBranching(Architecture):
     def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         task_rows = TaskRows.of(rows)
         self._tree.parents = [self._choose(logits_CC) for logits_CC in self.parents]
-        candidates = self._candidates(inputs)
+        # Copies of layers go through the encoder side by side, as more rows.
+        candidates = (
+            [encoder(inputs) for encoder in self._encoders]
+            if len(self._encoders) > 1
+            else encode_beside(self._encoders[0], inputs, self._copies)
+        )
         tokens_BLCD = torch.stack([each.tokens_BLD for each in candidates], dim=2)
         branches_tC = torch.stack([self.branches[task] for task in task_rows.tasks])
         chosen_V1C = self._choose(branches_tC)[task_rows.place_V].unsqueeze(1).to(tokens_BLCD)
         tokens_VLD = mix(chosen_V1C, task_rows.take(tokens_BLCD))
-        own = task_rows.features(candidates[0])
+        own = task_rows.select(candidates[0])
         return task_rows.split(replace(own, tokens_BLD=tokens_VLD))
 
     @override
@@ -97,8 +102,8 @@ class LearnedBranching(Architecture):
         return self._encoders[self.tasks.index(task) % len(self._encoders)]
 
     @override
-    def observed(self) -> dict[str, float]:
-        """At each layer, the copy on the likeliest way to each task, counted from 1."""
+    def observe(self) -> dict[str, float]:
+        """Return for each task and layer the copy on its likeliest path, counted from 1."""
         found: dict[str, float] = {}
         for task in self.tasks:
             place = int(self.branches[task].argmax())
@@ -111,28 +116,19 @@ class LearnedBranching(Architecture):
     def _choose(self, logits_C: Tensor) -> Tensor:
         return choose(logits_C, self._temperature, by_chance=self.training)
 
-    def _candidates(self, inputs: Collated) -> list[Features]:
-        """What every copy gives at the end, for all rows.
-
-        Copies of layers go through the encoder side by side, as more rows.
-        """
-        if len(self._encoders) > 1:
-            return [encoder(inputs) for encoder in self._encoders]
-        return encode_beside(self._encoders[0], inputs, self._copies)
-
 
 @dataclass
 class ChosenParents:
-    """What the pass under way has chosen.
+    """The choices of the current forward pass.
 
-    :param parents: For each layer but the first, the copies below that its copies read: one-hot, CC.
+    :param parents: For each layer but the first, the copy below that each copy reads: one-hot, CC.
     """
 
     parents: list[Tensor] = field(default_factory=list)
 
 
 class Branching(LayerCopies):
-    """Copies of a layer side by side: rows of the first copy come first, then of the second.
+    """Copies of a layer side by side; rows of the first copy come first, then of the second.
 
     :param place: Position of the layer in the encoder.
     :param copies: C.
@@ -143,16 +139,17 @@ class Branching(LayerCopies):
         self._place, self._tree = place, tree
 
     def forward(self, hidden_XLD: Tensor, *arguments: Any, **named: Any) -> Any:
-        """Each copy reads the hidden states of its parent."""
+        """Run each copy on the hidden states of its parent."""
         layers = [*self.copies.values()]
         hidden_CBLD = hidden_XLD.unflatten(0, (len(layers), -1))
         if self._place:
-            hidden_CBLD = of_parents(self._tree.parents[self._place - 1], hidden_CBLD)
+            hidden_CBLD = select_parents(self._tree.parents[self._place - 1], hidden_CBLD)
         rows = hidden_CBLD.shape[1]
         arguments = (hidden_CBLD.flatten(0, 1), *arguments)
         return side_by_side(layers, [rows] * len(layers), arguments, named)
 
 
-def of_parents(parents_CC: Tensor, hidden_CBLD: Tensor) -> Tensor:
-    """For each copy the hidden states of its parent; a sum of products, so that it can be learned."""
+def select_parents(parents_CC: Tensor, hidden_CBLD: Tensor) -> Tensor:
+    """Return for each copy the hidden states of its parent."""
+    # A sum of products and not an index, so that choices get a gradient.
     return (parents_CC[:, :, None, None, None].to(hidden_CBLD) * hidden_CBLD).sum(1)

@@ -1,10 +1,10 @@
-"""One low-rank adaptation for all tasks: the baseline of the parameter-efficient architectures.
+"""One low-rank adaptation for all tasks: the baseline of parameter-efficient architectures.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, section 4.1.
 https://arxiv.org/abs/2106.09685
 
-Deviation: all linear layers get a term, where the paper adapts queries and values; ``targets``
-chooses. The rank is larger than where each task has its own, as all tasks share it.
+Deviation: all linear layers get a term by default (see ``targets``); the paper adapts queries and
+values. The default rank is larger than for private terms, as all tasks share it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Lora(FoldableLowRank):
     """One low-rank term of high rank at each linear layer, shared by all tasks.
 
     :param rank: Rank of a term.
-    :param alpha: A term counts alpha / rank.
+    :param alpha: A term is multiplied by alpha / rank.
     """
 
     cost: ClassVar[str] = (
         "rank x (inner + outer) shared parameters per linear layer, and as many products per token; "
         "the encoder is frozen; nothing after merging"
     )
-    apart = False
+    is_per_task = False
 
     def __init__(
         self,

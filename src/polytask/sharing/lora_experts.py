@@ -5,7 +5,7 @@ Applications" (MOELoRA), SIGIR 2024, section 4: h = W x + (alpha / rank) sum ove
 A_i x, where omega_t = softmax(W_T e_t) and e_t is a learned vector of the task. One gate serves all
 layers. https://arxiv.org/abs/2310.18339
 
-Deviation: ``rank`` is that of one expert, also in alpha / rank; in the paper it is that of all
+Deviation: ``rank`` is the rank of one expert, also in alpha / rank; in the paper it is the rank of all
 experts together.
 """
 
@@ -22,7 +22,7 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import FoldableLowRank, FoldableTerm, Term, zero_up
-from polytask.sharing.peft_base import Present
+from polytask.sharing.peft_base import PresentRows
 
 
 @architectures.register("lora_experts")
@@ -65,8 +65,8 @@ class LoraExperts(FoldableLowRank):
         return term
 
     @override
-    def observed(self) -> dict[str, float]:
-        """How much each expert counts for each task."""
+    def observe(self) -> dict[str, float]:
+        """Return the weight of each expert for each task."""
         return {
             f"gate/{task}/expert_{place}": gate
             for task in self.tasks
@@ -75,31 +75,33 @@ class LoraExperts(FoldableLowRank):
 
 
 class TaskGate(nn.Module):
-    """softmax(W_T e_t): how much each of N experts counts for a task.
+    """The gate softmax(W_T e_t): the weight of each of N experts for a task.
 
-    :param present: Whose rows these are.
+    :param present: The rows of the current pass.
     """
 
-    def __init__(self, present: Present, tasks: Sequence[str], width: int, experts: int) -> None:
+    def __init__(
+        self, present: PresentRows, tasks: Sequence[str], width: int, experts: int
+    ) -> None:
         super().__init__()
         self._present = present
         self.vectors = nn.ParameterDict({t: nn.Parameter(torch.randn(width)) for t in tasks})
         self.project = nn.Linear(width, experts, bias=False)
 
     def of(self, task: str) -> Tensor:
-        """The gates of a task, gates_N."""
+        """Return the gates of a task, gates_N."""
         return torch.softmax(self.project(self.vectors[task]), dim=-1)
 
     @override
     def forward(self) -> Tensor:
-        """The gates of all rows, gates_VN."""
+        """Return the gates of all rows, gates_VN."""
         return torch.softmax(self.project(self._present.own(self.vectors)), dim=-1)
 
 
 class GatedTerm(FoldableTerm):
-    """scale · sum over i of omega_ti B_i A_i x; the A_i and the B_i side by side.
+    """The term scale · sum over i of omega_ti B_i A_i x; the A_i and the B_i are one matrix each.
 
-    :param gate: The gate of all terms.
+    :param gate: The gate that all terms share.
     """
 
     down: nn.Linear
@@ -107,7 +109,8 @@ class GatedTerm(FoldableTerm):
 
     def __init__(self, scale: float, dropout: float, gate: TaskGate) -> None:
         super().__init__(scale, dropout)
-        self._gate = (gate,)  # in a tuple, as its parameters are not the term's
+        # In a tuple, so that the shared gate is not registered as a part of every term.
+        self._gate = (gate,)
 
     @override
     def add(self, output_VLO: Tensor, given_VLI: Tensor) -> Tensor:
@@ -122,6 +125,6 @@ class GatedTerm(FoldableTerm):
         return change_OI
 
     def _spread(self, gates: Tensor) -> Tensor:
-        """The gate of an expert for each of its ranks, times the scale."""
+        """Return the gate of an expert for each of its ranks, times the scale."""
         each = self.down.out_features // gates.shape[-1]
         return self.scale * gates.repeat_interleave(each, dim=-1)

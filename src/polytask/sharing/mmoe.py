@@ -4,8 +4,8 @@ Ma, Zhao, Yi, Chen, Hong and Chi, "Modeling Task Relationships in Multi-task Lea
 Multi-gate Mixture-of-Experts", KDD 2018, section 4.2 and figure 1c.
 https://doi.org/10.1145/3219819.3220007
 
-Deviations: experts read the features of an encoder, and add to them; gates may decide for every
-token.
+Deviations: experts read the features of an encoder, and add to them. A gate can also mix the experts
+for every token.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
-from polytask.sharing.experts import Experts, GatedExperts, by_task, mix, numbered, read_by_gates
+from polytask.sharing.experts import Experts, GatedExperts, gate_inputs
+from polytask.sharing.per_task import apply_per_task
 from polytask.sharing.rows import TaskRows
 
 
 @architectures.register("mmoe")
 class MultiGateMixtureOfExperts(GatedExperts):
-    """Experts above the encoder that all tasks mix, each by a softmax gate of its own.
+    """Experts above the encoder, mixed by a softmax gate for each task.
 
-    :param encoder: A fitted encoder; the architecture owns it.
-    :param tasks: Names of the tasks, T of them.
     :param experts: E, the number of experts.
     """
 
@@ -60,10 +59,8 @@ class MultiGateMixtureOfExperts(GatedExperts):
         features = self.encoder(inputs)
         task_rows = TaskRows.of(rows)
         experts_VLED = task_rows.take(self.experts(features.tokens_BLD))
-        own = task_rows.features(features)
-        read = read_by_gates(own, self.gate)
-        gates_VLE = by_task(self.gates, task_rows, read.tokens_BLD).softmax(-1)
-        self.forget()
-        names = numbered("expert", experts_VLED)
-        self.see(task_rows.split(replace(read, tokens_BLD=gates_VLE)), names)
-        return task_rows.split(replace(own, tokens_BLD=mix(gates_VLE, experts_VLED)))
+        own = task_rows.select(features)
+        read = gate_inputs(own, self.gate)
+        gates_VLE = apply_per_task(self.gates, task_rows, read.tokens_BLD).softmax(-1)
+        gates = replace(read, tokens_BLD=gates_VLE)
+        return self.mix_by_task(task_rows, own, gates, experts_VLED)

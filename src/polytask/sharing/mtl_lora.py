@@ -1,11 +1,11 @@
-"""Low-rank terms that are shared but for a small transformation of each task.
+"""Shared low-rank terms with a small transformation for each task.
 
 Yang et al., "MTL-LoRA: Low-Rank Adaptation for Multi-Task Learning", AAAI 2025, section
 "Methodology": h = W x + sum over i of softmax(w_t / tau)_i B_i Lambda_t A x.
 https://arxiv.org/abs/2410.09437
 
 A and all B_i are shared; Lambda_t and w_t belong to a task. Here Lambda_t starts as the identity and
-w_t at zero, so that all tasks begin alike.
+w_t at zero, so that all tasks start equal.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing_extensions import override
 from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import FoldableLowRank, FoldableTerm, Term, zero_up
-from polytask.sharing.peft_base import Present
+from polytask.sharing.peft_base import PresentRows
 
 
 @architectures.register("mtl_lora")
 class MtlLora(FoldableLowRank):
-    """Shared low-rank terms, between whose two halves each task has a small matrix of its own.
+    """Shared low-rank terms, with a small private matrix between A and B for each task.
 
     :param ups: Number of matrices B.
-    :param temperature: tau; the lower, the more a task keeps to one of them.
+    :param temperature: Temperature tau; the lower, the more a task prefers a single B.
     """
 
     cost: ClassVar[str] = (
@@ -63,8 +63,8 @@ class MtlLora(FoldableLowRank):
         return term
 
     @override
-    def observed(self) -> dict[str, float]:
-        """The mean weight that a task gives to each B, over the linear layers."""
+    def observe(self) -> dict[str, float]:
+        """Return the mean weight of each B for each task, over the linear layers."""
         terms = [term for term in self.terms.values() if isinstance(term, TransformedTerm)]
         mixes = {
             task: torch.stack([term.mix[task].detach() for term in terms]) for task in self.tasks
@@ -77,23 +77,23 @@ class MtlLora(FoldableLowRank):
 
 
 class TransformedTerm(FoldableTerm):
-    """scale · sum over i of softmax(w_t / tau)_i B_i Lambda_t A x; the B_i side by side.
+    """The term scale · sum over i of softmax(w_t / tau)_i B_i Lambda_t A x; the B_i are one matrix.
 
-    :param present: Whose rows these are.
+    :param present: The rows of the current pass.
     """
 
     temperature: float
     down: nn.Linear
     up: nn.Linear
 
-    def __init__(self, present: Present, scale: float, dropout: float) -> None:
+    def __init__(self, present: PresentRows, scale: float, dropout: float) -> None:
         super().__init__(scale, dropout)
         self._present = present
         self.transform = nn.ParameterDict()
         self.mix = nn.ParameterDict()
 
     def weights(self, mix: Tensor) -> Tensor:
-        """How much each B counts."""
+        """Return the weight of each B."""
         return torch.softmax(mix / self.temperature, dim=-1)
 
     @override

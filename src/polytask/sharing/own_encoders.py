@@ -1,10 +1,14 @@
-"""An encoder for every task, all with the same initial values, and what ties them."""
+"""An encoder for each task, all with the same initial values.
+
+``Independent`` shares nothing: the single-task baseline inside one model, against which joint training
+is measured. ``TiedEncoders`` is the base of soft sharing.
+"""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import NonNegativeFloat
@@ -14,7 +18,7 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.sharing.base import Architecture
+from polytask.sharing.base import Architecture, architectures
 
 
 class OwnEncoders(Architecture, ABC):
@@ -34,12 +38,17 @@ class OwnEncoders(Architecture, ABC):
         return self._encoders[task]
 
 
+@architectures.register("independent")
+class Independent(OwnEncoders):
+    """Every task has a separate encoder, all with the same initial values."""
+
+
 class TiedEncoders(OwnEncoders, ABC):
-    """Base of soft sharing: a term of the objective holds the encoders of the tasks together.
+    """Base of soft sharing: a penalty pulls the encoders of the tasks together.
 
-    The term does not depend on the rows of a batch, so it moves encoders of absent tasks, too.
+    The penalty does not depend on the rows of a batch, so it moves encoders of absent tasks, too.
 
-    :param weight: Of the term in the objective.
+    :param weight: Weight of the penalty in the objective.
     """
 
     def __init__(
@@ -50,19 +59,17 @@ class TiedEncoders(OwnEncoders, ABC):
 
     @abstractmethod
     def tie(self, copies: Sequence[Tensor]) -> Tensor:
-        """How far a parameter is from being shared, as a scalar.
+        """Return how far a parameter is from being shared, a scalar.
 
-        :param copies: Its values in the encoder of each task, T vectors of P.
+        :param copies: The values of the parameter in the encoder of each task, T vectors of P.
         """
 
     @override
     def penalty(self) -> Tensor | None:
-        ties = [self.tie(copies) for copies in self._trained()]
-        return self._weight * torch.stack(ties).sum() if ties else None
-
-    def _trained(self) -> Iterator[list[Tensor]]:
-        """Each trainable parameter of the encoders, task by task."""
         encoders = [encoder.parameters() for encoder in self._encoders.values()]
-        for copies in zip(*encoders, strict=True):
-            if copies[0].requires_grad:
-                yield [parameter.flatten() for parameter in copies]
+        ties = [
+            self.tie([parameter.flatten() for parameter in copies])
+            for copies in zip(*encoders, strict=True)
+            if copies[0].requires_grad
+        ]
+        return self._weight * torch.stack(ties).sum() if ties else None

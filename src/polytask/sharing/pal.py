@@ -1,14 +1,14 @@
-"""Projected attention layers: small layers of each task in parallel to those of a shared encoder.
+"""Projected attention layers: small layers of each task in parallel to a shared encoder's layers.
 
 Cooper Stickland and Murray, "BERT and PALs: Projected Attention Layers for Efficient Adaptation in
-Multi-Task Learning", ICML 2019, section 3: beside each layer, V_D g(V_E h), where h is what the
-layer reads and g is self-attention without a projection of its output; V_E and V_D are the same for
-all layers of a task. The encoder is trained. https://arxiv.org/abs/1902.02671
+Multi-Task Learning", ICML 2019, section 3: beside each layer, V_D g(V_E h), where h is the input of
+the layer and g is self-attention without an output projection; V_E and V_D are the same for all
+layers of a task. The encoder is trained. https://arxiv.org/abs/1902.02671
 
-Deviations: what it gives is added after a layer, norm included, and V_D starts at zero. Beside a
-layer that reads vectors of another width, h is what the layer gives; an encoder without layers has
-one such layer, beside it. Tokens attend in both directions, also in a decoder: not for tasks that
-predict the next token. Where inputs have no ``lengths``, all tokens are taken as real.
+Deviations: the result is added after a layer, norm included, and V_D starts at zero. Beside a layer
+whose input has another width, h is the output of the layer; an encoder without layers counts as one
+such layer. Tokens attend in both directions, also in a decoder, so it cannot serve tasks that predict
+the next token. Where inputs have no ``lengths``, all tokens are taken as real.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import new_down
-from polytask.sharing.peft_base import Present, Tuned
+from polytask.sharing.peft_base import PeftArchitecture, PresentRows
 
 
 @architectures.register("pal")
-class ProjectedAttention(Tuned):
-    """Every task has small attention layers of its own in parallel to those of a shared encoder.
+class ProjectedAttention(PeftArchitecture):
+    """Every task has private small attention layers in parallel to a shared encoder's layers.
 
     :param inner: Width of the small layers.
-    :param heads: Attention heads of a small layer; an even part of the width each.
-    :param freeze: Do not train the encoder itself.
+    :param heads: Attention heads of a small layer; they divide its width.
+    :param freeze: Freeze the encoder.
     """
 
     mixes: ClassVar[Literal["nothing", "start", "row"]] = "row"
@@ -74,12 +74,13 @@ class ProjectedAttention(Tuned):
 def _beside_layer(
     attention: nn.Module,
     ends: Ends,
-    present: Present,
+    present: PresentRows,
     _layer: nn.Module,
     inputs: tuple[Any, ...],
     output: Any,
 ) -> Any:
     gave_VLD, *others = output if isinstance(output, tuple) else (output,)
+    # Keyword arguments do not reach a forward hook, so ``inputs`` may be empty.
     reads = bool(inputs) and inputs[0].shape[-1] == gave_VLD.shape[-1]
     read_VLD = inputs[0] if reads else gave_VLD
     low_VLR = attention(ends.lower(read_VLD), present.mask(read_VLD))
@@ -96,44 +97,44 @@ def _beside_all(
 
 
 class Ends(nn.Module):
-    """V_E and V_D of each task, the same for all layers.
+    """The projections V_E and V_D of each task, the same for all layers.
 
-    :param present: Whose rows these are.
+    :param present: The rows of the current pass.
     :param width: D of the hidden states.
     :param inner: R, the width of the small layers.
     """
 
-    def __init__(self, present: Present, tasks: Sequence[str], width: int, inner: int) -> None:
+    def __init__(self, present: PresentRows, tasks: Sequence[str], width: int, inner: int) -> None:
         super().__init__()
         self._present = present
         self.down = nn.ParameterDict({t: new_down(width, inner) for t in tasks})
         self.up = nn.ParameterDict({t: nn.Parameter(torch.zeros(inner, width)) for t in tasks})
 
     def lower(self, hidden_VLD: Tensor) -> Tensor:
-        """Hidden states as the small layers read them."""
+        """Return V_E h, the input of a small layer."""
         return torch.bmm(hidden_VLD, self._present.own(self.down).transpose(1, 2))
 
     def add(self, hidden_VLD: Tensor, low_VLR: Tensor) -> Tensor:
-        """Hidden states with what a small layer gave."""
+        """Return hidden states plus V_D times the output of a small layer."""
         return torch.baddbmm(hidden_VLD, low_VLR, self._present.own(self.up))
 
 
 class OwnAttention(nn.Module):
-    """Self-attention of each task, without a projection of its output.
+    """Self-attention of each task, without an output projection.
 
-    :param present: Whose rows these are.
-    :param width: R of what it reads and gives.
-    :param heads: H of them.
+    :param present: The rows of the current pass.
+    :param width: Width R of the input and the output.
+    :param heads: Number of heads, H.
     """
 
-    def __init__(self, present: Present, tasks: Sequence[str], width: int, heads: int) -> None:
+    def __init__(self, present: PresentRows, tasks: Sequence[str], width: int, heads: int) -> None:
         super().__init__()
         self._present, self._heads = present, heads
         self.project = nn.ParameterDict({t: new_down(width, 3 * width) for t in tasks})
 
     @override
     def forward(self, low_VLR: Tensor, mask_VL: Tensor | None) -> Tensor:
-        """Hidden states to hidden states; masked tokens are attended to by none."""
+        """Return the attended vectors; no token attends to a masked token."""
         projected_VLX = torch.bmm(low_VLR, self._present.own(self.project).transpose(1, 2))
         query, key, value = (
             part_VLR.unflatten(-1, (self._heads, -1)).transpose(1, 2)

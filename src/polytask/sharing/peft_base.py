@@ -1,4 +1,7 @@
-"""One encoder with trained parts inside, and rows of all tasks in one pass through it."""
+"""The base of parameter-efficient architectures: trained parts inside one encoder, often frozen.
+
+Rows of all tasks go through the encoder in one pass; the parts inside know the task of each row.
+"""
 
 from __future__ import annotations
 
@@ -13,79 +16,72 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
-from polytask.sharing.base import Architecture
-from polytask.sharing.rows import TaskRows
+from polytask.sharing.base import SharedEncoder
+from polytask.sharing.rows import TaskRows, select_rows
 
 
-class Present:
-    """Whose rows go through the encoder now; an architecture and what it put inside share it."""
+class PresentRows:
+    """The rows that go through the encoder now.
+
+    The architecture and the parts that it put inside the encoder share one such object. Parts must not
+    refer to the architecture, which holds them.
+    """
 
     tasks: tuple[str, ...] = ()
     place_V: Tensor
     lengths_V: Tensor | None = None
 
     def enter(self, rows: TaskRows, inputs: Collated) -> None:
-        """From now on, it is these rows.
+        """Set the rows of the current pass.
 
-        :param inputs: Those of the rows; ``lengths`` are their numbers of tokens, if they are there.
+        :param inputs: Inputs of the V rows; ``lengths``, if there, are their numbers of tokens.
         """
         self.tasks, self.place_V = rows.tasks, rows.place_V
         self.lengths_V = inputs.get("lengths")
 
     def mask(self, hidden_VLD: Tensor) -> Tensor | None:
-        """Which tokens of hidden states are real, mask_VL; None if it is not known."""
+        """Return which tokens of hidden states are real, mask_VL; None if that is not known."""
         if self.lengths_V is None:
             return None
         return lengths_to_mask(self.lengths_V, hidden_VLD.shape[1])
 
     def own(self, parameters: Mapping[str, Tensor] | nn.ParameterDict) -> Tensor:
-        """For each of V rows the parameter of its task; those of absent tasks are not touched."""
-        return self.spread(torch.stack([parameters[task] for task in self.tasks]))
-
-    def spread(self, values_t: Tensor) -> Tensor:
-        """For each of V rows the value of its task.
-
-        :param values_t: One for each task present, in their order.
-        """
+        """Return for each of V rows the parameter of its task."""
+        # Parameters of absent tasks are not read, so that they get no gradient.
+        values_t = torch.stack([parameters[task] for task in self.tasks])
         return values_t.index_select(0, self.place_V)
 
 
-class Tuned(Architecture, ABC):
+class PeftArchitecture(SharedEncoder, ABC):
     """Base of architectures that put trained parts inside one encoder.
 
-    :param freeze: Do not train the encoder itself. Train it, too, if it was not pretrained.
+    :param freeze: Freeze the encoder. Train it as well if it was not pretrained.
     """
 
-    apart: bool = True
-    """Whether tasks have parameters apart inside; else every row is encoded once."""
+    is_per_task: bool = True
+    """True if the parts inside differ between tasks; otherwise every row is encoded once."""
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], /, *, freeze: bool = True) -> None:
         super().__init__(encoder, tasks)
-        self.encoder = encoder
-        self.present = Present()
+        self.present = PresentRows()
         if freeze:
             encoder.requires_grad_(False)
 
     @override
     def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        if not self.apart:
-            features = self.encoder(inputs)
-            return {task: features.select(rows_b) for task, rows_b in rows.items()}
+        if not self.is_per_task:
+            return select_rows(self.encoder(inputs), rows)
         task_rows = TaskRows.of(rows)
         inputs = inputs.select(task_rows.rows_V)
         self.present.enter(task_rows, inputs)
         return task_rows.split(self.encode(inputs))
 
     def encode(self, inputs: Collated) -> Features:
-        """Encode the rows that are present."""
+        """Return the features of the rows that are present."""
         features: Features = self.encoder(inputs)
         return features
 
     @property
     @override
     def one_pass(self) -> bool:
-        return not self.apart
-
-    @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self.encoder
+        return not self.is_per_task

@@ -1,8 +1,8 @@
-"""Linear layers that every task has for itself, in one product for the rows of all."""
+"""Parameters and linear layers of each task, applied to the rows of all tasks in one product."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,28 @@ from torch import Tensor, nn
 from polytask.sharing.rows import TaskRows
 
 
+def new_parameters(tasks: Iterable[str], values: Iterable[Tensor]) -> nn.ParameterDict:
+    """Return a parameter for each task.
+
+    :param values: The initial values, one tensor for each task; they are copied.
+    """
+    pairs = zip(tasks, values, strict=True)
+    return nn.ParameterDict({task: nn.Parameter(value.clone()) for task, value in pairs})
+
+
+def apply_per_task(layers: nn.ModuleDict, rows: TaskRows, read_VLD: Tensor) -> Tensor:
+    """Put each row through the linear layer of its task, all in one product.
+
+    :param layers: A linear layer without bias for each task.
+    """
+    weights_tED = torch.stack([layers[task].get_parameter("weight") for task in rows.tasks])
+    return torch.bmm(read_VLD, weights_tED[rows.place_V].transpose(1, 2))
+
+
 class LinearPerTask(nn.Module):
     """One linear layer for each task.
 
-    :param zero: Whether all weights start at zero.
+    :param zero: True if all weights start at zero.
     """
 
     def __init__(self, tasks: Sequence[str], inner: int, outer: int, *, zero: bool = False) -> None:

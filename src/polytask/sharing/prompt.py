@@ -3,8 +3,8 @@
 Lester, Al-Rfou and Constant, "The Power of Scale for Parameter-Efficient Prompt Tuning", EMNLP
 2021, section 2; they start as vectors of words. https://arxiv.org/abs/2104.08691
 
-Deviations: what the encoder gives for these tokens is not read by heads. For an encoder that looks
-no tokens up in a table, as one of tf-idf weights, a vector of the task is added to the features.
+Deviations: heads do not read the features of the learned tokens. For an encoder without a table of
+token vectors, such as ``tfidf``, a vector of the task is added to the features.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from polytask.sharing.base import architectures
-from polytask.sharing.prompted import Prompted
+from polytask.sharing.prompt_base import PromptArchitecture
 
 
 @architectures.register("prompt")
-class PromptTuning(Prompted):
+class PromptTuning(PromptArchitecture):
     """Every task has learned vectors in front of the tokens of one frozen encoder.
 
-    With ``length: 1`` and ``freeze: false`` it is a task token in front of each text.
+    With ``length: 1`` and ``freeze: false`` this is a task token in front of each text.
     """
 
     cost: ClassVar[str] = (

@@ -1,19 +1,17 @@
-"""A weighted sum of the layers of an encoder, with the weights of every task.
+"""A weighted sum of the layers of an encoder, with different weights for every task.
 
 Peters et al., "Deep Contextualized Word Representations", NAACL 2018, equation 1.
 https://aclanthology.org/N18-1202
 For many tasks with one pretrained encoder: Kondratyuk and Straka, "75 Languages, 1 Model: Parsing
 Universal Dependencies Universally", EMNLP 2019, section 3.1. https://aclanthology.org/D19-1279
 
-Deviations: weights are not normalised by a softmax, so that they can start at one for the highest
-layer and at zero below, and need no scale of their own. What lies below the first layer is not part
-of the sum. The highest hidden states are the features that the encoder gives, its last norm
-included. No layers are dropped in training.
+Deviations: weights are not normalised by a softmax, so that they can start at one for the last layer
+and at zero below, and need no separate scale. Embeddings are not part of the sum. The last hidden
+states are the features of the encoder, its last norm included. No layers are dropped in training.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -25,17 +23,17 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.sharing.base import Architecture, architectures
-from polytask.sharing.layers import States, hidden_layers
+from polytask.sharing.base import SharedEncoder, architectures
+from polytask.sharing.layers import States, hidden_layers, sum_layers
+from polytask.sharing.per_task import new_parameters
 from polytask.sharing.rows import TaskRows
-from polytask.sharing.task_columns import by_task
 
 
 @architectures.register("scalar_mix")
-class ScalarMix(Architecture):
-    """All tasks share an encoder; each reads a weighted sum of its layers, which it learns.
+class ScalarMix(SharedEncoder):
+    """All tasks share an encoder; each learns a weighted sum of its layers.
 
-    An encoder without layers counts as one: each task then learns a scale of its features.
+    An encoder without layers counts as one layer: each task then learns a scale of its features.
 
     :param encoder: A fitted encoder; the architecture owns it.
     :param tasks: Names of the tasks, T of them.
@@ -48,22 +46,21 @@ class ScalarMix(Architecture):
 
     def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
         super().__init__(encoder, tasks)
-        self.encoder = encoder
         start_N = torch.eye(len(hidden_layers(encoder)))[-1]
-        self.weights = by_task(tasks, [start_N] * len(tasks))
+        self.weights = new_parameters(tasks, [start_N] * len(tasks))
         self._states = States(encoder)
         self._present: tuple[str, ...] = ()
 
     @override
     def forward(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        features, states = self._states.of(self.encoder, inputs)
+        features, states = self._states.read(self.encoder, inputs)
         task_rows = TaskRows.of(rows)
         self._present = task_rows.tasks
         weights_tN = torch.stack([self.weights[task] for task in task_rows.tasks])
-        mixed_VLD = weighted_sum(
+        mixed_VLD = sum_layers(
             weights_tN[task_rows.place_V], [task_rows.take(state_BLD) for state_BLD in states]
         )
-        return task_rows.split(replace(task_rows.features(features), tokens_BLD=mixed_VLD))
+        return task_rows.split(replace(task_rows.select(features), tokens_BLD=mixed_VLD))
 
     @property
     @override
@@ -71,26 +68,9 @@ class ScalarMix(Architecture):
         return True
 
     @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self.encoder
-
-    @override
-    def observed(self) -> dict[str, float]:
+    def observe(self) -> dict[str, float]:
         return {
             f"weight/{task}/layer_{place}": weight
             for task in self._present
             for place, weight in enumerate(self.weights[task].tolist(), start=1)
         }
-
-
-def weighted_sum(weights_VN: Tensor, states: Sequence[Tensor]) -> Tensor:
-    """Hidden states of N layers, each times its weight in a row, added up: VLD.
-
-    In the precision of the hidden states, also under autocast.
-
-    :param states: VLD of each layer.
-    """
-    weights = weights_VN.to(states[-1].dtype).unbind(1)
-    terms = (w_V[:, None, None] * state_VLD for w_V, state_VLD in zip(weights, states, strict=True))
-    total: Tensor = functools.reduce(torch.add, terms)
-    return total

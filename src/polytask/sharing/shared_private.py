@@ -1,14 +1,14 @@
-"""What all tasks share beside what each keeps to itself.
+"""A shared encoder beside a private one for each task.
 
 Liu, Qiu and Huang, "Adversarial Multi-task Learning for Text Classification", ACL 2017: section 3
 (shared-private model) and section 4 (adversarial loss, orthogonality constraints).
 https://aclanthology.org/P17-1001
 
-Deviations: heads read both features of every token, where the paper has one vector per text; the
-means over the tokens are what the discriminator reads and what the orthogonality is about. Rows of
-these are scaled to length one, and their product is divided by the number of rows, so that the term
-does not grow with width or batch; every task counts by its rows. Encoders start equal, as they may
-be pretrained; the paper starts them at random.
+Deviations: heads read both features of every token; the paper has one vector per text. The
+discriminator and the orthogonality term read the means over the tokens. For orthogonality, rows are
+scaled to length one and their product is divided by the number of rows, so that the term does not grow
+with width or batch; every task counts by its rows. Encoders start equal, as they may be pretrained;
+the paper starts them at random.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from polytask.sharing.own_encoders import OwnEncoders
 class SharedPrivate(OwnEncoders):
     """A shared encoder beside one for each task, kept apart by an adversary and orthogonality.
 
-    An adversary that has to tell tasks apart needs tasks that read rows of their own.
+    The adversary can tell tasks apart only if tasks read different rows.
 
-    :param adversarial: Weight of telling the task from the shared features: a discriminator learns
-        to, and the shared encoder not to let it.
-    :param orthogonality: Weight of what shared and private features have in common.
+    :param adversarial: Weight of the adversarial loss: a discriminator predicts the task from the
+        shared features, and the shared encoder prevents it.
+    :param orthogonality: Weight of the overlap of shared and private features.
     """
 
     cost: ClassVar[str] = (
@@ -47,8 +47,8 @@ class SharedPrivate(OwnEncoders):
         "that reads it; heads are twice as wide"
     )
 
-    # There are twice as many features as the encoder has.
     starts_as_encoder: ClassVar[bool] = False
+    """False, as features are twice as wide as the encoder's."""
 
     def __init__(
         self,
@@ -74,7 +74,13 @@ class SharedPrivate(OwnEncoders):
         self._means = {}
         if self.training:
             self._means = {t: (shared[t].mean_BD, private[t].mean_BD) for t in rows}
-        return {task: side_by_side(shared[task], private[task]) for task in rows}
+        return {
+            task: replace(
+                private[task],
+                tokens_BLD=torch.cat([shared[task].tokens_BLD, private[task].tokens_BLD], dim=-1),
+            )
+            for task in rows
+        }
 
     @override
     def width_of(self, task: str) -> int:
@@ -88,7 +94,7 @@ class SharedPrivate(OwnEncoders):
         shared_VD = torch.cat([shared_bD for shared_bD, _ in means.values()])
         overlaps = [len(one[0]) * overlap(*one) for one in means.values()]
         terms = {
-            "adversarial": self._told_apart([*means], shared_VD),
+            "adversarial": self._discriminate([*means], shared_VD),
             "orthogonality": torch.stack(overlaps).sum() / len(shared_VD),
         }
         self._terms = {name: term.detach() for name, term in terms.items()}
@@ -97,35 +103,28 @@ class SharedPrivate(OwnEncoders):
         )
 
     @override
-    def observed(self) -> dict[str, float]:
-        """The two terms before they are weighted."""
+    def observe(self) -> dict[str, float]:
+        """Return the two terms, without their weights."""
         return {name: float(term) for name, term in self._terms.items()}
 
-    def _told_apart(self, tasks: Sequence[str], shared_VD: Tensor) -> Tensor:
-        """How badly the discriminator names the task of a row; the encoder is to make it worse."""
+    def _discriminate(self, tasks: Sequence[str], shared_VD: Tensor) -> Tensor:
+        """Return the cross-entropy of the discriminator, whose gradient is reversed for the encoder."""
         places = [self.tasks.index(task) for task in tasks for _ in self._means[task][0]]
         scores_VT = self.discriminator(reverse_gradient(shared_VD))
         return functional.cross_entropy(scores_VT, torch.tensor(places, device=scores_VT.device))
 
 
 def reverse_gradient(values: Tensor) -> Tensor:
-    """The same values; what comes back through them changes its sign."""
+    """Return the same values, whose gradient changes its sign."""
     return 2 * values.detach() - values
 
 
 def overlap(shared_bD: Tensor, private_bD: Tensor) -> Tensor:
-    """Squared Frobenius norm of S^T H / b, for rows of length one: between 0 and 1.
+    """Return the squared Frobenius norm of S^T H / b for rows of length one, between 0 and 1.
 
-    It is about rows together: 0 where no number of one goes with a number of the other over the
-    rows, and always 1 for a single row.
+    It is 0 if no feature of S correlates with a feature of H over the rows, and 1 for a single row.
     """
     unit_bD, other_bD = functional.normalize(shared_bD), functional.normalize(private_bD)
-    # Through b x b products, as ||S^T H||^2 = <S S^T, H H^T>: rows are fewer than dimensions.
+    # By b x b products, as ||S^T H||^2 = <S S^T, H H^T>: rows are fewer than dimensions.
     products_bb = (unit_bD @ unit_bD.T) * (other_bD @ other_bD.T)
     return products_bb.sum() / len(shared_bD) ** 2
-
-
-def side_by_side(shared: Features, private: Features) -> Features:
-    """Both features of every token: BL(2D)."""
-    both_BLD = torch.cat([shared.tokens_BLD, private.tokens_BLD], dim=-1)
-    return replace(private, tokens_BLD=both_BLD)

@@ -1,23 +1,22 @@
-"""Sluice networks: columns in two subspaces that read each other's, and outputs of all layers.
+"""Sluice networks: columns in two subspaces that read all subspaces, and sums of all layers.
 
 Ruder, Bingel, Augenstein and Søgaard, "Latent Multi-task Architecture Learning", AAAI 2019, section
 2 and figure 1. https://arxiv.org/abs/1705.08142
 
-Deviations: embeddings, and what an encoder has above its layers, are shared. Columns begin equal;
-subspaces begin apart, and the top reads the last layer alone, so that a pretrained encoder is not
-disturbed. The orthogonality of subspaces is that of what layers give: the squared correlations of
-their channels within a row, as means, so that neither lengths nor widths count. Weights of
-subspaces decay as matrices do.
+Deviations: embeddings, and modules above the layers, are shared. Columns start equal. Subspaces start
+apart, and the top reads only the last layer, so that a pretrained encoder is not disturbed. The
+orthogonality of subspaces is measured on the outputs of layers, not on weights. It is the mean squared
+correlation of their channels within a row, so that neither lengths nor widths count. Weights of
+subspaces have the weight decay of matrices.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
@@ -26,7 +25,9 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import architectures
-from polytask.sharing.task_columns import TaskColumns, by_task, shares
+from polytask.sharing.layers import sum_layers
+from polytask.sharing.per_task import new_parameters
+from polytask.sharing.task_columns import TaskColumns
 
 _SUBSPACES = 2
 
@@ -35,11 +36,8 @@ _SUBSPACES = 2
 class Sluice(TaskColumns):
     """A column of layers per task, in two subspaces; columns read weighted sums of all subspaces.
 
-    Above, each task reads a weighted sum of the layers.
+    The head of each task reads a weighted sum of the layers.
 
-    :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
-    :param tasks: Names of the tasks, T of them.
-    :param own: The weight of a column for itself at the start; the others share the rest to one.
     :param orthogonality: Weight of the squared correlations between the subspaces.
     """
 
@@ -53,23 +51,22 @@ class Sluice(TaskColumns):
         tasks: Sequence[str],
         /,
         *,
-        own: Annotated[float, Field(ge=0, le=1)] = 0.9,
         orthogonality: NonNegativeFloat = 0.01,
+        **options: Any,
     ) -> None:
-        super().__init__(encoder, tasks)
+        super().__init__(encoder, tasks, **options)
         self._orthogonality = orthogonality
         self._given: list[Tensor] = []
         self._mixed: list[Tensor] = []
         self._mask_BL = torch.zeros(0)
-        start_TT, apart_GG = shares(len(tasks), own), torch.eye(_SUBSPACES)
-        starts = torch.einsum("ts,gh->tgsh", start_TT, apart_GG)
-        self._alphas = [by_task(tasks, starts) for _ in range(self.depth)]
+        starts = torch.einsum("ts,gh->tgsh", self.shares_TT, torch.eye(_SUBSPACES))
+        self._alphas = [new_parameters(tasks, starts) for _ in range(self.depth)]
         self.alphas = nn.ModuleList(self._alphas)
-        self.betas = by_task(tasks, [torch.eye(self.depth)[-1]] * len(tasks))
+        self.betas = new_parameters(tasks, [torch.eye(self.depth)[-1]] * len(tasks))
 
     @override
     def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
-        if place == 0:
+        if place == 0:  # a new pass; the states of the one before were needed for its penalty
             self._given, self._mixed = [], []
         if self.training and self._orthogonality:
             self._given.append(hidden_TBLD)
@@ -79,7 +76,7 @@ class Sluice(TaskColumns):
         if place < self.depth - 1:
             return self._mixed[-1]
         mixed, self._mixed = self._mixed, []
-        return sum_of_layers(torch.stack(self.readers(place, self.betas)), mixed)
+        return sum_layers(torch.stack(self.readers(place, self.betas)), mixed)
 
     @override
     def columns(self, inputs: Collated) -> list[Features]:
@@ -96,12 +93,9 @@ class Sluice(TaskColumns):
         return self._orthogonality * torch.stack(terms).sum()
 
     @override
-    def observed(self) -> dict[str, float]:
-        """At each layer, what a subspace takes from each; above, what a task takes from the layers."""
-        return {**self._observed_alphas(), **self._observed_betas()}
-
-    def _observed_alphas(self) -> dict[str, float]:
-        return {
+    def observe(self) -> dict[str, float]:
+        """Return the weights of subspaces, by layer, reader and column; and the weights of layers."""
+        alphas = {
             f"alpha/{task}_{own + 1}/layer_{place + 1}/{giver}_{other + 1}": share
             for place, alphas in enumerate(self._alphas)
             for task in self.tasks
@@ -109,9 +103,7 @@ class Sluice(TaskColumns):
             for giver, alpha_G in zip(self.tasks, alpha_TG, strict=True)
             for other, share in enumerate(alpha_G)
         }
-
-    def _observed_betas(self) -> dict[str, float]:
-        return {
+        return alphas | {
             f"beta/{task}/layer_{place + 1}": share
             for task in self.tasks
             for place, share in enumerate(self.betas[task].tolist())
@@ -119,16 +111,16 @@ class Sluice(TaskColumns):
 
 
 def subspaces(hidden_TBLD: Tensor) -> Tensor:
-    """The halves of each hidden state: T x 2 x BLC. If the width is odd, the last one ends in a zero."""
+    """Return the halves of each hidden state, T x 2 x BLC; an odd width is padded with a zero."""
     even_TBLD = functional.pad(hidden_TBLD, (0, hidden_TBLD.shape[-1] % _SUBSPACES))
     halves: Tensor = even_TBLD.unflatten(-1, (_SUBSPACES, -1)).movedim(-2, 1)
     return halves
 
 
 def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
-    """Every subspace of a column becomes a weighted sum of the subspaces of all.
+    """Return hidden states TBLD in which every subspace is a weighted sum of all subspaces.
 
-    In the precision of the hidden states, also under autocast.
+    The result has the precision of the hidden states, also under autocast.
 
     :param alphas_TGTG: For each subspace of a reader, the weight of each subspace of a column.
     """
@@ -141,24 +133,15 @@ def mix_subspaces(alphas_TGTG: Tensor, hidden_TBLD: Tensor) -> Tensor:
     return own_TBLD
 
 
-def sum_of_layers(betas_TK: Tensor, mixed: Sequence[Tensor]) -> Tensor:
-    """For each task a weighted sum of the hidden states TBLD of its column, layer by layer."""
-    betas_KT111 = betas_TK.T[..., None, None, None].to(mixed[0].dtype)
-    terms = (beta_T111 * each for beta_T111, each in zip(betas_KT111, mixed, strict=True))
-    total: Tensor = functools.reduce(torch.add, terms)
-    return total
-
-
 def correlation(hidden_TBLD: Tensor, mask_BL: Tensor) -> Tensor:
-    """How far the two subspaces of what layers give are from orthogonal: one number.
-
-    Summed up over columns, a mean over rows.
+    """Return how far two subspaces are from orthogonal: a scalar, a sum over columns, a mean over rows.
 
     :param mask_BL: True where a token is real.
     """
     real_BL1 = mask_BL.unsqueeze(-1).to(hidden_TBLD.dtype)
     first, second = subspaces(hidden_TBLD * real_BL1).unbind(1)
     tokens_B11 = real_BL1.sum(1, keepdim=True).clamp(min=1)
+    # Divided before the product, which could overflow in half precision on long rows.
     products_TBCC = first.transpose(-1, -2) @ (second / tokens_B11)
     sizes_T: Tensor = products_TBCC.square().mean((1, 2, 3))
     return sizes_T.sum()

@@ -1,17 +1,18 @@
 """Tasks attend to each other's features.
 
 Xu, Ouyang, Wang and Sebe, "PAD-Net: Multi-Tasks Guided Prediction-and-Distillation Network for
-Simultaneous Depth Estimation and Scene Parsing", CVPR 2018, section 3.3, module C: the features of
-a task get those of every other task, transformed and weighed by an attention that the task makes of
-its own. https://arxiv.org/abs/1805.04409
+Simultaneous Depth Estimation and Scene Parsing", CVPR 2018, section 3.3, module C: a task adds the
+transformed features of every other task to its features, weighted by an attention that it computes
+from its features. https://arxiv.org/abs/1805.04409
 
-Deviations: the attention is a softmax over the other tasks, of scaled inner products of a query of
-the task with their features, one number per task and token; the paper has a sigmoid for every
-number. What a task gives is one projection of the encoder's features, the same for all who read it;
-the paper has a transformation for every pair of tasks, and lets tasks predict from their features
-before the exchange, too. Tasks here need not label the same rows, so what a task would give to a
-row of another is trained by that other task's loss alone. The result is added to the encoder's
-features, and is zero at the start.
+Deviations:
+- The attention is a softmax over the other tasks, one number per task and token, of scaled inner
+  products of a query of the task with their features. The paper has a sigmoid for every number.
+- Each task has one projection of the encoder's features, the same for all readers. The paper has one
+  transformation for every pair of tasks, and tasks also predict before the exchange.
+- Tasks need not label the same rows. On a row of another task, a projection is trained by the loss of
+  that other task alone.
+- The result is added to the encoder's features, and is zero at the start.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from typing_extensions import override
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
-from polytask.sharing.base import Architecture, architectures
+from polytask.sharing.base import SharedEncoder, architectures
 from polytask.sharing.per_task import LinearPerTask
 from polytask.sharing.rows import TaskRows
 
 
 @architectures.register("task_attention")
-class TaskAttention(Architecture):
+class TaskAttention(SharedEncoder):
     """Every task projects the features of one encoder, and attends to the others' projections.
 
     :param hidden: Width of a projection.
@@ -50,8 +51,7 @@ class TaskAttention(Architecture):
         self, encoder: Encoder, tasks: Sequence[str], /, *, hidden: PositiveInt = 64
     ) -> None:
         super().__init__(encoder, tasks)
-        self.encoder = encoder
-        # Read by all tasks, each part gives the projection of one.
+        # One layer for all tasks: every task reads the projections of all, part by part.
         self.projections = nn.Linear(encoder.width, len(self.tasks) * hidden)
         self.query = LinearPerTask(self.tasks, encoder.width, hidden)
         self.output = LinearPerTask(self.tasks, hidden, encoder.width, zero=True)
@@ -63,21 +63,20 @@ class TaskAttention(Architecture):
         task_rows = TaskRows.of(rows)
         projected_BLX = torch.relu(self.projections(features.tokens_BLD))
         projected_VLTH = task_rows.take(projected_BLX).unflatten(-1, (len(self.tasks), -1))
-        own = task_rows.features(features)
-        task_V = self._task_of(task_rows)
+        own = task_rows.select(features)
+        places = [self.tasks.index(task) for task in task_rows.tasks]
+        task_V = torch.tensor(places, device=task_rows.rows_V.device)[task_rows.place_V]
         shares_VLT = attention(self.query(own.tokens_BLD, task_rows), projected_VLTH, task_V)
-        self._see(task_rows.split(replace(own, tokens_BLD=shares_VLT)))
+        if self.training:
+            shares = task_rows.split(replace(own, tokens_BLD=shares_VLT))
+            self._seen = {task: each.mean_BD.detach().mean(0) for task, each in shares.items()}
         exchanged_VLH = exchange(shares_VLT, projected_VLTH, task_V)
         changed_VLD = own.tokens_BLD + self.output(exchanged_VLH, task_rows)
         return task_rows.split(replace(own, tokens_BLD=changed_VLD))
 
     @override
-    def encoder_of(self, task: str) -> Encoder:
-        return self.encoder
-
-    @override
-    def observed(self) -> dict[str, float]:
-        """How much each task attended to each other in the mean over rows."""
+    def observe(self) -> dict[str, float]:
+        """Return how much each task attended to each other task, as a mean over rows."""
         return {
             f"attention/{task}/{other}": share
             for task, shares_T in self._seen.items()
@@ -85,20 +84,11 @@ class TaskAttention(Architecture):
             if other != task
         }
 
-    def _task_of(self, rows: TaskRows) -> Tensor:
-        """For each row the position of its task among all tasks."""
-        places = [self.tasks.index(task) for task in rows.tasks]
-        return torch.tensor(places, device=rows.rows_V.device)[rows.place_V]
-
-    def _see(self, shares: Mapping[str, Features]) -> None:
-        if self.training:
-            self._seen = {task: each.mean_BD.detach().mean(0) for task, each in shares.items()}
-
 
 def attention(query_VLH: Tensor, projected_VLTH: Tensor, task_V: Tensor) -> Tensor:
-    """How much each row attends to the projections of other tasks: VLT, one in sum.
+    """Return how much each row attends to the projections of other tasks, VLT; the sum is one.
 
-    A single task has no other, and attends to itself.
+    A single task attends to itself.
 
     :param task_V: The task that reads each row.
     """
@@ -106,11 +96,12 @@ def attention(query_VLH: Tensor, projected_VLTH: Tensor, task_V: Tensor) -> Tens
     scores_VLT = scores_VLT / math.sqrt(query_VLH.shape[-1])
     everyone_T = torch.arange(scores_VLT.shape[-1], device=task_V.device)
     itself_V1T = everyone_T == task_V[:, None, None]
+    # The lowest finite number and not -inf, whose softmax for a single task would be nan.
     return scores_VLT.masked_fill(itself_V1T, torch.finfo(scores_VLT.dtype).min).softmax(-1)
 
 
 def exchange(shares_VLT: Tensor, projected_VLTH: Tensor, task_V: Tensor) -> Tensor:
-    """A task's own projection, and the others' times their shares: VLH."""
+    """Return each task's projection, plus the projections of the others times their shares, VLH."""
     place_V = torch.arange(len(task_V), device=task_V.device)
     own_VLH = projected_VLTH[place_V, :, task_V]
     return own_VLH + (shares_VLT.unsqueeze(-1) * projected_VLTH).sum(-2)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -18,23 +19,32 @@ from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.sharing.base import Architecture
 from polytask.sharing.copies import LayerCopies, encode_beside, replace_layers, side_by_side
-from polytask.sharing.layers import hidden_layers, with_changed
+from polytask.sharing.layers import change_hidden, hidden_layers
 
 
 class TaskColumns(Architecture, ABC):
-    """Every task has a column of layers; after each layer the columns read from each other.
+    """Base of architectures with a column of layers per task; columns read each other after each layer.
 
-    All columns encode all rows, also those of absent tasks, which give to the others. What an
-    encoder has outside its layers, such as embeddings, is shared by all columns. An encoder without
-    layers counts as one layer: its columns are copies of the whole.
+    All columns encode all rows. Columns of absent tasks, too, are read by the others. All columns
+    share the modules outside the layers, such as embeddings. An encoder without layers counts as one
+    layer: its columns are copies of the whole encoder.
 
     :param encoder: A fitted encoder; the architecture owns it, and copies of its layers.
     :param tasks: Names of the tasks, T of them.
+    :param own: The initial weight of a column for itself; the others share the rest to one.
     """
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[str], /) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[str],
+        /,
+        *,
+        own: Annotated[float, Field(ge=0, le=1)] = 0.9,
+    ) -> None:
         super().__init__(encoder, tasks)
         self.depth = len(hidden_layers(encoder))
+        self.shares_TT = initial_shares(len(tasks), own)
         self._present: frozenset[str] = frozenset()
         self._encoders = dict.fromkeys(tasks, encoder)
         self._copied = not encoder.layers
@@ -42,7 +52,7 @@ class TaskColumns(Architecture, ABC):
             self.encoder = encoder
             replace_layers(
                 encoder,
-                lambda place, layer: ColumnLayer(layer, tasks, MixOf(self, place)),
+                lambda place, layer: ColumnLayer(layer, tasks, ColumnMix(self, place)),
             )
         else:
             self._encoders = {task: copy.deepcopy(encoder) for task in tasks}
@@ -50,10 +60,10 @@ class TaskColumns(Architecture, ABC):
 
     @abstractmethod
     def mix(self, place: int, hidden_TBLD: Tensor) -> Tensor:
-        """What the columns go on with after a layer.
+        """Return the hidden states that the columns read next.
 
         :param place: Position of the layer.
-        :param hidden_TBLD: What the layer gave in each column.
+        :param hidden_TBLD: The output of the layer in each column.
         """
 
     @override
@@ -67,14 +77,13 @@ class TaskColumns(Architecture, ABC):
         return self._encoders[task]
 
     def readers(self, place: int, parameters: nn.ParameterDict) -> list[Tensor]:
-        """How each of the columns reads after a layer.
-
-        After the last layer a column is read by its task alone, so what belongs to absent tasks is
-        not trained.
+        """Return the mixing parameters of each column after a layer.
 
         :param place: Position of the layer.
-        :param parameters: How each column reads, by task.
+        :param parameters: The parameters of each task.
         """
+        # After the last layer only its own task reads a column. Detached, the parameters of absent
+        # tasks get no gradient at all; with a zero gradient, weight decay and Adam would move them.
         is_last = place == self.depth - 1
         return [
             parameters[task].detach() if is_last and task not in self._present else parameters[task]
@@ -82,7 +91,7 @@ class TaskColumns(Architecture, ABC):
         ]
 
     def columns(self, inputs: Collated) -> list[Features]:
-        """The features of all rows, in each column."""
+        """Return the features of all rows, in each column."""
         if self._copied:
             found = [self._encoders[task](inputs) for task in self.tasks]
             mixed_TBLD = self.mix(0, torch.stack([each.tokens_BLD for each in found]))
@@ -93,62 +102,57 @@ class TaskColumns(Architecture, ABC):
         return encode_beside(self.encoder, inputs, len(self.tasks))
 
 
-class MixOf:
-    """What an architecture does after a layer of its encoder, which does not keep it alive.
+class ColumnMix:
+    """``TaskColumns.mix`` at one layer, as a callable that a layer can hold.
 
     :param place: Position of the layer.
     """
 
     def __init__(self, architecture: TaskColumns, place: int) -> None:
+        # A strong reference would be a cycle (the architecture holds the layer), which keeps trained
+        # models in memory until the garbage collector runs.
         self._architecture, self._place = weakref.ref(architecture), place
 
     def __call__(self, hidden_TBLD: Tensor) -> Tensor:
-        """Hidden states TBLD of all columns to those that the columns go on with."""
+        """Return the hidden states TBLD that the columns read next."""
         architecture = self._architecture()
         assert architecture is not None
         return architecture.mix(self._place, hidden_TBLD)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> MixOf:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ColumnMix:
+        # ``deepcopy`` copies no weak references: without this, the copy of an architecture would mix
+        # with the parameters of the original. ``memo`` holds the copy under way, if there is one.
         architecture = self._architecture()
         assert architecture is not None
-        return MixOf(memo.get(id(architecture), architecture), self._place)
+        return ColumnMix(memo.get(id(architecture), architecture), self._place)
 
 
 class ColumnLayer(LayerCopies):
-    """A layer of every column; the rows of the first column come first, then of the second.
+    """A layer in every column; the rows of the first column come first, then of the second.
 
-    :param mix: What is done with what the columns give.
+    :param mix: The function that mixes the outputs of the columns.
     """
 
-    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: MixOf) -> None:
+    def __init__(self, layer: nn.Module, tasks: Sequence[str], mix: ColumnMix) -> None:
         super().__init__(layer, tasks)
         self._mix = mix
 
     def forward(self, hidden_XLD: Tensor, *arguments: Any, **named: Any) -> Any:
-        """Each column reads its rows; then columns read from each other."""
+        """Run each column on its rows, then mix the columns."""
         layers = [*self.copies.values()]
         count = len(layers)
         counts = [hidden_XLD.shape[0] // count] * count
         output = side_by_side(layers, counts, (hidden_XLD, *arguments), named)
-        return with_changed(
+        return change_hidden(
             output, lambda all_XLD: self._mix(all_XLD.unflatten(0, (count, -1))).flatten(0, 1)
         )
 
 
-def by_task(tasks: Iterable[str], starts: Iterable[Tensor]) -> nn.ParameterDict:
-    """A parameter for each task.
-
-    :param starts: Their values at the start.
-    """
-    pairs = zip(tasks, starts, strict=True)
-    return nn.ParameterDict({task: nn.Parameter(start.clone()) for task, start in pairs})
-
-
-def shares(count: int, own: float) -> Tensor:
-    """What each of T columns begins to take from each: most from itself, the same from others. TT.
+def initial_shares(count: int, own: float) -> Tensor:
+    """Return the initial weights TT of T columns for each other; every row sums to one.
 
     :param count: T.
-    :param own: What a column takes from itself; others give the rest to one.
+    :param own: The weight of a column for itself; the others share the rest equally.
     """
     if count == 1:
         return torch.ones(1, 1)

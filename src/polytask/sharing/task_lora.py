@@ -1,10 +1,10 @@
-"""A low-rank adaptation per task, all of them in one batch.
+"""A low-rank adaptation per task, applied to rows of all tasks in one batch.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, section 4.1, once for
 each task. https://arxiv.org/abs/2106.09685
 
-Rows of different tasks go through the encoder together; each row is multiplied with the matrices of
-its task in two batched products, as in serving many adaptations at once: Chen et al., "Punica:
+Rows of different tasks go through the encoder together; each row is multiplied by the matrices of its
+task in two batched products, as in servers of many adaptations: Chen et al., "Punica:
 Multi-Tenant LoRA Serving", MLSys 2024, section 4. https://arxiv.org/abs/2310.18547
 """
 
@@ -18,12 +18,12 @@ from typing_extensions import override
 
 from polytask.sharing.base import architectures
 from polytask.sharing.low_rank import FoldableLowRank, FoldableTerm, Term, new_down
-from polytask.sharing.peft_base import Present
+from polytask.sharing.peft_base import PresentRows
 
 
 @architectures.register("task_lora")
 class TaskLora(FoldableLowRank):
-    """Every task has low-rank terms of its own at the linear layers of one frozen encoder."""
+    """Every task has private low-rank terms at the linear layers of one frozen encoder."""
 
     cost: ClassVar[str] = (
         "rank x (inner + outer) parameters per task and linear layer, and as many products per "
@@ -40,12 +40,12 @@ class TaskLora(FoldableLowRank):
 
 
 class OwnTerm(FoldableTerm):
-    """scale · B_t A_t x, where t is the task of the row.
+    """The term scale · B_t A_t x, where t is the task of the row.
 
-    :param present: Whose rows these are.
+    :param present: The rows of the current pass.
     """
 
-    def __init__(self, present: Present, scale: float, dropout: float) -> None:
+    def __init__(self, present: PresentRows, scale: float, dropout: float) -> None:
         super().__init__(scale, dropout)
         self._present = present
         self.down = nn.ParameterDict()

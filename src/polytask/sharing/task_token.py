@@ -1,13 +1,13 @@
 """A learned vector of the task, added to each token of a shared encoder.
 
-As the vectors of languages in Conneau and Lample, "Cross-lingual Language Model Pretraining",
+The same as the vectors of languages in Conneau and Lample, "Cross-lingual Language Model Pretraining",
 NeurIPS 2019, section 3. https://arxiv.org/abs/1901.07291
 A token in front of the text (Johnson et al., "Google's Multilingual Neural Machine Translation
 System", TACL 2017, section 3. https://arxiv.org/abs/1611.04558) is ``prompt`` with ``length: 1``
 and ``freeze: false``.
 
-For an encoder that looks no tokens up in a table, as one of tf-idf weights, the vector is added to
-the features. It starts at zero.
+For an encoder without a table of token vectors, such as ``tfidf``, the vector is added to the
+features. It starts at zero.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from polytask.core.encoder import Encoder
 from polytask.sharing.base import architectures
 from polytask.sharing.bottleneck import OwnShift
 from polytask.sharing.layers import change_output
-from polytask.sharing.peft_base import Present, Tuned
+from polytask.sharing.peft_base import PeftArchitecture, PresentRows
 
 
 @architectures.register("task_token")
-class TaskToken(Tuned):
-    """All tasks share an encoder; it is told the task by a learned vector added to each token.
+class TaskToken(PeftArchitecture):
+    """All tasks share an encoder; a learned vector of the task is added to each token.
 
-    :param freeze: Do not train the encoder itself.
+    :param freeze: Freeze the encoder.
     """
 
     cost: ClassVar[str] = (
@@ -45,10 +45,11 @@ class TaskToken(Tuned):
         if table is None:
             change_output(encoder, self.vector)
         else:
-            change_output(table, partial(_told, self.vector, self.present))
+            change_output(table, partial(_add_vector, self.vector, self.present))
 
 
-def _told(vector: nn.Module, present: Present, tokens_VLD: Tensor) -> Tensor:
-    told_VLD: Tensor = vector(tokens_VLD)
+def _add_vector(vector: nn.Module, present: PresentRows, tokens_VLD: Tensor) -> Tensor:
+    added_VLD: Tensor = vector(tokens_VLD)
+    # Padding stays as it is: some encoders, such as a convolution, read its vectors as zeros.
     mask_VL = present.mask(tokens_VLD)
-    return told_VLD if mask_VL is None else told_VLD.where(mask_VL.unsqueeze(-1), tokens_VLD)
+    return added_VLD if mask_VL is None else added_VLD.where(mask_VL.unsqueeze(-1), tokens_VLD)

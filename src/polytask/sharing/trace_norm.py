@@ -1,8 +1,8 @@
 """Soft sharing by the trace norm.
 
 Yang and Hospedales, "Trace Norm Regularised Deep Multi-Task Learning", ICLR 2017 workshop: the
-trace norm of each parameter of all tasks, with the tensor flattened along its last axis, that of
-the tasks. It is least, for the same lengths, where the tasks' weights are multiples of each other.
+trace norm of each parameter of all tasks, flattened along its last axis, the axis of the tasks. For
+given lengths, it is smallest where the tasks' weights are multiples of each other.
 https://arxiv.org/abs/1606.04038
 
 Deviation: encoders start equal; the paper starts them at random.
@@ -23,14 +23,14 @@ from polytask.sharing.base import architectures
 from polytask.sharing.own_encoders import TiedEncoders
 
 _PART = 2**14
-"""How many weights of each task are there in double precision at a time: what caches hold."""
+"""Number of weights of each task that are in double precision at a time, so that they fit a cache."""
 
 
 @architectures.register("trace_norm")
 class TraceNorm(TiedEncoders):
-    """Every task has an encoder of its own; their weights are drawn towards few directions.
+    """Every task has a separate encoder; their weights are pulled towards few directions.
 
-    :param weight: Of the sum of the trace norms of all parameters, in the objective.
+    :param weight: Weight of the sum of the trace norms of all parameters, in the objective.
     """
 
     cost: ClassVar[str] = (
@@ -49,24 +49,20 @@ class TraceNorm(TiedEncoders):
 
 
 def trace_norm(weights_TP: Tensor) -> Tensor:
-    """The sum of the singular values.
-
-    It is the inner product with the polar factor, which is its subgradient of the least norm. So
-    nothing is differentiated through a decomposition, and equal weights give no trouble.
-    """
+    """Return the sum of the singular values, a scalar."""
+    # It is the inner product with the polar factor, the subgradient of the smallest norm. So no
+    # decomposition is differentiated, which would give infinite gradients for equal weights.
     return (weights_TP * polar_factor(weights_TP.detach())).sum()
 
 
 def polar_factor(weights_TP: Tensor) -> Tensor:
-    """The matrix with all singular values set to one; those of zero stay.
-
-    By the T x T Gramian, in double precision: tasks that differ by a ten-thousandth of their
-    weights have eigenvalues below the rounding of single precision.
-    """
+    """Return the matrix with all singular values set to one; singular values of zero stay zero."""
+    # By the T x T Gramian, in double precision: tasks that differ by a ten-thousandth of their
+    # weights have eigenvalues below the rounding of single precision.
     parts = weights_TP.split(_PART, dim=1)
     gramian_TT = torch.stack([exact @ exact.T for exact in map(Tensor.double, parts)]).sum(0)
     values_T, vectors_TT = torch.linalg.eigh(gramian_TT)
-    # What is less than the rounding of the weights themselves is no difference.
+    # A difference below the rounding of the weights themselves counts as zero.
     kept_T = values_T > values_T[-1] * torch.finfo(torch.float32).eps ** 2
     roots_T = torch.where(kept_T, values_T, 1.0).rsqrt() * kept_T
     factor_TT = (vectors_TT * roots_T) @ vectors_TT.T

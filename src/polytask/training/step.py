@@ -105,7 +105,7 @@ class Stepper:
             with self.model.unaugmented():
                 self._present([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
-        observed = self.model.sharing.observed()
+        observed = self.model.sharing.observe()
         weights_T, norm = torch.zeros(0), math.nan
         if losses:
             weights_T = self._gradients(observed)
