@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, final
 
 import torch
@@ -15,12 +15,12 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
-from polytask.tasks.base import Task, tasks
+from polytask.tasks.base import tasks
 from polytask.tasks.biaffine import ARCS, BiaffineHead, relation_scores
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.labels import LabelSet, did_you_mean, label_text
-from polytask.tasks.linear_head_task import Share
+from polytask.tasks.labels import did_you_mean, label_text
+from polytask.tasks.linear_head_task import LabelSetTask, Share
 from polytask.tasks.lines import column_text
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.spanning_tree import best_tree
@@ -34,7 +34,7 @@ _HEADS, _RELATIONS = "heads_bW", "relations_bW"
 
 @final
 @tasks.register("parsing")
-class Parsing(Task):
+class Parsing(LabelSetTask):
     """Dependency parsing: the head of every word and its relation, one word being the root.
 
     A word's head and then its relation to the right head are learned by cross-entropy; predicted is
@@ -51,6 +51,8 @@ class Parsing(Task):
 
     label_type = "tree"
     inputs = InputSpec(columns=("tokens",))
+    labels_name = "heads"
+    hidden: int
 
     def __init__(
         self,
@@ -64,20 +66,13 @@ class Parsing(Task):
         target: str = "head",
         **options: Any,
     ) -> None:
-        super().__init__(name, target=target, **options)
-        self.relation_column, self.dropout = relation, dropout
-        self.hidden, self.relation_hidden = hidden, relation_hidden
-        self._labels = LabelSet()
+        super().__init__(name, target=target, dropout=dropout, hidden=hidden, **options)
+        self.relation_column, self.relation_hidden = relation, relation_hidden
 
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
         return ("las", "uas")
-
-    @property
-    @override
-    def labels(self) -> Sequence[str]:
-        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[Arc] | None:
@@ -118,11 +113,7 @@ class Parsing(Task):
 
     @override
     def fit(self, references: Iterable[list[Arc]]) -> None:
-        self._labels = LabelSet.of(relation for arcs in references for _, relation in arcs)
-        if not self._labels:
-            raise DataError(
-                f"task {self.name}: no training row has heads in column {self.target_column!r}"
-            )
+        self._learn(relation for arcs in references for _, relation in arcs)
 
     @override
     def encode(self, reference: list[Arc], inputs: Inputs) -> list[list[int]]:
@@ -156,8 +147,7 @@ class Parsing(Task):
     @property
     @override
     def head_shape(self) -> dict[str, Any]:
-        own = {"hidden": self.hidden, "relation_hidden": self.relation_hidden}
-        return {**super().head_shape, "dropout": self.dropout, **own}
+        return {**super().head_shape, "relation_hidden": self.relation_hidden}
 
     @override
     def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -211,14 +201,6 @@ class Parsing(Task):
     def columns(self, prediction: list[Arc]) -> dict[str, Sequence[Any]]:
         heads, relations = ([arc[part] for arc in prediction] for part in range(2))
         return {self.target_column: heads, self.relation_column: relations}
-
-    @override
-    def state(self) -> dict[str, Any]:
-        return self._labels.state()
-
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(

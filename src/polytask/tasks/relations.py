@@ -20,8 +20,8 @@ from polytask.core.texts import SPANS, require_spans
 from polytask.tasks.base import tasks
 from polytask.tasks.heads import no_words
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
-from polytask.tasks.linear_head_task import Share
+from polytask.tasks.labels import Label, is_blank, label_text
+from polytask.tasks.linear_head_task import LabelSetTask, Share
 from polytask.tasks.lines import column_text, one_space
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
 from polytask.tasks.predictions import Predictions
@@ -41,7 +41,7 @@ _NONE = 0
 
 @final
 @tasks.register("relations")
-class Relations(SpelledTask):
+class Relations(SpelledTask, LabelSetTask):
     """How marked spans of a text are related: a label, or none, of every ordered pair of them.
 
     There are two input columns, the words and the spans: a tag for every word, as of ``tagging``, or
@@ -57,7 +57,8 @@ class Relations(SpelledTask):
     :param hidden: Width of the hidden layer of the head.
     """
 
-    label_type = "relations"
+    label_type = labels_name = "relations"
+    hidden: int
     inputs = InputSpec(columns=("tokens", "tags"), read_as="marked", needs_offsets=True)
 
     def __init__(
@@ -72,23 +73,16 @@ class Relations(SpelledTask):
         target: str = "relations",
         **options: Any,
     ) -> None:
-        super().__init__(name, target=target, **options)
+        super().__init__(name, target=target, dropout=dropout, hidden=hidden, **options)
         self.pairs = pairs
         self.negative = None if negative is None else label_text(negative)
         self._fix([self.negative] if self.negative is not None else [], "negative")
-        self.dropout, self.hidden = dropout, hidden
-        self._labels = LabelSet()
 
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
         macro = {"kind": "relation_f1", "average": "macro"}
         return ("relation_f1", macro, "relation_precision", "relation_recall")
-
-    @property
-    @override
-    def labels(self) -> Sequence[str]:
-        return self._labels.names
 
     @override
     def set_columns(self, columns: Sequence[str]) -> None:
@@ -129,13 +123,7 @@ class Relations(SpelledTask):
 
     @override
     def fit(self, references: Iterable[list[Relation]]) -> None:
-        self._labels = LabelSet.of(
-            self._merged(Counter(one["type"] for found in references for one in found))
-        )
-        if not self._labels:
-            raise DataError(
-                f"task {self.name}: no training row has relations in column {self.target_column!r}"
-            )
+        self._learn(self._merged(Counter(one["type"] for found in references for one in found)))
 
     @override
     def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | LeftOut:
@@ -165,11 +153,6 @@ class Relations(SpelledTask):
     @override
     def head(self, width: int) -> PairsHead:
         return PairsHead(self.name, width, len(self._labels) + 1, self.dropout, self.hidden)
-
-    @property
-    @override
-    def head_shape(self) -> dict[str, Any]:
-        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
 
     @override
     def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
@@ -216,12 +199,8 @@ class Relations(SpelledTask):
         return {"head": head, "tail": tail, "type": self.labels[type_ - 1]}
 
     @override
-    def state(self) -> dict[str, Any]:
-        return self._labels.state()
-
-    @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._labels = LabelSet.restore(state)
+        super().restore(state)
         self._known(self.labels)
 
     @override

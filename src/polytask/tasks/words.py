@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -19,8 +19,8 @@ from polytask.core.padding import pad
 from polytask.tasks.base import Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.labels import LabelSet, label_text, require_no_list
-from polytask.tasks.linear_head_task import ScoredTask
+from polytask.tasks.labels import label_text, require_no_list
+from polytask.tasks.linear_head_task import LabelSetTask
 from polytask.tasks.lines import column_text
 from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Floats, Predictions
@@ -29,30 +29,22 @@ IGNORED = -100
 """The target of a word that is not learned from."""
 
 
-class WordTask(ScoredTask, ABC):
+class WordTask(LabelSetTask, ABC):
     """One label per word, by softmax and cross-entropy on the first token of each word.
 
     In a changed copy of a row every label goes with its word.
     """
 
     inputs = InputSpec(columns=("tokens",))
+    labels_name = "tags"
 
     of_forms: ClassVar[bool] = False
     """Whether a label says something of the very word, so that one put in its place has none."""
-
-    def __init__(self, name: str, /, **options: Any) -> None:
-        super().__init__(name, **options)
-        self._labels = LabelSet()
 
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
         return ("accuracy",)
-
-    @property
-    @override
-    def labels(self) -> Sequence[str]:
-        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[str] | None:
@@ -85,14 +77,6 @@ class WordTask(ScoredTask, ABC):
         :raises DataError: If the value is no label.
         """
         return label_text(value)
-
-    def _learn(self, counts: Mapping[str, int]) -> None:
-        """Learn the label set from the labels of all words, with the number of words of each."""
-        self._labels = LabelSet.of(counts)
-        if not self._labels:
-            raise DataError(
-                f"task {self.name}: no training row has tags in column {self.target_column!r}"
-            )
 
     @override
     def encode(self, reference: Sequence[str | None], inputs: Inputs) -> list[int] | LeftOut:
@@ -177,14 +161,6 @@ class WordTask(ScoredTask, ABC):
         if len(prediction) > len(items):
             raise self._miscounted(len(items), len(prediction))
         return prediction + [self._labels.filler] * (len(items) - len(prediction))
-
-    @override
-    def state(self) -> dict[str, Any]:
-        return self._labels.state()
-
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(
