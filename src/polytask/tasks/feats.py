@@ -37,12 +37,12 @@ class Feats(SpelledTask, WordTask):
 
     @override
     def _learn(self, counts: Iterable[str] | Mapping[str, int]) -> None:
-        super()._learn(self._merged(Counter(counts)))
+        super()._learn(self._merge(Counter(counts)))
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
-        self._known(self.labels)
+        self._restore_spellings(self.labels)
 
     @property
     @override

@@ -24,7 +24,7 @@ from polytask.tasks.linear_head_task import LabelSetTask, Share
 from polytask.tasks.lines import column_text
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.spanning_tree import best_tree
-from polytask.tasks.words import IGNORED, learned_targets, padded_confidence, words_kept, words_of
+from polytask.tasks.words import IGNORED, mask_cut_words, pad_confidence, words_kept, words_of
 
 Arc: TypeAlias = list[Any]
 """The head of a word, from 1, 0 being the root, and its relation."""
@@ -121,7 +121,7 @@ class Parsing(LabelSetTask):
         if words is None:
             raise no_words(self.name)
         if len(words) != len(reference):
-            raise self._miscounted(len(reference), len(words))
+            raise self._miscount_error(len(reference), len(words))
         heads, number_of = [head for head, _ in reference], self._labels.numbers
         return [heads, [number_of.get(relation, IGNORED) for _, relation in reference]]
 
@@ -136,7 +136,7 @@ class Parsing(LabelSetTask):
     ) -> Tensor:
         heads_bW = values[_HEADS]
         if scores is not None:
-            heads_bW = _learned_heads(scores[KEPT], heads_bW)
+            heads_bW = _mask_cut_heads(scores[KEPT], heads_bW)
         return (heads_bW != IGNORED).sum(1)
 
     @override
@@ -152,7 +152,7 @@ class Parsing(LabelSetTask):
     @override
     def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The mean over words of the cross-entropies of heads and of relations."""
-        heads_bW = _learned_heads(scores[KEPT], values[_HEADS])
+        heads_bW = _mask_cut_heads(scores[KEPT], values[_HEADS])
         width = heads_bW.shape[1]
         relations_bW = values[_RELATIONS][:, :width].masked_fill(heads_bW == IGNORED, IGNORED)
         arcs_bWH = scores[ARCS][:, :width, : width + 1]
@@ -176,7 +176,7 @@ class Parsing(LabelSetTask):
         words = [*map(words_of, rows)]
         return Predictions(
             [self.pad_prediction(*row) for row in zip(trees, words, strict=True)],
-            confidences=[padded_confidence(*row) for row in zip(sure, words, strict=True)],
+            confidences=[pad_confidence(*row) for row in zip(sure, words, strict=True)],
         )
 
     def _tree(self, heads: list[int], best: list[int], kept: list[bool]) -> list[Arc]:
@@ -192,7 +192,7 @@ class Parsing(LabelSetTask):
     def pad_prediction(self, prediction: list[Arc], items: Sequence[Any]) -> list[Arc]:
         missing = len(items) - len(prediction)
         if missing < 0:
-            raise self._miscounted(len(items), len(prediction))
+            raise self._miscount_error(len(items), len(prediction))
         prediction = prediction or [[0, self._labels.filler]][:missing]
         root = next((at + 1 for at, (head, _) in enumerate(prediction) if head == 0), 0)
         return prediction + [[root, self._labels.filler]] * (len(items) - len(prediction))
@@ -214,7 +214,7 @@ class Parsing(LabelSetTask):
             lines.append("")
         return lines
 
-    def _miscounted(self, heads: int, words: int) -> DataError:
+    def _miscount_error(self, heads: int, words: int) -> DataError:
         return DataError(
             f"task {self.name}: {heads} heads in column {self.target_column!r}, but {words} words. "
             "Expected one head per word."
@@ -242,9 +242,9 @@ def _confidence(arcs: list[Arc], scores_WH: Tensor, kept: list[bool]) -> list[fl
     ]
 
 
-def _learned_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
+def _mask_cut_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
     """The heads without those of, and those that are, words that the encoder cut off."""
-    heads_bW = learned_targets(kept_bW, heads_bW)
+    heads_bW = mask_cut_words(kept_bW, heads_bW)
     there_bH = functional.pad(kept_bW, (1, 0), value=True)
     cut_bW = heads_bW >= there_bH.shape[1]
     there_bW = there_bH.gather(1, heads_bW.masked_fill(cut_bW, 0).clamp(min=0))

@@ -84,7 +84,7 @@ class WordTask(LabelSetTask, ABC):
         if words is None:
             raise no_words(self.name)
         if len(words) != len(reference):
-            raise self._miscounted(len(reference), len(words))
+            raise self._miscount_error(len(reference), len(words))
         number_of = self._labels.numbers
         target = [IGNORED if tag is None else number_of.get(tag, IGNORED) for tag in reference]
         return LeftOut(UNKNOWN_LABEL) if all(tag == IGNORED for tag in target) else target
@@ -100,12 +100,12 @@ class WordTask(LabelSetTask, ABC):
     @override
     def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
         if scores is not None:
-            values = learned_targets(scores[KEPT], values)
+            values = mask_cut_words(scores[KEPT], values)
         return (values != IGNORED).sum(1)
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Loss:
-        targets_bW = learned_targets(scores[KEPT], values)
+        targets_bW = mask_cut_words(scores[KEPT], values)
         sums = functional.cross_entropy(
             scores[TAGS][:, : targets_bW.shape[1]].float().flatten(0, 1),
             targets_bW.flatten(),
@@ -127,7 +127,7 @@ class WordTask(LabelSetTask, ABC):
         return Predictions(
             [self.answer(*row) for row in zip(best, words, strict=True)],
             probabilities,
-            [padded_confidence(*row) for row in zip(sure, words, strict=True)],
+            [pad_confidence(*row) for row in zip(sure, words, strict=True)],
         )
 
     def best_tags(self, scores: dict[str, Tensor]) -> list[list[str]]:
@@ -159,7 +159,7 @@ class WordTask(LabelSetTask, ABC):
     @override
     def pad_prediction(self, prediction: list[str], items: Sequence[Any]) -> list[str]:
         if len(prediction) > len(items):
-            raise self._miscounted(len(items), len(prediction))
+            raise self._miscount_error(len(items), len(prediction))
         return prediction + [self._labels.filler] * (len(items) - len(prediction))
 
     @override
@@ -174,7 +174,7 @@ class WordTask(LabelSetTask, ABC):
             lines.append("")
         return lines
 
-    def _miscounted(self, tags: int, words: int) -> DataError:
+    def _miscount_error(self, tags: int, words: int) -> DataError:
         return DataError(
             f"task {self.name}: {tags} tags in column {self.target_column!r}, but {words} words. "
             "Expected one tag per word."
@@ -192,7 +192,7 @@ def _split(text: str) -> list[str]:
     return text.split()
 
 
-def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
+def mask_cut_words(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
     """The targets without those of words that the encoder cut off.
 
     :param kept_bW: As wide as what was read of the whole batch, which may be more or less than
@@ -208,7 +208,7 @@ def words_kept(kept: Sequence[bool]) -> int:
     return max((place + 1 for place, real in enumerate(kept) if real), default=0)
 
 
-def padded_confidence(confidence: list[Any], items: Sequence[Any]) -> list[Any]:
+def pad_confidence(confidence: list[Any], items: Sequence[Any]) -> list[Any]:
     """Return the confidences of all items; None for those that the encoder cut off."""
     return confidence + [None] * (len(items) - len(confidence))
 
