@@ -164,7 +164,7 @@ def _find_kept(values_bP: Tensor, scores: dict[str, Tensor]) -> Tensor:
 
 
 def sentence_means(features: Features, first_BW: Tensor) -> Tensor:
-    """The mean of the tokens from the first one of each sentence to that of the next, means_BWD."""
+    """Return the mean of the tokens of each sentence, up to the start of the next, means_BWD."""
     lengths_B1 = features.mask_BL.sum(1, keepdim=True)
     next_BW = functional.pad(first_BW[:, 1:], (0, 1), value=-1)
     next_BW = torch.where(next_BW < 0, lengths_B1, next_BW)

@@ -243,7 +243,7 @@ def _confidence(arcs: list[Arc], scores_WH: Tensor, kept: list[bool]) -> list[fl
 
 
 def _mask_cut_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
-    """The heads without those of, and those that are, words that the encoder cut off."""
+    """Return the heads; ignored if the encoder cut off the word or its head."""
     heads_bW = mask_cut_words(kept_bW, heads_bW)
     there_bH = functional.pad(kept_bW, (1, 0), value=True)
     cut_bW = heads_bW >= there_bH.shape[1]

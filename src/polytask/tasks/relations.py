@@ -127,7 +127,7 @@ class Relations(SpelledTask, LabelSetTask):
 
     @override
     def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | LeftOut:
-        """The class of every pair, _NONE or one more than that of the label."""
+        """Return the class of every pair: _NONE, or the number of the label plus one."""
         spans = inputs.get(SPANS)
         if inputs.get("words") is None or spans is None:
             raise no_words(self.name)

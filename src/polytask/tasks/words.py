@@ -26,7 +26,7 @@ from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Floats, Predictions
 
 IGNORED = -100
-"""The target of a word that is not learned from."""
+"""The target of a word that takes no part in the loss."""
 
 
 class WordTask(LabelSetTask, ABC):
@@ -181,7 +181,7 @@ class WordTask(LabelSetTask, ABC):
         )
 
     def _tags(self, best: list[int], kept: list[bool]) -> list[str]:
-        """The best tags of one row, up to the last word that the encoder kept."""
+        """Return the best tags of one row, up to the last word that the encoder kept."""
         labels = self.labels
         pairs = list(zip(best, kept, strict=True))[: words_kept(kept)]
         return [labels[tag] if real else self._labels.filler for tag, real in pairs]
@@ -193,7 +193,7 @@ def _split(text: str) -> list[str]:
 
 
 def mask_cut_words(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
-    """The targets without those of words that the encoder cut off.
+    """Return the targets; words that the encoder cut off are ignored.
 
     :param kept_bW: As wide as what was read of the whole batch, which may be more or less than
         the targets.
@@ -204,7 +204,7 @@ def mask_cut_words(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
 
 
 def words_kept(kept: Sequence[bool]) -> int:
-    """Number of words up to the last one that was kept."""
+    """Return the number of words up to the last one that was kept."""
     return max((place + 1 for place, real in enumerate(kept) if real), default=0)
 
 
@@ -214,6 +214,6 @@ def pad_confidence(confidence: list[Any], items: Sequence[Any]) -> list[Any]:
 
 
 def words_of(fields: Fields) -> list[str]:
-    """The words of a row: its first field that is a list of them."""
+    """Return the words of a row: its first field that is a list of them."""
     words: list[str] = next(field for field in fields if not isinstance(field, str))
     return words
