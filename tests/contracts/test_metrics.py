@@ -125,7 +125,7 @@ class Rows:
         return Rows(*([getattr(self, name)[place] for place in places] for name in names))
 
     def evidence(self, metric: Metric) -> Any:
-        return metric.grouped_evidence(
+        return metric.gather_evidence(
             self.references, self.predictions, self.probabilities, self.groups
         )
 

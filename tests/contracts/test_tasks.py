@@ -24,7 +24,7 @@ from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
 from polytask.tasks.losses import total
-from polytask.tasks.spans import marked_spans
+from polytask.tasks.spans import parse_spans
 
 WIDTH = 6
 SIZE = 4
@@ -396,7 +396,7 @@ def size_of(row: Row) -> int:
 
 
 def spans_of(row: Row) -> list[list[int]]:
-    return marked_spans(row["tags"]) if "tags" in row else [[0, 1]]
+    return parse_spans(row["tags"]) if "tags" in row else [[0, 1]]
 
 
 def fields_of(row: Row) -> Fields:

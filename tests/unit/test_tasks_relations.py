@@ -16,7 +16,7 @@ from polytask.encoders import encoders
 from polytask.tasks import Task, metrics, tasks
 from polytask.tasks.heads import stretch_means
 from polytask.tasks.pairs import PairsHead
-from polytask.tasks.spans import marked_spans
+from polytask.tasks.spans import parse_spans
 
 WORDS = ["Ann", "Lee", "left", "Rome", "for", "Oslo"]
 TAGS = ["B-p", "I-p", "O", "B-l", "O", "B-l"]
@@ -35,13 +35,13 @@ def task_of(**options: Any) -> Task:
 
 @pytest.mark.parametrize("marks", [TAGS, SPANS, [(0, 2), (3, 4), (5, 6)]])
 def test_spans_are_marked_by_tags_or_by_their_ends(marks: Any) -> None:
-    assert marked_spans(marks) == SPANS
+    assert parse_spans(marks) == SPANS
 
 
 @pytest.mark.parametrize("marks", [None, 3, [1, 2], [[1]], [[0, 1], "B-x"]])
 def test_other_marks_are_refused(marks: Any) -> None:
     with pytest.raises(DataError, match="expected spans as a tag for every word"):
-        marked_spans(marks)
+        parse_spans(marks)
 
 
 @pytest.mark.parametrize("head", [0, 1, [0, 2]])

@@ -158,7 +158,7 @@ def _by_seed(results: Mapping[Run, Measured], strategy: str) -> dict[int, Measur
 
 def _rows_right(evidence: Any) -> Floats | None:
     """Whether each row is right, where each is asked for one answer."""
-    if isinstance(evidence, Agreement) and bool((evidence.asked_N == 1).all()):
+    if isinstance(evidence, Agreement) and bool((evidence.total_N == 1).all()):
         return evidence.right_N
     return None
 

@@ -109,7 +109,7 @@ def pooled_outcome(pooling: Pooling, outcomes: Mapping[str, Outcome]) -> Outcome
 def evidence_of(metric: Metric, outcome: Outcome) -> Any:
     """Gather what a metric needs to know about the rows."""
     groups = () if metric.group is None else outcome.groups[metric.group]
-    return metric.grouped_evidence(
+    return metric.gather_evidence(
         outcome.references, outcome.predictions, outcome.probabilities, groups
     )
 

@@ -87,7 +87,7 @@ def relation_scores(scores: dict[str, Tensor], heads_bW: Tensor) -> Tensor:
 
 
 def _possible(kept_bW: Tensor) -> Tensor:
-    """Which heads a word can have: the root, and other words that the encoder kept."""
+    """Return which heads a word can have: the root, and other words that the encoder kept."""
     places_W = torch.arange(kept_bW.shape[1], device=kept_bW.device)
     others_WW = places_W.unsqueeze(1) != places_W
     heads_bWW = kept_bW.unsqueeze(1) & others_WW

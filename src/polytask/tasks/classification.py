@@ -14,7 +14,7 @@ from typing_extensions import override
 from polytask.core.accounting import UNKNOWN_LABEL, LeftOut
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.tasks.base import tasks
-from polytask.tasks.labels import balanced_weights, is_blank
+from polytask.tasks.labels import balance_weights, is_blank
 from polytask.tasks.linear_head_task import Share
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.sentence import LabelTask
@@ -50,7 +50,7 @@ class Classification(LabelTask):
 
     @override
     def fit(self, references: Iterable[str]) -> None:
-        self._weigh(balanced_weights(self._learn(self._merged(Counter(references)))))
+        self._weigh(balance_weights(self._learn(self._merge(Counter(references)))))
 
     @override
     def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:

@@ -35,7 +35,7 @@ def script(word: str, lemma: str) -> str:
 
 @lru_cache(maxsize=65536)
 def apply(edit: str, word: str) -> str:
-    """What a script makes of a word; a script that cuts more than there is makes it empty first."""
+    """Apply a script to a word. A script that cuts more letters than the word has leaves none of them."""
     parts = json.loads(edit)
     if len(parts) == 1:
         return str(parts[0])
@@ -49,7 +49,7 @@ def _ends(word: str, lemma: str, casing: str) -> str | None:
     if len(word) * len(lemma) > _MOST_PAIRS:
         return None
     if len(lower) != len(word) or len(wanted) != len(lemma):
-        return None  # letters of which the lower case is longer have no place of their own
+        return None  # positions differ where the lower case of a letter is longer
     match = SequenceMatcher(None, lower, wanted, autojunk=False).find_longest_match()
     if not match.size:
         return None

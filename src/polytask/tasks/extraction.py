@@ -87,7 +87,7 @@ class Extraction(ScoredTask):
         if sentences is None:
             raise no_sentences(self.name)
         if len(sentences) != len(reference):
-            raise self._miscounted(len(reference), len(sentences))
+            raise self._miscount_error(len(reference), len(sentences))
         return reference
 
     @override
@@ -101,11 +101,11 @@ class Extraction(ScoredTask):
     @override
     def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
         labelled_bP = values != MISSING
-        return (labelled_bP if scores is None else _kept(values, scores)).sum(1)
+        return (labelled_bP if scores is None else _find_kept(values, scores)).sum(1)
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        kept_bP = _kept(values, scores)
+        kept_bP = _find_kept(values, scores)
         width = kept_bP.shape[1]
         losses_bP = functional.binary_cross_entropy_with_logits(
             scores[SCORES][:, :width].float(), values[:, :width].clamp(min=0), reduction="none"
@@ -122,7 +122,7 @@ class Extraction(ScoredTask):
     @override
     def pad_prediction(self, prediction: list[float], items: Sequence[Any]) -> list[float]:
         if len(prediction) > len(items):
-            raise self._miscounted(len(items), len(prediction))
+            raise self._miscount_error(len(items), len(prediction))
         return prediction + [0.0] * (len(items) - len(prediction))
 
     @override
@@ -141,7 +141,7 @@ class Extraction(ScoredTask):
         sentences = map(_sentences_of, fields)
         return [one_space(own[at]) for own, at in zip(sentences, best, strict=True)]
 
-    def _miscounted(self, numbers: int, sentences: int) -> DataError:
+    def _miscount_error(self, numbers: int, sentences: int) -> DataError:
         return DataError(
             f"task {self.name}: {numbers} numbers in column {self.target_column!r}, but {sentences} "
             "sentences. Expected one for each."
@@ -154,7 +154,7 @@ def _sentences_of(fields: Fields) -> list[str]:
     return sentences
 
 
-def _kept(values_bP: Tensor, scores: dict[str, Tensor]) -> Tensor:
+def _find_kept(values_bP: Tensor, scores: dict[str, Tensor]) -> Tensor:
     """Return which labels are of sentences that the encoder kept.
 
     Scores are as wide as what was read of the batch, values as wide as these rows.
@@ -164,7 +164,7 @@ def _kept(values_bP: Tensor, scores: dict[str, Tensor]) -> Tensor:
 
 
 def sentence_means(features: Features, first_BW: Tensor) -> Tensor:
-    """The mean of the tokens from the first one of each sentence to that of the next, means_BWD."""
+    """Return the mean of the tokens of each sentence, up to the start of the next, means_BWD."""
     lengths_B1 = features.mask_BL.sum(1, keepdim=True)
     next_BW = functional.pad(first_BW[:, 1:], (0, 1), value=-1)
     next_BW = torch.where(next_BW < 0, lengths_B1, next_BW)

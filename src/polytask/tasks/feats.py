@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -35,13 +36,13 @@ class Feats(SpelledTask, WordTask):
         super().__init__(name, target=target, **options)
 
     @override
-    def _learn(self, counts: Mapping[str, int]) -> None:
-        super()._learn(self._merged(counts))
+    def _learn(self, counts: Iterable[str] | Mapping[str, int]) -> None:
+        super()._learn(self._merge(Counter(counts)))
 
     @override
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
-        self._known(self.labels)
+        self._restore_spellings(self.labels)
 
     @property
     @override

@@ -30,7 +30,7 @@ from polytask.tasks.occurrences import (
 from polytask.tasks.predictions import Predictions
 
 TAGS, PLACES = "tags_bPLC", "places_bPL2"
-"""What a ``PhrasesHead`` returns: scores of the tags of every token, and the places of tokens."""
+"""The outputs of a ``PhrasesHead``: scores of the tags of every token, and the places of tokens."""
 
 Phrase: TypeAlias = dict[str, Any]
 """``text``, and ``places``: where it starts and ends wherever it is found, in characters."""

@@ -158,7 +158,7 @@ def merge_hint(label: str, known: Iterable[str]) -> str:
     )
 
 
-def balanced_weights(counts_C: Sequence[int]) -> list[float]:
+def balance_weights(counts_C: Sequence[int]) -> list[float]:
     """Weights that give every class the same total: N / (C * n_c), with a mean of 1 over the rows.
 
     King and Zeng, "Logistic Regression in Rare Events Data", Political Analysis 2001.

@@ -46,7 +46,7 @@ class Lemma(WordTask):
         lemmas = super().reference(row)
         words = row.get(self.words_column)
         if lemmas is not None and isinstance(words, list | tuple) and len(words) != len(lemmas):
-            raise self._miscounted(len(lemmas), len(words))
+            raise self._miscount_error(len(lemmas), len(words))
         return lemmas
 
     @override

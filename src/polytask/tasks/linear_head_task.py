@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
+from polytask.core.errors import DataError
 from polytask.tasks.base import Task
+from polytask.tasks.labels import LabelSet
 
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
@@ -36,3 +39,36 @@ class ScoredTask(Task, ABC):
     @override
     def head_shape(self) -> dict[str, Any]:
         return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
+
+
+class LabelSetTask(ScoredTask, ABC):
+    """Base of tasks that learn one label set from the labels of parts of rows."""
+
+    labels_name: ClassVar[str]
+    """The name of the labels in messages, in the plural."""
+
+    def __init__(self, name: str, /, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._labels = LabelSet()
+
+    @property
+    @override
+    def labels(self) -> Sequence[str]:
+        return self._labels.names
+
+    def _learn(self, counts: Iterable[str] | Mapping[str, int]) -> None:
+        """Learn the label set from labels, one after the other or with their numbers."""
+        self._labels = LabelSet.of(counts)
+        if not self._labels:
+            raise DataError(
+                f"task {self.name}: no training row has {self.labels_name} in column "
+                f"{self.target_column!r}"
+            )
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return self._labels.state()
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._labels = LabelSet.restore(state)

@@ -12,7 +12,7 @@ def one_line(text: str) -> str:
 
     All that ``str.splitlines`` takes for a line break is escaped, since readers differ.
     """
-    return "".join(_escaped(piece) for piece in text.splitlines(keepends=True))
+    return "".join(_escape(piece) for piece in text.splitlines(keepends=True))
 
 
 def one_space(text: str) -> str:
@@ -35,7 +35,7 @@ def csv_line(cells: Iterable[str], delimiter: str = ",") -> str:
     return line.getvalue()
 
 
-def _escaped(piece: str) -> str:
+def _escape(piece: str) -> str:
     """A line with the break at its end escaped."""
     text = piece.splitlines()[0]
     return text + piece[len(text) :].encode("unicode_escape").decode()

@@ -75,10 +75,10 @@ class Multilabel(LabelTask):
     def fit(self, references: Iterable[list[str]]) -> None:
         sets = Counter(map(tuple, references))
         self._rows, self._empty_rows = sets.total(), sets[()]
-        self._merged(_label_counts(sets))
+        self._merge(_label_counts(sets))
         merged: Counter[tuple[str, ...]] = Counter()
         for labels, count in sets.items():
-            merged[tuple({self._spelled(label) for label in labels})] += count
+            merged[tuple({self._respell(label) for label in labels})] += count
         self._weigh(positive_weights(self._learn(_label_counts(merged)), self._rows))
 
     @override

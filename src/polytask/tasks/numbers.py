@@ -23,7 +23,7 @@ def number_of(value: Any) -> float | None:
         return None
     number = math.inf
     if isinstance(value, int | float | str) and not isinstance(value, bool):
-        number = _parsed(value)
+        number = _parse(value)
     if math.isinf(number):
         raise DataError(f"expected a finite number, found {value!r}{_advice(value)}")
     return None if math.isnan(number) else number
@@ -51,7 +51,7 @@ def numbers_of(value: Any) -> list[float] | None:
     raise DataError(f"expected a list with a number of 0 or more for every item, found {value!r}")
 
 
-def _parsed(value: float | str) -> float:
+def _parse(value: float | str) -> float:
     """Return a number, infinite where there is none."""
     if isinstance(value, str) and "_" in value:
         return math.inf

@@ -111,7 +111,7 @@ def is_word_letter(sign: str) -> bool:
     return word and not unicodedata.name(sign, "").startswith(_UNSPACED)
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Return a text in quotes, for messages."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 

@@ -18,7 +18,7 @@ from polytask.tasks.base import Head, HeadContext
 from polytask.tasks.heads import no_words, stretch_means
 
 PAIRS, KEPT_PAIRS = "pairs_bMMC", "kept_bMM"
-"""What a ``PairsHead`` returns: scores of every pair, and which pairs the encoder kept."""
+"""The outputs of a ``PairsHead``: scores of every pair, and which pairs the encoder kept."""
 
 Spans: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Hidden vectors of spans, their first tokens, and the tokens after their last ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, final
 
 import torch
@@ -15,16 +15,16 @@ from polytask.core.alignment import Alignment
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError
 from polytask.core.padding import pad
-from polytask.tasks.base import Task, tasks
+from polytask.tasks.base import tasks
 from polytask.tasks.biaffine import ARCS, BiaffineHead, relation_scores
 from polytask.tasks.heads import KEPT, no_words
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.labels import LabelSet, did_you_mean, label_text
-from polytask.tasks.linear_head_task import Share
+from polytask.tasks.labels import did_you_mean, label_text
+from polytask.tasks.linear_head_task import LabelSetTask, Share
 from polytask.tasks.lines import column_text
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.spanning_tree import best_tree
-from polytask.tasks.words import IGNORED, learned_targets, padded_confidence, words_kept, words_of
+from polytask.tasks.words import IGNORED, mask_cut_words, pad_confidence, words_kept, words_of
 
 Arc: TypeAlias = list[Any]
 """The head of a word, from 1, 0 being the root, and its relation."""
@@ -34,7 +34,7 @@ _HEADS, _RELATIONS = "heads_bW", "relations_bW"
 
 @final
 @tasks.register("parsing")
-class Parsing(Task):
+class Parsing(LabelSetTask):
     """Dependency parsing: the head of every word and its relation, one word being the root.
 
     A word's head and then its relation to the right head are learned by cross-entropy; predicted is
@@ -51,6 +51,8 @@ class Parsing(Task):
 
     label_type = "tree"
     inputs = InputSpec(columns=("tokens",))
+    labels_name = "heads"
+    hidden: int
 
     def __init__(
         self,
@@ -64,20 +66,13 @@ class Parsing(Task):
         target: str = "head",
         **options: Any,
     ) -> None:
-        super().__init__(name, target=target, **options)
-        self.relation_column, self.dropout = relation, dropout
-        self.hidden, self.relation_hidden = hidden, relation_hidden
-        self._labels = LabelSet()
+        super().__init__(name, target=target, dropout=dropout, hidden=hidden, **options)
+        self.relation_column, self.relation_hidden = relation, relation_hidden
 
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
         return ("las", "uas")
-
-    @property
-    @override
-    def labels(self) -> Sequence[str]:
-        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[Arc] | None:
@@ -118,11 +113,7 @@ class Parsing(Task):
 
     @override
     def fit(self, references: Iterable[list[Arc]]) -> None:
-        self._labels = LabelSet.of(relation for arcs in references for _, relation in arcs)
-        if not self._labels:
-            raise DataError(
-                f"task {self.name}: no training row has heads in column {self.target_column!r}"
-            )
+        self._learn(relation for arcs in references for _, relation in arcs)
 
     @override
     def encode(self, reference: list[Arc], inputs: Inputs) -> list[list[int]]:
@@ -130,7 +121,7 @@ class Parsing(Task):
         if words is None:
             raise no_words(self.name)
         if len(words) != len(reference):
-            raise self._miscounted(len(reference), len(words))
+            raise self._miscount_error(len(reference), len(words))
         heads, number_of = [head for head, _ in reference], self._labels.numbers
         return [heads, [number_of.get(relation, IGNORED) for _, relation in reference]]
 
@@ -145,7 +136,7 @@ class Parsing(Task):
     ) -> Tensor:
         heads_bW = values[_HEADS]
         if scores is not None:
-            heads_bW = _learned_heads(scores[KEPT], heads_bW)
+            heads_bW = _mask_cut_heads(scores[KEPT], heads_bW)
         return (heads_bW != IGNORED).sum(1)
 
     @override
@@ -156,13 +147,12 @@ class Parsing(Task):
     @property
     @override
     def head_shape(self) -> dict[str, Any]:
-        own = {"hidden": self.hidden, "relation_hidden": self.relation_hidden}
-        return {**super().head_shape, "dropout": self.dropout, **own}
+        return {**super().head_shape, "relation_hidden": self.relation_hidden}
 
     @override
     def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The mean over words of the cross-entropies of heads and of relations."""
-        heads_bW = _learned_heads(scores[KEPT], values[_HEADS])
+        heads_bW = _mask_cut_heads(scores[KEPT], values[_HEADS])
         width = heads_bW.shape[1]
         relations_bW = values[_RELATIONS][:, :width].masked_fill(heads_bW == IGNORED, IGNORED)
         arcs_bWH = scores[ARCS][:, :width, : width + 1]
@@ -186,7 +176,7 @@ class Parsing(Task):
         words = [*map(words_of, rows)]
         return Predictions(
             [self.pad_prediction(*row) for row in zip(trees, words, strict=True)],
-            confidences=[padded_confidence(*row) for row in zip(sure, words, strict=True)],
+            confidences=[pad_confidence(*row) for row in zip(sure, words, strict=True)],
         )
 
     def _tree(self, heads: list[int], best: list[int], kept: list[bool]) -> list[Arc]:
@@ -202,7 +192,7 @@ class Parsing(Task):
     def pad_prediction(self, prediction: list[Arc], items: Sequence[Any]) -> list[Arc]:
         missing = len(items) - len(prediction)
         if missing < 0:
-            raise self._miscounted(len(items), len(prediction))
+            raise self._miscount_error(len(items), len(prediction))
         prediction = prediction or [[0, self._labels.filler]][:missing]
         root = next((at + 1 for at, (head, _) in enumerate(prediction) if head == 0), 0)
         return prediction + [[root, self._labels.filler]] * (len(items) - len(prediction))
@@ -211,14 +201,6 @@ class Parsing(Task):
     def columns(self, prediction: list[Arc]) -> dict[str, Sequence[Any]]:
         heads, relations = ([arc[part] for arc in prediction] for part in range(2))
         return {self.target_column: heads, self.relation_column: relations}
-
-    @override
-    def state(self) -> dict[str, Any]:
-        return self._labels.state()
-
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(
@@ -232,7 +214,7 @@ class Parsing(Task):
             lines.append("")
         return lines
 
-    def _miscounted(self, heads: int, words: int) -> DataError:
+    def _miscount_error(self, heads: int, words: int) -> DataError:
         return DataError(
             f"task {self.name}: {heads} heads in column {self.target_column!r}, but {words} words. "
             "Expected one head per word."
@@ -260,9 +242,9 @@ def _confidence(arcs: list[Arc], scores_WH: Tensor, kept: list[bool]) -> list[fl
     ]
 
 
-def _learned_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
-    """The heads without those of, and those that are, words that the encoder cut off."""
-    heads_bW = learned_targets(kept_bW, heads_bW)
+def _mask_cut_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
+    """Return the heads; ignored if the encoder cut off the word or its head."""
+    heads_bW = mask_cut_words(kept_bW, heads_bW)
     there_bH = functional.pad(kept_bW, (1, 0), value=True)
     cut_bW = heads_bW >= there_bH.shape[1]
     there_bW = there_bH.gather(1, heads_bW.masked_fill(cut_bW, 0).clamp(min=0))

@@ -31,11 +31,11 @@ class Presentation(ABC):
         """Return how the head differs from one of another shape, in words."""
         one = self.head_shape
         keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-        pairs = ((key, _listed(one.get(key)), _listed(other.get(key))) for key in keys)
+        pairs = ((key, _join_names(one.get(key)), _join_names(other.get(key))) for key in keys)
         return "; ".join(f"{key} {own} here, {others} there" for key, own, others in pairs)
 
 
-def _listed(value: Any) -> str:
+def _join_names(value: Any) -> str:
     if not isinstance(value, list):
         return "none" if value is None else str(value)
     names = [str(one) for one in value[:_LISTED]]

@@ -24,7 +24,7 @@ from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.linear_head_task import Share
-from polytask.tasks.occurrences import quoted, shortened
+from polytask.tasks.occurrences import quoted, shorten
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.span_confidence import span_confidence
 
@@ -266,8 +266,8 @@ class SpanAnswer(Task):
         there = text[start : start + len(answer)]
         return DataError(
             f"task {self.name}: column {self.target_column!r}: found an answer that does not occur in "
-            f"column {self.input_columns[-1]!r}: expected {shortened(answer)} at character {start}, "
-            f"where {shortened(there) if there else 'the text has ended'} stands. Correct the answer, "
+            f"column {self.input_columns[-1]!r}: expected {shorten(answer)} at character {start}, "
+            f"where {shorten(there) if there else 'the text has ended'} stands. Correct the answer, "
             "remove the row, or set its start to null to leave the row out of training."
         )
 

@@ -20,12 +20,12 @@ from polytask.core.texts import SPANS, require_spans
 from polytask.tasks.base import tasks
 from polytask.tasks.heads import no_words
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.labels import Label, LabelSet, is_blank, label_text
-from polytask.tasks.linear_head_task import Share
+from polytask.tasks.labels import Label, is_blank, label_text
+from polytask.tasks.linear_head_task import LabelSetTask, Share
 from polytask.tasks.lines import column_text, one_space
 from polytask.tasks.pairs import KEPT_PAIRS, PAIRS, PairsHead
 from polytask.tasks.predictions import Predictions
-from polytask.tasks.spans import marked_spans
+from polytask.tasks.spans import parse_spans
 from polytask.tasks.spelling import SpelledTask
 from polytask.tasks.words import IGNORED
 
@@ -41,7 +41,7 @@ _NONE = 0
 
 @final
 @tasks.register("relations")
-class Relations(SpelledTask):
+class Relations(SpelledTask, LabelSetTask):
     """How marked spans of a text are related: a label, or none, of every ordered pair of them.
 
     There are two input columns, the words and the spans: a tag for every word, as of ``tagging``, or
@@ -57,7 +57,8 @@ class Relations(SpelledTask):
     :param hidden: Width of the hidden layer of the head.
     """
 
-    label_type = "relations"
+    label_type = labels_name = "relations"
+    hidden: int
     inputs = InputSpec(columns=("tokens", "tags"), read_as="marked", needs_offsets=True)
 
     def __init__(
@@ -72,23 +73,16 @@ class Relations(SpelledTask):
         target: str = "relations",
         **options: Any,
     ) -> None:
-        super().__init__(name, target=target, **options)
+        super().__init__(name, target=target, dropout=dropout, hidden=hidden, **options)
         self.pairs = pairs
         self.negative = None if negative is None else label_text(negative)
         self._fix([self.negative] if self.negative is not None else [], "negative")
-        self.dropout, self.hidden = dropout, hidden
-        self._labels = LabelSet()
 
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
         macro = {"kind": "relation_f1", "average": "macro"}
         return ("relation_f1", macro, "relation_precision", "relation_recall")
-
-    @property
-    @override
-    def labels(self) -> Sequence[str]:
-        return self._labels.names
 
     @override
     def set_columns(self, columns: Sequence[str]) -> None:
@@ -129,17 +123,11 @@ class Relations(SpelledTask):
 
     @override
     def fit(self, references: Iterable[list[Relation]]) -> None:
-        self._labels = LabelSet.of(
-            self._merged(Counter(one["type"] for found in references for one in found))
-        )
-        if not self._labels:
-            raise DataError(
-                f"task {self.name}: no training row has relations in column {self.target_column!r}"
-            )
+        self._learn(self._merge(Counter(one["type"] for found in references for one in found)))
 
     @override
     def encode(self, reference: list[Relation], inputs: Inputs) -> list[list[int]] | LeftOut:
-        """The class of every pair, _NONE or one more than that of the label."""
+        """Return the class of every pair: _NONE, or the number of the label plus one."""
         spans = inputs.get(SPANS)
         if inputs.get("words") is None or spans is None:
             raise no_words(self.name)
@@ -148,7 +136,7 @@ class Relations(SpelledTask):
             pair = spans.index(one["head"]), spans.index(one["tail"])
             known.setdefault(pair, self._labels.numbers.get(one["type"], IGNORED - 1) + 1)
         target = [[IGNORED] * len(spans) for _ in spans]
-        for head, tail in self._asked(len(spans)):
+        for head, tail in self._candidate_pairs(len(spans)):
             target[head][tail] = known.get((head, tail), _NONE)
         if all(one == IGNORED for own in target for one in own):
             return LeftOut("fewer than two spans" if len(spans) < 2 else UNKNOWN_LABEL)
@@ -166,20 +154,15 @@ class Relations(SpelledTask):
     def head(self, width: int) -> PairsHead:
         return PairsHead(self.name, width, len(self._labels) + 1, self.dropout, self.hidden)
 
-    @property
-    @override
-    def head_shape(self) -> dict[str, Any]:
-        return {**super().head_shape, "dropout": self.dropout, "hidden": self.hidden}
-
     @override
     def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
         if scores is not None:
-            values = _learned(values, scores)
+            values = _mask_cut_pairs(values, scores)
         return (values != IGNORED).sum((1, 2))
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        targets_bMM, most = _learned(values, scores), values.shape[1]
+        targets_bMM, most = _mask_cut_pairs(values, scores), values.shape[1]
         sums = functional.cross_entropy(
             scores[PAIRS][:, :most, :most].float().flatten(0, 2),
             targets_bMM.flatten(),
@@ -195,19 +178,19 @@ class Relations(SpelledTask):
         chances_bMMC = scores[PAIRS].detach().float().softmax(-1).cpu()
         spans = [row[-1] for row in rows]
         tensors = zip(best_bMM.tolist(), chances_bMMC, spans, strict=True)
-        found = [self._found(*row) for row in tensors]
+        found = [self._decode_row(*row) for row in tensors]
         return Predictions(
             [[relation for relation, _ in own] for own in found],
             confidences=[[chance for _, chance in own] for own in found],
         )
 
-    def _found(
+    def _decode_row(
         self, best_MM: list[list[int]], chances_MMC: Tensor, spans: Sequence[list[int]]
     ) -> list[tuple[Relation, float]]:
         """Return the relations of one row with their probabilities, in order."""
         found = [
             (self._relation(spans[head], spans[tail], type_), float(chances_MMC[head, tail, type_]))
-            for head, tail in self._asked(len(best_MM))
+            for head, tail in self._candidate_pairs(len(best_MM))
             if (type_ := best_MM[head][tail]) != _NONE
         ]
         return sorted(found, key=lambda one: _order(one[0]))
@@ -216,13 +199,9 @@ class Relations(SpelledTask):
         return {"head": head, "tail": tail, "type": self.labels[type_ - 1]}
 
     @override
-    def state(self) -> dict[str, Any]:
-        return self._labels.state()
-
-    @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._labels = LabelSet.restore(state)
-        self._known(self.labels)
+        super().restore(state)
+        self._restore_spellings(self.labels)
 
     @override
     def scorer_lines(
@@ -231,14 +210,14 @@ class Relations(SpelledTask):
         """The relations of a text, ``head type tail`` with the words of the spans, tab-separated."""
         return [
             "\t".join(
-                f"{_quoted(words, one['head'])} {column_text(one['type'])} "
-                f"{_quoted(words, one['tail'])}"
+                f"{_quote(words, one['head'])} {column_text(one['type'])} "
+                f"{_quote(words, one['tail'])}"
                 for one in own
             )
             for own, (words, *_) in zip(predictions, fields, strict=True)
         ]
 
-    def _asked(self, spans: int) -> Iterable[tuple[int, int]]:
+    def _candidate_pairs(self, spans: int) -> Iterable[tuple[int, int]]:
         """The pairs that may be related."""
         if self.pairs == "first":
             return [(0, 1)] if spans > 1 else []
@@ -246,7 +225,7 @@ class Relations(SpelledTask):
 
     def _spans(self, row: Row) -> list[list[int]]:
         words, marks = row.get(self.input_columns[0]), row.get(self.input_columns[-1])
-        spans = marked_spans(marks)
+        spans = parse_spans(marks)
         if isinstance(words, list):
             require_spans(spans, len(words))
         return spans
@@ -268,7 +247,7 @@ class Relations(SpelledTask):
         return [] if negative else [{"head": spans[0], "tail": spans[1], "type": label}]
 
 
-def _learned(values_bMM: Tensor, scores: dict[str, Tensor]) -> Tensor:
+def _mask_cut_pairs(values_bMM: Tensor, scores: dict[str, Tensor]) -> Tensor:
     """Return the targets; pairs that the encoder cut off are ignored."""
     most = values_bMM.shape[1]  # the spans of these rows; scores are as wide as the batch
     return values_bMM.masked_fill(~scores[KEPT_PAIRS][:, :most, :most], IGNORED)
@@ -287,5 +266,5 @@ def _order(relation: Relation) -> tuple[list[int], list[int], str]:
     return relation["head"], relation["tail"], relation["type"]
 
 
-def _quoted(words: Sequence[str], span: Sequence[int]) -> str:
+def _quote(words: Sequence[str], span: Sequence[int]) -> str:
     return one_space(" ".join(words[span[0] : span[1]]))

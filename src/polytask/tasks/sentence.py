@@ -115,7 +115,7 @@ class LabelTask(SpelledTask, SentenceTask, ABC):
     def restore(self, state: Mapping[str, Any]) -> None:
         self._index = {label: position for position, label in enumerate(state["labels"])}
         self._weights = state["weights"]
-        self._known(self._index)
+        self._restore_spellings(self._index)
 
     @override
     def _label(self, value: Any) -> str:
@@ -157,7 +157,7 @@ class LabelTask(SpelledTask, SentenceTask, ABC):
         try:
             self._weights = given_weights(
                 self.labels,
-                [(self._spelled(label_text(one)), own) for one, own in self.class_weights.items()],
+                [(self._respell(label_text(one)), own) for one, own in self.class_weights.items()],
             )
         except KeyError as unknown:
             raise RecipeError([f"tasks.{self.name}.class_weights: {unknown.args[0]}"]) from None

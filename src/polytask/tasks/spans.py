@@ -63,7 +63,7 @@ def read_spans(tags: Iterable[str]) -> list[Span]:
     return spans
 
 
-def marked_spans(value: Any) -> list[list[int]]:
+def parse_spans(value: Any) -> list[list[int]]:
     """The first word of each span and that after the last, of tags or of a list of such pairs.
 
     :raises DataError: If the value is neither.
@@ -162,7 +162,7 @@ def detect_scheme(windows: Mapping[Window, int]) -> Scheme:
     if not _may_mark_spans(tags, {*totals}):
         return "none"
     schemes: tuple[Scheme, ...] = ("bio", "iob1") if {*totals} <= set("BI") else ("bmes",)
-    kept = {scheme: _kept(windows, span_prefixes(scheme, tags)) for scheme in schemes}
+    kept = {scheme: _count_unchanged(windows, span_prefixes(scheme, tags)) for scheme in schemes}
     best = max(schemes, key=lambda scheme: kept[scheme].total())
     broken = sum(totals[one] for one in totals if 2 * kept[best][one] <= totals[one])
     return best if broken <= _BROKEN * totals.total() else "none"
@@ -196,7 +196,7 @@ def span_label(tag: str) -> tuple[str, str]:
     return tag.removesuffix(label), label
 
 
-def _kept(windows: Mapping[Window, int], prefixes: str) -> Counter[str]:
+def _count_unchanged(windows: Mapping[Window, int], prefixes: str) -> Counter[str]:
     """Return how many tags of each letter stay as they are when their spans are written again."""
     return _by_letter(
         {

@@ -37,7 +37,7 @@ class SpelledTask(Task, ABC):
     def notes(self) -> Sequence[str]:
         if not self._near:
             return ()
-        groups = [" and ".join(map(_counted, group)) for group in islice(self._near, _SHOWN)]
+        groups = [" and ".join(map(_describe_count, group)) for group in islice(self._near, _SHOWN)]
         more = len(self._near) - _SHOWN
         shown = "; ".join(groups) + (f"; … and {more} more" if more > 0 else "")
         alike = "differ only in case, white space or Unicode form"
@@ -69,7 +69,7 @@ class SpelledTask(Task, ABC):
         """Make these the spellings that labels are read in."""
         self._spellings = {label_form(name): name for name in (*names, *self._fixed)}
 
-    def _known(self, labels: Iterable[str]) -> None:
+    def _restore_spellings(self, labels: Iterable[str]) -> None:
         """Read labels in the spellings of a label set that was restored."""
         self._keep(self._parts(label)[1] for label in labels)
 
@@ -82,15 +82,15 @@ class SpelledTask(Task, ABC):
 
         :raises DataError: If the value is no label.
         """
-        return self._spelled(label_text(value))
+        return self._respell(label_text(value))
 
-    def _spelled(self, label: str) -> str:
+    def _respell(self, label: str) -> str:
         if not self.merge_labels:
             return label
         prefix, name = self._parts(label)
         return prefix + self._spellings.get(label_form(name), name)
 
-    def _merged(self, counts: Mapping[str, int]) -> Counter[str]:
+    def _merge(self, counts: Mapping[str, int]) -> Counter[str]:
         """Learn spellings from the labels of training rows; return the counts of what they become."""
         names = Counter[str](dict.fromkeys(self._fixed, 0))
         for label, count in counts.items():
@@ -104,11 +104,11 @@ class SpelledTask(Task, ABC):
         self._keep([*names, *(group[0] for group in groups)])
         merged = Counter[str]()
         for label, count in counts.items():
-            merged[self._spelled(label)] += count
+            merged[self._respell(label)] += count
         return merged
 
 
-def _counted(spelling: tuple[str, int]) -> str:
+def _describe_count(spelling: tuple[str, int]) -> str:
     label, count = spelling
     times = "once" if count == 1 else f"{count} times"
     return f"{label!r} ({times if count else 'in the recipe'})"

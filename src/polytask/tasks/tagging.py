@@ -34,7 +34,7 @@ from polytask.tasks.spans import (
     write_spans,
 )
 from polytask.tasks.spelling import SpelledTask
-from polytask.tasks.words import IGNORED, WordTask, learned_targets
+from polytask.tasks.words import IGNORED, WordTask, mask_cut_words
 
 _REFUSED = -1e4
 """Added to the score of a move that the scheme does not allow: never chosen, but still a number."""
@@ -88,7 +88,7 @@ class Tagging(SpelledTask, WordTask):
     def reference(self, row: Row) -> list[str] | None:
         tags = super().reference(row)
         try:
-            return None if tags is None else self._repair(_named(tags))
+            return None if tags is None else self._repair(_require_tags(tags))
         except DataError as error:
             raise DataError(f"task {self.name}: column {self.target_column!r}: {error}") from None
 
@@ -104,8 +104,8 @@ class Tagging(SpelledTask, WordTask):
         windows = Counter(one for tags in references for one in windows_of(tags))
         counts = _tag_counts(windows)
         self._marked = marks_spans(counts)
-        self._merged(counts)
-        windows = _each(windows, lambda window: map(self._spelled, window))
+        self._merge(counts)
+        windows = _each(windows, lambda window: map(self._respell, window))
         self._scheme = detect_scheme(windows) if self._asked == "auto" else self._asked
         if self._scheme != "none":
             self._prefixes = span_prefixes(self._scheme, _tag_counts(windows))
@@ -154,7 +154,7 @@ class Tagging(SpelledTask, WordTask):
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Loss:
         if not self.crf:
             return super().loss(scores, values)
-        targets_bW = learned_targets(scores[KEPT], values)
+        targets_bW = mask_cut_words(scores[KEPT], values)
         learned_bW = targets_bW != IGNORED
         scores_bWC = scores[TAGS][:, : targets_bW.shape[1]]
         losses_b = chain_losses(scores_bWC, scores[MOVES], targets_bW, learned_bW)
@@ -163,7 +163,7 @@ class Tagging(SpelledTask, WordTask):
     @override
     def best_tags(self, scores: dict[str, Tensor]) -> list[list[str]]:
         if self.crf:
-            best_bW = viterbi(scores[TAGS], self._allowed(scores[MOVES]), scores[KEPT])
+            best_bW = viterbi(scores[TAGS], self._mask_moves(scores[MOVES]), scores[KEPT])
         else:
             best_bW = scores[TAGS].argmax(-1)
         rows = zip(best_bW.tolist(), scores[KEPT].tolist(), strict=True)
@@ -172,7 +172,7 @@ class Tagging(SpelledTask, WordTask):
     @override
     def chances(self, scores: dict[str, Tensor]) -> list[Floats]:
         if self.crf:
-            chances_bWC = marginals(scores[TAGS], self._allowed(scores[MOVES]), scores[KEPT])
+            chances_bWC = marginals(scores[TAGS], self._mask_moves(scores[MOVES]), scores[KEPT])
             scores = {**scores, TAGS: chances_bWC.log()}
         return super().chances(scores)
 
@@ -185,9 +185,9 @@ class Tagging(SpelledTask, WordTask):
         super().restore(state)
         self._scheme, self._prefixes = state["scheme"], state["prefixes"]
         self._marked = marks_spans(self.labels)
-        self._known(self.labels)
+        self._restore_spellings(self.labels)
 
-    def _allowed(self, moves_bSS: Tensor) -> Tensor:
+    def _mask_moves(self, moves_bSS: Tensor) -> Tensor:
         """The scores of moves, those that the scheme does not allow being very low."""
         allowed = valid_moves(self.labels, self._scheme)
         refused_SS = ~torch.tensor(allowed, device=moves_bSS.device)
@@ -200,7 +200,7 @@ class Tagging(SpelledTask, WordTask):
         return write_spans(read_spans(tags), len(tags), self._prefixes)
 
 
-def _named(tags: list[str]) -> list[str]:
+def _require_tags(tags: list[str]) -> list[str]:
     """Return tags; refuse empty ones.
 
     :raises DataError: If one is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -19,40 +19,32 @@ from polytask.core.padding import pad
 from polytask.tasks.base import Head
 from polytask.tasks.heads import KEPT, TAGS, WordHead, no_words
 from polytask.tasks.inputs import InputSpec
-from polytask.tasks.labels import LabelSet, label_text, require_no_list
-from polytask.tasks.linear_head_task import ScoredTask
+from polytask.tasks.labels import label_text, require_no_list
+from polytask.tasks.linear_head_task import LabelSetTask
 from polytask.tasks.lines import column_text
 from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Floats, Predictions
 
 IGNORED = -100
-"""The target of a word that is not learned from."""
+"""The target of a word that takes no part in the loss."""
 
 
-class WordTask(ScoredTask, ABC):
+class WordTask(LabelSetTask, ABC):
     """One label per word, by softmax and cross-entropy on the first token of each word.
 
     In a changed copy of a row every label goes with its word.
     """
 
     inputs = InputSpec(columns=("tokens",))
+    labels_name = "tags"
 
     of_forms: ClassVar[bool] = False
     """Whether a label says something of the very word, so that one put in its place has none."""
-
-    def __init__(self, name: str, /, **options: Any) -> None:
-        super().__init__(name, **options)
-        self._labels = LabelSet()
 
     @property
     @override
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
         return ("accuracy",)
-
-    @property
-    @override
-    def labels(self) -> Sequence[str]:
-        return self._labels.names
 
     @override
     def reference(self, row: Row) -> list[str] | None:
@@ -86,21 +78,13 @@ class WordTask(ScoredTask, ABC):
         """
         return label_text(value)
 
-    def _learn(self, counts: Mapping[str, int]) -> None:
-        """Learn the label set from the labels of all words, with the number of words of each."""
-        self._labels = LabelSet.of(counts)
-        if not self._labels:
-            raise DataError(
-                f"task {self.name}: no training row has tags in column {self.target_column!r}"
-            )
-
     @override
     def encode(self, reference: Sequence[str | None], inputs: Inputs) -> list[int] | LeftOut:
         words = inputs.get("words")
         if words is None:
             raise no_words(self.name)
         if len(words) != len(reference):
-            raise self._miscounted(len(reference), len(words))
+            raise self._miscount_error(len(reference), len(words))
         number_of = self._labels.numbers
         target = [IGNORED if tag is None else number_of.get(tag, IGNORED) for tag in reference]
         return LeftOut(UNKNOWN_LABEL) if all(tag == IGNORED for tag in target) else target
@@ -116,12 +100,12 @@ class WordTask(ScoredTask, ABC):
     @override
     def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
         if scores is not None:
-            values = learned_targets(scores[KEPT], values)
+            values = mask_cut_words(scores[KEPT], values)
         return (values != IGNORED).sum(1)
 
     @override
     def loss(self, scores: dict[str, Tensor], values: Tensor) -> Loss:
-        targets_bW = learned_targets(scores[KEPT], values)
+        targets_bW = mask_cut_words(scores[KEPT], values)
         sums = functional.cross_entropy(
             scores[TAGS][:, : targets_bW.shape[1]].float().flatten(0, 1),
             targets_bW.flatten(),
@@ -143,7 +127,7 @@ class WordTask(ScoredTask, ABC):
         return Predictions(
             [self.answer(*row) for row in zip(best, words, strict=True)],
             probabilities,
-            [padded_confidence(*row) for row in zip(sure, words, strict=True)],
+            [pad_confidence(*row) for row in zip(sure, words, strict=True)],
         )
 
     def best_tags(self, scores: dict[str, Tensor]) -> list[list[str]]:
@@ -175,16 +159,8 @@ class WordTask(ScoredTask, ABC):
     @override
     def pad_prediction(self, prediction: list[str], items: Sequence[Any]) -> list[str]:
         if len(prediction) > len(items):
-            raise self._miscounted(len(items), len(prediction))
+            raise self._miscount_error(len(items), len(prediction))
         return prediction + [self._labels.filler] * (len(items) - len(prediction))
-
-    @override
-    def state(self) -> dict[str, Any]:
-        return self._labels.state()
-
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._labels = LabelSet.restore(state)
 
     @override
     def scorer_lines(
@@ -198,14 +174,14 @@ class WordTask(ScoredTask, ABC):
             lines.append("")
         return lines
 
-    def _miscounted(self, tags: int, words: int) -> DataError:
+    def _miscount_error(self, tags: int, words: int) -> DataError:
         return DataError(
             f"task {self.name}: {tags} tags in column {self.target_column!r}, but {words} words. "
             "Expected one tag per word."
         )
 
     def _tags(self, best: list[int], kept: list[bool]) -> list[str]:
-        """The best tags of one row, up to the last word that the encoder kept."""
+        """Return the best tags of one row, up to the last word that the encoder kept."""
         labels = self.labels
         pairs = list(zip(best, kept, strict=True))[: words_kept(kept)]
         return [labels[tag] if real else self._labels.filler for tag, real in pairs]
@@ -216,8 +192,8 @@ def _split(text: str) -> list[str]:
     return text.split()
 
 
-def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
-    """The targets without those of words that the encoder cut off.
+def mask_cut_words(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
+    """Return the targets; words that the encoder cut off are ignored.
 
     :param kept_bW: As wide as what was read of the whole batch, which may be more or less than
         the targets.
@@ -228,16 +204,16 @@ def learned_targets(kept_bW: Tensor, values_bW: Tensor) -> Tensor:
 
 
 def words_kept(kept: Sequence[bool]) -> int:
-    """Number of words up to the last one that was kept."""
+    """Return the number of words up to the last one that was kept."""
     return max((place + 1 for place, real in enumerate(kept) if real), default=0)
 
 
-def padded_confidence(confidence: list[Any], items: Sequence[Any]) -> list[Any]:
+def pad_confidence(confidence: list[Any], items: Sequence[Any]) -> list[Any]:
     """Return the confidences of all items; None for those that the encoder cut off."""
     return confidence + [None] * (len(items) - len(confidence))
 
 
 def words_of(fields: Fields) -> list[str]:
-    """The words of a row: its first field that is a list of them."""
+    """Return the words of a row: its first field that is a list of them."""
     words: list[str] = next(field for field in fields if not isinstance(field, str))
     return words

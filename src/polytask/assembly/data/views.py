@@ -19,7 +19,7 @@ from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
 from polytask.recipe.schema import TaskSection
 from polytask.tasks import Task, metrics, tasks
-from polytask.tasks.spans import marked_spans
+from polytask.tasks.spans import parse_spans
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class View:
         """
         fields = self._unchanged(row)
         fields = fields if self.copying is None else self._copied(self.copying, fields)
-        return (*fields[:-1], marked_spans(fields[-1])) if self.read_as == "marked" else fields
+        return (*fields[:-1], parse_spans(fields[-1])) if self.read_as == "marked" else fields
 
     def augment_label(self, task: Task, label: Any, row: Row) -> Any | None:
         """What a task learns from the fields of a row; None from a copy that came out unchanged."""

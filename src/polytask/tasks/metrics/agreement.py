@@ -1,4 +1,4 @@
-"""How often a prediction is its reference."""
+"""Shares of right answers: accuracy and exact match."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, metrics
 
 
 class Agreement(NamedTuple):
-    """Right answers of each row, and answers asked for."""
+    """The number of right answers and of all answers of each row."""
 
     right_N: Floats
-    asked_N: Floats
+    total_N: Floats
 
 
 class AgreementMetric(Metric, ABC):
@@ -24,19 +24,17 @@ class AgreementMetric(Metric, ABC):
 
     @abstractmethod
     def compare(self, reference: Any, prediction: Any) -> tuple[int, int]:
-        """The number of right answers in a row, and of answers asked for."""
+        """Return the number of right answers of a row, and of all its answers."""
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Agreement:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Agreement:
         counts = list(map(self.compare, references, predictions))
-        right_N, asked_N = np.array(counts, dtype=np.float64).reshape(-1, 2).T
-        return Agreement(right_N.copy(), asked_N.copy())
+        right_N, total_N = np.array(counts, dtype=np.float64).reshape(-1, 2).T
+        return Agreement(right_N.copy(), total_N.copy())
 
     @override
     def value(self, evidence: Agreement, weights_N: Floats) -> float:
-        asked = float(evidence.asked_N @ weights_N)
+        asked = float(evidence.total_N @ weights_N)
         return float(evidence.right_N @ weights_N) / asked if asked else float("nan")
 
     @override
@@ -48,14 +46,10 @@ class AgreementMetric(Metric, ABC):
 @final
 @metrics.register("accuracy")
 class Accuracy(AgreementMetric):
-    """The share of right labels; of tagging, the share of right words."""
+    """The share of right labels; in tagging, of words with the right tag."""
 
     forms = ("label", "choice", "tags", "words")
-
-    @property
-    @override
-    def name(self) -> str:
-        return "accuracy"
+    name = "accuracy"
 
     @override
     def compare(self, reference: Any, prediction: Any) -> tuple[int, int]:
@@ -71,11 +65,7 @@ class ExactMatch(AgreementMetric):
     """The share of rows in which everything is right: all labels, all tags, all tasks of a row."""
 
     forms = ("label", "choice", "labels", "tags", "words", "tree")
-
-    @property
-    @override
-    def name(self) -> str:
-        return "exact_match"
+    name = "exact_match"
 
     @override
     def compare(self, reference: Any, prediction: Any) -> tuple[int, int]:

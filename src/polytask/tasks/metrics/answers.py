@@ -1,9 +1,10 @@
-"""How well answers that are parts of a text agree with their references.
+"""Metrics of answers that are parts of a text.
 
 ``squad_*`` follow the evaluation script of SQuAD 2.0 (Rajpurkar, Jia and Liang, ACL 2018.
-https://aclanthology.org/P18-2124), ``cmrc_*`` that of CMRC 2018 (Cui et al., EMNLP 2019.
-https://aclanthology.org/D19-1600). A row with several references counts with the best one. A row
-without an answer is right if none is predicted. Composed and decomposed Unicode letters are equal.
+https://aclanthology.org/P18-2124). ``cmrc_*`` follow the script of CMRC 2018 (Cui et al., EMNLP
+2019. https://aclanthology.org/D19-1600). A row with several references counts with the best one.
+A row without an answer is right if none is predicted. Composed and decomposed Unicode letters are
+equal.
 """
 
 from __future__ import annotations
@@ -15,47 +16,39 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, final
 
-import numpy as np
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
-from polytask.tasks.metrics.tokens import composed, is_unspaced
+from polytask.tasks.metrics.base import RowMeanMetric, metrics
+from polytask.tasks.metrics.tokens import compose, is_unspaced
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _SIGNS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》…·、「」（）－～『』")
 _HAN = re.compile("[\u4e00-\u9fa5]")
 
 
-class _AnswerMetric(Metric, ABC):
+class _AnswerMetric(RowMeanMetric, ABC):
     """The mean over rows of the best agreement with a reference."""
 
     forms = ("answers",)
 
     @abstractmethod
     def agreement(self, reference: str, prediction: str) -> float:
-        """How well two answers agree, 0 to 1; an empty one stands for none."""
+        """Return the agreement of two answers, 0 to 1; an empty text stands for no answer."""
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
-        pairs = zip(references, predictions, strict=True)
-        return np.array([self._row(_texts(one), _texts(two)[0]) for one, two in pairs], np.float64)
+    def row_score(self, reference: Any, prediction: Any) -> float:
+        return self._best(_texts(reference), _texts(prediction)[0])
 
-    @override
-    def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return mean_of_defined(evidence, weights_N)
-
-    def _row(self, references: Sequence[str], prediction: str) -> float:
+    def _best(self, references: Sequence[str], prediction: str) -> float:
         return max(self.agreement(reference, prediction) for reference in references)
 
 
 class _SquadMetric(_AnswerMetric, ABC):
-    """A metric of SQuAD, for which a reference of nothing but articles and punctuation is none."""
+    """A metric of SQuAD. A reference of articles and punctuation alone does not count."""
 
     @override
-    def _row(self, references: Sequence[str], prediction: str) -> float:
-        return super()._row([*filter(squad_words, references)] or [""], prediction)
+    def _best(self, references: Sequence[str], prediction: str) -> float:
+        return super()._best([*filter(squad_words, references)] or [""], prediction)
 
 
 @final
@@ -108,7 +101,7 @@ class CmrcEM(_AnswerMetric):
 class CmrcF1(_AnswerMetric):
     """F1 of the longest run of characters that a Chinese answer shares with its reference.
 
-    Deviation: what is not Chinese is split at spaces, and not by the word tokenizer of NLTK.
+    Deviation: text that is not Chinese is split at spaces, not by the word tokenizer of NLTK.
     """
 
     name = "cmrc_f1"
@@ -122,19 +115,19 @@ class CmrcF1(_AnswerMetric):
 
 
 def squad_words(text: str) -> list[str]:
-    """The words of an answer, without ASCII punctuation and English articles."""
-    plain = "".join(sign for sign in composed(text.lower()) if sign not in string.punctuation)
+    """Return the words of an answer, without ASCII punctuation and English articles."""
+    plain = "".join(sign for sign in compose(text.lower()) if sign not in string.punctuation)
     return _ARTICLES.sub(" ", plain).split()
 
 
 def cmrc_units(text: str) -> list[str]:
-    """Chinese characters, and words of other scripts, without punctuation."""
-    kept = "".join(sign for sign in composed(text.lower()).strip() if sign not in _SIGNS)
+    """Return Chinese characters, and words of other scripts, without punctuation."""
+    kept = "".join(sign for sign in compose(text.lower()).strip() if sign not in _SIGNS)
     return _HAN.sub(lambda found: f" {found[0]} ", kept).split()
 
 
 def longest_run(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest sequence that is in both without gaps."""
+    """Return the length of the longest common run of two sequences, without gaps."""
     best, before = 0, [0] * (len(other) + 1)
     for unit in one:
         row = [0]

@@ -1,4 +1,4 @@
-"""Area under the receiver operating characteristic."""
+"""The area under the receiver operating characteristic curve (ROC)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, metrics
 
 
 class RankedScores(NamedTuple):
@@ -18,32 +18,28 @@ class RankedScores(NamedTuple):
     order_N: npt.NDArray[np.int64]
     """Rows by rising score."""
     level_N: npt.NDArray[np.int64]
-    """Position of the score of each of them among the distinct scores."""
+    """The position of each score, in that order, among the distinct scores."""
     positive_N: npt.NDArray[np.bool_]
-    """Whether each of them carries the label."""
+    """True for rows, in that order, that carry the label."""
 
 
 @final
 @metrics.register("auc")
 class AUC(Metric):
-    """The chance that a row with a label scores higher than a row without it; half for ties.
+    """The probability that a row with a label scores higher than one without; ties count half.
 
-    Of two labels, the second is the positive one. Of more, and of label sets, it is the mean over
-    the labels (one against the rest) for which it is defined: those on some rows, not on all.
+    With two labels, the second is the positive one. With more, and for label sets, it is the mean
+    over labels (one against the rest). Labels on no row or on every row are left out.
     Hanley and McNeil, Radiology 1982. https://doi.org/10.1148/radiology.143.1.7063747
     """
 
     forms = ("label", "labels")
+    name = "auc"
     needs_probabilities = True
-
-    @property
-    @override
-    def name(self) -> str:
-        return "auc"
 
     @override
     def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+        self, references: Rows, predictions: Rows, probabilities: Rows
     ) -> list[RankedScores]:
         if not len(references) or not np.isfinite(probabilities).all():
             return []
@@ -69,7 +65,7 @@ class AUC(Metric):
 
 
 def _carries(references: Sequence[Any], label: str) -> npt.NDArray[np.bool_]:
-    """Whether each row carries a label."""
+    """Return which rows carry a label."""
     return np.array([one == label if isinstance(one, str) else label in one for one in references])
 
 
@@ -80,7 +76,7 @@ def _rank(scores_N: Floats, positive_N: npt.NDArray[np.bool_]) -> RankedScores:
 
 
 def _area(ranking: RankedScores, weights_N: Floats) -> float:
-    """The Mann-Whitney statistic of weighted rows, as a share of all pairs; nan without pairs."""
+    """Return the Mann-Whitney statistic of weighted rows, by all pairs; nan without pairs."""
     ordered_N = weights_N[ranking.order_N]
     positive_K = np.bincount(ranking.level_N, ordered_N * ranking.positive_N)
     negative_K = np.bincount(ranking.level_N, ordered_N) - positive_K

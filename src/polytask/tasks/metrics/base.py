@@ -1,23 +1,27 @@
-"""The interface of a metric: per-row evidence, and a value of its weighted rows.
+"""The interface of a metric: evidence of every row, and the value over weighted rows.
 
-Every metric is computed from rows with whole-number weights, so that the bootstrap is the same
-code as the score: a resample is a vector of weights.
+Every metric is computed from rows with whole-number weights. The bootstrap is the same code as the
+score, since a resample is a vector of weights.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.core.registry import Registry
 from polytask.tasks.labels import Label, label_text, unknown_label
 
 Floats = npt.NDArray[np.float64]
+
+Rows: TypeAlias = Sequence[Any]
+"""One value for each of N rows; probabilities are arrays, one number for each label."""
 
 
 class Metric(ABC):
@@ -27,13 +31,13 @@ class Metric(ABC):
     """
 
     forms: ClassVar[Sequence[str]] = ()
-    """The forms of references it measures: label, labels, tags, words, ...; empty: any."""
+    """The label types that the metric measures: label, labels, tags, ...; any if empty."""
 
     higher_is_better: ClassVar[bool] = True
     needs_probabilities: ClassVar[bool] = False
 
     beside: ClassVar[bool] = False
-    """Whether it is no share of anything, and so counts in averages only where all are such."""
+    """True for metrics without an upper bound. An average holds only these, or none of them."""
 
     group: str | None = None
     """The column whose equal values form a group of rows, for metrics of groups."""
@@ -43,31 +47,25 @@ class Metric(ABC):
 
     @classmethod
     def measures(cls, form: str) -> bool:
-        """Whether it is defined for references of that form; an empty form is not checked."""
+        """Return whether the metric is defined for a label type; an empty type is not checked."""
         return not (form and cls.forms) or form in cls.forms
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Name in tables and score files: ``accuracy``, ``macro_f1``, ``f1_irony``, ..."""
+        """The name in tables and score files: ``accuracy``, ``macro_f1``, ``f1_irony``, ..."""
 
     @abstractmethod
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Any:
-        """Everything about N rows that ``value`` needs, gathered once.
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Any:
+        """Return everything about N rows that ``value`` needs, computed once.
 
         :param probabilities: Empty unless ``needs_probabilities``.
         """
 
-    def grouped_evidence(
-        self,
-        references: Sequence[Any],
-        predictions: Sequence[Any],
-        probabilities: Sequence[Floats],
-        groups: Sequence[Hashable],
+    def gather_evidence(
+        self, references: Rows, predictions: Rows, probabilities: Rows, groups: Sequence[Hashable]
     ) -> Any:
-        """Gather the same with the group of every row, which only metrics of groups look at.
+        """Return ``evidence``, given the group of every row. Only metrics of groups use the groups.
 
         :param groups: Equal within a group; empty if ``group`` is None.
         """
@@ -81,7 +79,7 @@ class Metric(ABC):
         """
 
     def why_uninformative(self, references: Sequence[Any]) -> str | None:
-        """Return why no prediction for these references has a telling score, or None.
+        """Return why the metric cannot tell predictions for these references apart, or None.
 
         The reason is a clause without a full stop: "all numbers are equal".
         """
@@ -89,16 +87,33 @@ class Metric(ABC):
 
     def __call__(
         self,
-        references: Sequence[Any],
-        predictions: Sequence[Any],
-        probabilities: Sequence[Floats] = (),
+        references: Rows,
+        predictions: Rows,
+        probabilities: Rows = (),
         groups: Sequence[Hashable] = (),
     ) -> float:
         """Return the metric over all rows; nan without rows."""
         if not len(references):
             return float("nan")
-        evidence = self.grouped_evidence(references, predictions, probabilities, groups)
+        evidence = self.gather_evidence(references, predictions, probabilities, groups)
         return self.value(evidence, np.ones(len(references)))
+
+
+class RowMeanMetric(Metric, ABC):
+    """The mean of one score per row, over the rows for which the score is defined."""
+
+    @abstractmethod
+    def row_score(self, reference: Any, prediction: Any) -> float:
+        """Return the score of one row; nan if it is undefined."""
+
+    @override
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Floats:
+        pairs = zip(references, predictions, strict=True)
+        return np.array([self.row_score(*pair) for pair in pairs], np.float64)
+
+    @override
+    def value(self, evidence: Floats, weights_N: Floats) -> float:
+        return mean_of_defined(evidence, weights_N)
 
 
 def mean_of_defined(values_N: Floats, weights_N: Floats) -> float:
@@ -115,7 +130,7 @@ def one_label(references: Sequence[Any]) -> str | None:
 
 
 def known_label(label: Label, labels: Sequence[str]) -> str:
-    """A label that a recipe names, as text.
+    """Return a label of a recipe as text.
 
     :param labels: The label set; empty if it is not known.
     :raises RecipeError: If it is not in the label set.

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from polytask.tasks.labels import Label
 from polytask.tasks.metrics import counting
-from polytask.tasks.metrics.base import Floats, Metric, known_label, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, known_label, metrics
 from polytask.tasks.metrics.counting import Average, Counts, Rate
 
 
@@ -43,9 +43,7 @@ class _ClassScore(Metric, ABC):
         return f"{self.average}_{self.rate}" if self.label is None else f"{self.rate}_{self.label}"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Counts:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Counts:
         return _count_labels(references, predictions)
 
     @override
@@ -55,7 +53,7 @@ class _ClassScore(Metric, ABC):
     @override
     def why_uninformative(self, references: Sequence[Any]) -> str | None:
         classes = self.evidence(references, references, ()).classes
-        none = counting.nothing_to_find(classes, self.label)
+        none = counting.why_nothing_to_find(classes, self.label)
         return super().why_uninformative(references) or none
 
 
@@ -105,9 +103,7 @@ class MeanF1(Metric):
         return "_".join(["mean_f1", *self.labels])
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Counts:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Counts:
         return _count_labels(references, predictions)
 
     @override
@@ -118,7 +114,7 @@ class MeanF1(Metric):
     @override
     def why_uninformative(self, references: Sequence[Any]) -> str | None:
         classes = _count_labels(references, references).classes
-        none = [counting.nothing_to_find(classes, label) for label in self.labels]
+        none = [counting.why_nothing_to_find(classes, label) for label in self.labels]
         return super().why_uninformative(references) or next(filter(None, none), None)
 
 

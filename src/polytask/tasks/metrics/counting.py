@@ -1,7 +1,7 @@
-"""Precision, recall and F1 from counts of what was found and what was there.
+"""Precision, recall and F1 from counts of hits, predictions and references.
 
-One form serves labels, label sets and spans: rows hold *items*, each of a class, and an item is a
-hit if it is among the references and the predictions of the same row.
+Labels, label sets and spans are counted alike: rows hold *items*, each of a class. An item is a hit
+if it is among the references and the predictions of the same row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted in N rows: M events, each a hit, a prediction or a reference of a class.
+    """The M events of N rows, each a hit, a prediction or a reference of a class.
 
     :param rows_M: Row of each event.
     :param codes_M: ``kind * C + class`` of each event.
@@ -46,7 +46,7 @@ class Counts:
     classes: tuple[str, ...]
 
     def total(self, weights_N: Floats) -> Totals:
-        """The events of rows that count ``weights_N`` times."""
+        """Count the events of rows that are repeated ``weights_N`` times."""
         size = len(self.classes)
         counts = np.bincount(self.codes_M, weights_N[self.rows_M], minlength=3 * size)
         counts_3C = counts.astype(np.float64).reshape(3, size)
@@ -75,10 +75,10 @@ def count_items(
 
 
 def score(rate: Rate, totals: Totals, average: Average, label: str | None) -> float:
-    """The rate of one class if a label is given, else one number for all classes.
+    """Return the rate of one class if a label is given, else one number for all classes.
 
     Macro is the mean over the classes that occur among references or predictions, as in
-    scikit-learn, and not over the whole label set; nan if there are none. Without rows, all is nan.
+    scikit-learn, not over the whole label set. It is nan without classes, as are all without rows.
     """
     if not totals.has_rows:
         return float("nan")
@@ -105,7 +105,7 @@ def of_class(rate: Rate, totals: Totals, label: str) -> float:
     return float(_RATES[rate](*totals.counts_3C[:, place : place + 1])[0])
 
 
-def nothing_to_find(classes: Collection[str], label: str | None) -> str | None:
+def why_nothing_to_find(classes: Collection[str], label: str | None) -> str | None:
     """Return the reason why references of these classes hold nothing to find; None if they do."""
     if label is not None and label not in classes:
         return f"no row has the label {label!r}"
@@ -113,22 +113,22 @@ def nothing_to_find(classes: Collection[str], label: str | None) -> str | None:
 
 
 def _precision(hits_C: Floats, predicted_C: Floats, actual_C: Floats) -> Floats:
-    """The share of predictions that are right; 0 without predictions."""
+    """Return the share of predictions that are right; 0 without predictions."""
     return _ratio(hits_C, predicted_C)
 
 
 def _recall(hits_C: Floats, predicted_C: Floats, actual_C: Floats) -> Floats:
-    """The share of references that were found; 0 without references."""
+    """Return the share of references that were predicted; 0 without references."""
     return _ratio(hits_C, actual_C)
 
 
 def _f1(hits_C: Floats, predicted_C: Floats, actual_C: Floats) -> Floats:
-    """The harmonic mean of precision and recall; 0 without hits."""
+    """Return the harmonic mean of precision and recall; 0 without hits."""
     return _ratio(2 * hits_C, predicted_C + actual_C)
 
 
 def _ratio(part_C: Floats, whole_C: Floats) -> Floats:
-    """``part / whole``, and 0 where the whole is 0."""
+    """Return ``part / whole``, 0 where the whole is 0."""
     return np.divide(part_C, whole_C, out=np.zeros_like(whole_C), where=whole_C > 0)
 
 

@@ -1,6 +1,7 @@
-"""How well scores order the rows of a group, such as the answers to a question: means over groups.
+"""Metrics of the order of the rows of a group, such as the answers to a question.
 
-Groups without a row to find do not count. Those with nothing else count 1, as in trec_eval.
+They are means over groups. Groups without a row to find do not count. Groups with only rows to find
+count 1, as in trec_eval.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing_extensions import override
 
 from polytask.core.errors import RecipeError
 from polytask.tasks.labels import Label
-from polytask.tasks.metrics.base import Floats, Metric, known_label, mean_of_defined, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, known_label, mean_of_defined, metrics
 from polytask.tasks.metrics.ranking_scores import MAP, MRR
 
 
@@ -23,17 +24,16 @@ class Groups(NamedTuple):
     """G groups of rows, in the order of their first rows."""
 
     first_G: npt.NDArray[np.int64]
-    """The first row of each."""
+    """The first row of each group."""
     values_G: Floats
-    """How well each is ordered; nan without a row to find."""
+    """The metric of each group; nan without a row to find."""
 
 
 class _GroupMetric(Metric, ABC):
     """The mean over groups of a metric of rankings, whose items are the rows of a group.
 
-    A group counts as often as its first row, so that the bootstrap resamples whole groups. A mean of
-    the weights of its rows would vary less than a resample of groups does, and the intervals would
-    be too narrow.
+    A group counts as often as its first row, so that the bootstrap resamples whole groups. The mean
+    weight of its rows would vary less than a resample of groups, and intervals would be too narrow.
 
     :param group: Column whose equal values form a group, such as the id of a question. A row
         without a value is a group of one.
@@ -64,18 +64,12 @@ class _GroupMetric(Metric, ABC):
         return f"{self.kind}_{self.label}" if self.named else self.kind
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Groups:
-        return self.grouped_evidence(references, predictions, probabilities, ())
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Groups:
+        return self.gather_evidence(references, predictions, probabilities, ())
 
     @override
-    def grouped_evidence(
-        self,
-        references: Sequence[Any],
-        predictions: Sequence[Any],
-        probabilities: Sequence[Floats],
-        groups: Sequence[Hashable],
+    def gather_evidence(
+        self, references: Rows, predictions: Rows, probabilities: Rows, groups: Sequence[Hashable]
     ) -> Groups:
         places: dict[Hashable, list[int]] = {}
         for place, group in enumerate(groups or [None] * len(references)):
@@ -105,10 +99,8 @@ class _GroupMetric(Metric, ABC):
         labels = _are_labels(references)
         return [float(one == self.label) for one in references] if labels else references
 
-    def _scores(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Sequence[float]:
-        """Return what the rows are ranked by."""
+    def _scores(self, references: Rows, predictions: Rows, probabilities: Rows) -> Sequence[float]:
+        """Return the scores that rank the rows."""
         if not _are_labels(references):
             return predictions
         place = self.label_set.index(self.label)

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics, one_label
+from polytask.tasks.metrics.base import Floats, Metric, Rows, metrics, one_label
 
 Codes = npt.NDArray[np.int64]
 
 
 class ClassCodes(NamedTuple):
-    """Numbers of the reference and of the predicted class of each row."""
+    """The numbers of the true and of the predicted class of each row."""
 
     actual_N: Codes
     predicted_N: Codes
@@ -32,16 +32,10 @@ class MCC(Metric):
     """
 
     forms = ("label",)
-
-    @property
-    @override
-    def name(self) -> str:
-        return "mcc"
+    name = "mcc"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> ClassCodes:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> ClassCodes:
         codes = np.unique([*references, *predictions], return_inverse=True)[1]
         return ClassCodes(codes[: len(references)], codes[len(references) :])
 

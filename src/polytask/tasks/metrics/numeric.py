@@ -1,4 +1,4 @@
-"""How far predicted numbers are from their references, and how well they move together."""
+"""Errors and correlations of predicted numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, metrics
 
 _CONSTANT = 1e-13
-"""A deviation this small beside the mean is rounding, not spread; scipy warns below it."""
+"""A standard deviation below this share of the mean is rounding; scipy warns below it."""
 
 
 class Numbers(NamedTuple):
@@ -24,7 +24,7 @@ class Numbers(NamedTuple):
 
 
 class _NumberMetric(Metric, ABC):
-    """A metric of two numbers per row."""
+    """A metric of a true and a predicted number per row."""
 
     forms = ("number",)
 
@@ -34,9 +34,7 @@ class _NumberMetric(Metric, ABC):
         return type(self).__name__.lower()
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Any:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Any:
         return Numbers(np.array(references, np.float64), np.array(predictions, np.float64))
 
 
@@ -51,7 +49,7 @@ class RMSE(_NumberMetric):
     def value(self, evidence: Numbers, weights_N: Floats) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
             squares_N = (evidence.predicted_N - evidence.actual_N) ** 2
-            return _finite(np.sqrt(weighted_mean(squares_N, weights_N)))
+            return _finite(np.sqrt(mean_of_rows(squares_N, weights_N)))
 
 
 @final
@@ -65,7 +63,7 @@ class MAE(_NumberMetric):
     def value(self, evidence: Numbers, weights_N: Floats) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
             distances_N = np.abs(evidence.predicted_N - evidence.actual_N)
-            return _finite(weighted_mean(distances_N, weights_N))
+            return _finite(mean_of_rows(distances_N, weights_N))
 
 
 class _Correlation(_NumberMetric, ABC):
@@ -102,7 +100,7 @@ class Spearman(_Correlation):
 
     @override
     def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
+        self, references: Rows, predictions: Rows, probabilities: Rows
     ) -> tuple[Levels, npt.NDArray[np.bool_]]:
         numbers = super().evidence(references, predictions, probabilities)
         levels = Levels(*(np.unique(own_N, return_inverse=True)[1] for own_N in numbers))
@@ -118,7 +116,7 @@ class Spearman(_Correlation):
 
 
 def _ranks(levels_N: npt.NDArray[np.int64], weights_N: Floats) -> Floats:
-    """Mean ranks from 1, when every row is there ``weights_N`` times."""
+    """Return mean ranks from 1, with every row repeated ``weights_N`` times."""
     size_K = np.bincount(levels_N, weights_N)
     ranks_K: Floats = np.cumsum(size_K) - (size_K - 1) / 2
     return ranks_K[levels_N]
@@ -138,8 +136,8 @@ def _correlation(x_N: Floats, y_N: Floats, weights_N: Floats) -> float:
         return _finite(np.clip(shares_N @ (x_N * y_N) / (x_spread * y_spread), -1, 1))
 
 
-def weighted_mean(values_N: Floats, weights_N: Floats) -> float:
-    """Return the weighted mean, which is nan if any value is or if there is no weight."""
+def mean_of_rows(values_N: Floats, weights_N: Floats) -> float:
+    """Return the weighted mean; nan if any value is nan or all weights are 0."""
     total = weights_N.sum()
     return float(values_N @ weights_N / total) if total else float("nan")
 

@@ -1,16 +1,15 @@
-"""How well a language model predicts texts."""
+"""The perplexity of language models."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, metrics
 
 _MOST_NATS = math.log(sys.float_info.max)
 
@@ -18,26 +17,20 @@ _MOST_NATS = math.log(sys.float_info.max)
 @final
 @metrics.register("perplexity")
 class Perplexity(Metric):
-    """e to the mean cost of a predicted token in nats; lower is better, 1 is certainty.
+    """e to the mean cost of a predicted token in nats; lower is better, and 1 is the best.
 
     Jelinek et al., "Perplexity: a measure of the difficulty of speech recognition tasks", Journal
     of the Acoustical Society of America 1977. https://doi.org/10.1121/1.2016299
     """
 
     forms = ("surprisals",)
+    name = "perplexity"
     higher_is_better = False
     beside = True
 
-    @property
     @override
-    def name(self) -> str:
-        return "perplexity"
-
-    @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
-        """Nats and number of predicted tokens of each row, (N, 2)."""
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Floats:
+        """Return the nats and the number of predicted tokens of each row, (N, 2)."""
         return np.array([(sum(nats), len(nats)) for nats in predictions], np.float64).reshape(-1, 2)
 
     @override

@@ -1,4 +1,4 @@
-"""How well scores order the items of a row: means over rows.
+"""Metrics of the order of the items of a row: means over rows.
 
 Where two scores are equal the less relevant item is put first, so that equal scores gain nothing.
 Rows without a relevant item, or with a score that is not a number, do not count.
@@ -14,33 +14,24 @@ import numpy as np
 from pydantic import PositiveInt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
+from polytask.tasks.metrics.base import Floats, RowMeanMetric, metrics
 
 
-class _OrderMetric(Metric, ABC):
+class _OrderMetric(RowMeanMetric, ABC):
     """The mean over rows of a function of the relevance of their items, best score first."""
 
     forms = ("ranking",)
 
     @abstractmethod
     def of_row(self, relevance_P: Floats) -> float:
-        """The metric of one row, one of whose items is relevant.
+        """Return the metric of one row that has a relevant item.
 
         :param relevance_P: The relevance of its items in the order of their scores.
         """
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
-        pairs = zip(references, predictions, strict=True)
-        return np.array([self._row(*map(np.array, pair)) for pair in pairs], np.float64)
-
-    @override
-    def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return mean_of_defined(evidence, weights_N)
-
-    def _row(self, relevance_P: Floats, scores_P: Floats) -> float:
+    def row_score(self, reference: Any, prediction: Any) -> float:
+        relevance_P, scores_P = np.array(reference), np.array(prediction)
         order_P = np.lexsort((relevance_P, -scores_P))
         defined = (relevance_P > 0).any() and not np.isnan(scores_P).any()
         return self.of_row(relevance_P[order_P]) if defined else float("nan")
@@ -73,7 +64,7 @@ class _CutMetric(_OrderMetric, ABC):
 @final
 @metrics.register("mrr")
 class MRR(_OrderMetric):
-    """One divided by the place of the first relevant item."""
+    """Mean reciprocal rank: one divided by the place of the first relevant item."""
 
     name = "mrr"
 
@@ -85,7 +76,7 @@ class MRR(_OrderMetric):
 @final
 @metrics.register("map")
 class MAP(_OrderMetric):
-    """Average precision: the mean over relevant items of the precision up to their place."""
+    """Mean average precision: the mean over relevant items of the precision up to their place."""
 
     name = "map"
 
@@ -99,7 +90,7 @@ class MAP(_OrderMetric):
 @final
 @metrics.register("ndcg")
 class NDCG(_CutMetric):
-    """Discounted gain of the first items as a share of the best there could be.
+    """Normalised discounted cumulative gain: the gain of the first items, by the best possible.
 
     Järvelin and Kekäläinen, "Cumulated Gain-based Evaluation of IR Techniques", TOIS 2002, with the
     relevance as gain and a discount of log2(1 + place). https://doi.org/10.1145/582415.582418
@@ -117,10 +108,10 @@ class NDCG(_CutMetric):
 @final
 @metrics.register("gain")
 class Gain(_CutMetric):
-    """The mean relevance of the first items, the very first by default, as a share of the best.
+    """The relevance of the first k items, divided by the best possible; k is 1 by default.
 
-    Of items that are relevant or not it is the share of the first k that is, among those that
-    could be; of sentences with their ROUGE, how much of the best ROUGE the chosen ones have.
+    With relevance 0 or 1, this is the number of relevant items among the first k, divided by the
+    greatest number possible. With ROUGE as relevance, it is the share of the best ROUGE.
     """
 
     kind = "gain"

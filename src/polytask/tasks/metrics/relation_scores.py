@@ -1,6 +1,6 @@
-"""Precision, recall and F1 of relations: one is right if its label and both its spans are.
+"""Precision, recall and F1 of relations. A relation is right if its label and both spans are right.
 
-A pair of spans that are not related is no relation, so that a negative class does not count. As for
+Unrelated pairs are no relations, so that a negative class does not count. This is the scoring of
 TACRED (Zhang et al., "Position-aware Attention and Supervised Data Improve Slot Filling", EMNLP
 2017. https://aclanthology.org/D17-1004) and CoNLL04 (Roth and Yih, CoNLL 2004.
 https://aclanthology.org/W04-2401).
@@ -19,7 +19,7 @@ from polytask.tasks.metrics.span_scores import ItemScore
 
 
 class _Relation(NamedTuple):
-    """Spans by their first word and that after the last."""
+    """A relation; a span is its first word and the word after its last."""
 
     label: str
     head: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""What vectors of texts are good for: finding the partner of a text, telling how alike two are.
+"""Metrics of text vectors: retrieval of the partner of a text, and similarity of two texts.
 
-A prediction is the vectors of a row's texts, of length 1; the reference a number that says how
-alike the first two are.
+A prediction is the vectors of a row's texts, of length 1. The reference is a number: the similarity
+of the first two texts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import PositiveInt
 from typing_extensions import override
 
-from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, mean_of_defined, metrics
 from polytask.tasks.metrics.numeric import Pearson, Spearman
 
 _BLOCK = 1024  # rows that are compared with all others at a time
@@ -23,13 +23,13 @@ _SAME = 1e-6  # similarities that differ by less are rounding
 
 
 class _RetrievalMetric(Metric, ABC):
-    """Each first text looks for its second among the second texts of all rows, the collection.
+    """Each first text is a query for its partner among the second texts of all rows, the collection.
 
-    Equal texts of the collection count once; where all are equal, or a vector is not a number, there
-    is nothing to find. Resampling draws rows that look, not the collection.
+    Equal texts of the collection count once. The metric is undefined if all are equal, or if a vector
+    is not finite. Resampling draws queries, not the collection.
 
-    :param positive: Rows whose number is at least this look for their partner; the partners of
-        the others are in the collection alone.
+    :param positive: Rows whose number is at least this are queries; the second texts of the other
+        rows are only in the collection.
     """
 
     forms = ("vectors",)
@@ -40,12 +40,10 @@ class _RetrievalMetric(Metric, ABC):
 
     @abstractmethod
     def of_rank(self, rank: int) -> float:
-        """The metric of a row whose partner is at this place, from 1."""
+        """Return the metric of a query whose partner is at this place, from 1."""
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Floats:
         if not len(predictions):
             return np.zeros(0)
         anchors_ND, partners_ND = (np.array([row[at] for row in predictions]) for at in (0, 1))
@@ -114,9 +112,7 @@ class _CosineMetric(Metric, ABC):
         return f"cosine_{self.correlation.__name__.lower()}"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Any:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Any:
         cosines = [round(float(np.dot(row[0], row[1])), 9) for row in predictions]
         return self.correlation(()).evidence(references, cosines, ())
 
@@ -146,12 +142,12 @@ class CosinePearson(_CosineMetric):
 
 
 def _differ(vectors_ND: Floats) -> bool:
-    """Return whether vectors are numbers that are not all the same, as of a model that collapsed."""
+    """Return whether vectors are finite and not all equal; a collapsed model makes equal ones."""
     return bool(np.isfinite(vectors_ND).all() and (np.ptp(vectors_ND, axis=0) > _SAME).any())
 
 
 def ranks_of_partners(anchors_ND: Floats, partners_ND: Floats) -> npt.NDArray[np.int64]:
-    """For each row, the place of its partner among all distinct partners, nearest first, from 1."""
+    """Return the place of each row's partner among all distinct partners, nearest first, from 1."""
     collection_MD = np.unique(partners_ND.round(6), axis=0)
     ranks = []
     for start in range(0, len(anchors_ND), _BLOCK):

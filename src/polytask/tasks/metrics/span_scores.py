@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from polytask.tasks.labels import Label
 from polytask.tasks.metrics import counting
-from polytask.tasks.metrics.base import Floats, Metric, known_label, metrics
+from polytask.tasks.metrics.base import Floats, Metric, Rows, known_label, metrics
 from polytask.tasks.metrics.counting import Average, Counts, Rate
 from polytask.tasks.spans import read_spans, span_label
 
@@ -58,9 +58,7 @@ class ItemScore(Metric, ABC):
         """The items of a row, each with its ``label``."""
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Counts:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Counts:
         rows = [map(self.items, column) for column in (references, predictions)]
         return counting.count_items(rows[0], rows[1], attrgetter("label"))
 
@@ -71,7 +69,7 @@ class ItemScore(Metric, ABC):
     @override
     def why_uninformative(self, references: Sequence[Any]) -> str | None:
         classes = self.evidence(references, references, ()).classes
-        none = counting.nothing_to_find(classes, self.label)
+        none = counting.why_nothing_to_find(classes, self.label)
         return super().why_uninformative(references) or none
 
 

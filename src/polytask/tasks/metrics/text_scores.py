@@ -1,4 +1,4 @@
-"""How alike written texts and their references are.
+"""Metrics of the likeness of written texts and their references.
 
 BLEU and chrF compare the characters as they are, like sacreBLEU. All others compare texts in
 Unicode's composed form.
@@ -9,20 +9,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal, final
 
 import numpy as np
 from typing_extensions import override
 
 from polytask.core.optional import require
-from polytask.tasks.metrics.base import Floats, Metric, mean_of_defined, metrics
-from polytask.tasks.metrics.tokens import composed, is_chinese, is_unspaced, words_of
+from polytask.tasks.metrics.base import Floats, Metric, RowMeanMetric, Rows, metrics
+from polytask.tasks.metrics.tokens import compose, is_chinese, is_unspaced, words_of
 
 _EXTRA = "generation"
 _ORDER = 6
 _RECALL = 2.0
 _SMOOTHING = "exp"
-"""What sacreBLEU does by default, though ``compute_bleu`` by itself does not."""
+"""The default of sacreBLEU, but not of ``compute_bleu``."""
 
 _STEMMED = 4
 """The fewest letters of words that rouge-score stems."""
@@ -30,7 +31,7 @@ _STEMMED = 4
 
 @final
 @metrics.register("text_match")
-class TextMatch(Metric):
+class TextMatch(RowMeanMetric):
     """The share of texts that are, white space aside, one of the right ones.
 
     Composed and decomposed Unicode letters are equal.
@@ -39,23 +40,11 @@ class TextMatch(Metric):
     """
 
     forms = ("text",)
-
-    @property
-    @override
-    def name(self) -> str:
-        return "text_match"
+    name = "text_match"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
-        right = [{*map(_plain, texts_of(one))} for one in references]
-        pairs = zip(predictions, right, strict=True)
-        return np.array([_plain(text) in those for text, those in pairs], np.float64)
-
-    @override
-    def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return mean_of_defined(evidence, weights_N)
+    def row_score(self, reference: Any, prediction: Any) -> float:
+        return float(_plain(prediction) in map(_plain, texts_of(reference)))
 
 
 @final
@@ -85,9 +74,7 @@ class BLEU(Metric):
         return "bleu" if self._tokenize == "13a" else f"bleu_{self._tokenize}"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Floats:
         """Return what BLEU counts in each row: both lengths, right n-grams, n-grams; (N, 10)."""
         scorer = require("sacrebleu", part="metrics: bleu", extra=_EXTRA).BLEU(
             tokenize=self._tokenize, force=True, effective_order=True
@@ -126,17 +113,11 @@ class ChrF(Metric):
     """
 
     forms = ("text",)
-
-    @property
-    @override
-    def name(self) -> str:
-        return "chrf"
+    name = "chrf"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
-        """N-grams written, right ones there are, and both at once, (N, 3, 6); the best reference."""
+    def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Floats:
+        """Return n-grams of the text, of its best reference, and of both, (N, 3, 6)."""
         rows = [
             max((_overlaps(text, one) for one in texts_of(right)), key=_f_score)
             for text, right in zip(predictions, references, strict=True)
@@ -152,13 +133,13 @@ class ChrF(Metric):
 
 @final
 @metrics.register("rouge")
-class Rouge(Metric):
-    """F1 of the words that a text has in common with a reference; the mean over texts.
+class Rouge(RowMeanMetric):
+    """The mean over texts of the F1 of the words that a text shares with a reference.
 
     Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, by the rouge-score package.
     Of several references the best one counts. https://aclanthology.org/W04-1013
 
-    ASCII texts are cut as by that package. It drops all other letters; here words may be of any
+    ASCII texts are split as by that package, which drops all other letters. Here words may be of any
     script, and every character of a script without spaces (Chinese, Japanese, Thai) is a word.
 
     :param variant: ``1`` and ``2`` compare words and pairs of them, ``L`` the longest common
@@ -185,22 +166,15 @@ class Rouge(Metric):
         return f"rouge_{self._variant.lower()}"
 
     @override
-    def evidence(
-        self, references: Sequence[Any], predictions: Sequence[Any], probabilities: Sequence[Floats]
-    ) -> Floats:
-        module = require("rouge_score.rouge_scorer", part="metrics: rouge", extra=_EXTRA)
+    def row_score(self, reference: Any, prediction: Any) -> float:
         kind = f"rouge{self._variant}"
-        scorer = module.RougeScorer([kind], tokenizer=_Tokenizer(self._stemmer))
-        pairs = zip(predictions, references, strict=True)
-        scores = [
-            max(scorer.score(one, text)[kind].fmeasure for one in texts_of(right))
-            for text, right in pairs
-        ]
-        return np.array(scores, np.float64)
+        scores = (self._scorer.score(one, prediction)[kind] for one in texts_of(reference))
+        return max(float(score.fmeasure) for score in scores)
 
-    @override
-    def value(self, evidence: Floats, weights_N: Floats) -> float:
-        return mean_of_defined(evidence, weights_N)
+    @cached_property
+    def _scorer(self) -> Any:
+        module = require("rouge_score.rouge_scorer", part="metrics: rouge", extra=_EXTRA)
+        return module.RougeScorer([f"rouge{self._variant}"], tokenizer=_Tokenizer(self._stemmer))
 
 
 class _Tokenizer:
@@ -219,16 +193,16 @@ class _Tokenizer:
 
 
 def _plain(text: str) -> str:
-    return " ".join(composed(text).split())
+    return " ".join(compose(text).split())
 
 
 def texts_of(reference: str | list[str]) -> list[str]:
-    """All right texts of a row."""
+    """Return all right texts of a row."""
     return [reference] if isinstance(reference, str) else reference
 
 
 def _overlaps(text: str, right: str) -> Floats:
-    """N-grams of characters in one text, in the other, and in both; (3, 6)."""
+    """Return the numbers of n-grams of characters in one text, in the other and in both, (3, 6)."""
     written, wanted = (re.sub(r"\s+", "", each) for each in (text, right))
     columns = []
     for order in range(1, _ORDER + 1):
@@ -243,7 +217,7 @@ def _grams(text: str, order: int) -> Counter[str]:
 
 
 def _f_score(counts: Floats) -> float:
-    """The mean F2 of the orders that both sides have; 0 where there is none."""
+    """Return the F2 of the mean precision and recall of the orders that both have; 0 without any."""
     written_O, wanted_O, both_O = counts
     known_O = (written_O > 0) & (wanted_O > 0)
     if not known_O.any():

@@ -1,4 +1,4 @@
-"""Texts as the words that metrics compare, in any script."""
+"""Words of texts in any script, for metrics that compare words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNSPACED = re.compile(
 _HAN = re.compile("[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
-def composed(text: str) -> str:
+def compose(text: str) -> str:
     """Return a text in Unicode's composed form, in which equal letters are equal characters."""
     return unicodedata.normalize("NFC", text)
 
@@ -29,7 +29,7 @@ def words_of(text: str) -> list[str]:
     """
     words: list[str] = []
     open_word = False  # whether the next letter continues the last word
-    for sign in composed(text.lower()):
+    for sign in compose(text.lower()):
         kind = unicodedata.category(sign)[0]
         if kind == "M" and words:
             words[-1] += sign if open_word or _UNSPACED.match(words[-1]) else ""
@@ -47,12 +47,12 @@ def words_of(text: str) -> list[str]:
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether most letters of a text are of scripts that put no spaces between words."""
+    """Return whether most letters of a text are of scripts that put no spaces between words."""
     letters = [sign for sign in text if sign.isalpha()]
     return 2 * sum(map(bool, map(_UNSPACED.match, letters))) > len(letters)
 
 
 def is_chinese(text: str) -> bool:
-    """Whether the unspaced letters of a text are Chinese characters alone."""
+    """Return whether all unspaced letters of a text are Chinese characters."""
     found: list[str] = _UNSPACED.findall(text)
     return bool(found) and all(map(_HAN.match, found))

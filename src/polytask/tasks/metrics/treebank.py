@@ -57,7 +57,7 @@ class Uas(AgreementMetric):
 @final
 @metrics.register("las")
 class Las(AgreementMetric):
-    """The share of words with the right head and relation; subtypes (``:pass``) do not matter."""
+    """The share of words with the right head and relation; subtypes (``:pass``) are ignored."""
 
     forms = ("tree",)
     name = "las"
@@ -71,7 +71,7 @@ class Las(AgreementMetric):
 @final
 @metrics.register("ufeats")
 class Ufeats(AgreementMetric):
-    """The share of words with all universal features right; those of one language do not matter."""
+    """The share of words with all universal features right; language-specific ones do not count."""
 
     forms = ("tags",)
     name = "ufeats"
@@ -85,7 +85,7 @@ class Ufeats(AgreementMetric):
 @final
 @metrics.register("lemmas")
 class Lemmas(AgreementMetric):
-    """The share of words with the right lemma; where the lemma is not known ("_"), any is right."""
+    """The share of words with the right lemma; any is right for an unknown lemma ("_")."""
 
     forms = ("words",)
     name = "lemmas"
