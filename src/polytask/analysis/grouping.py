@@ -69,7 +69,7 @@ def best_groupings(gains_TT: Floats, models: int, *, overlapping: bool = False) 
     gains_GT = _gains_of_sets(gains_TT)
     members_GT = _members(len(gains_TT))
     if overlapping:
-        value_S, trained_S = _served(gains_GT, members_GT)
+        value_S, trained_S = _find_best_supersets(gains_GT, members_GT)
     else:
         value_S, trained_S = (gains_GT * members_GT).sum(1), np.arange(len(members_GT))
     found = []
@@ -95,7 +95,7 @@ def _gains_of_sets(gains_TT: Floats) -> Floats:
     return found
 
 
-def _served(gains_GT: Floats, members_GT: Floats) -> tuple[Floats, Ints]:
+def _find_best_supersets(gains_GT: Floats, members_GT: Floats) -> tuple[Floats, Ints]:
     """For each set of tasks served, the best set that contains it to train, and its value."""
     sets = np.arange(len(members_GT))
     value_S, trained_S = np.zeros(len(sets)), sets.copy()
@@ -118,10 +118,10 @@ def _partitions(value_S: Floats, models: int) -> list[list[int]]:
             better_K = found_K > best_SK[whole, 1:] + 1e-12
             best_SK[whole, 1:][better_K] = found_K[better_K]
             taken_SK[whole, 1:][better_K] = part
-    return [_traced(taken_SK[:, : count + 1]) for count in range(1, models + 1)]
+    return [_trace_parts(taken_SK[:, : count + 1]) for count in range(1, models + 1)]
 
 
-def _traced(taken_SK: Ints) -> list[int]:
+def _trace_parts(taken_SK: Ints) -> list[int]:
     """The parts that lead to the best value of all tasks."""
     left, parts = len(taken_SK) - 1, []
     for number in range(taken_SK.shape[1] - 1, 0, -1):
@@ -151,7 +151,7 @@ def _greedy(gains_TT: Floats, models: int) -> Grouping:
     """Merge the two groups that gain most by it, until there are few enough and none gain."""
     groups: list[Group] = [(task,) for task in range(len(gains_TT))]
     while len(groups) > 1:
-        merges = [(_merged(gains_TT, pair), pair) for pair in combinations(groups, 2)]
+        merges = [(_gain_of_merge(gains_TT, pair), pair) for pair in combinations(groups, 2)]
         gain, (first, second) = max(merges)
         if gain <= 0 and len(groups) <= models:
             break
@@ -161,7 +161,7 @@ def _greedy(gains_TT: Floats, models: int) -> Grouping:
     return Grouping(found, found, value_of(gains_TT, found, found), exact=False)
 
 
-def _merged(gains_TT: Floats, pair: tuple[Group, Group]) -> float:
+def _gain_of_merge(gains_TT: Floats, pair: tuple[Group, Group]) -> float:
     """What two groups gain when they become one."""
     whole = tuple(sorted((*pair[0], *pair[1])))
     return value_of(gains_TT, [whole], [whole]) - value_of(gains_TT, pair, pair)

@@ -29,9 +29,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
         task: {
             "references": _plain(outcome.references),
             "predictions": _plain(outcome.predictions),
-            "probabilities": _rounded(outcome.probabilities)
-            if len(outcome.probabilities)
-            else None,
+            "probabilities": _round(outcome.probabilities) if len(outcome.probabilities) else None,
             "rows": _plain(outcome.rows) if len(outcome.rows) else None,
             "groups": {column: _plain(own) for column, own in outcome.groups.items()},
         }
@@ -61,7 +59,7 @@ def _plain(values: Any) -> Any:
     return [_plain(value) for value in values] if isinstance(values, list | tuple) else values
 
 
-def _rounded(probabilities: Any) -> Any:
+def _round(probabilities: Any) -> Any:
     if np.ndim(probabilities[0]) > 1:
         return None
     return [np.asarray(row_C, dtype=np.float64).round(_DIGITS).tolist() for row_C in probabilities]

@@ -76,33 +76,33 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
         "differences": differences,
         "gains": _gains(gains, judged),
         "ranks": mean_ranks(measured, strategies),
-        "ranked": [*_ranked(measured, strategies)],
+        "ranked": [*_collect_means(measured, strategies)],
         "worst": {name: _worst(own) for name, own in pairs.items()},
-        "hurt": {name: _moved(own, differences[name], -1) for name, own in pairs.items()},
-        "helped": {name: _moved(own, differences[name], 1) for name, own in pairs.items()},
+        "hurt": {name: _find_moved(own, differences[name], -1) for name, own in pairs.items()},
+        "helped": {name: _find_moved(own, differences[name], 1) for name, own in pairs.items()},
     }
 
 
 def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) -> dict[str, float]:
     """The mean rank of every strategy, 1 being the best; empty if no task is answered by all."""
-    rows = _ranked(measured, strategies).values()
+    rows = _collect_means(measured, strategies).values()
     if not rows:
         return {}
     ranks_S = np.mean([scipy.stats.rankdata(-np.array(means)) for means in rows], axis=0)
     return dict(zip(strategies, ranks_S.tolist(), strict=True))
 
 
-def _ranked(
+def _collect_means(
     measured: Mapping[str, MeasuredTask], strategies: Sequence[str]
 ) -> dict[str, list[float]]:
     """The means of all strategies for each task that all of them answer, more being better."""
     means = {
-        name: [_signed_mean(task, each) for each in strategies] for name, task in measured.items()
+        name: [_mean_merit(task, each) for each in strategies] for name, task in measured.items()
     }
     return {name: values for name, values in means.items() if not math.isnan(sum(values))}
 
 
-def _signed_mean(task: MeasuredTask, strategy: str) -> float:
+def _mean_merit(task: MeasuredTask, strategy: str) -> float:
     """The mean over seeds, more being better; nan if it is not defined for each."""
     values = [found.value for (name, _), found in task.main.items() if name == strategy]
     return task.sign * float(np.mean(values)) if values else math.nan
@@ -132,10 +132,16 @@ def _differences(
             task: {
                 "metric": next(iter(measured[task].metrics)),
                 "test": each.pairs.pairs[0].test,
-                **_tested(each.pairs.paired, each.pairs.p, adjusted[strategy, task], strictest),
+                **_describe_test(
+                    each.pairs.paired, each.pairs.p, adjusted[strategy, task], strictest
+                ),
                 "rows": each.pairs.rows,
                 "seeds": [
-                    {"seed": pair.seed, "difference": pair.difference, "p": _known(pair.p)}
+                    {
+                        "seed": pair.seed,
+                        "difference": pair.difference,
+                        "p": _none_if_infinite(pair.p),
+                    }
                     for pair in each.pairs.pairs
                 ],
                 "others": _others(measured[task], strategy),
@@ -165,7 +171,7 @@ def _gains(
     level = LEVEL / max(1, len(gains))
     return {
         name: {
-            **_tested(gain, gain.p, adjusted[name], level),
+            **_describe_test(gain, gain.p, adjusted[name], level),
             "at_least": _interval(gain, 1 - level)["low"],
             "tasks": [*judged[name]],
             "rows": gain.rows,
@@ -175,21 +181,21 @@ def _gains(
     }
 
 
-def _tested(found: Paired, p: float, p_holm: float, level: float) -> Entry:
+def _describe_test(found: Paired, p: float, p_holm: float, level: float) -> Entry:
     return {
         "difference": found.difference,
         **_interval(found, CONFIDENCE),
-        "p": _known(p),
-        "p_holm": _known(p_holm),
-        "rows_error": _known(found.rows_variance**0.5),
-        "seeds_error": _known(found.seeds_variance**0.5),
-        "detectable": _known(found.detectable(level, POWER)),
+        "p": _none_if_infinite(p),
+        "p_holm": _none_if_infinite(p_holm),
+        "rows_error": _none_if_infinite(found.rows_variance**0.5),
+        "seeds_error": _none_if_infinite(found.seeds_variance**0.5),
+        "detectable": _none_if_infinite(found.detectable(level, POWER)),
     }
 
 
 def _interval(found: Paired, confidence: float) -> Entry:
     low, high = found.interval(confidence)
-    return {"low": _known(low), "high": _known(high)}
+    return {"low": _none_if_infinite(low), "high": _none_if_infinite(high)}
 
 
 def _worst(pairs: Mapping[str, SignedPairs]) -> Entry | None:
@@ -201,7 +207,7 @@ def _worst(pairs: Mapping[str, SignedPairs]) -> Entry | None:
     return {"task": task, "gain": known[task]}
 
 
-def _moved(
+def _find_moved(
     pairs: Mapping[str, SignedPairs], tested: Mapping[str, Entry], direction: int
 ) -> dict[str, list[str]]:
     """The tasks that have become better, or worse if the direction is -1."""
@@ -214,5 +220,5 @@ def _moved(
     return {"found": found, "seen": seen}
 
 
-def _known(value: float) -> float | None:
+def _none_if_infinite(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -96,7 +96,7 @@ def verdict(record: Record) -> Verdict:
         over, or null; ``without``: each other task and why it is missing. ``passes``: how often single-task models passed
         over their rows, as a share of what the joint one did, if that is less; or null.
     """
-    found = _judged(record)
+    found = _judge(record)
     gains = (record.get("statistics") or {}).get("gains", {})
     tasks = gains[found["strategy"]].get("tasks") if found["strategy"] else None
     without = {} if tasks is None else missing_gains(record, tasks)
@@ -104,7 +104,7 @@ def verdict(record: Record) -> Verdict:
     return {**found, "tasks": tasks, "without": without, "passes": passes}
 
 
-def _judged(record: Record) -> Verdict:
+def _judge(record: Record) -> Verdict:
     found = record.get("statistics")
     if not found:
         return _verdict("undecided", "no_baseline", settle=_settle("baseline"))
@@ -115,10 +115,10 @@ def _judged(record: Record) -> Verdict:
         return _verdict("undecided", "one_seed", candidates[0], _settle("seeds", seeds=SEEDS))
     if all(one.gain["rows_error"] is None for one in candidates):
         return _verdict("undecided", "untested", candidates[0], _settle("resample"))
-    return _decided(candidates, found)
+    return _decide(candidates, found)
 
 
-def _decided(candidates: Sequence[Candidate], found: Record) -> Verdict:
+def _decide(candidates: Sequence[Candidate], found: Record) -> Verdict:
     for standing, whole, groups in (
         ("pays", "better", "groups_better"),
         ("equal", "not_worse", "groups_not_worse"),
@@ -135,10 +135,10 @@ def _decided(candidates: Sequence[Candidate], found: Record) -> Verdict:
         rule = "none_left" if candidates[0].standing == "mixed" else "worse"
         return _verdict("separate", rule, candidates[0])
     [best, *_] = [one for one in candidates if one.standing == "unclear"]
-    return _verdict("undecided", "unclear", best, needed(best.gain, best.level))
+    return _verdict("undecided", "unclear", best, estimate_needed(best.gain, best.level))
 
 
-def needed(gain: Record, level: float, power: float = 0.8) -> Verdict:
+def estimate_needed(gain: Record, level: float, power: float = 0.8) -> Verdict:
     """How many seeds, and how many times the rows, would probably settle it.
 
     Settled is that Δm is not 0 or that it is above -MARGIN, whichever is easier to show if Δm is
