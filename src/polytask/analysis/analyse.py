@@ -41,7 +41,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What to find out.
+    """The measurements to make.
 
     :param steps: Steps of training rows that the trained model is looked at on.
     :param models: The most models that tasks are grouped into; None: as many as help.
@@ -174,7 +174,7 @@ def _with_trainings(
     console: Console,
     samples: dict[str, list[Floats]],
 ) -> Record:  # fmt: skip
-    """What is known of the affinities, completed by trainings where these are asked for."""
+    """Collect the known affinities, completed by trainings where these are asked for."""
     tasks, found = [*recipe.tasks], {}
     seeds = [recipe.training.seed + number for number in range(wanted.seeds)]
     with _trainer(recipe, data, folder, seeds, console) as (trainer, bar):

@@ -1,6 +1,6 @@
 """Ways of training the same tasks, compared on the same rows, seeds and budget.
 
-Every result is written when it is known, so a comparison that was stopped goes on where it was.
+Every result is written when it is known, so a stopped comparison resumes where it stopped.
 The folder of a comparison::
 
     recipe.yaml     splits/     comparison.json     comparison.md
@@ -134,7 +134,7 @@ def _refuse_apart(comparison: Comparison) -> None:
 
 
 def _result(comparison: Comparison, name: str, seed: int) -> Result:
-    """The result of one strategy and seed, from its file if it has been computed before.
+    """Return the result of one strategy and seed, from its file if it has been computed before.
 
     :raises RunError: If the file is of other settings of the strategy.
     """
@@ -166,7 +166,7 @@ def _paths(comparison: Comparison, name: str, seed: int) -> tuple[Path, Path]:
 
 
 def _statistics(comparison: Comparison, results: Sequence[Result]) -> dict[str, Any] | None:
-    """What the answers of all results say about differences between strategies."""
+    """Test the differences between strategies on the answers of all results."""
     pooled = comparison.pooled
     metrics = {**comparison.metrics, **{name: [each.metric] for name, each in pooled.items()}}
     runs = [(result["strategy"], result["seed"]) for result in results]
@@ -190,7 +190,7 @@ def _scores(comparison: Comparison, answered: Answered) -> dict[str, Any]:
 
 
 def _begun(folder: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds a comparison to go on with, of the same tasks, data and budget."""
+    """Return whether the folder holds a comparison to resume, of the same tasks, data and budget."""
     kept = folder / "recipe.yaml"
     if folder.is_file():
         raise RunError(f"{folder}: is a file. Name a folder with --run.")

@@ -1,4 +1,4 @@
-"""What every strategy of a comparison works with: the same rows, tasks and budget."""
+"""The input of every strategy of a comparison: the same rows, tasks and budget."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class RowCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What every strategy works with.
+    """The input of every strategy.
 
     :param recipe: The experiment; its training section is the budget of every strategy.
     :param data: Rows, split and freed of leaks once for all strategies.
     :param tasks: Tasks fitted on the training rows, for their metrics.
-    :param labels: What each of them may learn from.
+    :param labels: The labels that each task may learn from.
     :param folder: Where runs and results are kept.
     """
 

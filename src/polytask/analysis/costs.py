@@ -1,4 +1,4 @@
-"""What a strategy costs: parameters, time, memory and arithmetic, of training and of answering."""
+"""The costs of a strategy: parameters, time, memory and arithmetic, of training and of answering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader must know to judge whether all strategies of a comparison were treated alike."""
+"""Notes that help a reader judge whether all strategies of a comparison were treated alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a strategy answered, row by row, on disk: what tests of significance start from."""
+"""The answers of a strategy row by row, on disk: the input of significance tests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
 
 
 def read_outcomes(path: Path) -> dict[str, Outcome]:
-    """What ``write_outcomes`` has written."""
+    """Read what ``write_outcomes`` has written."""
     return {
         task: Outcome(
             kept["references"],
@@ -53,7 +53,7 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
 
 
 def _plain(values: Any) -> Any:
-    """NumPy numbers and arrays as those of JSON."""
+    """Convert NumPy numbers and arrays to JSON values."""
     if isinstance(values, np.ndarray | np.generic):
         return values.tolist()
     return [_plain(value) for value in values] if isinstance(values, list | tuple) else values

@@ -2,12 +2,12 @@
 
 Within a seed two trained models are compared on the same rows, by the test that fits the metric:
 McNemar's for shares of right rows, DeLong's for the area under a curve, else a paired bootstrap
-(``evaluation.paired_tests``). Over seeds it is not the p values that are combined, as all seeds are
-scored on the same rows, but the differences: see ``evaluation.significance``, with its papers. With
-one seed the p value is that of the test within it, and speaks of these two models alone.
+(``evaluation.paired_tests``). Over seeds differences are combined instead of p values, because all
+seeds are scored on the same rows: see ``evaluation.significance``, with its papers. With one seed
+the p value comes from the test within it, and holds for these two models alone.
 
 Several tests find something by chance: p values of all tasks and strategies are corrected together
-by Holm's method, those of Δm over strategies by themselves (``evaluation.significance.holm``).
+by Holm's method; the p values of Δm form a second family (``evaluation.significance.holm``).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
       3.2.2, https://jmlr.org/papers/v7/demsar06a.html), of the tasks that all strategies answer:
       ``ranked``.
     * ``worst``: by strategy, the ``task`` of the lowest relative gain, and that ``gain`` in percent.
-    * ``hurt``, ``helped``: by strategy, the tasks that are worse and better: ``found`` are those of
-      which the test says so after correction, ``seen`` all of which the mean is.
+    * ``hurt``, ``helped``: by strategy, the tasks that are worse and better: ``found`` are significant
+      after correction, ``seen`` are all whose mean moved.
 
     :param measured: By task; see ``replicates.measure``.
     """
@@ -62,6 +62,7 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
     pairs = {name: own for name in others if (own := _pairs(measured, name))}
     if not pairs:
         return None
+    # Power is planned for the smallest p value, which Holm compares with level / tests.
     tests = sum(map(len, pairs.values()))
     differences = _differences(measured, pairs, LEVEL / tests)
     judged = {name: comparable(own) for name, own in pairs.items()}
@@ -84,7 +85,7 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
 
 
 def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) -> dict[str, float]:
-    """The mean rank of every strategy, 1 being the best; empty if no task is answered by all."""
+    """Return the mean rank of every strategy, 1 being the best; empty if no task is answered by all."""
     rows = _collect_means(measured, strategies).values()
     if not rows:
         return {}
@@ -95,7 +96,7 @@ def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
 def _collect_means(
     measured: Mapping[str, MeasuredTask], strategies: Sequence[str]
 ) -> dict[str, list[float]]:
-    """The means of all strategies for each task that all of them answer, more being better."""
+    """Return the means of all strategies for each task that all of them answer, more being better."""
     means = {
         name: [_mean_merit(task, each) for each in strategies] for name, task in measured.items()
     }
@@ -103,13 +104,13 @@ def _collect_means(
 
 
 def _mean_merit(task: MeasuredTask, strategy: str) -> float:
-    """The mean over seeds, more being better; nan if it is not defined for each."""
+    """Return the mean over seeds, more being better; nan if it is not defined for each."""
     values = [found.value for (name, _), found in task.main.items() if name == strategy]
     return task.sign * float(np.mean(values)) if values else math.nan
 
 
 def _pairs(measured: Mapping[str, MeasuredTask], strategy: str) -> dict[str, SignedPairs]:
-    """The pairs of a strategy and the baseline by task, of the metric that stands for it."""
+    """Return the pairs of a strategy and the baseline by task, of the metric that stands for it."""
     return {
         name: SignedPairs(task.sign, own)
         for name, task in measured.items()
@@ -122,7 +123,7 @@ def _differences(
     pairs: Mapping[str, Mapping[str, SignedPairs]],
     strictest: float,
 ) -> dict[str, dict[str, Entry]]:
-    """An entry per strategy and task; see ``statistics``.
+    """Return an entry per strategy and task; see ``statistics``.
 
     :param strictest: The level of the smallest p value.
     """
@@ -153,7 +154,7 @@ def _differences(
 
 
 def _others(task: MeasuredTask, strategy: str) -> dict[str, Entry]:
-    """The metrics besides the one that stands for a task; they are not tested."""
+    """Return the metrics besides the one that stands for a task; they are not tested."""
     _, *others = task.metrics.items()
     found = {name: SeedPairs.of(own, strategy, BASELINE, task.rows) for name, own in others}
     return {
@@ -166,8 +167,9 @@ def _others(task: MeasuredTask, strategy: str) -> dict[str, Entry]:
 def _gains(
     gains: Mapping[str, Paired], judged: Mapping[str, Mapping[str, SignedPairs]]
 ) -> dict[str, Entry]:
-    """An entry per strategy; see ``statistics``."""
+    """Return an entry per strategy; see ``statistics``."""
     adjusted = holm({name: gain.p for name, gain in gains.items()})
+    # Bonferroni: the bounds ``at_least`` hold for all strategies at the same time.
     level = LEVEL / max(1, len(gains))
     return {
         name: {
@@ -210,12 +212,13 @@ def _worst(pairs: Mapping[str, SignedPairs]) -> Entry | None:
 def _find_moved(
     pairs: Mapping[str, SignedPairs], tested: Mapping[str, Entry], direction: int
 ) -> dict[str, list[str]]:
-    """The tasks that have become better, or worse if the direction is -1."""
+    """Return the tasks that have become better, or worse if the direction is -1."""
     seen = [
         task
         for task, each in pairs.items()
         if direction * each.sign * tested[task]["difference"] > 0
     ]
+    # Undefined p values are null and never count as significant.
     found = [task for task in seen if (p := tested[task]["p_holm"]) is not None and p < LEVEL]
     return {"found": found, "seen": seen}
 
