@@ -8,7 +8,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from polytask.analysis.curve import crossing_of
+from polytask.analysis.curve import find_crossing
 from polytask.analysis.grouping import (
     MOST_EXACT,
     Group,
@@ -156,5 +156,5 @@ def test_what_is_not_known_in_a_sample_does_not_count_in_it() -> None:
     ],
 )
 def test_where_sharing_stops_paying(values: list[float], expected: float | None) -> None:
-    found = crossing_of([100, 200, 400], values)
+    found = find_crossing([100, 200, 400], values)
     assert found == (None if expected is None else pytest.approx(expected))

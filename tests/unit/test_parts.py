@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polytask.analysis.subset_recipe import balancing_of, sharing_of
+from polytask.analysis.subset_recipe import subset_balancing, subset_sharing
 from polytask.analysis.trainings import part_of
 from polytask.recipe import Recipe
 
@@ -26,17 +26,17 @@ def recipe(**parts: Any) -> Recipe:
 
 def test_weights_go_with_their_tasks() -> None:
     whole = recipe(balancing={"kind": "fixed", "weights": [1, 2, 3]})
-    assert balancing_of(whole, ["mood", "side"]).model_dump()["weights"] == [1, 3]
-    assert balancing_of(whole, TASKS) == whole.balancing
+    assert subset_balancing(whole, ["mood", "side"]).model_dump()["weights"] == [1, 3]
+    assert subset_balancing(whole, TASKS) == whole.balancing
 
 
 def test_weights_of_an_inner_method_and_a_chosen_task_go_with_their_tasks() -> None:
     inner = {"kind": "fixed", "weights": {"stars": 2, "side": 3}}
     whole = recipe(balancing={"kind": "metabalance", "target": "side", "losses": inner})
-    found = balancing_of(whole, ["stars", "side"]).model_dump()
+    found = subset_balancing(whole, ["stars", "side"]).model_dump()
     assert (found["target"], found["losses"]["weights"]) == (1, [2, 3])
-    assert balancing_of(whole, ["mood", "stars"]).model_dump()["target"] == 0
-    assert balancing_of(whole, TASKS) == whole.balancing
+    assert subset_balancing(whole, ["mood", "stars"]).model_dump()["target"] == 0
+    assert subset_balancing(whole, TASKS) == whole.balancing
 
 
 def test_rates_go_with_their_tasks() -> None:
@@ -48,7 +48,7 @@ def test_rates_go_with_their_tasks() -> None:
 
 def test_a_task_alone_is_not_balanced() -> None:
     whole = recipe(balancing={"kind": "fixed", "weights": [1, 2, 3]})
-    assert balancing_of(whole, ["stars"]).model_dump() == {"kind": "equal"}
+    assert subset_balancing(whole, ["stars"]).model_dump() == {"kind": "equal"}
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_a_task_alone_is_not_balanced() -> None:
 )
 def test_branches_name_the_tasks_that_are_left(kept: list[str], expected: list[list[str]]) -> None:
     whole = recipe(sharing={"kind": "tree", "branches": {1: [["mood", "stars"], ["side"]]}})
-    found = sharing_of(whole, kept).model_dump()["branches"]
+    found = subset_sharing(whole, kept).model_dump()["branches"]
     assert [[*group] for group in found[1]] == expected
 
 
 @pytest.mark.parametrize("kind", ["hard", "mmoe", "lora", "cross_stitch"])
 def test_other_architectures_stay_as_they_are(kind: str) -> None:
     whole = recipe(sharing=kind)
-    assert sharing_of(whole, ["mood"]) == whole.sharing
+    assert subset_sharing(whole, ["mood"]) == whole.sharing

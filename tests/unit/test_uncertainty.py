@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from polytask.analysis.curve import crossing_of
+from polytask.analysis.curve import find_crossing
 from polytask.analysis.uncertainty import known_for_all, mean_or_none, over_tasks
 
 
@@ -25,5 +25,5 @@ def test_a_mean_of_something_undefined_is_undefined() -> None:
 
 
 def test_undefined_points_do_not_move_the_end_of_a_curve() -> None:
-    assert crossing_of([50, 100, 200], [0.1, None, -0.1]) == pytest.approx(100)
-    assert crossing_of([50], [None]) is None
+    assert find_crossing([50, 100, 200], [0.1, None, -0.1]) == pytest.approx(100)
+    assert find_crossing([50], [None]) is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polytask.analysis.verdict import MARGIN, needed, verdict
+from polytask.analysis.verdict import MARGIN, estimate_needed, verdict
 from polytask.evaluation.significance import Paired
 from polytask.reports.verdict_text import decision
 from polytask.reports.wording import LANGUAGES, dictionary
@@ -177,11 +177,11 @@ def test_groups_are_those_that_were_trained() -> None:
 def test_what_is_asked_for_would_settle_it() -> None:
     """The errors that so many seeds and rows leave are small enough to find the difference."""
     seen = gain(2, 1.2)
-    asked = needed(seen, 0.05)
+    asked = estimate_needed(seen, 0.05)
     assert asked["rule"] == "seeds"
     now = Paired(2, seen["rows_error"] ** 2, seen["seeds_error"] ** 2, 500, 5)
     goal = 2 + MARGIN
     assert now.scaled(1, asked["seeds"]).detectable() <= goal
     assert now.scaled(1, asked["seeds"] - 1).detectable() > goal
-    assert needed(gain(0.1, 0.9), 0.05)["rule"] == "rows"
-    assert needed(gain(0, 50), 0.05)["rule"] == "nothing"
+    assert estimate_needed(gain(0.1, 0.9), 0.05)["rule"] == "rows"
+    assert estimate_needed(gain(0, 50), 0.05)["rule"] == "nothing"

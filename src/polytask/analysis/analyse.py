@@ -41,7 +41,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What to find out.
+    """The measurements to make.
 
     :param steps: Steps of training rows that the trained model is looked at on.
     :param models: The most models that tasks are grouped into; None: as many as help.
@@ -107,7 +107,7 @@ def analyse(run: RunFolder, wanted: AnalysisOptions, console: Console) -> Record
     if during:
         samples["training"] = from_looks(during, tasks)
     found |= _with_trainings(recipe, data, run.analysis, wanted, console, samples)
-    return _written(found, run.analysis)
+    return _write(found, run.analysis)
 
 
 def analyse_recipe(
@@ -132,7 +132,7 @@ def analyse_recipe(
     with console.status("reading rows"):
         data = load_data(recipe, folder / "splits")
     data.keep_splits(folder / "splits")
-    return _written(_with_trainings(recipe, data, folder, wanted, console, {}), folder)
+    return _write(_with_trainings(recipe, data, folder, wanted, console, {}), folder)
 
 
 def _check(recipe: Recipe, place: Path) -> None:
@@ -174,7 +174,7 @@ def _with_trainings(
     console: Console,
     samples: dict[str, list[Floats]],
 ) -> Record:  # fmt: skip
-    """What is known of the affinities, completed by trainings where these are asked for."""
+    """Collect the known affinities, completed by trainings where these are asked for."""
     tasks, found = [*recipe.tasks], {}
     seeds = [recipe.training.seed + number for number in range(wanted.seeds)]
     with _trainer(recipe, data, folder, seeds, console) as (trainer, bar):
@@ -207,7 +207,7 @@ def transference(samples: dict[str, list[Floats]], tasks: Sequence[str]) -> Reco
         "tasks": list(tasks),
         "rows": "task that is helped",
         "columns": "helper",
-        "preferred": preferred(samples),
+        "preferred": choose_method(samples),
         "methods": {
             name: {"meaning": MEANINGS[name], **matrix_record(matrices)}
             for name, matrices in samples.items()
@@ -215,7 +215,7 @@ def transference(samples: dict[str, list[Floats]], tasks: Sequence[str]) -> Reco
     }
 
 
-def preferred(samples: dict[str, list[Floats]]) -> str:
+def choose_method(samples: dict[str, list[Floats]]) -> str:
     """The method that groups are made from: trainings, then what was seen during the training."""
     if "pairwise" in samples:
         return "pairwise"
@@ -246,7 +246,7 @@ def _trainer(
         )
 
 
-def _written(found: Record, folder: Path) -> Record:
+def _write(found: Record, folder: Path) -> Record:
     for name, record in found.items():
         write_json(folder / f"{name}.json", record)
     return found

@@ -1,6 +1,6 @@
 """Ways of training the same tasks, compared on the same rows, seeds and budget.
 
-Every result is written when it is known, so a comparison that was stopped goes on where it was.
+Every result is written when it is known, so a stopped comparison resumes where it stopped.
 The folder of a comparison::
 
     recipe.yaml     splits/     comparison.json     comparison.md
@@ -87,7 +87,7 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     if any(task.reads_scores for task in tasks.values()):
         _refuse_apart(comparison)
     if not begun:
-        write_text(folder / "recipe.yaml", _kept(recipe))  # from here on it can be resumed
+        write_text(folder / "recipe.yaml", _dump_fixed(recipe))  # from here on it can be resumed
         for line in account_lines(rows, SHOWN_TASKS):
             comparison.console.print(f"rows: {line}", markup=False, highlight=False, soft_wrap=True)
     data.keep_splits(folder / "splits")
@@ -134,7 +134,7 @@ def _refuse_apart(comparison: Comparison) -> None:
 
 
 def _result(comparison: Comparison, name: str, seed: int) -> Result:
-    """The result of one strategy and seed, from its file if it has been computed before.
+    """Return the result of one strategy and seed, from its file if it has been computed before.
 
     :raises RunError: If the file is of other settings of the strategy.
     """
@@ -166,7 +166,7 @@ def _paths(comparison: Comparison, name: str, seed: int) -> tuple[Path, Path]:
 
 
 def _statistics(comparison: Comparison, results: Sequence[Result]) -> dict[str, Any] | None:
-    """What the answers of all results say about differences between strategies."""
+    """Test the differences between strategies on the answers of all results."""
     pooled = comparison.pooled
     metrics = {**comparison.metrics, **{name: [each.metric] for name, each in pooled.items()}}
     runs = [(result["strategy"], result["seed"]) for result in results]
@@ -190,14 +190,14 @@ def _scores(comparison: Comparison, answered: Answered) -> dict[str, Any]:
 
 
 def _begun(folder: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds a comparison to go on with, of the same tasks, data and budget."""
+    """Return whether the folder holds a comparison to resume, of the same tasks, data and budget."""
     kept = folder / "recipe.yaml"
     if folder.is_file():
         raise RunError(f"{folder}: is a file. Name a folder with --run.")
     if (folder / "run.json").is_file():
         raise RunError(f"{folder}: holds a training. Choose another folder with --run.")
     if kept.is_file():
-        if kept.read_text(encoding="utf-8") != _kept(recipe):
+        if kept.read_text(encoding="utf-8") != _dump_fixed(recipe):
             raise RunError(
                 f"{folder}: holds a comparison of another recipe, {kept}. Choose another folder "
                 "with --run."
@@ -208,7 +208,7 @@ def _begun(folder: Path, recipe: Recipe) -> bool:
     return False
 
 
-def _kept(recipe: Recipe) -> str:
+def _dump_fixed(recipe: Recipe) -> str:
     """What may not change; strategies, with what they need, and seeds may be added."""
     options = CompareOptions(trials=recipe.compare.trials)
     return dump(recipe.model_copy(update={"compare": options}))
@@ -223,12 +223,12 @@ def _record(
         name: {
             "kind": recipe.tasks[name].part.kind,
             "labels": list(comparison.tasks[name].labels),
-            **_measured(metrics),
+            **_describe_metrics(metrics),
         }
         for name, metrics in comparison.metrics.items()
     }
     pooled = {
-        name: {"tasks": list(pooling.tasks), **_measured([pooling.metric])}
+        name: {"tasks": list(pooling.tasks), **_describe_metrics([pooling.metric])}
         for name, pooling in comparison.pooled.items()
     }
     return {
@@ -251,7 +251,7 @@ def _record(
     }
 
 
-def _measured(metrics: Sequence[Metric]) -> dict[str, Any]:
+def _describe_metrics(metrics: Sequence[Metric]) -> dict[str, Any]:
     """The metrics of a task or a pooling; the first one stands for it."""
     return {
         "metrics": [metric.name for metric in metrics],

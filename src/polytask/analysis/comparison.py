@@ -1,4 +1,4 @@
-"""What every strategy of a comparison works with: the same rows, tasks and budget."""
+"""The input of every strategy of a comparison: the same rows, tasks and budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from polytask.analysis.linear import CountedTasks
 from polytask.analysis.linear_strategies import count_rows
-from polytask.analysis.subset_recipe import balancing_of, compare_of, sharing_of
+from polytask.analysis.subset_recipe import compare_of, subset_balancing, subset_sharing
 from polytask.assembly.data.accounts import accounts_of
 from polytask.assembly.data.labels import Labels, TrainingFields
 from polytask.assembly.data.loading import TEST, TRAIN, VALIDATION, Data
@@ -48,12 +48,12 @@ class RowCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What every strategy works with.
+    """The input of every strategy.
 
     :param recipe: The experiment; its training section is the budget of every strategy.
     :param data: Rows, split and freed of leaks once for all strategies.
     :param tasks: Tasks fitted on the training rows, for their metrics.
-    :param labels: What each of them may learn from.
+    :param labels: The labels that each task may learn from.
     :param folder: Where runs and results are kept.
     """
 
@@ -77,7 +77,7 @@ class Comparison:
     @cached_property
     def pooled(self) -> dict[str, Pooling]:
         """The poolings of which all tasks have rows that results are reported on."""
-        return self.pooled_on(self.held_out)
+        return self.poolings_on(self.held_out)
 
     @property
     def held_out(self) -> str:
@@ -89,7 +89,7 @@ class Comparison:
         """Whether there are validation rows besides those that results are reported on."""
         return self.held_out != VALIDATION and bool(self.data.split(VALIDATION))
 
-    def pooled_on(self, split: str) -> dict[str, Pooling]:
+    def poolings_on(self, split: str) -> dict[str, Pooling]:
         """The poolings of which all tasks have rows in a split."""
         there = set(self.data.split(split))
         sections = self.recipe.tasks
@@ -134,8 +134,8 @@ class Comparison:
             changed["steps"] = max(1, round(share * training.steps))
         shorter = training.only(kept).model_copy(update=changed)
         update = {"tasks": kept, "pooled": pooled, "training": shorter}
-        update |= {"balancing": balancing_of(self.recipe, kept)}
-        update |= {"sharing": sharing_of(self.recipe, kept), "compare": compare_of(self.recipe)}
+        update |= {"balancing": subset_balancing(self.recipe, kept)}
+        update |= {"sharing": subset_sharing(self.recipe, kept), "compare": compare_of(self.recipe)}
         return self.recipe.model_copy(update=update)
 
     def _require_read(self, tasks: Collection[str]) -> None:

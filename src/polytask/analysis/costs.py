@@ -1,4 +1,4 @@
-"""What a strategy costs: parameters, time, memory and arithmetic, of training and of answering."""
+"""The costs of a strategy: parameters, time, memory and arithmetic, of training and of answering."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def count_operations(model: LoadedRun, data: Data, split: str) -> Arithmetic:
                 (batch, pool.tasks)
             )
     batches = [each for group in inputs.values() for each in group]
-    passes = [_training(network, batch, tasks) for batch, tasks in batches]
-    answers = [_answering(network, group) for group in inputs.values()]
+    passes = [_count_training(network, batch, tasks) for batch, tasks in batches]
+    answers = [_count_answering(network, group) for group in inputs.values()]
     return Arithmetic(
         training=sum(passes) / max(1, sum(batch.tokens for batch, _ in batches)),
         answering=sum(answering for answering, _ in answers),
@@ -104,7 +104,7 @@ def count_operations(model: LoadedRun, data: Data, split: str) -> Arithmetic:
     )
 
 
-def _training(model: MultiTaskModel, batch: Batch, tasks: Sequence[str]) -> int:
+def _count_training(model: MultiTaskModel, batch: Batch, tasks: Sequence[str]) -> int:
     """Operations of a forward and backward pass."""
     model.train()
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
@@ -115,7 +115,7 @@ def _training(model: MultiTaskModel, batch: Batch, tasks: Sequence[str]) -> int:
     return int(counter.get_total_flops())
 
 
-def _answering(
+def _count_answering(
     model: MultiTaskModel, group: Sequence[tuple[Batch, tuple[str, ...]]]
 ) -> tuple[float, float]:
     """Operations per row of answering all tasks of a group, and of one pass of the encoder.

@@ -23,7 +23,7 @@ def curve(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Any]:
     """
     tasks = [*trainer.recipe.tasks]
     points = [_point(trainer, tasks, size) for size in sizes]
-    crossing = crossing_of(sizes, [point["gain"] for point in points])
+    crossing = find_crossing(sizes, [point["gain"] for point in points])
     return {
         "format": 1,
         "tasks": tasks,
@@ -65,7 +65,7 @@ def with_limit(recipe: Recipe, size: int) -> Recipe:
     return recipe.model_copy(update={"tasks": limited})
 
 
-def crossing_of(sizes: Sequence[int], gains: Sequence[float | None]) -> float | None:
+def find_crossing(sizes: Sequence[int], gains: Sequence[float | None]) -> float | None:
     """Where the gain last becomes 0, on a straight line over the logarithm of the size.
 
     Undefined gains are left out. None if it is positive at the largest size, or at none.

@@ -1,4 +1,4 @@
-"""What the tasks of a model share: its layers, their parameters and who reaches them; FLOPs."""
+"""The parts that the tasks of a model share: its layers, their parameters and who reaches them; FLOPs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _describe_old(run: RunFolder) -> Record:
 
 
 def describe_recipe(recipe: Recipe) -> Record:
-    """What the tasks of a recipe would share before the first step."""
+    """Describe what the tasks of a recipe would share before the first step."""
     with open_new(recipe) as opened:
         return description(opened)
 

@@ -1,4 +1,4 @@
-"""What a reader must know to judge whether all strategies of a comparison were treated alike."""
+"""Notes that help a reader judge whether all strategies of a comparison were treated alike."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def fairness(results: Sequence[Result], split: str) -> list[str]:
     :param results: Of a comparison, as ``compare`` describes them.
     :param split: The rows that scores are of.
     """
-    fitted = *_fitted(results), *_without_model(results)
-    trained = *_tuned(results), *_merged(results), *fitted, *_short(results)
+    fitted = *_note_fitted(results), *_without_model(results)
+    trained = *_note_tuned(results), *_note_merged(results), *fitted, *_short(results)
     used = *_tokens(results), *_operations(results), *_passes(results)
     return [*trained, *used, *_on(split)]
 
@@ -38,7 +38,7 @@ def fewer_passes(results: Sequence[Result]) -> dict[str, float]:
     return {name: share for name, share in passes.items() if share < _FEWER_PASSES}
 
 
-def _tuned(results: Sequence[Result]) -> Iterator[str]:
+def _note_tuned(results: Sequence[Result]) -> Iterator[str]:
     trials = {
         result["strategy"]: max(model["trials"] for model in result["tuning"].values())
         for result in results
@@ -47,19 +47,19 @@ def _tuned(results: Sequence[Result]) -> Iterator[str]:
     for count in sorted({*trials.values()}, reverse=True):
         names = ", ".join(name for name, own in trials.items() if own == count)
         yield f"Trained with {count} settings per model, the best on validation rows taken: {names}."
-    untuned = [name for name in _trained_tokens(results) if name not in trials]
+    untuned = [name for name in _mean_tokens(results) if name not in trials]
     if untuned:
         yield f"Trained with the settings of the recipe alone: {', '.join(untuned)}."
 
 
-def _merged(results: Sequence[Result]) -> Iterator[str]:
+def _note_merged(results: Sequence[Result]) -> Iterator[str]:
     tried = {r["strategy"]: len(r["validation"]) for r in results if "validation" in r}
     if tried:
         names = ", ".join(f"{name} {count}" for name, count in tried.items())
         yield f"Coefficients tried on validation rows, without training: {names}."
 
 
-def _fitted(results: Sequence[Result]) -> Iterator[str]:
+def _note_fitted(results: Sequence[Result]) -> Iterator[str]:
     names = [*dict.fromkeys(result["strategy"] for result in results if "strengths" in result)]
     if names:
         yield (
@@ -90,14 +90,14 @@ def _short(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _tokens(results: Sequence[Result]) -> Iterator[str]:
-    base, ratios = _multiples(_trained_tokens(results))
+    base, ratios = _multiples(_mean_tokens(results))
     if ratios:
-        yield f"Tokens trained on, as multiples of {base}: {_listed(ratios)}."
+        yield f"Tokens trained on, as multiples of {base}: {_list_ratios(ratios)}."
 
 
 def _operations(results: Sequence[Result]) -> Iterator[str]:
     """Where heads cost much, as those that write texts do, tokens do not say what was computed."""
-    _, tokens = _multiples(_trained_tokens(results))
+    _, tokens = _multiples(_mean_tokens(results))
     base, ratios = _multiples(_means(results, "flops"))
     apart = {
         name: ratio
@@ -105,7 +105,7 @@ def _operations(results: Sequence[Result]) -> Iterator[str]:
         if not 1 / _ALIKE < ratio / tokens.get(name, ratio) < _ALIKE
     }
     if apart:
-        yield f"Floating point operations of training, as multiples of {base}: {_listed(apart)}."
+        yield f"Floating point operations of training, as multiples of {base}: {_list_ratios(apart)}."
 
 
 def _passes(results: Sequence[Result]) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _passes(results: Sequence[Result]) -> Iterator[str]:
         )
 
 
-def _trained_tokens(results: Sequence[Result]) -> dict[str, float]:
+def _mean_tokens(results: Sequence[Result]) -> dict[str, float]:
     """The tokens of strategies that train, without what choosing settings took, mean over seeds."""
     return _means(results, "tokens")
 
@@ -141,7 +141,7 @@ def _multiples(means: Mapping[str, float]) -> tuple[str | None, dict[str, float]
     return base, {name: mean / means[base] for name, mean in means.items() if name != base}
 
 
-def _listed(ratios: Mapping[str, float]) -> str:
+def _list_ratios(ratios: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
 
 

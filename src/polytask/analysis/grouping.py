@@ -35,7 +35,7 @@ class Grouping:
     """Models that serve all tasks.
 
     :param groups: The tasks trained in each model.
-    :param serves: Those that each answers for; without overlaps the same.
+    :param serves: The tasks that each model answers for; without overlaps the same.
     :param value: The sum of the predicted gains.
     :param exact: Whether no grouping of so many models is better.
     """
@@ -47,7 +47,7 @@ class Grouping:
 
 
 def gain_in_group(gains_TT: Floats, task: int, group: Sequence[int]) -> float:
-    """What a task gains in a group.
+    """Return the mean gain of a task in a group.
 
     :param gains_TT: A row per task and a column per helper.
     """
@@ -56,20 +56,20 @@ def gain_in_group(gains_TT: Floats, task: int, group: Sequence[int]) -> float:
 
 
 def value_of(gains_TT: Floats, groups: Sequence[Group], serves: Sequence[Group]) -> float:
-    """The objective."""
+    """Return the objective: the sum over tasks of the gain in the group that serves each."""
     pairs = zip(groups, serves, strict=True)
     return sum(gain_in_group(gains_TT, task, group) for group, own in pairs for task in own)
 
 
 def best_groupings(gains_TT: Floats, models: int, *, overlapping: bool = False) -> list[Grouping]:
-    """The best groups of at most one model, of at most two, and so on; more are never worse."""
+    """Return the best groups of at most one model, of at most two, and so on; more are never worse."""
     counts = range(1, models + 1)
     if len(gains_TT) > MOST_EXACT:
         return [_greedy(gains_TT, count) for count in counts]
     gains_GT = _gains_of_sets(gains_TT)
     members_GT = _members(len(gains_TT))
     if overlapping:
-        value_S, trained_S = _served(gains_GT, members_GT)
+        value_S, trained_S = _find_best_supersets(gains_GT, members_GT)
     else:
         value_S, trained_S = (gains_GT * members_GT).sum(1), np.arange(len(members_GT))
     found = []
@@ -81,13 +81,13 @@ def best_groupings(gains_TT: Floats, models: int, *, overlapping: bool = False) 
 
 
 def _members(tasks: int) -> Floats:
-    """Which tasks are in each set, members_GT; sets are numbered by their bits."""
+    """Return which tasks are in each set, members_GT; sets are numbered by their bits."""
     bits = np.arange(2**tasks)[:, None] >> np.arange(tasks) & 1
     return bits.astype(float)
 
 
 def _gains_of_sets(gains_TT: Floats) -> Floats:
-    """What each task gains in each set, gains_GT; it does not matter for those outside of it."""
+    """Return the gain of each task in each set, gains_GT; entries of tasks outside are unused."""
     others_TT = gains_TT * (1 - np.eye(len(gains_TT)))
     members_GT = _members(len(gains_TT))
     helpers_GT = members_GT.sum(1, keepdims=True) - 1
@@ -95,8 +95,8 @@ def _gains_of_sets(gains_TT: Floats) -> Floats:
     return found
 
 
-def _served(gains_GT: Floats, members_GT: Floats) -> tuple[Floats, Ints]:
-    """For each set of tasks served, the best set that contains it to train, and its value."""
+def _find_best_supersets(gains_GT: Floats, members_GT: Floats) -> tuple[Floats, Ints]:
+    """Return, for each set of tasks served, the best set that contains it to train, and its value."""
     sets = np.arange(len(members_GT))
     value_S, trained_S = np.zeros(len(sets)), sets.copy()
     for served in sets[1:]:
@@ -108,21 +108,23 @@ def _served(gains_GT: Floats, members_GT: Floats) -> tuple[Floats, Ints]:
 
 
 def _partitions(value_S: Floats, models: int) -> list[list[int]]:
-    """The best partitions of all tasks into at most 1, 2, ... sets, by dynamic programming."""
+    """Return the best partitions of all tasks into at most 1, 2, ... sets, by dynamic programming."""
     best_SK = np.full((len(value_S), models + 1), -np.inf)
     best_SK[0] = 0.0
     taken_SK = np.zeros((len(value_S), models + 1), dtype=np.int64)
     for whole in range(1, len(value_S)):
+        # The part with the lowest task comes first, so each partition is built only once.
         for part in _parts_with_lowest(whole):
             found_K = value_S[part] + best_SK[whole ^ part, :-1]
+            # The tolerance keeps rounding from choosing more models than help.
             better_K = found_K > best_SK[whole, 1:] + 1e-12
             best_SK[whole, 1:][better_K] = found_K[better_K]
             taken_SK[whole, 1:][better_K] = part
-    return [_traced(taken_SK[:, : count + 1]) for count in range(1, models + 1)]
+    return [_trace_parts(taken_SK[:, : count + 1]) for count in range(1, models + 1)]
 
 
-def _traced(taken_SK: Ints) -> list[int]:
-    """The parts that lead to the best value of all tasks."""
+def _trace_parts(taken_SK: Ints) -> list[int]:
+    """Return the parts that lead to the best value of all tasks."""
     left, parts = len(taken_SK) - 1, []
     for number in range(taken_SK.shape[1] - 1, 0, -1):
         if left:
@@ -132,7 +134,7 @@ def _traced(taken_SK: Ints) -> list[int]:
 
 
 def _parts_with_lowest(whole: int) -> Iterator[int]:
-    """The subsets of a set that have its lowest member."""
+    """Yield the subsets of a set that have its lowest member."""
     lowest = whole & -whole
     rest = whole ^ lowest
     part = rest
@@ -140,7 +142,7 @@ def _parts_with_lowest(whole: int) -> Iterator[int]:
         yield part | lowest
         if not part:
             return
-        part = part - 1 & rest
+        part = part - 1 & rest  # the next smaller submask of rest
 
 
 def _tasks(mask: int) -> Group:
@@ -151,7 +153,7 @@ def _greedy(gains_TT: Floats, models: int) -> Grouping:
     """Merge the two groups that gain most by it, until there are few enough and none gain."""
     groups: list[Group] = [(task,) for task in range(len(gains_TT))]
     while len(groups) > 1:
-        merges = [(_merged(gains_TT, pair), pair) for pair in combinations(groups, 2)]
+        merges = [(_gain_of_merge(gains_TT, pair), pair) for pair in combinations(groups, 2)]
         gain, (first, second) = max(merges)
         if gain <= 0 and len(groups) <= models:
             break
@@ -161,7 +163,7 @@ def _greedy(gains_TT: Floats, models: int) -> Grouping:
     return Grouping(found, found, value_of(gains_TT, found, found), exact=False)
 
 
-def _merged(gains_TT: Floats, pair: tuple[Group, Group]) -> float:
-    """What two groups gain when they become one."""
+def _gain_of_merge(gains_TT: Floats, pair: tuple[Group, Group]) -> float:
+    """Return what two groups gain when they become one."""
     whole = tuple(sorted((*pair[0], *pair[1])))
     return value_of(gains_TT, [whole], [whole]) - value_of(gains_TT, pair, pair)

@@ -37,11 +37,11 @@ def aggregate(records: Sequence[Record], tasks: Sequence[str], when: str) -> dic
             for layer in layers
         },
         "over_time": {
-            "steps": [record["step"] for record in _thinned(records)],
+            "steps": [record["step"] for record in _thin(records)],
             "pairs": [
                 {
                     "tasks": list(pair),
-                    "cosine": [cosine(record, "all", *pair) for record in _thinned(records)],
+                    "cosine": [cosine(record, "all", *pair) for record in _thin(records)],
                 }
                 for pair in combinations(tasks, 2)
             ],
@@ -66,6 +66,6 @@ def _pair(records: Iterable[Record], layer: str, pair: tuple[str, str]) -> dict[
     return {**entry, "conflict": conflict, "looks": len(values)}
 
 
-def _thinned(records: Sequence[Record]) -> Sequence[Record]:
+def _thin(records: Sequence[Record]) -> Sequence[Record]:
     """At most so many looks, evenly spread; a page need not draw more."""
     return records[:: max(1, math.ceil(len(records) / _MOST_POINTS))]

@@ -67,7 +67,7 @@ STRATEGIES: Mapping[str, BaselineSharing] = {
 
 
 class CountedTasks(NamedTuple):
-    """What all strategies start from.
+    """The input of all strategies.
 
     :param groups: Tasks that can share a model together.
     :param without: Why each other task has no baseline.
@@ -80,7 +80,7 @@ class CountedTasks(NamedTuple):
 
 
 class LinearResult(NamedTuple):
-    """What a strategy found.
+    """The result of a strategy.
 
     :param answers: Answers for the test rows of every task.
     :param strengths: The strength that was chosen for the model of every task.

@@ -20,7 +20,7 @@ from typing_extensions import override
 from polytask.core.batch import Fields
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
-from polytask.encoders.text import find_segmented_field, words_of
+from polytask.encoders.text import find_segmented_field, n_grams, words_of
 
 Matrix: TypeAlias = Any
 """A sparse matrix of SciPy for terms and categories, an array for numbers."""
@@ -73,12 +73,13 @@ class TextReading(TermReading):
 
     @override
     def columns(self, rows: Sequence[Fields]) -> list[list[Terms]]:
-        return [[self._terms(row[place]) for row in rows] for place in range(self._fields)]
-
-    def _terms(self, field: object) -> Iterator[str]:
-        words = [word.lower() for word in words_of(field)]
-        for size in self._sizes:
-            yield from map(" ".join, zip(*(words[start:] for start in range(size)), strict=False))
+        return [
+            [
+                n_grams([word.lower() for word in words_of(row[place])], self._sizes, " ")
+                for row in rows
+            ]
+            for place in range(self._fields)
+        ]
 
 
 @final

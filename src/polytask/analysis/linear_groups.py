@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from polytask.analysis.linear_features import Counts, Design, LabelUnits, Matrix, stack
-from polytask.analysis.linear_kinds import Kind, Method, reading_of
+from polytask.analysis.linear_kinds import Kind, Method, choose_reading
 from polytask.analysis.linear_models import LinearModel, LinearPredictions
 from polytask.core.batch import Fields
 from polytask.core.columns import ColumnType
@@ -77,7 +77,7 @@ class CountedTask:
 def count_group(group: Mapping[str, LinearTask], kind: Kind) -> dict[str, CountedTask]:
     """Turn the rows of tasks into numbers, with the same columns for all of them."""
     readings = {
-        n: reading_of(kind, task.label_type, task.train.fields) for n, task in group.items()
+        n: choose_reading(kind, task.label_type, task.train.fields) for n, task in group.items()
     }
     blocks = [
         (readings[name], fields)
@@ -187,12 +187,14 @@ def choose_strength(groups: Sequence[TaskGroup]) -> float:
     if len(strengths) == 1 or not any(task.validation.fields for task in tasks):
         return strengths[len(strengths) // 2]
     scores_TS = np.vstack([group.validate(strengths) for group in groups])
-    merits = [merit([[_known(score)] for score in scores_T]) for scores_T in scores_TS.T.tolist()]
+    merits = [
+        merit([[_none_if_nan(score)] for score in scores_T]) for scores_T in scores_TS.T.tolist()
+    ]
     best = merits.index(max(merits)) if any(merits) else len(strengths) // 2
     return strengths[best]
 
 
-def _known(score: float) -> float | None:
+def _none_if_nan(score: float) -> float | None:
     return None if math.isnan(score) else score
 
 

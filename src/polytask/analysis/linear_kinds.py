@@ -72,7 +72,7 @@ def kind_of(types: Types, label_type: str) -> Kind | str:
     return f"reads {' and '.join(sorted(found))}, predicts {label_type or 'something else'}"
 
 
-def reading_of(kind: Kind, label_type: str, training: Rows) -> LabelUnits:
+def choose_reading(kind: Kind, label_type: str, training: Rows) -> LabelUnits:
     """Return what of a row gets a label."""
     if kind is not _TEXTS:
         return LabelUnits()

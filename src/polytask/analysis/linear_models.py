@@ -20,9 +20,9 @@ _EPOCHS = 5
 
 
 class LinearPredictions(NamedTuple):
-    """What a model says about some rows.
+    """The predictions of a model for some rows.
 
-    ``probabilities`` are those of the labels, in their order; empty for numbers.
+    ``probabilities`` follow the order of the labels; empty for numbers.
     """
 
     predictions: list[Any]

@@ -74,7 +74,7 @@ def pixel_rows(
     :raises DataError: If a file is no image.
     :raises MissingExtraError: If Pillow is not installed.
     """
-    return _described(blocks, _pixels)
+    return _describe(blocks, _pixels)
 
 
 def spectrum_rows(
@@ -85,7 +85,7 @@ def spectrum_rows(
     :raises DataError: If a file is no sound.
     :raises MissingExtraError: If soundfile is not installed.
     """
-    return _described(blocks, _spectrum)
+    return _describe(blocks, _spectrum)
 
 
 def array_rows(
@@ -95,7 +95,7 @@ def array_rows(
 
     :raises DataError: If arrays of a column differ in size.
     """
-    return _described(blocks, lambda value: np.asarray(value, dtype=np.float64).ravel())
+    return _describe(blocks, lambda value: np.asarray(value, dtype=np.float64).ravel())
 
 
 class NumberDesign(Design):
@@ -162,7 +162,7 @@ def _categories(types: Sequence[ColumnType]) -> list[int]:
     return [place for place, kind in enumerate(types) if kind in ("category", "text")]
 
 
-def _described(
+def _describe(
     blocks: Sequence[Sequence[Fields]], describe: Callable[[Any], Numbers]
 ) -> list[Counts]:
     """Return one row of numbers for each row of values."""

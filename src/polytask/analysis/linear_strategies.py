@@ -32,7 +32,7 @@ def count_rows(
     validation = {
         name: LabelledRows([], [])
         if reported == VALIDATION
-        else labelled(name, data, Labels(task), VALIDATION)
+        else select_labelled(name, data, Labels(task), VALIDATION)
         for name, task in tasks.items()
     }
     return count_tasks(
@@ -40,10 +40,10 @@ def count_rows(
             name: LinearTask(
                 label_type=task.label_type,
                 labels=task.labels,
-                train=labelled(name, data, labels[name], TRAIN),
+                train=select_labelled(name, data, labels[name], TRAIN),
                 validation=validation[name],
-                test=labelled(name, data, Labels(task), reported).fields,
-                score=_signed(chosen[name][0], validation[name]),
+                test=select_labelled(name, data, Labels(task), reported).fields,
+                score=_orient(chosen[name][0], validation[name]),
                 types=_types(name, data),
             )
             for name, task in tasks.items()
@@ -61,14 +61,14 @@ def linear_answers(
         if name in found.without:
             outcomes[name] = Outcome([], [])
             continue
-        rows = labelled(name, data, Labels(task), held_out(data))
+        rows = select_labelled(name, data, Labels(task), held_out(data))
         outcomes[name] = Outcome(
             rows.references, *found.answers[name], rows=rows.places, groups=rows.groups
         )
     return found, outcomes
 
 
-def labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
+def select_labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
     """The rows of one split that have a label of a task, in the order in which they are scored."""
     fields: list[Fields] = []
     references: list[Any] = []
@@ -95,7 +95,7 @@ def _types(name: str, data: Data) -> tuple[ColumnType, ...]:
     return tuple(table.type_of(column) for column in view.columns)
 
 
-def _signed(metric: Metric, rows: LabelledRows) -> Any:
+def _orient(metric: Metric, rows: LabelledRows) -> Any:
     """Return the metric of some rows, negated if lower is better."""
     sign = 1 if metric.higher_is_better else -1
     groups = () if metric.group is None else rows.groups.get(metric.group, ())

@@ -1,4 +1,4 @@
-"""What a strategy answered, row by row, on disk: what tests of significance start from."""
+"""The answers of a strategy row by row, on disk: the input of significance tests."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
         task: {
             "references": _plain(outcome.references),
             "predictions": _plain(outcome.predictions),
-            "probabilities": _rounded(outcome.probabilities)
-            if len(outcome.probabilities)
-            else None,
+            "probabilities": _round(outcome.probabilities) if len(outcome.probabilities) else None,
             "rows": _plain(outcome.rows) if len(outcome.rows) else None,
             "groups": {column: _plain(own) for column, own in outcome.groups.items()},
         }
@@ -41,7 +39,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
 
 
 def read_outcomes(path: Path) -> dict[str, Outcome]:
-    """What ``write_outcomes`` has written."""
+    """Read what ``write_outcomes`` has written."""
     return {
         task: Outcome(
             kept["references"],
@@ -55,13 +53,13 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
 
 
 def _plain(values: Any) -> Any:
-    """NumPy numbers and arrays as those of JSON."""
+    """Convert NumPy numbers and arrays to JSON values."""
     if isinstance(values, np.ndarray | np.generic):
         return values.tolist()
     return [_plain(value) for value in values] if isinstance(values, list | tuple) else values
 
 
-def _rounded(probabilities: Any) -> Any:
+def _round(probabilities: Any) -> Any:
     if np.ndim(probabilities[0]) > 1:
         return None
     return [np.asarray(row_C, dtype=np.float64).round(_DIGITS).tolist() for row_C in probabilities]

@@ -51,13 +51,13 @@ def propose(
         more they gain in the samples they were not made from, ``cross_validated`` with its standard
         ``error``; else None.
     """
-    known, mean_TT = _completed(samples)
+    known, mean_TT = _fill_gaps(samples)
     most = models or len(tasks)
     found = best_groupings(mean_TT, most, overlapping=overlapping)
     halves = known[::2], known[1::2]
     folds = [(halves[0], halves[1]), (halves[1], halves[0])] if len(known) > 1 else [(known, known)]
     values_KS = np.concatenate(
-        [_judged(made, judges, most, overlapping=overlapping) for made, judges in folds], axis=1
+        [_judge(made, judges, most, overlapping=overlapping) for made, judges in folds], axis=1
     )
     best_S = values_KS[values_KS.mean(1).argmax()]
     good = [_no_better(best_S - values_S) for values_S in values_KS]
@@ -68,10 +68,14 @@ def propose(
         "objective": OBJECTIVE,
         "overlapping": overlapping,
         "by_models": [
-            {"models": count, **_grouping(mean_TT, tasks, each), "cross_validated": float(value)}
+            {
+                "models": count,
+                **_describe_grouping(mean_TT, tasks, each),
+                "cross_validated": float(value),
+            }
             for count, (each, value) in enumerate(zip(found, values_KS.mean(1), strict=True), 1)
         ],
-        "proposed": _grouping(mean_TT, tasks, found[chosen]),
+        "proposed": _describe_grouping(mean_TT, tasks, found[chosen]),
         "instead": _instead(found, values_KS, chosen),
     }
 
@@ -86,13 +90,13 @@ def _instead(found: Sequence[Grouping], values_KS: Floats, chosen: int) -> dict[
     return {"models": best + 1, "cross_validated": more, "error": error}
 
 
-def _completed(samples: Sequence[Floats]) -> tuple[list[Floats], Floats]:
+def _fill_gaps(samples: Sequence[Floats]) -> tuple[list[Floats], Floats]:
     """The samples without gaps, and their mean."""
     mean_TT = np.nan_to_num(np.array(matrix_record(samples)["mean"], dtype=float))
     return [np.where(np.isfinite(each_TT), each_TT, mean_TT) for each_TT in samples], mean_TT
 
 
-def _judged(
+def _judge(
     made: Sequence[Floats], judges: Sequence[Floats], models: int, *, overlapping: bool
 ) -> Floats:
     """What groups made from some samples are worth in others, for each number of models."""
@@ -108,7 +112,7 @@ def _no_better(lost_S: Floats) -> bool:
     return (lost or 0.0) <= (error or 0.0) + _SAME
 
 
-def _grouping(gains_TT: Floats, tasks: Sequence[str], found: Grouping) -> dict[str, Any]:
+def _describe_grouping(gains_TT: Floats, tasks: Sequence[str], found: Grouping) -> dict[str, Any]:
     pairs = zip(found.groups, found.serves, strict=True)
     return {
         "groups": [[tasks[task] for task in group] for group in found.groups],

@@ -93,7 +93,7 @@ def with_poolings(
 
 
 def _rows(task: str, outcome: Outcome) -> list[Row]:
-    """What tells rows from all others; those of no known source are of one of their own."""
+    """Return keys that identify rows; rows without a known source get keys of their task."""
     known: list[Row] = [row for row in outcome.rows if isinstance(row, tuple)]
     return known or [(task, at) for at in range(len(outcome))]
 

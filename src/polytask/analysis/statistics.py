@@ -2,12 +2,12 @@
 
 Within a seed two trained models are compared on the same rows, by the test that fits the metric:
 McNemar's for shares of right rows, DeLong's for the area under a curve, else a paired bootstrap
-(``evaluation.paired_tests``). Over seeds it is not the p values that are combined, as all seeds are
-scored on the same rows, but the differences: see ``evaluation.significance``, with its papers. With
-one seed the p value is that of the test within it, and speaks of these two models alone.
+(``evaluation.paired_tests``). Over seeds differences are combined instead of p values, because all
+seeds are scored on the same rows: see ``evaluation.significance``, with its papers. With one seed
+the p value comes from the test within it, and holds for these two models alone.
 
 Several tests find something by chance: p values of all tasks and strategies are corrected together
-by Holm's method, those of Δm over strategies by themselves (``evaluation.significance.holm``).
+by Holm's method; the p values of Δm form a second family (``evaluation.significance.holm``).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
       3.2.2, https://jmlr.org/papers/v7/demsar06a.html), of the tasks that all strategies answer:
       ``ranked``.
     * ``worst``: by strategy, the ``task`` of the lowest relative gain, and that ``gain`` in percent.
-    * ``hurt``, ``helped``: by strategy, the tasks that are worse and better: ``found`` are those of
-      which the test says so after correction, ``seen`` all of which the mean is.
+    * ``hurt``, ``helped``: by strategy, the tasks that are worse and better: ``found`` are significant
+      after correction, ``seen`` are all whose mean moved.
 
     :param measured: By task; see ``replicates.measure``.
     """
@@ -62,6 +62,7 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
     pairs = {name: own for name in others if (own := _pairs(measured, name))}
     if not pairs:
         return None
+    # Power is planned for the smallest p value, which Holm compares with level / tests.
     tests = sum(map(len, pairs.values()))
     differences = _differences(measured, pairs, LEVEL / tests)
     judged = {name: comparable(own) for name, own in pairs.items()}
@@ -76,40 +77,40 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
         "differences": differences,
         "gains": _gains(gains, judged),
         "ranks": mean_ranks(measured, strategies),
-        "ranked": [*_ranked(measured, strategies)],
+        "ranked": [*_collect_means(measured, strategies)],
         "worst": {name: _worst(own) for name, own in pairs.items()},
-        "hurt": {name: _moved(own, differences[name], -1) for name, own in pairs.items()},
-        "helped": {name: _moved(own, differences[name], 1) for name, own in pairs.items()},
+        "hurt": {name: _find_moved(own, differences[name], -1) for name, own in pairs.items()},
+        "helped": {name: _find_moved(own, differences[name], 1) for name, own in pairs.items()},
     }
 
 
 def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) -> dict[str, float]:
-    """The mean rank of every strategy, 1 being the best; empty if no task is answered by all."""
-    rows = _ranked(measured, strategies).values()
+    """Return the mean rank of every strategy, 1 being the best; empty if no task is answered by all."""
+    rows = _collect_means(measured, strategies).values()
     if not rows:
         return {}
     ranks_S = np.mean([scipy.stats.rankdata(-np.array(means)) for means in rows], axis=0)
     return dict(zip(strategies, ranks_S.tolist(), strict=True))
 
 
-def _ranked(
+def _collect_means(
     measured: Mapping[str, MeasuredTask], strategies: Sequence[str]
 ) -> dict[str, list[float]]:
-    """The means of all strategies for each task that all of them answer, more being better."""
+    """Return the means of all strategies for each task that all of them answer, more being better."""
     means = {
-        name: [_signed_mean(task, each) for each in strategies] for name, task in measured.items()
+        name: [_mean_merit(task, each) for each in strategies] for name, task in measured.items()
     }
     return {name: values for name, values in means.items() if not math.isnan(sum(values))}
 
 
-def _signed_mean(task: MeasuredTask, strategy: str) -> float:
-    """The mean over seeds, more being better; nan if it is not defined for each."""
+def _mean_merit(task: MeasuredTask, strategy: str) -> float:
+    """Return the mean over seeds, more being better; nan if it is not defined for each."""
     values = [found.value for (name, _), found in task.main.items() if name == strategy]
     return task.sign * float(np.mean(values)) if values else math.nan
 
 
 def _pairs(measured: Mapping[str, MeasuredTask], strategy: str) -> dict[str, SignedPairs]:
-    """The pairs of a strategy and the baseline by task, of the metric that stands for it."""
+    """Return the pairs of a strategy and the baseline by task, of the metric that stands for it."""
     return {
         name: SignedPairs(task.sign, own)
         for name, task in measured.items()
@@ -122,7 +123,7 @@ def _differences(
     pairs: Mapping[str, Mapping[str, SignedPairs]],
     strictest: float,
 ) -> dict[str, dict[str, Entry]]:
-    """An entry per strategy and task; see ``statistics``.
+    """Return an entry per strategy and task; see ``statistics``.
 
     :param strictest: The level of the smallest p value.
     """
@@ -132,10 +133,16 @@ def _differences(
             task: {
                 "metric": next(iter(measured[task].metrics)),
                 "test": each.pairs.pairs[0].test,
-                **_tested(each.pairs.paired, each.pairs.p, adjusted[strategy, task], strictest),
+                **_describe_test(
+                    each.pairs.paired, each.pairs.p, adjusted[strategy, task], strictest
+                ),
                 "rows": each.pairs.rows,
                 "seeds": [
-                    {"seed": pair.seed, "difference": pair.difference, "p": _known(pair.p)}
+                    {
+                        "seed": pair.seed,
+                        "difference": pair.difference,
+                        "p": _none_if_infinite(pair.p),
+                    }
                     for pair in each.pairs.pairs
                 ],
                 "others": _others(measured[task], strategy),
@@ -147,7 +154,7 @@ def _differences(
 
 
 def _others(task: MeasuredTask, strategy: str) -> dict[str, Entry]:
-    """The metrics besides the one that stands for a task; they are not tested."""
+    """Return the metrics besides the one that stands for a task; they are not tested."""
     _, *others = task.metrics.items()
     found = {name: SeedPairs.of(own, strategy, BASELINE, task.rows) for name, own in others}
     return {
@@ -160,12 +167,13 @@ def _others(task: MeasuredTask, strategy: str) -> dict[str, Entry]:
 def _gains(
     gains: Mapping[str, Paired], judged: Mapping[str, Mapping[str, SignedPairs]]
 ) -> dict[str, Entry]:
-    """An entry per strategy; see ``statistics``."""
+    """Return an entry per strategy; see ``statistics``."""
     adjusted = holm({name: gain.p for name, gain in gains.items()})
+    # Bonferroni: the bounds ``at_least`` hold for all strategies at the same time.
     level = LEVEL / max(1, len(gains))
     return {
         name: {
-            **_tested(gain, gain.p, adjusted[name], level),
+            **_describe_test(gain, gain.p, adjusted[name], level),
             "at_least": _interval(gain, 1 - level)["low"],
             "tasks": [*judged[name]],
             "rows": gain.rows,
@@ -175,21 +183,21 @@ def _gains(
     }
 
 
-def _tested(found: Paired, p: float, p_holm: float, level: float) -> Entry:
+def _describe_test(found: Paired, p: float, p_holm: float, level: float) -> Entry:
     return {
         "difference": found.difference,
         **_interval(found, CONFIDENCE),
-        "p": _known(p),
-        "p_holm": _known(p_holm),
-        "rows_error": _known(found.rows_variance**0.5),
-        "seeds_error": _known(found.seeds_variance**0.5),
-        "detectable": _known(found.detectable(level, POWER)),
+        "p": _none_if_infinite(p),
+        "p_holm": _none_if_infinite(p_holm),
+        "rows_error": _none_if_infinite(found.rows_variance**0.5),
+        "seeds_error": _none_if_infinite(found.seeds_variance**0.5),
+        "detectable": _none_if_infinite(found.detectable(level, POWER)),
     }
 
 
 def _interval(found: Paired, confidence: float) -> Entry:
     low, high = found.interval(confidence)
-    return {"low": _known(low), "high": _known(high)}
+    return {"low": _none_if_infinite(low), "high": _none_if_infinite(high)}
 
 
 def _worst(pairs: Mapping[str, SignedPairs]) -> Entry | None:
@@ -201,18 +209,19 @@ def _worst(pairs: Mapping[str, SignedPairs]) -> Entry | None:
     return {"task": task, "gain": known[task]}
 
 
-def _moved(
+def _find_moved(
     pairs: Mapping[str, SignedPairs], tested: Mapping[str, Entry], direction: int
 ) -> dict[str, list[str]]:
-    """The tasks that have become better, or worse if the direction is -1."""
+    """Return the tasks that have become better, or worse if the direction is -1."""
     seen = [
         task
         for task, each in pairs.items()
         if direction * each.sign * tested[task]["difference"] > 0
     ]
+    # Undefined p values are null and never count as significant.
     found = [task for task in seen if (p := tested[task]["p_holm"]) is not None and p < LEVEL]
     return {"found": found, "seen": seen}
 
 
-def _known(value: float) -> float | None:
+def _none_if_infinite(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -13,7 +13,7 @@ from polytask.recipe.task_options import marks
 from polytask.sharing import architectures
 
 
-def balancing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
+def subset_balancing(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
     """The balancing method for some of the tasks; of an option per task, those of these tasks.
 
     A task alone has nothing to balance.
@@ -24,7 +24,7 @@ def balancing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
     return balancers.parse(_at(recipe.balancing.model_dump(), places, len(recipe.tasks)))
 
 
-def sharing_of(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
+def subset_sharing(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
     """The architecture for some of the tasks; the others are taken out of lists of tasks."""
     options = recipe.sharing.model_dump()
     return architectures.parse({name: _only(v, recipe.tasks, tasks) for name, v in options.items()})
@@ -58,7 +58,7 @@ def _only(value: Any, known: Collection[str], kept: Collection[str]) -> Any:
     if isinstance(value, dict):
         return {key: _only(each, known, kept) for key, each in value.items()}
     if isinstance(value, list | tuple) and value and all(leaf in known for leaf in _leaves(value)):
-        return _pruned(value, kept)
+        return _prune(value, kept)
     return value
 
 
@@ -70,6 +70,6 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _pruned(value: Any, kept: Collection[str]) -> list[Any]:
-    inner = [_pruned(each, kept) if isinstance(each, list | tuple) else each for each in value]
+def _prune(value: Any, kept: Collection[str]) -> list[Any]:
+    inner = [_prune(each, kept) if isinstance(each, list | tuple) else each for each in value]
     return [each for each in inner if (each if isinstance(each, list) else each in kept)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from polytask.analysis.subset_recipe import balancing_of, compare_of, sharing_of
+from polytask.analysis.subset_recipe import compare_of, subset_balancing, subset_sharing
 from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
 from polytask.assembly.data.scoring import metrics_of
 from polytask.assembly.model.assemble import new_tasks
@@ -45,8 +45,8 @@ def part_of(recipe: Recipe, tasks: Sequence[str], data: Data | None = None) -> R
             "pooled": {},
             "data": {name: part for name, part in recipe.data.items() if name in sources},
             "training": training,
-            "balancing": balancing_of(recipe, chosen),
-            "sharing": sharing_of(recipe, chosen),
+            "balancing": subset_balancing(recipe, chosen),
+            "sharing": subset_sharing(recipe, chosen),
             "compare": compare_of(recipe),
         }
     )
@@ -82,9 +82,9 @@ class Trainer:
         :param recipe: Instead of the whole recipe, such as one with fewer rows.
         """
         part = part_of(recipe or self.recipe, tasks, self.data)
-        return [self._scored(part, seed)[split] for seed in self.seeds]
+        return [self._score(part, seed)[split] for seed in self.seeds]
 
-    def _scored(self, part: Recipe, seed: int) -> dict[str, Scores]:
+    def _score(self, part: Recipe, seed: int) -> dict[str, Scores]:
         update = {"seed": seed, "interference": 0, "trackers": (), "task_best": False}
         training = part.training.model_copy(update=update)
         evaluation = part.evaluation.model_copy(update={"bootstrap": 0})

@@ -162,12 +162,12 @@ def _trial(
         shutil.rmtree(comparison.folder / _run(place, number), ignore_errors=True)
     tried = ", ".join(f"{name} {value:.3g}" for name, value in settings.items())
     comparison.console.print(f"{place}: trial {number + 1} with {tried}", style="bold")
-    result = {"settings": dict(settings), **_tried(comparison, recipe, place, number, settings)}
+    result = {"settings": dict(settings), **_try(comparison, recipe, place, number, settings)}
     write_json(path, result)
     return result
 
 
-def _tried(
+def _try(
     comparison: Comparison, recipe: Recipe, place: Path, number: int, settings: Settings
 ) -> dict[str, Any]:
     """Train with some settings; a training that fails, as rates may be too high, is a bad one."""

@@ -47,7 +47,8 @@ def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
     stacked_STT = np.stack(samples)
     _, rows, columns = stacked_STT.shape
     cells = [
-        [_known(stacked_STT[:, row, column]) for column in range(columns)] for row in range(rows)
+        [_keep_finite(stacked_STT[:, row, column]) for column in range(columns)]
+        for row in range(rows)
     ]
     found = [[mean_and_error(cell) for cell in row] for row in cells]
     return {
@@ -57,5 +58,5 @@ def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
     }
 
 
-def _known(values: Floats) -> list[float]:
+def _keep_finite(values: Floats) -> list[float]:
     return [float(value) for value in values[np.isfinite(values)]]

@@ -80,13 +80,14 @@ class Candidate:
             return "mixed" if better or self.helped else "harms"
         if better:
             return "pays"
+        # Non-inferiority: not "no difference found", but a loss above the margin is ruled out.
         if least is not None and least > -MARGIN:
             return "equal"
         return "harms" if significant else "unclear"
 
 
 def verdict(record: Record) -> Verdict:
-    """The verdict of a comparison, from its record without one.
+    """Return the verdict of a comparison, from its record without one.
 
     :return: ``decision`` (``share``, ``separate``, ``groups`` or ``undecided``), the ``rule`` that
         decided, the ``strategy`` that it is about and its ``groups`` (or null), ``margin``, and
@@ -96,7 +97,7 @@ def verdict(record: Record) -> Verdict:
         over, or null; ``without``: each other task and why it is missing. ``passes``: how often single-task models passed
         over their rows, as a share of what the joint one did, if that is less; or null.
     """
-    found = _judged(record)
+    found = _judge(record)
     gains = (record.get("statistics") or {}).get("gains", {})
     tasks = gains[found["strategy"]].get("tasks") if found["strategy"] else None
     without = {} if tasks is None else missing_gains(record, tasks)
@@ -104,7 +105,7 @@ def verdict(record: Record) -> Verdict:
     return {**found, "tasks": tasks, "without": without, "passes": passes}
 
 
-def _judged(record: Record) -> Verdict:
+def _judge(record: Record) -> Verdict:
     found = record.get("statistics")
     if not found:
         return _verdict("undecided", "no_baseline", settle=_settle("baseline"))
@@ -115,10 +116,11 @@ def _judged(record: Record) -> Verdict:
         return _verdict("undecided", "one_seed", candidates[0], _settle("seeds", seeds=SEEDS))
     if all(one.gain["rows_error"] is None for one in candidates):
         return _verdict("undecided", "untested", candidates[0], _settle("resample"))
-    return _decided(candidates, found)
+    return _decide(candidates, found)
 
 
-def _decided(candidates: Sequence[Candidate], found: Record) -> Verdict:
+def _decide(candidates: Sequence[Candidate], found: Record) -> Verdict:
+    # One encoder comes before groups, because it is cheaper to train and to serve.
     for standing, whole, groups in (
         ("pays", "better", "groups_better"),
         ("equal", "not_worse", "groups_not_worse"),
@@ -135,14 +137,14 @@ def _decided(candidates: Sequence[Candidate], found: Record) -> Verdict:
         rule = "none_left" if candidates[0].standing == "mixed" else "worse"
         return _verdict("separate", rule, candidates[0])
     [best, *_] = [one for one in candidates if one.standing == "unclear"]
-    return _verdict("undecided", "unclear", best, needed(best.gain, best.level))
+    return _verdict("undecided", "unclear", best, estimate_needed(best.gain, best.level))
 
 
-def needed(gain: Record, level: float, power: float = 0.8) -> Verdict:
-    """How many seeds, and how many times the rows, would probably settle it.
+def estimate_needed(gain: Record, level: float, power: float = 0.8) -> Verdict:
+    """Estimate how many seeds, and how many times the rows, would probably settle it.
 
-    Settled is that Δm is not 0 or that it is above -MARGIN, whichever is easier to show if Δm is
-    what was seen. The errors are expected to fall as those of means do.
+    It is settled if Δm differs from 0 or lies above -MARGIN, whichever is easier to show. The
+    observed Δm is taken as the true one, and standard errors fall as for means.
     """
     goal = max(abs(gain["difference"]), gain["difference"] + MARGIN)
     if gain["rows_error"] is None or gain["seeds_error"] is None:
@@ -154,6 +156,7 @@ def needed(gain: Record, level: float, power: float = 0.8) -> Verdict:
         gain["rows"],
         gain["seeds"],
     )
+    # In this order: more seeds come before more rows, as training again needs no new labels.
     for times, seeds in product(_TIMES, range(gain["seeds"], _MOST_SEEDS + 1)):
         if (times, seeds) != (1, gain["seeds"]) and (
             now.scaled(times, seeds).detectable(level, power) <= goal
@@ -171,7 +174,7 @@ def _candidates(record: Record, found: Record) -> Iterable[Candidate]:
 
 
 def _without_hurt(one: Candidate, found: Record) -> list[list[str]] | None:
-    """The tasks that are not hurt together, each other one by itself; None if there are not two."""
+    """Group the unhurt tasks together and each hurt task alone; None if fewer than two are unhurt."""
     kept = [task for task in found["differences"][one.name] if task not in one.hurt]
     return [kept, *([task] for task in one.hurt)] if len(kept) > 1 else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from polytask.core.batch import Fields
@@ -36,6 +36,16 @@ def text_of(field: object) -> str:
     :raises DataError: If the field is neither a text nor a list of words.
     """
     return field if isinstance(field, str) else " ".join(_words(field))
+
+
+def n_grams(units: Sequence[str], sizes: Iterable[int], joint: str) -> Iterator[str]:
+    """Yield the n-grams of words or characters, by size and then by position.
+
+    :param sizes: The numbers of units that an n-gram may have.
+    :param joint: The text between two units.
+    """
+    for size in sizes:
+        yield from map(joint.join, zip(*(units[start:] for start in range(size)), strict=False))
 
 
 def find_segmented_field(fields: Fields) -> int | None:

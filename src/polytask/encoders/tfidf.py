@@ -27,7 +27,7 @@ from polytask.core.files import read_json, write_json
 from polytask.core.padding import pad
 from polytask.encoders.base import encoders
 from polytask.encoders.mlp import new_mlp
-from polytask.encoders.text import text_of, words_of
+from polytask.encoders.text import n_grams, text_of, words_of
 from polytask.encoders.tokens import one_token
 from polytask.encoders.vocabulary import PADDING
 from polytask.encoders.word_encoder import LexicalEncoder, Share
@@ -141,6 +141,5 @@ def _terms(fields: Fields, characters: bool, sizes: range) -> Iterator[str]:
     """Yield the n-grams of each text; n-grams of a second text are marked."""
     for position, field in enumerate(fields):
         units, joint = (text_of(field), "") if characters else (words_of(field), " ")
-        for size in sizes:
-            for gram in zip(*(units[start:] for start in range(size)), strict=False):
-                yield position * _LATER + joint.join(gram)
+        for gram in n_grams(units, sizes, joint):
+            yield position * _LATER + gram

@@ -1,4 +1,4 @@
-"""The interface of a strategy: a way of coming by answers to all tasks."""
+"""The interface of a strategy: a way to obtain answers to all tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polytask.recipe import Recipe
 
 @dataclass(frozen=True)
 class Answered:
-    """What a strategy answered on the held-out rows, and at what cost.
+    """The answers of a strategy on the held-out rows, and their cost.
 
     :param costs: One number, or None, for each of ``COSTS``.
     :param outcomes: Answers by task, all rows in the order of the comparison.
@@ -31,7 +31,7 @@ class Answered:
 
 
 class Strategy(ABC):
-    """A way of coming by answers to all tasks of a recipe.
+    """A way to obtain answers to all tasks of a recipe.
 
     :param name: As it is registered.
     """

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import COSTS
-from polytask.analysis.linear_strategies import labelled
+from polytask.analysis.linear_strategies import select_labelled
 from polytask.analysis.strategies.base import Answered, Strategy, strategies
 from polytask.assembly.data.labels import Labels
 from polytask.assembly.data.loading import TRAIN
@@ -55,8 +55,8 @@ class MajorityStrategy(Strategy):
 
 def _outcome(comparison: Comparison, name: str) -> Outcome:
     task, data = comparison.tasks[name], comparison.data
-    learned = labelled(name, data, comparison.labels[name], TRAIN).references
-    rows = labelled(name, data, Labels(task), comparison.held_out)
+    learned = select_labelled(name, data, comparison.labels[name], TRAIN).references
+    rows = select_labelled(name, data, Labels(task), comparison.held_out)
     answer: Answer = CONSTANTS.get(task.label_type, most_frequent)
     constant = answer(learned, task.labels)
     return Outcome(

@@ -111,7 +111,7 @@ class Encoders:
     def names(self) -> list[str]:
         """The parameters that all of them have."""
         states = [self.start.state_dict()]
-        for task, trained in self._loaded():
+        for task, trained in self._load():
             states.append(_meta(_encoder(trained, task).state_dict()))
         return common_names(states)
 
@@ -119,7 +119,7 @@ class Encoders:
         """What each has changed; no more than this and two models are in memory at a time."""
         start_P = flatten(self.start.state_dict(), self.names)
         deltas_TP = torch.empty(len(self.models), len(start_P))
-        for delta_P, (task, trained) in zip(deltas_TP, self._loaded(), strict=True):
+        for delta_P, (task, trained) in zip(deltas_TP, self._load(), strict=True):
             trained_P = flatten(_encoder(trained, task).state_dict(), self.names)
             torch.sub(trained_P, start_P, out=delta_P)
         return deltas_TP
@@ -133,7 +133,7 @@ class Encoders:
         """
         start_P = flatten(self.start.state_dict(), self.names)
         found: dict[float, dict[str, Outcome]] = {c: {} for c in coefficients}
-        for task, trained in self._loaded():
+        for task, trained in self._load():
             encoder = _encoder(trained, task)
             data = self.comparison.data_of(self.models[task].recipe)
             with scratch_folder() as scratch:
@@ -158,7 +158,7 @@ class Encoders:
             "inference_flops_per_row": round(fmean(encoding)) + head_flops,
         }
 
-    def _loaded(self) -> Iterator[tuple[str, LoadedRun]]:
+    def _load(self) -> Iterator[tuple[str, LoadedRun]]:
         """The models one after the other, as all of them may not fit into memory."""
         for task, model in self.models.items():
             yield task, LoadedRun.load(model.run)
@@ -180,7 +180,7 @@ class Encoders:
 
 def _merit(comparison: Comparison, outcomes: Mapping[str, Outcome]) -> Merit:
     """Return how good a merged model is on validation rows."""
-    pooled = comparison.pooled_on(VALIDATION)
+    pooled = comparison.poolings_on(VALIDATION)
     scores = score(outcomes, comparison.metrics, pooled, EvaluationOptions(bootstrap=0))
     measured = {name: comparison.metrics[name] for name in outcomes}
     measured |= {name: [pooling.metric] for name, pooling in pooled.items()}
