@@ -36,9 +36,9 @@ def load_recipe(path: PathLike, overrides: Sequence[str] = ()) -> Recipe:
     """
     from polytask.analysis.named_strategies import unknown_strategies
     from polytask.recipe import load
-    from polytask.recipe.missing_files import missing_files
+    from polytask.recipe.missing_files import find_missing_files
 
-    return load(Path(path), overrides, (missing_files, unknown_strategies))
+    return load(Path(path), overrides, (find_missing_files, unknown_strategies))
 
 
 def train(

@@ -151,12 +151,12 @@ class _Reading:
     def content(self, node: yaml.Node, keys: Keys) -> Any:
         """What a node holds."""
         if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, keys)
+            return self.read_mapping(node, keys)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
         return _scalar(node)
 
-    def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
+    def read_mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
         """A mapping; keys of its own win over merged ones."""
         found: dict[str, Any] = {}
         first: dict[str, yaml.Node] = {}
@@ -174,7 +174,7 @@ class _Reading:
             if key.tag != f"{_TAG}merge":
                 self.origins.setdefault((*keys, key.value), self.origin(key))
                 found[key.value] = self.value(item, (*keys, key.value))
-        for merged in _merged(node):
+        for merged in _iterate_merged(node):
             found = {**self.value(merged, keys), **found}
         return found
 
@@ -197,7 +197,7 @@ def _refuse_tags_and_deep_nests(text: str) -> None:
             raise _Flaw(f"nested deeper than {_MAX_DEPTH} levels", event)
 
 
-def _merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
+def _iterate_merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
     """The mappings that a mapping merges into itself, in order of precedence."""
     for key, value in node.value:
         if key.tag == f"{_TAG}merge":

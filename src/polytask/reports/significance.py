@@ -29,13 +29,13 @@ def statistics_of(record: Record) -> Mapping[str, Any]:
     return record.get("statistics") or {}
 
 
-def tested_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
+def get_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
     """What was found out about the difference in one task."""
     found = statistics_of(record).get("differences", {}).get(strategy, {}).get(task)
     return None if found is None else dict(found)
 
 
-def tested_gain(record: Record, strategy: str) -> Mapping[str, Any] | None:
+def get_gain(record: Record, strategy: str) -> Mapping[str, Any] | None:
     """What was found out about Δm."""
     found = statistics_of(record).get("gains", {}).get(strategy)
     return None if found is None else dict(found)
@@ -47,7 +47,7 @@ def mean_rank(record: Record, strategy: str) -> float | None:
     return None if rank is None else float(rank)
 
 
-def moved(record: Record, strategy: str, way: str) -> Moved | None:
+def get_moved_tasks(record: Record, strategy: str, way: str) -> Moved | None:
     """The tasks that are ``hurt`` or ``helped``."""
     found = statistics_of(record).get(way, {}).get(strategy)
     if found is None:
@@ -67,7 +67,7 @@ def detectable(record: Record, task: str) -> float | None:
 def mark(record: Record, strategy: str, task: str) -> str:
     """``BETTER`` or ``WORSE`` if the difference is significant, else nothing."""
     for way, sign in (("helped", BETTER), ("hurt", WORSE)):
-        found = moved(record, strategy, way)
+        found = get_moved_tasks(record, strategy, way)
         if found is not None and task in found.found:
             return sign
     return ""

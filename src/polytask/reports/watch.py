@@ -21,15 +21,15 @@ from polytask.reports import formats
 from polytask.reports.curves import Curves
 from polytask.reports.page import shell
 from polytask.reports.report_data import Material, Trained
-from polytask.reports.sections.base import Section, filled, resource
-from polytask.reports.sections.curves import learning, losses
+from polytask.reports.sections.base import Section, fill_template, resource
+from polytask.reports.sections.curves import losses
 from polytask.reports.sections.interference import interference
 from polytask.reports.sections.throughput import pace
 from polytask.reports.sections.weights import weights
 from polytask.reports.wording import Text, phrase
 
 _HOST = "127.0.0.1"
-_SECTIONS = (losses, learning, weights, interference, pace)
+_SECTIONS = (losses, learning_curves, weights, interference, pace)
 _SAFE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -55,9 +55,9 @@ class Feed:
         """What the page shows now; None if that is what it has ``seen``."""
         with self._lock:
             self._read()
-            finished = self._finished()
+            finished = self._is_finished()
             version = f"{self._file}-{self._records}-{int(finished)}"
-            return None if version == seen else self._drawn(version, finished=finished)
+            return None if version == seen else self._draw(version, finished=finished)
 
     def _read(self) -> None:
         """Take in the lines that were added; a line that is half written waits for its end."""
@@ -74,20 +74,22 @@ class Feed:
                 self._records += 1
                 self._curves.add(json.loads(line))
 
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         with suppress(FileNotFoundError):
             return bool(read_json(self.run.facts).get("finished"))
         return False
 
-    def _drawn(self, version: str, *, finished: bool) -> dict[str, Any]:
+    def _draw(self, version: str, *, finished: bool) -> dict[str, Any]:
         state = "finished" if finished else "running" if self._curves.step else "waiting"
         sections = self._sections()
         return {
             "version": version,
             "state": state,
-            "cards": filled("cards.html", cards=_cards(self._curves)),
-            "nav": filled("nav.html", sections=sections),
-            "main": filled("live.html", sections=sections, state=state, share=self._curves.share),
+            "cards": fill_template("cards.html", cards=_cards(self._curves)),
+            "nav": fill_template("nav.html", sections=sections),
+            "main": fill_template(
+                "live.html", sections=sections, state=state, share=self._curves.share
+            ),
         }
 
     def _sections(self) -> list[Section]:

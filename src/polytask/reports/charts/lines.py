@@ -13,7 +13,7 @@ from polytask.reports.charts.svg import (
     chart,
     element,
     label,
-    padded,
+    pad_range,
     path,
     series_class,
     tick_text,
@@ -71,7 +71,7 @@ def line_chart(title: Text, lines: Sequence[Line], *, along: Phrase | None = Non
 def _scales(lines: Sequence[Line]) -> tuple[Scale, Scale]:
     xs = [a for line in lines for a, _ in line.points] or [0.0]
     ys = [b for line in lines for _, b in line.points] or [0.0]
-    bottom, top = padded(ys)
+    bottom, top = pad_range(ys)
     first, last = min(0.0, *xs), max(xs)
     return (
         Scale(first, last if last > first else first + 1, _LEFT, _WIDTH - _RIGHT),

@@ -121,7 +121,7 @@ class Scale:
             yield index * step
 
 
-def padded(values: Sequence[float], share: float = 0.05) -> tuple[float, float]:
+def pad_range(values: Sequence[float], share: float = 0.05) -> tuple[float, float]:
     """A range that holds values with a margin, and is never empty."""
     low, high = min(values), max(values)
     margin = share * (high - low) or share * abs(high) or 1.0

@@ -33,7 +33,7 @@ class Figure:
     chart: Markup
 
 
-def filled(template: str, **values: Any) -> Markup:
+def fill_template(template: str, **values: Any) -> Markup:
     """A template with its values, all of them escaped."""
     return Markup(environment().get_template(template).render(**values))
 

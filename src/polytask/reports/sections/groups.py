@@ -8,7 +8,7 @@ from typing import Any
 from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import phrase
 
 
@@ -19,7 +19,7 @@ def groups(material: Material) -> Section | None:
     sets = [[str(task) for task in group] for group in proposed.get("groups", ())]
     if not sets:
         return None
-    body = filled(
+    body = fill_template(
         "groups.html",
         groups=sets,
         recipes=[str(recipe) for recipe in found.get("recipes", ())],
