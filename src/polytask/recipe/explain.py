@@ -38,7 +38,7 @@ class _Finding:
 def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator[Mistake]:
     """The mistakes behind pydantic's errors, wrong references left out.
 
-    :param recipe: What was validated, as plain data.
+    :param recipe: The validated recipe, as plain data.
     :param schema: The JSON Schema of recipes.
     """
     errors = error.errors(include_url=False)

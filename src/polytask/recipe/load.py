@@ -31,7 +31,7 @@ Check: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Mistake]]
 def load(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Recipe:
     """Read and validate a recipe.
 
-    The name defaults to that of the file. ``data_root`` becomes absolute, so that the recipe means
+    The name defaults to the file name. ``data_root`` becomes absolute, so that the recipe means
     the same wherever it is written to: it is relative to the folder of the file, or that folder.
 
     :param path: A file, or the name of a built-in recipe. A file wins.

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, and where."""
+"""Mistakes in a recipe, and their places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Mistake:
     """One thing that is wrong.
 
     :param keys: The way to the value that is wrong.
-    :param text: What was found, what is expected, what to do.
+    :param text: The finding, the expectation and the remedy.
     """
 
     keys: Keys

@@ -94,7 +94,7 @@ class RecipeSection(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """The keys of the section as written in a recipe, without those of the part."""
+        """Return the keys of the section as written in a recipe, without options of the part."""
         fields = cls.model_fields.items()
         return [field.alias or name for name, field in fields if name != "part"]
 

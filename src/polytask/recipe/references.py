@@ -1,4 +1,4 @@
-"""What the sections of a recipe say about each other.
+"""References between the sections of a recipe.
 
 Looked at in plain data, before or after validation, so that these mistakes are reported together
 with all others; what is not of the expected shape is passed over here.

@@ -87,7 +87,7 @@ def _message(error: ErrorDetails) -> str:
 
 
 def _advice(error: ErrorDetails, expected: str) -> str:
-    """What to do about it, where that can be guessed."""
+    """Return a remedy, if one can be guessed; else an empty text."""
     if isinstance(error["input"], str):
         return hint(error["input"], _QUOTED.findall(expected))
     if "text" in expected and isinstance(error["input"], bool | int | float):
@@ -96,7 +96,7 @@ def _advice(error: ErrorDetails, expected: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value as people name it."""
+    """Return a short text that names a value."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

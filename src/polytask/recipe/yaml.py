@@ -43,7 +43,7 @@ _SCALARS = (
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML text says, and where it says it.
+    """The content of a YAML text, with the place of each value.
 
     :param value: Plain data: mappings, lists, texts, numbers, booleans, None.
     :param origins: Where each value was written (``file:line``), in the order of the text.
@@ -58,7 +58,7 @@ class Document:
 def parse(text: str, name: str) -> Document:
     """Read one YAML document; an empty one is None.
 
-    :param name: What to call the text in messages, usually its path.
+    :param name: The name of the text in messages, usually its path.
     :raises RecipeError: If the text is not YAML of the kind described above.
     """
     reading = _Reading(name)
@@ -149,7 +149,7 @@ class _Reading:
         return value
 
     def content(self, node: yaml.Node, keys: Keys) -> Any:
-        """What a node holds."""
+        """Return the content of a node."""
         if isinstance(node, yaml.MappingNode):
             return self.read_mapping(node, keys)
         if isinstance(node, yaml.SequenceNode):
@@ -157,7 +157,7 @@ class _Reading:
         return _scalar(node)
 
     def read_mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
-        """A mapping; keys of its own win over merged ones."""
+        """Return a mapping; its direct keys override merged keys."""
         found: dict[str, Any] = {}
         first: dict[str, yaml.Node] = {}
         for key, item in node.value:

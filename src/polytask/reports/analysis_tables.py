@@ -1,4 +1,4 @@
-"""What an analysis found, in words and tables. Reads JSON records only."""
+"""The findings of an analysis, in words and tables. Reads JSON records only."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def transference_text(record: Record) -> str:
 
 
 def _scale(method: str) -> float:
-    """What the numbers of a method are shown in: percent, or thousandths."""
+    """Return the factor for showing the numbers of a method: percent, or thousandths."""
     return 100.0 if method == "pairwise" else 1000.0
 
 

@@ -223,7 +223,7 @@ def _detectable(record: Record, task: str, metric: str) -> Cell:
 
 
 def _cost(record: Record, strategy: str, name: str) -> Cell:
-    """Nothing where some result of the strategy does not say it."""
+    """Return a cost cell; it is empty if a result of the strategy lacks the cost."""
     own = [result for result in record["results"] if result["strategy"] == strategy]
     value = cost(record, strategy, name) if all(name in result for result in own) else None
     return Cell(_COSTS[name](value), -1.0 if value is None else value)

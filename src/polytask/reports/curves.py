@@ -1,4 +1,4 @@
-"""The curves of a training, from the records of ``metrics.jsonl`` as they come."""
+"""The curves of a training, updated with each record of ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Curves:
 
     :param losses: By task.
     :param parts: The named parts of losses, by task.
-    :param weights: What the balancer gave each task.
+    :param weights: The task weights set by the balancer.
     :param validation: By task and metric: every validation, in full.
     :param pace: Tokens per second.
     :param rate: The learning rate.

@@ -28,7 +28,7 @@ def is_share(metric: str) -> bool:
 
 
 def scale_of(metric: str) -> float:
-    """What a metric is multiplied with before it is shown."""
+    """Return the factor that a metric is multiplied with before it is shown."""
     return 100.0 if is_share(metric) else 1.0
 
 

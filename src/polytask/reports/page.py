@@ -98,7 +98,7 @@ def shell(
     """Sections within the frame of a page: its head, its switches, its look.
 
     :param kind: ``run``, ``comparison`` or ``live``.
-    :param live: A script besides that of every page.
+    :param live: An additional script, appended to ``page.js``.
     """
     script = Markup(resource("page.js") + live)
     return fill_template(
@@ -127,7 +127,7 @@ def _check(folder: Path, language: str) -> None:
 
 
 def _cards(material: Material) -> list[tuple[Text, Text]]:
-    """What is to be seen first: a name and a number each."""
+    """Return the cards at the top of the page: a name and a number each."""
     if material.record is None:
         return _run_cards(material)
     record = material.record
@@ -176,5 +176,5 @@ def _average_title(material: Material) -> Text:
 
 
 def _hash(script: str) -> str:
-    """What names a script in a content security policy."""
+    """Return the SHA-256 (Base64) that allows a script in a content security policy."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""A training as it goes on, on a page of this machine alone."""
+"""A live page of a running training, served to this machine only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from polytask.reports.curves import Curves
 from polytask.reports.page import shell
 from polytask.reports.report_data import Material, Trained
 from polytask.reports.sections.base import Section, fill_template, resource
-from polytask.reports.sections.curves import losses
+from polytask.reports.sections.curves import learning_curves, losses
 from polytask.reports.sections.interference import interference
 from polytask.reports.sections.throughput import pace
 from polytask.reports.sections.weights import weights
@@ -52,7 +52,7 @@ class Feed:
         self._curves, self._offset, self._file, self._records = Curves(), 0, 0, 0
 
     def state(self, seen: str = "") -> dict[str, Any] | None:
-        """What the page shows now; None if that is what it has ``seen``."""
+        """Return the current state of the page; None if its version equals ``seen``."""
         with self._lock:
             self._read()
             finished = self._is_finished()
@@ -64,7 +64,7 @@ class Feed:
         with suppress(FileNotFoundError), self.run.metrics.open("rb") as file:
             about = self.run.metrics.stat()
             if about.st_ino != self._file or about.st_size < self._offset:
-                self._forget()  # a resumed training has written it anew
+                self._forget()  # a resumed training has replaced the file
                 self._file = about.st_ino
             file.seek(self._offset)
             for line in file:
@@ -112,7 +112,7 @@ def serve(
 
     :param run: The run folder, which may not be there yet.
     :param port: 0 for any that is free.
-    :param ready: Told the address.
+    :param ready: Called with the address.
     :raises RunError: If the folder is something else, or the port is taken.
     """
     server = open_server(run, port, language)

@@ -48,7 +48,7 @@ def bar_chart(title: Text, bars: Sequence[Bar], *, limits: tuple[float, float]) 
 
 
 def dot_chart(title: Text, bars: Sequence[Bar], *, limits: tuple[float, float]) -> Markup:
-    """Dots with whiskers, for values of which zero means nothing."""
+    """Draw dots with whiskers, for values without a meaningful zero."""
     return _rows(title, bars, limits, _dot)
 
 

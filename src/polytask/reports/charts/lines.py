@@ -41,7 +41,7 @@ class Line:
 def line_chart(title: Text, lines: Sequence[Line], *, along: Phrase | None = None) -> Markup:
     """Curves over a common axis.
 
-    :param along: What the axis is; epochs by default.
+    :param along: The title of the x axis; epochs by default.
     """
     there = [line for line in lines if line.points]
     x, y = _scales(there)
@@ -94,7 +94,7 @@ def _dot(line: Line, x: Scale, y: Scale) -> Markup:
 
 
 def _data(lines: Sequence[Line], x: Scale, y: Scale) -> str:
-    """What the script needs to read values off the curves."""
+    """Return the data from which the script reads values off the curves."""
     record = {
         "x": [x.low, x.high, x.start, x.end],
         "y": [y.low, y.high, y.start, y.end],

@@ -39,7 +39,7 @@ def chart(
     """A whole drawing that scales with its column.
 
     :param size: Width and height in user units; one is about one CSS pixel.
-    :param title: What readers of screens are told that it shows.
+    :param title: The description for screen readers.
     """
     width, height = size
     names = [

@@ -1,4 +1,4 @@
-"""What the trainings took."""
+"""The cost of the trainings."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def groups(material: Material) -> Section | None:
 
 
 def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> SortableTable:
-    """What each task was predicted to gain in its group, and gained where that was trained."""
+    """Return the predicted gain of each task, and the measured gain if groups were trained."""
     trained = verified.get("tasks", {})
     names = ["grouped", "joint"] if trained else []
     head = [phrase(f"column.{name}") for name in ("task", "predicted", *names)]

@@ -62,7 +62,7 @@ def _cells(names: Sequence[str], means: Mapping[Pair, float]) -> dict[Any, Any]:
 
 
 def _looks(material: Material) -> Looks:
-    """What was analysed, else what the first training that was looked at has written itself."""
+    """Return the analysed conflicts, else the first ones that a training recorded."""
     found = material.analysis("interference")
     if found is not None:
         over_time = found.get("over_time", {})

@@ -1,4 +1,4 @@
-"""What the balancing method gave each task."""
+"""The weight of each task over the training."""
 
 from __future__ import annotations
 
