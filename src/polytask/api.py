@@ -36,9 +36,9 @@ def load_recipe(path: PathLike, overrides: Sequence[str] = ()) -> Recipe:
     """
     from polytask.analysis.named_strategies import unknown_strategies
     from polytask.recipe import load
-    from polytask.recipe.missing_files import missing_files
+    from polytask.recipe.missing_files import find_missing_files
 
-    return load(Path(path), overrides, (missing_files, unknown_strategies))
+    return load(Path(path), overrides, (find_missing_files, unknown_strategies))
 
 
 def train(
@@ -53,7 +53,7 @@ def train(
     Ends with ``report.html`` in the folder.
 
     :param run: The folder; ``runs/NAME`` by default.
-    :param resume: Go on with the training that the folder holds, if it holds one.
+    :param resume: Resume the training in the folder, if there is one.
     :param console: Where progress goes; standard error by default.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
     :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
@@ -71,7 +71,7 @@ def train(
             evaluation.evaluate(LoadedRun.load(trained))
 
     with process_group(loaded.training.device):
-        with _advice("Go on with the same command and --resume."):
+        with _advice("Run the same command with --resume to continue."):
             trained = training.train(loaded, folder, resume=resume, console=console)
         on_first(lambda: score(trained))
         on_first(lambda: write_page(trained.path))
@@ -154,7 +154,7 @@ def compare(
 
     Writes ``comparison.json``, ``comparison.md`` and ``report.html``.
 
-    :param run: The folder; ``runs/NAME-compare`` by default. One that exists is gone on with.
+    :param run: The folder; ``runs/NAME-compare`` by default. An existing one is continued.
     :param console: Where progress goes; standard error by default.
     :return: The comparison, as it is kept in ``comparison.json``.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
@@ -172,7 +172,7 @@ def compare(
         raise RunError("compare runs in one process, but there are several. Start it by itself.")
     loaded = _recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
-    with _advice("Go on with the same command."):
+    with _advice("Run the same command to continue."):
         try:
             record = analysis.compare(loaded, folder, console or Console(stderr=True))
         except KeyboardInterrupt:
@@ -205,13 +205,13 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
         return {**analysis.analyse(run, asked, shown), "folder": str(run.analysis)}
     recipe = _recipe(target)
     folder = RUNS / f"{recipe.name}-analysis"
-    with _advice("Go on with the same command."):
+    with _advice("Run the same command to continue."):
         found = analysis.analyse_recipe(recipe, folder, asked, shown)
     return {**found, "folder": str(folder)}
 
 
 def describe(target: RecipeLike) -> dict[str, Any]:
-    """What the tasks of a recipe or of a run share: layers, parameters, FLOPs per example.
+    """Describe what the tasks of a recipe or run share: layers, parameters, FLOPs per example.
 
     :param target: A recipe, or the folder of a run.
     :raises PolytaskError: If the recipe, the run or its data does not fit.
@@ -248,7 +248,7 @@ def watch(
 
     :param run: Its folder, which may not be there yet.
     :param port: 0 for any that is free.
-    :param ready: Told the address of the page.
+    :param ready: Called with the address of the page.
     :raises RunError: If the folder holds something else, or the port is taken.
     """
     from polytask.reports.watch import serve

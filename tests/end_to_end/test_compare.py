@@ -105,7 +105,7 @@ def test_a_comparison_goes_on_where_it_was_stopped(recipe: Path, whole: Path) ->
     assert process.wait() == 1
     printed = log.read_text("utf-8")
     assert "stopped by SIGINT" in printed
-    assert printed.endswith("Go on with the same command.\n")
+    assert printed.endswith("Run the same command to continue.\n")
     assert "Traceback" not in printed
     assert not (folder / "comparison.json").exists()
     done = [folder / "results" / "joint-0.json", *(folder / "joint").rglob("*.json*")]
@@ -229,5 +229,7 @@ def test_one_that_is_stopped_outside_of_a_training_says_what_to_do(
     folder = recipe.parent / "fitting"
     result = polytask("compare", recipe, "--run", folder, "--strategies", "majority,linear")
     assert result.exit_code == 1
-    assert f"stopped; what is done is in {folder}. Go on with the same command." in result.stderr
+    assert (
+        f"stopped; what is done is in {folder}. Run the same command to continue." in result.stderr
+    )
     assert (folder / "results" / "majority-0.json").is_file()

@@ -102,8 +102,8 @@ def test_a_recipe_may_be_given_by_path_or_as_it_is(
 @pytest.mark.parametrize(
     ("verb", "advice"),
     [
-        (api.train, "Go on with the same command and --resume."),
-        (api.compare, "Go on with the same command."),
+        (api.train, "Run the same command with --resume to continue."),
+        (api.compare, "Run the same command to continue."),
     ],
 )
 def test_what_a_signal_has_stopped_can_be_gone_on_with(

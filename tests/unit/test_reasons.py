@@ -8,8 +8,8 @@ from polytask.reports.analysis_tables import (
     curve_text,
     groups_text,
     interference_text,
+    render_verification,
     transference_text,
-    verified_text,
 )
 
 
@@ -88,13 +88,13 @@ def test_gains_that_are_undefined_are_in_no_mean_and_named() -> None:
             "b": {"predicted": 0.02, "grouped": None, "joint": None},
         },
     }  # fmt: skip
-    text = verified_text(verified, 100.0)
+    text = render_verification(verified, 100.0)
     assert ["b", "+2.00", "–", "–"] in map(str.split, text.splitlines())
     assert "The prediction held" in text
     assert "Means are without b, whose gain is undefined." in text
     nothing = {"mean": None, "error": None}
     verified |= {"gains": {"grouped": nothing, "joint": nothing}, "held": None}
-    assert "Nothing can be said" in verified_text(verified, 100.0)
+    assert "Nothing can be said" in render_verification(verified, 100.0)
     point = {"rows": 50, "gain": None, "error": None, "without": ["a", "b"]}
     text = curve_text({"points": [point], "stops_paying": None})
     assert ["50", "–", "a,", "b"] in map(str.split, text.splitlines())

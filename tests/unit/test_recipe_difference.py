@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polytask.recipe.difference import differing
+from polytask.recipe.difference import find_differences
 
 KEPT = """\
 data: {shop: {kind: jsonl, split: null}}
@@ -28,5 +28,5 @@ pooled: {}
 )  # fmt: skip
 def test_the_keys_that_differ_are_named(old: str, new: str, expected: list[str]) -> None:
     other = KEPT.replace(old, new)
-    assert differing(KEPT, other) == expected
-    assert sorted(differing(other, KEPT)) == sorted(expected)
+    assert find_differences(KEPT, other) == expected
+    assert sorted(find_differences(other, KEPT)) == sorted(expected)

@@ -16,7 +16,7 @@ from polytask.core.files import write_json
 from polytask.core.run_folder import RunFolder
 from polytask.data.text import text_steps
 from polytask.recipe import load, plugins
-from polytask.recipe.plugins import load_plugins, loaded_plugins, missing_plugins
+from polytask.recipe.plugins import find_missing_plugins, get_loaded_plugins, load_plugins
 from polytask.tasks import tasks
 from polytask.tasks.losses import total
 
@@ -67,13 +67,13 @@ def test_a_file_is_recorded_with_its_content_and_missed_by_what_was_made_with_it
     file.write_text(PLUGIN.format(kind="shout"), encoding="utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     recorded = [{"path": str(file), "sha256": digest}]
-    assert missing_plugins(run) == []  # there is no run
+    assert find_missing_plugins(run) == []  # there is no run
     write_json(run.facts, {"plugins": recorded})
-    assert loaded_plugins() == []
-    assert missing_plugins(run) == [str(file)]
+    assert get_loaded_plugins() == []
+    assert find_missing_plugins(run) == [str(file)]
     load_plugins([file])
-    assert loaded_plugins() == recorded
-    assert missing_plugins(run) == []
+    assert get_loaded_plugins() == recorded
+    assert find_missing_plugins(run) == []
 
 
 def test_a_run_whose_plugin_is_forgotten_names_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from polytask.analysis.strategies import strategies
 from polytask.recipe import Recipe
-from polytask.recipe.mistakes import Mistake, hint, listing
+from polytask.recipe.mistakes import Mistake, hint, list_known
 
 
 def unknown_strategies(values: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -21,7 +21,9 @@ def unknown_strategies(values: Mapping[str, Any]) -> Iterator[Mistake]:
     for index, name in enumerate(named if isinstance(named, list | tuple) else [named]):
         if isinstance(name, str) and name not in known:
             keys = ("compare", "strategies", index)
-            yield Mistake(keys, f"no strategy called {name!r}.{hint(name, known)}{listing(known)}")
+            yield Mistake(
+                keys, f"no strategy called {name!r}.{hint(name, known)}{list_known(known)}"
+            )
 
 
 def wrong_strategies(recipe: Recipe) -> list[str]:

@@ -14,7 +14,7 @@ from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, dump
-from polytask.recipe.difference import differing
+from polytask.recipe.difference import find_differences
 from polytask.training.precision import select_device
 
 _FACTS = ("parameters", "trained_parameters", "seconds", "tokens")
@@ -54,7 +54,7 @@ def _copy_equal(comparison: Comparison, recipe: Recipe, place: Path) -> None:
     folder, wanted = comparison.folder / place, dump(recipe)
     for cost in sorted(comparison.folder.glob(f"*/seed-*/**/{_COST}")):
         run = RunFolder(cost.parent)
-        changed = differing(run.recipe.read_text(encoding="utf-8"), wanted)
+        changed = find_differences(run.recipe.read_text(encoding="utf-8"), wanted)
         if not run.path.name.startswith(".") and all(key.startswith("compare.") for key in changed):
             found = run.path.relative_to(comparison.folder)
             comparison.console.print(f"{place} is the same training as {found}", style="bold")

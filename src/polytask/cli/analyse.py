@@ -44,13 +44,15 @@ class Analyse:
     ] = False
     curve: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Single against joint, with N training rows a task."),
+        typer.Option(
+            metavar="N,N,...", help="Compare single and joint with N training rows per task."
+        ),
     ] = None
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Repetitions of each of these trainings.")
     ] = 1
     steps: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Steps of rows that the model is looked at on.")
+        int, typer.Option(metavar="N", min=1, help="Number of batches to measure the model on.")
     ] = 20
     plugins: Plugins = None
 

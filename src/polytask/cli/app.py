@@ -84,10 +84,10 @@ def _end(message: str, code: int) -> typer.Exit:
 def _plugins_of(params: Mapping[str, Any]) -> list[str]:
     """Name the missing plugins of the run that a recipe from elsewhere is trained into."""
     from polytask.core.run_folder import RunFolder
-    from polytask.recipe.plugins import forgotten_plugins
+    from polytask.recipe.plugins import describe_missing_plugins
 
     run, recipe = params.get("run"), params.get("recipe")
-    return forgotten_plugins(RunFolder(run)) if run and recipe else []
+    return describe_missing_plugins(RunFolder(run)) if run and recipe else []
 
 
 def _print_version(wanted: bool) -> None:

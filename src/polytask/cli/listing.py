@@ -80,7 +80,7 @@ def _parts(registry: Registry[Any]) -> Iterator[tuple[str, str, Iterable[str]]]:
 
 
 def _price(part: type) -> str:
-    """What a step with a balancer costs and needs; nothing for other parts."""
+    """Return the cost and needs of a step with a balancer; empty for other parts."""
     needs = [name.replace("_", " ") for name in sorted(getattr(part, "needs", ()))]
     return "; needs ".join(filter(None, (getattr(part, "cost", ""), ", ".join(needs))))
 

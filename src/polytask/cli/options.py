@@ -33,7 +33,7 @@ Overrides: TypeAlias = Annotated[
 ]
 Language: TypeAlias = Annotated[
     str,
-    typer.Option(metavar="en|zh", help="What the page opens in; it holds both, with a switch."),
+    typer.Option(metavar="en|zh", help="The first language of the page; a switch shows the other."),
 ]
 Plugins: TypeAlias = Annotated[
     list[Path] | None,

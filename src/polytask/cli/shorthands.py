@@ -18,7 +18,7 @@ class Shorthand:
     """An option ``--NAME VALUE`` that stands for ``--set CHANGE``.
 
     :param name: Without dashes.
-    :param change: What it sets, with ``{}`` for the value.
+    :param change: The change, with ``{}`` for the value.
     :param type: Of the value, or of none: ``int | None``.
     """
 

@@ -17,7 +17,7 @@ def train(
         typer.Option(metavar="DIR", help="The run folder to write; runs/NAME by default."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training that the folder holds.")
+        bool, typer.Option("--resume", help="Resume the training in the folder.")
     ] = False,
     overrides: Overrides = None,
     plugins: Plugins = None,

@@ -8,7 +8,7 @@ from typing import Any
 from polytask.recipe import yaml
 
 
-def differing(kept: str, new: str) -> list[str]:
+def find_differences(kept: str, new: str) -> list[str]:
     """The keys, as ``path.to.key``, at which one of two recipes written as YAML says something else.
 
     :raises RecipeError: If one of them is not YAML.

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from polytask.recipe.json_schema import JsonSchema, properties_at
 from polytask.recipe.mistakes import Keys, Mistake, closest, holds
-from polytask.recipe.wording import wording
+from polytask.recipe.wording import describe_errors
 
 _UNWRITTEN = ("part", "[key]")
 """Steps of a location that are neither in the recipe nor branches of a union."""
@@ -38,7 +38,7 @@ class _Finding:
 def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator[Mistake]:
     """The mistakes behind pydantic's errors, wrong references left out.
 
-    :param recipe: What was validated, as plain data.
+    :param recipe: The validated recipe, as plain data.
     :param schema: The JSON Schema of recipes.
     """
     errors = error.errors(include_url=False)
@@ -57,7 +57,7 @@ def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator
         if not misspelt and not _is_outdone(finding, findings):
             groups.setdefault(finding.keys, []).append(finding)
     for keys, group in groups.items():
-        text = wording([finding.error for finding in group], options[keys])
+        text = describe_errors([finding.error for finding in group], options[keys])
         yield Mistake(keys[:-1] if group[0].kind == "missing" else keys, text)
 
 

@@ -17,12 +17,12 @@ from polytask.recipe import yaml
 from polytask.recipe.built_in import built_in_recipes, is_name, recipe_file
 from polytask.recipe.explain import explain
 from polytask.recipe.json_schema import json_schema
-from polytask.recipe.mistakes import Keys, Mistake, hint, listing
+from polytask.recipe.mistakes import Keys, Mistake, hint, list_known
 from polytask.recipe.override import override
-from polytask.recipe.plugins import forgotten_plugins
+from polytask.recipe.plugins import describe_missing_plugins
 from polytask.recipe.references import wrong_references
 from polytask.recipe.schema import Recipe
-from polytask.recipe.wording import shown
+from polytask.recipe.wording import format_value
 
 Check: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Mistake]]
 """Finds mistakes in a recipe as plain data, which may be invalid, too."""
@@ -31,7 +31,7 @@ Check: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Mistake]]
 def load(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Recipe:
     """Read and validate a recipe.
 
-    The name defaults to that of the file. ``data_root`` becomes absolute, so that the recipe means
+    The name defaults to the file name. ``data_root`` becomes absolute, so that the recipe means
     the same wherever it is written to: it is relative to the folder of the file, or that folder.
 
     :param path: A file, or the name of a built-in recipe. A file wins.
@@ -44,7 +44,7 @@ def load(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()
     try:
         return _load(path, overrides, checks)
     except RecipeError as error:
-        forgotten = forgotten_plugins(RunFolder(path.parent))
+        forgotten = describe_missing_plugins(RunFolder(path.parent))
         raise RecipeError([*error.mistakes, *forgotten]) from error
 
 
@@ -54,7 +54,7 @@ def _load(path: Path, overrides: Sequence[str], checks: Sequence[Check]) -> Reci
         document = override(document, assignment)
     if not isinstance(document.value, dict):
         expected = "expected a mapping with the keys data, encoder and tasks"
-        raise RecipeError([f"{path}: found {shown(document.value)}, {expected}."])
+        raise RecipeError([f"{path}: found {format_value(document.value)}, {expected}."])
     name = re.sub(r"[^\w-]+", "-", path.stem).lstrip("-") or "recipe"
     value = {"name": name, **document.value}
     root = value.get("data_root")
@@ -83,9 +83,9 @@ def _unknown(path: Path) -> str:
     """Return the message for a recipe that does not exist, with those that do."""
     files = sorted(file.name for file in path.parent.glob("*.y*ml"))
     if not is_name(path):
-        return f"no such file.{hint(path.name, files) or listing(files)}"
+        return f"no such file.{hint(path.name, files) or list_known(files)}"
     known = [*files, *built_in_recipes()]
-    return f"no such file and no built-in recipe.{hint(path.name, known)}{listing(known)}"
+    return f"no such file and no built-in recipe.{hint(path.name, known)}{list_known(known)}"
 
 
 def _validate(document: yaml.Document, checks: Sequence[Check]) -> Recipe:

@@ -14,7 +14,7 @@ from polytask.recipe.mistakes import Keys, Mistake
 from polytask.recipe.schema import SourceSection, search_folders
 
 
-def missing_files(values: Mapping[str, Any]) -> Iterator[Mistake]:
+def find_missing_files(values: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield a mistake for each missing file, and for each source that cannot be made.
 
     Other mistakes are passed over here; validation reports them.
@@ -25,11 +25,11 @@ def missing_files(values: Mapping[str, Any]) -> Iterator[Mistake]:
     if not isinstance(root, str) or not isinstance(data, Mapping):
         return
     for name, section in data.items():
-        for keys, text in _missing(section, search_folders(Path(root))):
+        for keys, text in _find_missing(section, search_folders(Path(root))):
             yield Mistake(("data", name, *keys), text)
 
 
-def _missing(section: Any, search: tuple[Path, ...]) -> Iterator[tuple[Keys, str]]:
+def _find_missing(section: Any, search: tuple[Path, ...]) -> Iterator[tuple[Keys, str]]:
     """Yield the options of one source that name missing files, each with a message."""
     if isinstance(section, str):
         section = {"kind": section}

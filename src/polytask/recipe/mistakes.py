@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, and where."""
+"""Mistakes in a recipe, and their places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Mistake:
     """One thing that is wrong.
 
     :param keys: The way to the value that is wrong.
-    :param text: What was found, what is expected, what to do.
+    :param text: The finding, the expectation and the remedy.
     """
 
     keys: Keys
@@ -44,7 +44,7 @@ def hint(name: object, known: Iterable[str]) -> str:
     return f" Did you mean {near!r}?" if near else ""
 
 
-def listing(known: Iterable[str]) -> str:
+def list_known(known: Iterable[str]) -> str:
     """`` Known: x, y.``, or nothing if nothing is."""
     names = ", ".join(known)
     return f" Known: {names}." if names else ""
@@ -52,4 +52,4 @@ def listing(known: Iterable[str]) -> str:
 
 def unknown(what: str, name: object, known: Sequence[str]) -> str:
     """The message for a name that names nothing."""
-    return f"no {what} called {name!r}.{hint(name, known) or listing(known)}"
+    return f"no {what} called {name!r}.{hint(name, known) or list_known(known)}"

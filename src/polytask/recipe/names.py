@@ -12,7 +12,7 @@ from torch import nn
 _NAME = re.compile(r"\w[\w-]*")
 
 
-def _checked(name: str) -> str:
+def _check_name(name: str) -> str:
     """A name that can be a file name and part of a parameter's name."""
     if not _NAME.fullmatch(name):
         raise PydanticCustomError(
@@ -37,7 +37,7 @@ def _free(name: str) -> str:
     return name
 
 
-def _listed(value: Any) -> Any:
+def _wrap_in_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -48,15 +48,15 @@ def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[\p{L}\p{N}_][\p{L}\p{N}_-]*$"})
-Name: TypeAlias = Annotated[str, AfterValidator(_checked), _SCHEMA]
-TaskName: TypeAlias = Annotated[str, AfterValidator(_checked), AfterValidator(_free), _SCHEMA]
+Name: TypeAlias = Annotated[str, AfterValidator(_check_name), _SCHEMA]
+TaskName: TypeAlias = Annotated[str, AfterValidator(_check_name), AfterValidator(_free), _SCHEMA]
 Texts: TypeAlias = Annotated[
     tuple[str, ...],
     AfterValidator(_some),
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+    BeforeValidator(_wrap_in_list, json_schema_input_type=str | list[str]),
 ]
 """One text, or a list of them."""
 AnyTexts: TypeAlias = Annotated[
-    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])
+    tuple[str, ...], BeforeValidator(_wrap_in_list, json_schema_input_type=str | list[str])
 ]
 """The same, and the list may be empty."""

@@ -45,10 +45,10 @@ class Part:
     ) -> JsonSchemaValue:
         """The name of a part alone, or one mapping per kind."""
         choices = [self.describe(kind, handler) for kind in self.registry.kinds()]
-        alone = [kind for kind in self.registry.kinds() if not self.required(kind)]
+        alone = [kind for kind in self.registry.kinds() if not self.list_required(kind)]
         return {"anyOf": [{"enum": alone}, *choices] if alone else choices}
 
-    def required(self, kind: str) -> list[str]:
+    def list_required(self, kind: str) -> list[str]:
         """The options that a part cannot do without."""
         fields = self.registry.schema(kind).model_fields.items()
         return [name for name, field in fields if field.is_required() and name != "kind"]
@@ -94,7 +94,7 @@ class RecipeSection(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """The keys of the section as written in a recipe, without those of the part."""
+        """Return the keys of the section as written in a recipe, without options of the part."""
         fields = cls.model_fields.items()
         return [field.alias or name for name, field in fields if name != "part"]
 

@@ -28,27 +28,27 @@ def load_plugins(files: Sequence[Path] = ()) -> None:
     :raises RecipeError: If one of them is missing or fails, with file and line.
     """
     for entry in entry_points(group=GROUP):
-        with _explained(entry.value):
+        with _explain_errors(entry.value):
             entry.load()
     for file in files:
         if file.resolve() not in _loaded:
             _run(file.resolve(), f"polytask_plugin_{file.stem}")
 
 
-def loaded_plugins() -> list[dict[str, str]]:
+def get_loaded_plugins() -> list[dict[str, str]]:
     """The files that have registered parts in this process, for the record."""
     return [{"path": str(file), "sha256": digest} for file, digest in _loaded.items()]
 
 
-def missing_plugins(run: RunFolder) -> list[str]:
+def find_missing_plugins(run: RunFolder) -> list[str]:
     """The files whose parts a run was trained with, as far as this process has not run them."""
     recorded = read_json(run.facts).get("plugins", ()) if run.facts.is_file() else ()
     return [plugin["path"] for plugin in recorded if Path(plugin["path"]) not in _loaded]
 
 
-def forgotten_plugins(run: RunFolder) -> list[str]:
+def describe_missing_plugins(run: RunFolder) -> list[str]:
     """A sentence about the plugins of a run that are missing, which may be what is wrong."""
-    options = " ".join(f"--plugin {path}" for path in missing_plugins(run))
+    options = " ".join(f"--plugin {path}" for path in find_missing_plugins(run))
     return [f"{run.path}: was trained with plugins. Give them again: {options}"] if options else []
 
 
@@ -59,14 +59,14 @@ def _run(file: Path, name: str) -> None:
         raise RecipeError([f"--plugin {file}: no such Python file."])
     module = importlib.util.module_from_spec(spec)
     digest = sha256(file)
-    with _explained(str(file)):
+    with _explain_errors(str(file)):
         spec.loader.exec_module(module)
     sys.modules[name] = module  # parts look up their module for its documentation
     _loaded[file] = digest
 
 
 @contextmanager
-def _explained(plugin: str) -> Iterator[None]:
+def _explain_errors(plugin: str) -> Iterator[None]:
     """Any error of a plugin as a mistake, placed at the plugin's own last line if it has one."""
     try:
         yield

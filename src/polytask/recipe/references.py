@@ -1,4 +1,4 @@
-"""What the sections of a recipe say about each other.
+"""References between the sections of a recipe.
 
 Looked at in plain data, before or after validation, so that these mistakes are reported together
 with all others; what is not of the expected shape is passed over here.
@@ -15,7 +15,7 @@ from polytask.core.registry import Registry
 from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
-from polytask.recipe.task_options import trained_tasks, unknown_tasks, with_positions
+from polytask.recipe.task_options import list_trained_tasks, unknown_tasks, with_positions
 from polytask.tasks import Metric, metrics, tasks
 
 Plain = Mapping[str, Any]
@@ -36,7 +36,7 @@ def fill_references(values: Any) -> Any:
 
 
 def _with_tasks(values: Plain) -> Plain:
-    sources = list(_mapping(values, "data"))
+    sources = list(_get_mapping(values, "data"))
     only = {"from": sources} if len(sources) == 1 else {}
     sections = _sections(values, "tasks").items()
     filled = {name: {**only, "input": _usual_columns(task), **task} for name, task in sections}
@@ -52,7 +52,7 @@ def _with_rate(values: Plain) -> Plain:
     encoder, training = _part(encoders, values.get("encoder")), values.get("training", {})
     if encoder is None or not isinstance(training, Mapping):
         return values
-    rate = encoder.default_learning_rate(_mapping(values, "encoder"))
+    rate = encoder.default_learning_rate(_get_mapping(values, "encoder"))
     return {**values, "training": {"learning_rate": rate, **training}}
 
 
@@ -69,7 +69,7 @@ def wrong_references(values: Any) -> list[Mistake]:
         _wrong_selection,
         _wrong_rates,
         _lost_words,
-        _moved,
+        _find_moved_options,
     )
     found = [mistake for check in checks for mistake in check(values, sections)]
     return [*found, *unknown_tasks(values)]
@@ -77,8 +77,8 @@ def wrong_references(values: Any) -> list[Mistake]:
 
 def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Tasks that read no data, or data there are not."""
-    known = list(_mapping(values, "data"))
-    kept = _mapping(values, "start").get("keep") is True
+    known = list(_get_mapping(values, "data"))
+    kept = _get_mapping(values, "start").get("keep") is True
     for name, task in sections.items():
         if task.get("from") == [] and not kept:
             text = "found an empty list, expected one entry or more."
@@ -88,12 +88,12 @@ def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mis
 
 def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Pools of tasks that are not there, or that are called like a task."""
-    known = list(_mapping(values, "tasks"))
+    known = list(_get_mapping(values, "tasks"))
     for name, pool in _sections(values, "pooled").items():
         yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
         if name in known:
             yield Mistake(("pooled", name), "a task has this name. Choose another.")
-        grouped = [metric.name for metric in _built([pool.get("metric")]) if metric.group]
+        grouped = [metric.name for metric in _build_metrics([pool.get("metric")]) if metric.group]
         if grouped and pool.get("by_row") is True:
             text = f"{grouped[0]} ranks rows by one prediction, but by_row joins several."
             yield Mistake(("pooled", name, "metric"), f"{text} Remove by_row.")
@@ -101,8 +101,8 @@ def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mista
 
 def _wrong_groups(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Groups of tasks that are not there, or of which some are in several."""
-    known, seen = list(_mapping(values, "tasks")), set[Any]()
-    for index, group in enumerate(_items(_mapping(values, "compare").get("groups"))):
+    known, seen = list(_get_mapping(values, "tasks")), set[Any]()
+    for index, group in enumerate(_items(_get_mapping(values, "compare").get("groups"))):
         keys = ("compare", "groups", index)
         yield from _unknown_names(keys, group, "task", known)
         for name in [group] if isinstance(group, str) else _items(group):
@@ -126,7 +126,7 @@ def _wrong_metrics(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mis
 
 def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """A model selected by a score that there will not be."""
-    keys, select = ("training", "select"), _mapping(values, "training").get("select", "average")
+    keys, select = ("training", "select"), _get_mapping(values, "training").get("select", "average")
     if not isinstance(select, str) or select == "average":
         return
     name, dot, metric = select.rpartition(".")
@@ -145,8 +145,8 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
 def _wrong_rates(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Learning rates of tasks that are not trained, or that share their head."""
     heads = Counter(str(task.get("head") or name) for name, task in sections.items())
-    known = trained_tasks(values)
-    for name in _mapping(_mapping(values, "training"), "task_learning_rates"):
+    known = list_trained_tasks(values)
+    for name in _get_mapping(_get_mapping(values, "training"), "task_learning_rates"):
         keys = ("training", "task_learning_rates", name)
         if name not in known:
             yield Mistake(keys, unknown("task", name, known))
@@ -165,7 +165,7 @@ def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistak
             yield Mistake(("text", index), text)
 
 
-def _moved(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+def _find_moved_options(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
     """Text steps before tasks whose answers are places in the text as it was."""
     kinds = {name: _part(tasks, task) for name, task in sections.items()}
     quoting = [
@@ -192,10 +192,10 @@ def _unknown_names(keys: Keys, value: Any, what: str, known: Sequence[str]) -> I
 
 def _metric_names(chosen: Any) -> list[str]:
     """The names of the scores that metrics give, if the recipe lists some and all are valid."""
-    return [metric.name for metric in _built(chosen)]
+    return [metric.name for metric in _build_metrics(chosen)]
 
 
-def _built(chosen: Any) -> list[Metric]:
+def _build_metrics(chosen: Any) -> list[Metric]:
     """The metrics that a recipe lists, without labels; empty unless all are valid."""
     try:
         return [metrics.build(each, ()) for each in _items(chosen)]
@@ -215,7 +215,7 @@ def _part(registry: Registry[Any], chosen: Any) -> Any:
     return registry.part(kind) if kind in registry.kinds() else None
 
 
-def _mapping(values: Plain, key: str) -> Plain:
+def _get_mapping(values: Plain, key: str) -> Plain:
     found = values.get(key)
     return found if isinstance(found, Mapping) else {}
 
@@ -228,6 +228,6 @@ def _sections(values: Plain, key: str) -> dict[str, Plain]:
     """The entries of a mapping that are mappings; a name alone stands for a kind."""
     entries = {
         name: {"kind": entry} if isinstance(entry, str) else entry
-        for name, entry in _mapping(values, key).items()
+        for name, entry in _get_mapping(values, key).items()
     }
     return {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}

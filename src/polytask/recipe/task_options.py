@@ -20,9 +20,9 @@ _SECTIONS: Mapping[str, Registry[Any]] = {
 
 def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Replace names of tasks by their positions; names without a number have 1."""
-    names = trained_tasks(values)
+    names = list_trained_tasks(values)
     placed = {
-        section: _placed(registry, values[section], names)
+        section: _place_names(registry, values[section], names)
         for section, registry in _SECTIONS.items()
         if isinstance(values.get(section), Mapping)
     }
@@ -31,7 +31,7 @@ def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
     """Names in options that are not names of tasks."""
-    names = trained_tasks(values)
+    names = list_trained_tasks(values)
     for section, registry in _SECTIONS.items():
         for keys, option, mark in _options(registry, values.get(section), (section,)):
             if isinstance(option, Mapping):
@@ -43,7 +43,7 @@ def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
                     yield Mistake(place, unknown("task", name, names))
 
 
-def trained_tasks(values: Mapping[str, Any]) -> list[str]:
+def list_trained_tasks(values: Mapping[str, Any]) -> list[str]:
     """The tasks in the order in which parts count them; kept ones read no data and do not count."""
     sections = values.get("tasks")
     if not isinstance(sections, Mapping):
@@ -78,9 +78,11 @@ def _options(registry: Registry[Any], part: Any, keys: Keys) -> Iterator[tuple[K
         yield from _options(registry, inner, (*keys, name))
 
 
-def _placed(registry: Registry[Any], part: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+def _place_names(
+    registry: Registry[Any], part: Mapping[str, Any], names: list[str]
+) -> dict[str, Any]:
     inner = {
-        name: _placed(registry, value, names)
+        name: _place_names(registry, value, names)
         for name, value in part.items()
         if isinstance(value, Mapping) and "kind" in value
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from polytask.recipe.mistakes import hint, listing
+from polytask.recipe.mistakes import hint, list_known
 
 _EXPECTED = {
     "string_type": "text",
@@ -43,7 +43,9 @@ _QUOTED = re.compile(r"'([^']*)'")
 _SHOWN = 60
 
 
-def wording(errors: Sequence[ErrorDetails], options: Mapping[str, Mapping[str, Any]]) -> str:
+def describe_errors(
+    errors: Sequence[ErrorDetails], options: Mapping[str, Mapping[str, Any]]
+) -> str:
     """The message for one wrong value.
 
     :param errors: All that is wrong with it; several if it could be one of several things.
@@ -52,23 +54,23 @@ def wording(errors: Sequence[ErrorDetails], options: Mapping[str, Mapping[str, A
     first = errors[0]
     key = first["loc"][-1] if first["loc"] else ""
     if first["type"] == "missing":
-        return _missing(key, options)
+        return _describe_missing(key, options)
     if first["type"] == "extra_forbidden":
-        return f"unknown key.{hint(key, options) or listing(options)}"
+        return f"unknown key.{hint(key, options) or list_known(options)}"
     if any(error["type"] not in _EXPECTED for error in errors):
         return _message(next(error for error in errors if error["type"] not in _EXPECTED))
-    expected = " or ".join(dict.fromkeys(map(_expected, errors)))
-    return f"found {shown(first['input'])}, expected {expected}.{_advice(first, expected)}"
+    expected = " or ".join(dict.fromkeys(map(_describe_expected, errors)))
+    return f"found {format_value(first['input'])}, expected {expected}.{_advice(first, expected)}"
 
 
-def _missing(key: int | str, options: Mapping[str, Mapping[str, Any]]) -> str:
+def _describe_missing(key: int | str, options: Mapping[str, Mapping[str, Any]]) -> str:
     if isinstance(key, int):
         return f"entry {key + 1} is missing."
     about = options.get(key, {}).get("description")
     return f"key {key!r} is missing{f': {about}' if about else '.'}"
 
 
-def _expected(error: ErrorDetails) -> str:
+def _describe_expected(error: ErrorDetails) -> str:
     if error["type"] == "is_instance_of":
         return _EXPECTED[_COLLECTIONS[error["ctx"]["class"]]]
     return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
@@ -81,11 +83,11 @@ def _message(error: ErrorDetails) -> str:
     if not message.startswith("Input should "):
         return message
     expected = message.removeprefix("Input should ").removeprefix("be ")
-    return f"found {shown(error['input'])}, expected {expected}."
+    return f"found {format_value(error['input'])}, expected {expected}."
 
 
 def _advice(error: ErrorDetails, expected: str) -> str:
-    """What to do about it, where that can be guessed."""
+    """Return a remedy, if one can be guessed; else an empty text."""
     if isinstance(error["input"], str):
         return hint(error["input"], _QUOTED.findall(expected))
     if "text" in expected and isinstance(error["input"], bool | int | float):
@@ -93,8 +95,8 @@ def _advice(error: ErrorDetails, expected: str) -> str:
     return ""
 
 
-def shown(value: Any) -> str:
-    """A value as people name it."""
+def format_value(value: Any) -> str:
+    """Return a short text that names a value."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

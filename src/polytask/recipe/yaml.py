@@ -43,7 +43,7 @@ _SCALARS = (
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML text says, and where it says it.
+    """The content of a YAML text, with the place of each value.
 
     :param value: Plain data: mappings, lists, texts, numbers, booleans, None.
     :param origins: Where each value was written (``file:line``), in the order of the text.
@@ -58,7 +58,7 @@ class Document:
 def parse(text: str, name: str) -> Document:
     """Read one YAML document; an empty one is None.
 
-    :param name: What to call the text in messages, usually its path.
+    :param name: The name of the text in messages, usually its path.
     :raises RecipeError: If the text is not YAML of the kind described above.
     """
     reading = _Reading(name)
@@ -149,15 +149,15 @@ class _Reading:
         return value
 
     def content(self, node: yaml.Node, keys: Keys) -> Any:
-        """What a node holds."""
+        """Return the content of a node."""
         if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, keys)
+            return self.read_mapping(node, keys)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
         return _scalar(node)
 
-    def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
-        """A mapping; keys of its own win over merged ones."""
+    def read_mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
+        """Return a mapping; its direct keys override merged keys."""
         found: dict[str, Any] = {}
         first: dict[str, yaml.Node] = {}
         for key, item in node.value:
@@ -174,7 +174,7 @@ class _Reading:
             if key.tag != f"{_TAG}merge":
                 self.origins.setdefault((*keys, key.value), self.origin(key))
                 found[key.value] = self.value(item, (*keys, key.value))
-        for merged in _merged(node):
+        for merged in _iterate_merged(node):
             found = {**self.value(merged, keys), **found}
         return found
 
@@ -197,7 +197,7 @@ def _refuse_tags_and_deep_nests(text: str) -> None:
             raise _Flaw(f"nested deeper than {_MAX_DEPTH} levels", event)
 
 
-def _merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
+def _iterate_merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
     """The mappings that a mapping merges into itself, in order of precedence."""
     for key, value in node.value:
         if key.tag == f"{_TAG}merge":

@@ -1,4 +1,4 @@
-"""What an analysis found, in words and tables. Reads JSON records only."""
+"""The findings of an analysis, in words and tables. Reads JSON records only."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def transference_text(record: Record) -> str:
     rows = []
     for task, means, errors in zip(tasks, matrix["mean"], matrix["error"], strict=True):
         cells = [
-            _NOTHING if helper == task and name == "pairwise" else _scaled(mean, error, scale)
+            _NOTHING
+            if helper == task and name == "pairwise"
+            else _format_scaled(mean, error, scale)
             for helper, mean, error in zip(tasks, means, errors, strict=True)
         ]
         rows.append([task, *cells])
@@ -93,7 +95,7 @@ def transference_text(record: Record) -> str:
 
 
 def _scale(method: str) -> float:
-    """What the numbers of a method are shown in: percent, or thousandths."""
+    """Return the factor for showing the numbers of a method: percent, or thousandths."""
     return 100.0 if method == "pairwise" else 1000.0
 
 
@@ -113,7 +115,7 @@ def groups_text(record: Record) -> str:
     if instead := record.get("instead"):
         lines.append(_why_fewer(record, instead, scale))
     text = "\n".join(lines) + "\n"
-    return text + (verified_text(record["verified"], scale) if "verified" in record else "")
+    return text + (render_verification(record["verified"], scale) if "verified" in record else "")
 
 
 def _why_fewer(record: Record, instead: Record, scale: float) -> str:
@@ -123,13 +125,13 @@ def _why_fewer(record: Record, instead: Record, scale: float) -> str:
     return (
         f"{instead['models']} models are predicted to gain more, but the best of many groupings is "
         "partly so by chance: in the samples they were not made from, they gain "
-        f"{_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
+        f"{_format_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
         "Fewer models are proposed unless that is more than one standard error. To try both, "
         f"compare with compare.groups: [{pasted}]"
     )
 
 
-def verified_text(record: Record, scale: float) -> str:
+def render_verification(record: Record, scale: float) -> str:
     """What training the groups has shown.
 
     :param scale: What predictions are multiplied by to be shown, as they are in their matrix.
@@ -139,11 +141,13 @@ def verified_text(record: Record, scale: float) -> str:
         [
             task,
             f"{scale * own['predicted']:+.2f}",
-            *(_scaled(own[way], None, 100) for way in ("grouped", "joint")),
+            *(_format_scaled(own[way], None, 100) for way in ("grouped", "joint")),
         ]
         for task, own in record["tasks"].items()
     ]
-    cells = [_scaled(means[way]["mean"], means[way]["error"], 100) for way in ("grouped", "joint")]
+    cells = [
+        _format_scaled(means[way]["mean"], means[way]["error"], 100) for way in ("grouped", "joint")
+    ]
     rows.append(["mean", "", *cells])
     seeds = len(record["seeds"])
     title = f"Verified on held-out rows, {seeds} seed{'s' if seeds > 1 else ''}: % over alone"
@@ -163,7 +167,7 @@ def curve_text(record: Record) -> str:
     rows = [
         [
             str(point["rows"]),
-            _scaled(point["gain"], point["error"], 100),
+            _format_scaled(point["gain"], point["error"], 100),
             ", ".join(point.get("without", ())),
         ]
         for point in record["points"]
@@ -186,7 +190,7 @@ def _end_of_gain(record: Record) -> str:
     return "Sharing pays at none of these sizes."
 
 
-def _scaled(mean: float | None, error: float | None, scale: float) -> str:
+def _format_scaled(mean: float | None, error: float | None, scale: float) -> str:
     if mean is None:
         return _NOTHING
     return _number(scale * mean, "{:+.2f}", None if error is None else scale * error)

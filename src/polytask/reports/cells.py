@@ -12,7 +12,7 @@ from polytask.reports.wording import Text
 class Cell:
     """A cell of a table.
 
-    :param order: What the table is sorted by; the text if there is none.
+    :param order: The sorting key; the text if None.
     :param best: Whether it is the best of its column or row.
     :param tone: ``good`` or ``bad``; the sign of the number says the same.
     """

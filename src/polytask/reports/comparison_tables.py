@@ -12,12 +12,12 @@ from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.significance import (
     BETTER,
     detectable,
+    get_difference,
+    get_gain,
+    get_moved_tasks,
     mark,
     mean_rank,
-    moved,
     statistics_of,
-    tested_difference,
-    tested_gain,
 )
 from polytask.reports.summary import (
     FAMILIES,
@@ -146,22 +146,22 @@ def _whole(shown: str, found: Estimate) -> Text:
 
 def _gain(record: Record, strategy: str) -> Cell:
     """Δm with its interval; coloured where it is significant, or was not tested."""
-    found, tested = gain_estimate(record, strategy), tested_gain(record, strategy)
+    found, tested = gain_estimate(record, strategy), get_gain(record, strategy)
     if found is None:
         return Cell(formats.NOTHING, -1e9)
     value = found.mean
     tone = "good" if value > 0.05 else "bad" if value < -0.05 else ""
     if tested is None:
-        return Cell(_whole(formats.signed(value), found), value, tone=tone)
-    low, high = (formats.signed(tested[end]) for end in ("low", "high"))
+        return Cell(_whole(formats.format_signed(value), found), value, tone=tone)
+    low, high = (formats.format_signed(tested[end]) for end in ("low", "high"))
     p = tested["p_holm"]
     significant = p is not None and p < statistics_of(record)["level"]
-    shown = _whole(f"{formats.signed(value)} [{low}, {high}]", found)
+    shown = _whole(f"{formats.format_signed(value)} [{low}, {high}]", found)
     return Cell(shown, value, tone=tone if significant else "")
 
 
 def _chance(record: Record, strategy: str) -> Cell:
-    p = (tested_gain(record, strategy) or {}).get("p_holm")
+    p = (get_gain(record, strategy) or {}).get("p_holm")
     return Cell(formats.chance(p), 2.0 if p is None else p)
 
 
@@ -174,12 +174,12 @@ def _worst(record: Record, strategy: str) -> Cell:
     found = worst_task(record, strategy)
     if found is None:
         return Cell(formats.NOTHING, -1e9)
-    return Cell(f"{found[0]} {formats.signed(found[1])}", found[1])
+    return Cell(f"{found[0]} {formats.format_signed(found[1])}", found[1])
 
 
 def _hurt(record: Record, strategy: str) -> Cell:
     """How many tasks are significantly worse, and how many are by their mean."""
-    found = moved(record, strategy, "hurt")
+    found = get_moved_tasks(record, strategy, "hurt")
     if found is None:
         return Cell(formats.NOTHING, -1)
     shown = f"{len(found.found)} ({len(found.seen)}) / {found.of}"
@@ -201,7 +201,7 @@ def _task(record: Record, task: str) -> Iterator[Cell]:
 
 def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
     """A difference with its interval; coloured where a test has found it."""
-    tested = tested_difference(record, strategy, task) or {"others": {}}
+    tested = get_difference(record, strategy, task) or {"others": {}}
     main = metric == standing(record)[task]["select"]
     found = tested if main else tested["others"].get(metric)
     if not found or "difference" not in found:
@@ -223,7 +223,7 @@ def _detectable(record: Record, task: str, metric: str) -> Cell:
 
 
 def _cost(record: Record, strategy: str, name: str) -> Cell:
-    """Nothing where some result of the strategy does not say it."""
+    """Return a cost cell; it is empty if a result of the strategy lacks the cost."""
     own = [result for result in record["results"] if result["strategy"] == strategy]
     value = cost(record, strategy, name) if all(name in result for result in own) else None
     return Cell(_COSTS[name](value), -1.0 if value is None else value)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from polytask.evaluation.coverage import coverage, standing
 from polytask.reports.cells import SortableTable
 from polytask.reports.comparison_tables import by_task, costs, differences, means
-from polytask.reports.covered import covered
+from polytask.reports.covered import describe_coverage
 from polytask.reports.significance import statistics_of
 from polytask.reports.summary import Record
 from polytask.reports.tables import Grid
@@ -70,7 +70,7 @@ def _remarks(record: Record) -> Iterator[str]:
         "mean: of the metric that stands for each task. Δm: mean relative gain over single; "
         "positive is better."
     )
-    yield from (in_language(text, _LANGUAGE) for text in covered(record))
+    yield from (in_language(text, _LANGUAGE) for text in describe_coverage(record))
     yield from _tests(record)
     yield from record.get("notes", ())
     for name, entry in record["pooled"].items():

@@ -1,4 +1,4 @@
-"""The curves of a training, from the records of ``metrics.jsonl`` as they come."""
+"""The curves of a training, updated with each record of ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Curves:
 
     :param losses: By task.
     :param parts: The named parts of losses, by task.
-    :param weights: What the balancer gave each task.
+    :param weights: The task weights set by the balancer.
     :param validation: By task and metric: every validation, in full.
     :param pace: Tokens per second.
     :param rate: The learning rate.
@@ -87,9 +87,9 @@ class Curves:
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in one record of a step or a validation."""
         if "validation" in record:
-            self._validated(record)
+            self._add_validation(record)
         elif "losses" in record:
-            self._stepped(record)
+            self._add_step(record)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -97,7 +97,7 @@ class Curves:
         points = self.pace.points()
         return points[-1][1] if points else None
 
-    def _stepped(self, record: Mapping[str, Any]) -> None:
+    def _add_step(self, record: Mapping[str, Any]) -> None:
         epoch = record["epoch"]
         for key, tracks in (("losses", self.losses), ("weights", self.weights)):
             for name, value in record.get(key, {}).items():
@@ -112,7 +112,7 @@ class Curves:
         self.tokens += record.get("tokens", 0)
         self.seconds += record.get("seconds", 0.0)
 
-    def _validated(self, record: Mapping[str, Any]) -> None:
+    def _add_validation(self, record: Mapping[str, Any]) -> None:
         for task, metrics in record["validation"].items():
             own = self.validation.setdefault(task, {})
             for metric, value in metrics.items():

@@ -28,7 +28,7 @@ def is_share(metric: str) -> bool:
 
 
 def scale_of(metric: str) -> float:
-    """What a metric is multiplied with before it is shown."""
+    """Return the factor that a metric is multiplied with before it is shown."""
     return 100.0 if is_share(metric) else 1.0
 
 
@@ -46,7 +46,7 @@ def difference(metric: str, value: float | None) -> str:
     return f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.3f}"
 
 
-def signed(value: float | None) -> str:
+def format_signed(value: float | None) -> str:
     """A number with its sign and one decimal."""
     return NOTHING if value is None else f"{value:+.1f}".replace("-", "−")
 
@@ -87,6 +87,6 @@ def seconds(value: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def clipped(text: str, most: int) -> str:
+def clip(text: str, most: int) -> str:
     """A text that is no longer than so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,11 +14,11 @@ from polytask.core.files import write_text
 from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.report_data import Material, is_there
-from polytask.reports.sections.base import Section, filled, resource
+from polytask.reports.sections.base import Section, fill_template, resource
 from polytask.reports.sections.comparison import comparison
 from polytask.reports.sections.confusion import confusions
 from polytask.reports.sections.cost import cost
-from polytask.reports.sections.curves import learning, losses
+from polytask.reports.sections.curves import learning_curves, losses
 from polytask.reports.sections.data_needs import data_needs
 from polytask.reports.sections.describe import describe
 from polytask.reports.sections.differences import differences
@@ -41,7 +41,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     comparison,
     scores,
     differences,
-    learning,
+    learning_curves,
     losses,
     weights,
     interference,
@@ -98,10 +98,10 @@ def shell(
     """Sections within the frame of a page: its head, its switches, its look.
 
     :param kind: ``run``, ``comparison`` or ``live``.
-    :param live: A script besides that of every page.
+    :param live: An additional script, appended to ``page.js``.
     """
     script = Markup(resource("page.js") + live)
-    return filled(
+    return fill_template(
         "page.html",
         name=name,
         kind=kind,
@@ -127,7 +127,7 @@ def _check(folder: Path, language: str) -> None:
 
 
 def _cards(material: Material) -> list[tuple[Text, Text]]:
-    """What is to be seen first: a name and a number each."""
+    """Return the cards at the top of the page: a name and a number each."""
     if material.record is None:
         return _run_cards(material)
     record = material.record
@@ -169,12 +169,12 @@ def _average_title(material: Material) -> Text:
     title = phrase("card.average", split=material.split)
     scores = material.scores or {}
     return (
-        title.joined(f": {', '.join(scores['average_over'])}")
+        title.with_suffix(f": {', '.join(scores['average_over'])}")
         if scores.get("average_without")
         else title
     )
 
 
 def _hash(script: str) -> str:
-    """What names a script in a content security policy."""
+    """Return the SHA-256 (Base64) that allows a script in a content security policy."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

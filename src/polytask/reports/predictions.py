@@ -1,4 +1,4 @@
-"""What a model answered on held-out rows, from ``predictions/``."""
+"""The predictions of a model on held-out rows, from ``predictions/``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PredictedRow:
 
     @property
     def numeric(self) -> bool:
-        """Whether the label is a number, of which none is just right or wrong."""
+        """True if the label is a number; numbers have errors, not right and wrong."""
         return isinstance(self.reference, int | float) and not isinstance(self.reference, bool)
 
     @property

@@ -1,4 +1,4 @@
-"""What a folder holds that a page can be made of."""
+"""The data of a report, read from the folder of a run or a comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEED = re.compile(r"seed-(\d+)$")
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: that of a run folder, or one of those below a comparison.
+    """One training: a run folder, or one training of a comparison.
 
     :param strategy: Its strategy; empty for a training by itself.
     :param known: Its curves, where they are known already; else they are read.
@@ -52,7 +52,7 @@ class Trained:
         return dict(yaml.safe_load(self.run.recipe.read_text(encoding="utf-8")))
 
     def answers(self, split: str, task: str) -> list[PredictedRow]:
-        """What it answered on the labelled rows of a task; empty if that was not kept."""
+        """Return the predictions for the labelled rows of a task; empty if none were kept."""
         return read_answers(self.run.predictions / split / f"{task}.jsonl")
 
 
@@ -61,7 +61,7 @@ class Material:
     """Everything that the sections of a page draw on.
 
     :param record: The content of ``comparison.json``; None for a training by itself.
-    :param trained: The trainings, those of a comparison in the order of its strategies.
+    :param trained: The trainings; in a comparison, in the order of its strategies.
     :param scores: The scores of a training by itself on ``split``.
     """
 
@@ -74,7 +74,7 @@ class Material:
 
     @classmethod
     def read(cls, folder: Path) -> Material:
-        """What a training or a comparison has left.
+        """Read the folder of a training or a comparison.
 
         :raises RunError: If the folder holds neither.
         """
@@ -91,7 +91,7 @@ class Material:
 
     @property
     def strategies(self) -> list[str]:
-        """Names of what was trained, in order; each has a colour of its own."""
+        """Names of the trained strategies, in order; each has a separate colour."""
         names = [] if self.record is None else list(self.record["strategies"])
         return names or list(dict.fromkeys(one.strategy for one in self.trained))
 
@@ -109,7 +109,7 @@ class Material:
         return [one for one in self.trained if one.strategy == strategy]
 
     def answers(self, strategy: str, task: str) -> list[PredictedRow]:
-        """What the first seed of a strategy answered on the held-out rows of a task."""
+        """Return the predictions of a strategy's first seed for the held-out rows of a task."""
         found = self.of(strategy)
         for one in found:
             if one.seed == found[0].seed and (answers := one.answers(self.split, task)):

@@ -1,4 +1,4 @@
-"""What the tests of a comparison have found. Reads ``statistics`` in ``comparison.json``, if there."""
+"""Results of the significance tests. Reads ``statistics`` in ``comparison.json``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from polytask.reports.summary import Record
 
 BETTER, WORSE = "↑", "↓"
-"""Marks of scores that are significantly better and worse than those of single-task models."""
+"""Marks of scores that are significantly better and worse than single-task models."""
 
 
 class Moved(NamedTuple):
     """Tasks that are worse, or better, than with single-task models.
 
-    :param found: Those of which the tests say so after correction.
-    :param seen: Those of which the means say so.
+    :param found: Significant by the tests, after correction.
+    :param seen: Worse, or better, by the means.
     :param of: How many tasks there are.
     """
 
@@ -25,30 +25,30 @@ class Moved(NamedTuple):
 
 
 def statistics_of(record: Record) -> Mapping[str, Any]:
-    """All that was tested; empty if nothing was."""
+    """Return all test results; empty if nothing was tested."""
     return record.get("statistics") or {}
 
 
-def tested_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
-    """What was found out about the difference in one task."""
+def get_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
+    """Return the test of the difference in one task, or None if it was not tested."""
     found = statistics_of(record).get("differences", {}).get(strategy, {}).get(task)
     return None if found is None else dict(found)
 
 
-def tested_gain(record: Record, strategy: str) -> Mapping[str, Any] | None:
-    """What was found out about Δm."""
+def get_gain(record: Record, strategy: str) -> Mapping[str, Any] | None:
+    """Return the test of Δm, or None if it was not tested."""
     found = statistics_of(record).get("gains", {}).get(strategy)
     return None if found is None else dict(found)
 
 
 def mean_rank(record: Record, strategy: str) -> float | None:
-    """The mean rank over tasks, 1 being the best."""
+    """Return the mean rank over tasks; 1 is the best."""
     rank = statistics_of(record).get("ranks", {}).get(strategy)
     return None if rank is None else float(rank)
 
 
-def moved(record: Record, strategy: str, way: str) -> Moved | None:
-    """The tasks that are ``hurt`` or ``helped``."""
+def get_moved_tasks(record: Record, strategy: str, way: str) -> Moved | None:
+    """Return the tasks that are ``hurt`` or ``helped``."""
     found = statistics_of(record).get(way, {}).get(strategy)
     if found is None:
         return None
@@ -67,7 +67,7 @@ def detectable(record: Record, task: str) -> float | None:
 def mark(record: Record, strategy: str, task: str) -> str:
     """``BETTER`` or ``WORSE`` if the difference is significant, else nothing."""
     for way, sign in (("helped", BETTER), ("hurt", WORSE)):
-        found = moved(record, strategy, way)
+        found = get_moved_tasks(record, strategy, way)
         if found is not None and task in found.found:
             return sign
     return ""

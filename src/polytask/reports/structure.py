@@ -82,17 +82,17 @@ def mermaid(record: Record) -> str:
     """A flow chart: each block of layers, and the tasks that reach it."""
     lines = ["flowchart LR"]
     for place, task in enumerate(record["tasks"]):
-        lines.append(f'  t{place}(["{_quoted(task)}"])')
+        lines.append(f'  t{place}(["{_quote(task)}"])')
     for number, block in enumerate(blocks(record)):
         text = f"{block_title(block)}<br/>{block['parameters']:,} parameters"
-        lines.append(f'  b{number}["{_quoted(text)}"]')
+        lines.append(f'  b{number}["{_quote(text)}"]')
         for place, task in enumerate(record["tasks"]):
             if task in block["tasks"]:
                 lines.append(f"  t{place} --- b{number}")
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Text between the quotes of a Mermaid label; its line breaks stay."""
     return escape(text).replace("&lt;br/&gt;", "<br/>").replace("&", "#").replace("##", "#")
 

@@ -1,4 +1,4 @@
-"""What the tables of a comparison say, as plain numbers. Pure functions of ``comparison.json``."""
+"""The numbers in the tables of a comparison. Pure functions of ``comparison.json``."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def family_estimate(record: Record, strategy: str, family: str) -> Estimate | No
 def main_estimate(record: Record, strategy: str) -> Estimate | None:
     """The mean over tasks of the metric that stands for each, over seeds.
 
-    Metrics of which lower is better count negatively, as in the average of a run's scores.
+    Metrics count negatively if lower is better, as in the average of a run's scores.
     """
     metrics = {task: entry["select"] for task, entry in standing(record).items()}
     return _mean(record, strategy, metrics)

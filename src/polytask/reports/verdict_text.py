@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from polytask.reports import formats
-from polytask.reports.covered import missing_tasks
-from polytask.reports.significance import moved, statistics_of, tested_gain
+from polytask.reports.covered import describe_missing_tasks
+from polytask.reports.significance import get_gain, get_moved_tasks, statistics_of
 from polytask.reports.summary import Record
 from polytask.reports.wording import Phrase, phrase
 
@@ -30,8 +30,8 @@ def decision(record: Record) -> Decision | None:
         return None
     said = phrase(f"verdict.{found['decision']}")
     if found["groups"]:
-        said = said.joined(f": {groups(found['groups'])}")
-    return Decision(said, [*_missing(record, found), *_because(record, found)])
+        said = said.with_suffix(f": {groups(found['groups'])}")
+    return Decision(said, [*_describe_missing_tasks(record, found), *_give_reasons(record, found)])
 
 
 def groups(found: Sequence[Sequence[str]]) -> str:
@@ -39,17 +39,17 @@ def groups(found: Sequence[Sequence[str]]) -> str:
     return " · ".join(f"{{{', '.join(group)}}}" for group in found)
 
 
-def _because(record: Record, found: Record) -> Iterator[Phrase]:
+def _give_reasons(record: Record, found: Record) -> Iterator[Phrase]:
     strategy = found["strategy"]
-    gain = tested_gain(record, strategy) or {}
-    moves = moved(record, strategy, "hurt")
+    gain = get_gain(record, strategy) or {}
+    moves = get_moved_tasks(record, strategy, "hurt")
     hurt = ", ".join(moves.found) if moves else ""
     yield phrase(
         f"verdict.rule.{found['rule']}",
         strategy=strategy,
-        gain=formats.signed(gain.get("difference")),
-        low=formats.signed(gain.get("low")),
-        high=formats.signed(gain.get("high")),
+        gain=formats.format_signed(gain.get("difference")),
+        low=formats.format_signed(gain.get("low")),
+        high=formats.format_signed(gain.get("high")),
         p=formats.chance(gain.get("p_holm")),
         hurt=hurt,
         margin=f"{found['margin']:g}",
@@ -65,11 +65,11 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
     if others := _also_better(record, strategy):
         yield phrase("verdict.others", others=", ".join(others))
     if found.get("passes"):
-        more = tested_gain(record, "single_all")
+        more = get_gain(record, "single_all")
         yield phrase(
             f"verdict.passes.{'more' if more else 'unknown'}",
             passes=f"{found['passes']:.2f}",
-            gain=formats.signed((more or {}).get("difference")),
+            gain=formats.format_signed((more or {}).get("difference")),
         )
     settle = found["settle"]
     if settle:
@@ -82,10 +82,10 @@ def _because(record: Record, found: Record) -> Iterator[Phrase]:
         )
 
 
-def _missing(record: Record, found: Record) -> Iterator[Phrase]:
+def _describe_missing_tasks(record: Record, found: Record) -> Iterator[Phrase]:
     """The tasks that the verdict says nothing about, if there are any."""
     if found.get("without"):
-        missing = missing_tasks(record, found["without"])
+        missing = describe_missing_tasks(record, found["without"])
         yield phrase("verdict.over", over=", ".join(found["tasks"]), missing=missing)
 
 
@@ -100,4 +100,4 @@ def _also_better(record: Record, strategy: str | None) -> list[str]:
         if name != strategy and gain["p_holm"] is not None and gain["p_holm"] < tested["level"]
     }
     ordered = sorted((name for name in gains if gains[name] > 0), key=lambda name: -gains[name])
-    return [f"{name} ({formats.signed(gains[name])} %)" for name in ordered]
+    return [f"{name} ({formats.format_signed(gains[name])} %)" for name in ordered]

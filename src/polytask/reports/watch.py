@@ -1,4 +1,4 @@
-"""A training as it goes on, on a page of this machine alone."""
+"""A live page of a running training, served to this machine only."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from polytask.reports import formats
 from polytask.reports.curves import Curves
 from polytask.reports.page import shell
 from polytask.reports.report_data import Material, Trained
-from polytask.reports.sections.base import Section, filled, resource
-from polytask.reports.sections.curves import learning, losses
+from polytask.reports.sections.base import Section, fill_template, resource
+from polytask.reports.sections.curves import learning_curves, losses
 from polytask.reports.sections.interference import interference
 from polytask.reports.sections.throughput import pace
 from polytask.reports.sections.weights import weights
 from polytask.reports.wording import Text, phrase
 
 _HOST = "127.0.0.1"
-_SECTIONS = (losses, learning, weights, interference, pace)
+_SECTIONS = (losses, learning_curves, weights, interference, pace)
 _SAFE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -52,19 +52,19 @@ class Feed:
         self._curves, self._offset, self._file, self._records = Curves(), 0, 0, 0
 
     def state(self, seen: str = "") -> dict[str, Any] | None:
-        """What the page shows now; None if that is what it has ``seen``."""
+        """Return the current state of the page; None if its version equals ``seen``."""
         with self._lock:
             self._read()
-            finished = self._finished()
+            finished = self._is_finished()
             version = f"{self._file}-{self._records}-{int(finished)}"
-            return None if version == seen else self._drawn(version, finished=finished)
+            return None if version == seen else self._draw(version, finished=finished)
 
     def _read(self) -> None:
         """Take in the lines that were added; a line that is half written waits for its end."""
         with suppress(FileNotFoundError), self.run.metrics.open("rb") as file:
             about = self.run.metrics.stat()
             if about.st_ino != self._file or about.st_size < self._offset:
-                self._forget()  # a resumed training has written it anew
+                self._forget()  # a resumed training has replaced the file
                 self._file = about.st_ino
             file.seek(self._offset)
             for line in file:
@@ -74,20 +74,22 @@ class Feed:
                 self._records += 1
                 self._curves.add(json.loads(line))
 
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         with suppress(FileNotFoundError):
             return bool(read_json(self.run.facts).get("finished"))
         return False
 
-    def _drawn(self, version: str, *, finished: bool) -> dict[str, Any]:
+    def _draw(self, version: str, *, finished: bool) -> dict[str, Any]:
         state = "finished" if finished else "running" if self._curves.step else "waiting"
         sections = self._sections()
         return {
             "version": version,
             "state": state,
-            "cards": filled("cards.html", cards=_cards(self._curves)),
-            "nav": filled("nav.html", sections=sections),
-            "main": filled("live.html", sections=sections, state=state, share=self._curves.share),
+            "cards": fill_template("cards.html", cards=_cards(self._curves)),
+            "nav": fill_template("nav.html", sections=sections),
+            "main": fill_template(
+                "live.html", sections=sections, state=state, share=self._curves.share
+            ),
         }
 
     def _sections(self) -> list[Section]:
@@ -110,7 +112,7 @@ def serve(
 
     :param run: The run folder, which may not be there yet.
     :param port: 0 for any that is free.
-    :param ready: Told the address.
+    :param ready: Called with the address.
     :raises RunError: If the folder is something else, or the port is taken.
     """
     server = open_server(run, port, language)

@@ -27,17 +27,17 @@ class Phrase:
 
     def __html__(self) -> str:
         """As HTML."""
-        return self._marked("span")
+        return self._tag_languages("span")
 
     def tspans(self) -> Markup:
         """As parts of an SVG text."""
-        return Markup(self._marked("tspan"))  # its texts are escaped
+        return Markup(self._tag_languages("tspan"))  # its texts are escaped
 
-    def joined(self, text: str) -> Phrase:
+    def with_suffix(self, text: str) -> Phrase:
         """With a text after it that is the same in every language."""
         return Phrase({language: own + text for language, own in self.texts.items()})
 
-    def _marked(self, tag: str) -> Markup:
+    def _tag_languages(self, tag: str) -> Markup:
         marked = Markup('<{0} lang="{1}">{2}</{0}>')
         return Markup("").join(
             marked.format(tag, language, text) for language, text in self.texts.items()
@@ -58,7 +58,7 @@ def phrase(key: str, **values: object) -> Phrase:
     )
 
 
-def listed(phrases: Sequence[Phrase]) -> Phrase:
+def join_phrases(phrases: Sequence[Phrase]) -> Phrase:
     """Phrases with commas between them."""
     return Phrase(
         {name: comma.join(each.texts[name] for each in phrases) for name, comma in _COMMAS.items()}

@@ -6,7 +6,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe, dump
-from polytask.recipe.difference import differing
+from polytask.recipe.difference import find_differences
 from polytask.training.session import Session
 
 _LENGTH = {"training.epochs", "training.steps", "training.patience"}
@@ -98,4 +98,4 @@ def reopen(recipe: Recipe, run: RunFolder, session: Session) -> None:
 
 
 def _changed(run: RunFolder, recipe: Recipe) -> list[str]:
-    return differing(run.recipe.read_text(encoding="utf-8"), dump(recipe))
+    return find_differences(run.recipe.read_text(encoding="utf-8"), dump(recipe))

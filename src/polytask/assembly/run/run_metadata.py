@@ -13,7 +13,7 @@ import torch
 from polytask.core.distributed import world_size
 from polytask.core.run_folder import FORMAT
 from polytask.evaluation.merit import first_mean
-from polytask.recipe.plugins import loaded_plugins
+from polytask.recipe.plugins import get_loaded_plugins
 from polytask.training.session import Session
 
 _PACKAGES = ("polytask", "torch", "transformers", "tokenizers", "datasets", "numpy")
@@ -39,7 +39,7 @@ def starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained_parameters": sum(p.numel() for p in trained),
         "shared_parameters": sum(p.numel() for p in partition.shared),
-        "plugins": loaded_plugins(),
+        "plugins": get_loaded_plugins(),
         "data": dict(data),
     }
 

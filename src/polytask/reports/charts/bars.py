@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from polytask.reports.charts.svg import Scale, chart, element, label, mark, padded, tick_text
-from polytask.reports.formats import clipped
+from polytask.reports.charts.svg import Scale, chart, element, label, mark, pad_range, tick_text
+from polytask.reports.formats import clip
 from polytask.reports.wording import Text
 
 _WIDTH = 340.0
@@ -48,7 +48,7 @@ def bar_chart(title: Text, bars: Sequence[Bar], *, limits: tuple[float, float]) 
 
 
 def dot_chart(title: Text, bars: Sequence[Bar], *, limits: tuple[float, float]) -> Markup:
-    """Dots with whiskers, for values of which zero means nothing."""
+    """Draw dots with whiskers, for values without a meaningful zero."""
     return _rows(title, bars, limits, _dot)
 
 
@@ -57,7 +57,7 @@ def limits_of(bars: Sequence[Bar], *, zero: bool) -> tuple[float, float]:
     values = [
         number for bar in bars for number in (bar.value, *bar.dots, *(bar.interval or ()))
     ] + ([0.0] if zero else [])
-    return padded(values or [0.0])
+    return pad_range(values or [0.0])
 
 
 def _rows(title: Text, bars: Sequence[Bar], limits: tuple[float, float], draw: _Draw) -> Markup:
@@ -66,7 +66,7 @@ def _rows(title: Text, bars: Sequence[Bar], limits: tuple[float, float], draw: _
     rows = []
     for index, bar in enumerate(bars):
         top = _TOP + _ROW * index
-        name = label(clipped(bar.name, _LETTERS), _LEFT, top + 12, class_="name")
+        name = label(clip(bar.name, _LETTERS), _LEFT, top + 12, class_="name")
         value = label(bar.shown, _WIDTH - _RIGHT, top + 12, class_="value", text_anchor="end")
         hit = element("rect", x=0, y=top, width=_WIDTH, height=_ROW, class_="hit")
         rows.append(mark(bar.tip, hit, name, value, *draw(bar, x, top + 22)))

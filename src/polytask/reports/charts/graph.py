@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from markupsafe import Markup
 
 from polytask.reports.charts.svg import chart, element, label, mark
-from polytask.reports.formats import clipped
+from polytask.reports.formats import clip
 from polytask.reports.wording import Text
 
 _WIDTH, _HEIGHT = 460.0, 380.0
@@ -74,7 +74,7 @@ def _node(name: str, place: tuple[float, float]) -> Iterator[Markup]:
     side = "middle" if abs(x - _WIDTH / 2) < 20 else "start" if x > _WIDTH / 2 else "end"
     out = {"middle": 0.0, "start": _NODE + 6, "end": -_NODE - 6}[side]
     up = 0.0 if side != "middle" else (-_NODE - 10 if y < _HEIGHT / 2 else _NODE + 12)
-    yield label(clipped(name, _LETTERS), x + out, y + up + 4, class_="name", text_anchor=side)
+    yield label(clip(name, _LETTERS), x + out, y + up + 4, class_="name", text_anchor=side)
 
 
 def _pair(place: tuple[float, float]) -> str:

@@ -13,7 +13,7 @@ from polytask.reports.charts.svg import (
     chart,
     element,
     label,
-    padded,
+    pad_range,
     path,
     series_class,
     tick_text,
@@ -41,7 +41,7 @@ class Line:
 def line_chart(title: Text, lines: Sequence[Line], *, along: Phrase | None = None) -> Markup:
     """Curves over a common axis.
 
-    :param along: What the axis is; epochs by default.
+    :param along: The title of the x axis; epochs by default.
     """
     there = [line for line in lines if line.points]
     x, y = _scales(there)
@@ -71,7 +71,7 @@ def line_chart(title: Text, lines: Sequence[Line], *, along: Phrase | None = Non
 def _scales(lines: Sequence[Line]) -> tuple[Scale, Scale]:
     xs = [a for line in lines for a, _ in line.points] or [0.0]
     ys = [b for line in lines for _, b in line.points] or [0.0]
-    bottom, top = padded(ys)
+    bottom, top = pad_range(ys)
     first, last = min(0.0, *xs), max(xs)
     return (
         Scale(first, last if last > first else first + 1, _LEFT, _WIDTH - _RIGHT),
@@ -94,7 +94,7 @@ def _dot(line: Line, x: Scale, y: Scale) -> Markup:
 
 
 def _data(lines: Sequence[Line], x: Scale, y: Scale) -> str:
-    """What the script needs to read values off the curves."""
+    """Return the data from which the script reads values off the curves."""
     record = {
         "x": [x.low, x.high, x.start, x.end],
         "y": [y.low, y.high, y.start, y.end],

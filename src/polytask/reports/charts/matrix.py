@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from markupsafe import Markup
 
 from polytask.reports.charts.svg import chart, element, label, mark, room_for
-from polytask.reports.formats import clipped
+from polytask.reports.formats import clip
 from polytask.reports.wording import Text
 
 _CELL, _GAP, _MOST = 40.0, 2.0, 150.0
@@ -20,8 +20,8 @@ Cells = Mapping[tuple[int, int], tuple[str, str, Text]]
 
 def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells: Cells) -> Markup:
     """Cells with their numbers, names at the left and slanted on top."""
-    left = room_for([clipped(name, _LETTERS) for name in rows], most=_MOST) + 12
-    top = 0.75 * room_for([clipped(name, _LETTERS) for name in columns], most=_MOST) + 18
+    left = room_for([clip(name, _LETTERS) for name in rows], most=_MOST) + 12
+    top = 0.75 * room_for([clip(name, _LETTERS) for name in columns], most=_MOST) + 18
     wide = left + _CELL * len(columns) + top  # slanted names reach to the right of the last column
     size = (wide, top + _CELL * len(rows) + 4)
     body = [
@@ -32,7 +32,7 @@ def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells
     return chart(size, title, *_names(rows, columns, left, top), *body, style=style)
 
 
-def diverging(value: float, largest: float) -> str:
+def get_diverging_style(value: float, largest: float) -> str:
     """The class of a value that may be good (positive), bad (negative) or neither."""
     step = round(_STEPS * min(1.0, abs(value) / largest)) if largest else 0
     return f"v{step}" if value >= 0 else f"w{step}"
@@ -55,8 +55,8 @@ def _names(
 ) -> Iterator[Markup]:
     for index, name in enumerate(rows):
         y = top + _CELL * index + _CELL / 2 + 3
-        yield label(clipped(name, _LETTERS), left - 8, y, class_="name", text_anchor="end")
+        yield label(clip(name, _LETTERS), left - 8, y, class_="name", text_anchor="end")
     for index, name in enumerate(columns):
         x, y = left + _CELL * index + _CELL / 2, top - 8
         turned = f"rotate(-38 {x:.1f} {y:.1f})"
-        yield label(clipped(name, _LETTERS), x, y, class_="name", transform=turned)
+        yield label(clip(name, _LETTERS), x, y, class_="name", transform=turned)

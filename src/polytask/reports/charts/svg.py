@@ -39,7 +39,7 @@ def chart(
     """A whole drawing that scales with its column.
 
     :param size: Width and height in user units; one is about one CSS pixel.
-    :param title: What readers of screens are told that it shows.
+    :param title: The description for screen readers.
     """
     width, height = size
     names = [
@@ -121,7 +121,7 @@ class Scale:
             yield index * step
 
 
-def padded(values: Sequence[float], share: float = 0.05) -> tuple[float, float]:
+def pad_range(values: Sequence[float], share: float = 0.05) -> tuple[float, float]:
     """A range that holds values with a margin, and is never empty."""
     low, high = min(values), max(values)
     margin = share * (high - low) or share * abs(high) or 1.0

@@ -1,4 +1,4 @@
-"""What a section is, and how its template is filled in."""
+"""The sections of a page and their templates."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Figure:
     chart: Markup
 
 
-def filled(template: str, **values: Any) -> Markup:
-    """A template with its values, all of them escaped."""
+def fill_template(template: str, **values: Any) -> Markup:
+    """Render a template; all values are escaped."""
     return Markup(environment().get_template(template).render(**values))
 
 
 @cache
 def environment() -> Environment:
-    """Where templates are found, and what they can call."""
+    """Return the Jinja environment with the templates and the functions they call."""
     made = Environment(
         loader=PackageLoader("polytask.reports", "templates"),
         autoescape=True,
@@ -53,5 +53,5 @@ def environment() -> Environment:
 
 
 def resource(name: str) -> str:
-    """A file that is put into pages as it is."""
+    """Return the text of a file that pages include unchanged."""
     return files("polytask.reports").joinpath("templates", name).read_text(encoding="utf-8")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from polytask.reports.comparison_tables import by_task, differences, means
-from polytask.reports.covered import covered
+from polytask.reports.covered import describe_coverage
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.significance import statistics_of
 
 
@@ -16,6 +16,8 @@ def comparison(material: Material) -> Section | None:
         return None
     tested = statistics_of(record)
     tables = [means(record), by_task(record), *([differences(record)] if tested else [])]
-    said = [*covered(record)]
-    body = filled("comparison.html", tables=tables, record=record, tested=tested, covered=said)
+    said = [*describe_coverage(record)]
+    body = fill_template(
+        "comparison.html", tables=tables, record=record, tested=tested, covered=said
+    )
     return Section("comparison", body)

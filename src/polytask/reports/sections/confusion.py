@@ -9,7 +9,7 @@ from typing import Any
 from polytask.reports.charts.matrix import matrix_chart, sequential
 from polytask.reports.predictions import PredictedRow, confusion
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 _LABELS = 14
@@ -21,15 +21,15 @@ def confusions(material: Material) -> Section | None:
     figures = [
         figure
         for task in material.tasks
-        for strategy in chosen(material)
+        for strategy in choose_strategies(material)
         for figure in _figure(task, strategy, material.answers(strategy, task))
     ]
     if not figures:
         return None
-    return Section("confusion", filled("confusion.html", figures=figures, most=_LABELS))
+    return Section("confusion", fill_template("confusion.html", figures=figures, most=_LABELS))
 
 
-def chosen(material: Material) -> list[str]:
+def choose_strategies(material: Material) -> list[str]:
     """The strategies whose answers are looked at: the first that were trained, single and joint
     unless the recipe says otherwise.
     """

@@ -1,4 +1,4 @@
-"""What the trainings took."""
+"""The cost of the trainings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.comparison_tables import costs
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import phrase
 
 _WORDS = {"precision": "precision_of_numbers"}  # not the precision of predictions
@@ -25,7 +25,7 @@ def cost(material: Material) -> Section | None:
             [phrase("column.fact"), phrase("column.value")],
             list(_facts(material.trained[0].facts)),
         )
-    return Section("cost", filled("cost.html", table=table)) if table.rows else None
+    return Section("cost", fill_template("cost.html", table=table)) if table.rows else None
 
 
 def _facts(facts: dict[str, Any]) -> Iterator[list[Cell]]:

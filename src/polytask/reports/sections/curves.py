@@ -9,7 +9,7 @@ from polytask.reports import formats
 from polytask.reports.charts.lines import Line, Points, line_chart
 from polytask.reports.curves import Curves
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 _POINTS = 40_000
@@ -17,14 +17,14 @@ _POINTS = 40_000
 _FEWEST, _MOST = 16, 120
 
 
-def learning(material: Material) -> Section | None:
+def learning_curves(material: Material) -> Section | None:
     """Validation scores over the epochs, a chart per task and a line per training."""
     charts = []
     for task in material.tasks:
         metric = _first_metric(material, task)
         if metric is not None:
             caption = f"{task} · {metric}"
-            lines = list(_lines(material, partial(_scored, task, metric)))
+            lines = list(_lines(material, partial(_score_points, task, metric)))
             charts.append(
                 Figure(caption, line_chart(phrase("learning.title", name=caption), lines))
             )
@@ -33,12 +33,12 @@ def learning(material: Material) -> Section | None:
 
 def losses(material: Material) -> Section | None:
     """Training losses over the epochs: a chart for each task, and for each part of its loss."""
-    most = _allowed(material)
+    most = _limit_lines(material)
     charts = []
     for task in material.tasks:
         for part in (None, *_parts(material, task)):
             caption = task if part is None else f"{task} · {part}"
-            lines = list(_lines(material, partial(_lost, task, part, most)))
+            lines = list(_lines(material, partial(_loss_points, task, part, most)))
             if lines:
                 title = phrase("losses.title", name=caption)
                 charts.append(Figure(caption, line_chart(title, lines)))
@@ -56,7 +56,9 @@ def _section(key: str, charts: list[Figure], material: Material) -> Section | No
     if not charts:
         return None
     seeds = max(len({one.seed for one in material.of(name)}) for name in material.strategies)
-    body = filled("curves.html", key=key, figures=charts, legend=legend(material), seeds=seeds)
+    body = fill_template(
+        "curves.html", key=key, figures=charts, legend=legend(material), seeds=seeds
+    )
     return Section(key, body)
 
 
@@ -78,7 +80,7 @@ def _first_metric(material: Material, task: str) -> str | None:
     return next((next(iter(metrics)) for metrics in found if metrics), None)
 
 
-def _scored(task: str, metric: str, curves: Curves) -> Points:
+def _score_points(task: str, metric: str, curves: Curves) -> Points:
     factor = formats.scale_of(metric)
     return [(x, factor * y) for x, y in curves.validation.get(task, {}).get(metric, ())]
 
@@ -90,12 +92,12 @@ def _parts(material: Material, task: str) -> list[str]:
     )
 
 
-def _lost(task: str, part: str | None, most: int, curves: Curves) -> Points:
+def _loss_points(task: str, part: str | None, most: int, curves: Curves) -> Points:
     track = curves.losses.get(task) if part is None else curves.parts.get(task, {}).get(part)
     return [] if track is None else track.points(most)
 
 
-def _allowed(material: Material) -> int:
+def _limit_lines(material: Material) -> int:
     curves = sum(
         len(one.curves.losses) + sum(map(len, one.curves.parts.values()))
         for one in material.trained

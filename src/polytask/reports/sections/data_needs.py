@@ -9,7 +9,7 @@ from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import Phrase, Text, phrase
 
 _STYLES = {"single": 0, "joint": 1}
@@ -30,7 +30,7 @@ def data_needs(material: Material) -> Section | None:
             for task in map(str, found["tasks"])
         ),
     ]
-    body = filled(
+    body = fill_template(
         "data_needs.html",
         figures=figures,
         names=[*_STYLES.items()],
@@ -63,7 +63,7 @@ def _gain(point: Mapping[str, Any]) -> Cell:
     if gain is None:
         return Cell(formats.NOTHING, -1e9)
     spread = "" if error is None else f" ± {100 * error:.1f}"
-    shown = formats.signed(100 * gain) + spread
+    shown = formats.format_signed(100 * gain) + spread
     without = ", ".join(point.get("without", ()))
     return Cell(phrase("mean.without", value=shown, tasks=without) if without else shown, gain)
 

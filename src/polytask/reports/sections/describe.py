@@ -10,7 +10,7 @@ from markupsafe import Markup
 from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.structure import block_title, blocks, svg
 from polytask.reports.wording import Text, phrase
 
@@ -27,7 +27,7 @@ def describe(material: Material) -> Section | None:
     head: list[Text] = [phrase("column.layer"), phrase("column.parameters"), *tasks]
     drawing = Figure(phrase("describe.caption"), Markup(svg(found)))  # escapes what it draws
     table = SortableTable("layers", head, rows)
-    return Section("describe", filled("describe.html", figures=[drawing], table=table))
+    return Section("describe", fill_template("describe.html", figures=[drawing], table=table))
 
 
 def _row(block: Mapping[str, Any], tasks: Sequence[str]) -> list[Cell]:

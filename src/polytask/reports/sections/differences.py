@@ -9,8 +9,8 @@ from polytask.evaluation.coverage import standing
 from polytask.reports import formats
 from polytask.reports.charts.bars import Bar, bar_chart, limits_of
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
-from polytask.reports.significance import mark, statistics_of, tested_difference
+from polytask.reports.sections.base import Figure, Section, fill_template
+from polytask.reports.significance import get_difference, mark, statistics_of
 from polytask.reports.summary import Record, results_of
 from polytask.reports.wording import Phrase, phrase
 
@@ -32,7 +32,7 @@ def differences(material: Material) -> Section | None:
         return None
     tested = bool(statistics_of(record))
     seeds = len(record["seeds"])
-    body = filled("differences.html", figures=figures, tested=tested, seeds=seeds)
+    body = fill_template("differences.html", figures=figures, tested=tested, seeds=seeds)
     return Section("differences", body)
 
 
@@ -56,7 +56,7 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     sign = 1 if entry["higher_is_better"][metric] else -1
     factor = sign * formats.scale_of(metric)
     pairs = _pairs(record, strategy, task, metric)
-    tested = tested_difference(record, strategy, task)
+    tested = get_difference(record, strategy, task)
     if not pairs:
         return None
     mean = sum(pairs) / len(pairs)
@@ -90,9 +90,9 @@ def _tip(
 ) -> Phrase:
     said = phrase("differences.tip", name=name, shown=shown)
     if interval is not None:
-        said = said.joined(f" [{formats.short(interval[0])}, {formats.short(interval[1])}]")
+        said = said.with_suffix(f" [{formats.short(interval[0])}, {formats.short(interval[1])}]")
     p = None if tested is None else tested["p_holm"]
-    return said if p is None else said.joined(f" · p = {formats.chance(p)}")
+    return said if p is None else said.with_suffix(f" · p = {formats.chance(p)}")
 
 
 def _pairs(record: Record, strategy: str, task: str, metric: str) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import phrase
 
 
@@ -19,7 +19,7 @@ def groups(material: Material) -> Section | None:
     sets = [[str(task) for task in group] for group in proposed.get("groups", ())]
     if not sets:
         return None
-    body = filled(
+    body = fill_template(
         "groups.html",
         groups=sets,
         recipes=[str(recipe) for recipe in found.get("recipes", ())],
@@ -30,7 +30,7 @@ def groups(material: Material) -> Section | None:
 
 
 def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> SortableTable:
-    """What each task was predicted to gain in its group, and gained where that was trained."""
+    """Return the predicted gain of each task, and the measured gain if groups were trained."""
     trained = verified.get("tasks", {})
     names = ["grouped", "joint"] if trained else []
     head = [phrase(f"column.{name}") for name in ("task", "predicted", *names)]

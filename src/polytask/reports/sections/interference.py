@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.charts.matrix import diverging, matrix_chart
+from polytask.reports.charts.matrix import get_diverging_style, matrix_chart
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 Pair = tuple[str, str]
@@ -41,7 +41,7 @@ def interference(material: Material) -> Section | None:
         Figure(mean, matrix_chart(mean, names, names, _cells(names, means))),
     ]
     legend = [(line.name, line.style) for line in lines]
-    body = filled("interference.html", figures=figures, legend=legend, pairs=len(means))
+    body = fill_template("interference.html", figures=figures, legend=legend, pairs=len(means))
     return Section("interference", body)
 
 
@@ -56,30 +56,30 @@ def _cells(names: Sequence[str], means: Mapping[Pair, float]) -> dict[Any, Any]:
     for pair, value in means.items():
         shown = f"{value:+.2f}".replace("-", "−")
         row, column = (names.index(task) for task in pair)
-        found = shown, diverging(value, largest), f"{_name(pair)}: {shown}"
+        found = shown, get_diverging_style(value, largest), f"{_name(pair)}: {shown}"
         cells[row, column] = cells[column, row] = found
     return cells
 
 
 def _looks(material: Material) -> Looks:
-    """What was analysed, else what the first training that was looked at has written itself."""
+    """Return the analysed conflicts, else the first ones that a training recorded."""
     found = material.analysis("interference")
     if found is not None:
         over_time = found.get("over_time", {})
         return {
-            (str(entry["tasks"][0]), str(entry["tasks"][1])): _known(over_time["steps"], entry)
+            (str(entry["tasks"][0]), str(entry["tasks"][1])): _get_points(over_time["steps"], entry)
             for entry in over_time.get("pairs", ())
         }
     paths = [one.run.path / _SEEN for one in material.trained]
-    return next((_written(path) for path in paths if path.is_file()), {})
+    return next((_read_looks(path) for path in paths if path.is_file()), {})
 
 
-def _known(steps: Sequence[float], entry: Mapping[str, Any]) -> list[tuple[float, float]]:
+def _get_points(steps: Sequence[float], entry: Mapping[str, Any]) -> list[tuple[float, float]]:
     pairs = zip(steps, entry["cosine"], strict=True)
     return [(step, value) for step, value in pairs if value is not None]
 
 
-def _written(path: Path) -> Looks:
+def _read_looks(path: Path) -> Looks:
     looks: Looks = {}
     with path.open(encoding="utf-8") as file:
         for line in file:

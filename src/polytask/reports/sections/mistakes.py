@@ -8,7 +8,7 @@ from typing import Any
 from polytask.reports import formats
 from polytask.reports.predictions import PredictedRow, worst
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 
 _ROWS = 5
 _TEXT, _LABEL = 420, 120
@@ -50,23 +50,23 @@ def mistakes(material: Material) -> Section | None:
     ]
     if not found:
         return None
-    return Section("mistakes", filled("mistakes.html", tasks=found, strategy=strategy))
+    return Section("mistakes", fill_template("mistakes.html", tasks=found, strategy=strategy))
 
 
 def _of(task: str, answers: list[PredictedRow]) -> TaskMistakes:
     numeric = any(answer.numeric for answer in answers)
     wrong = None if numeric else sum(answer.wrong for answer in answers)
-    return TaskMistakes(task, wrong, len(answers), [_shown(one) for one in worst(answers, _ROWS)])
+    return TaskMistakes(task, wrong, len(answers), [_show(one) for one in worst(answers, _ROWS)])
 
 
-def _shown(answer: PredictedRow) -> WrongRow:
+def _show(answer: PredictedRow) -> WrongRow:
     confidence = answer.confidence
     reference, prediction = _labels(answer)
     return WrongRow(
         place=answer.place,
-        text=formats.clipped(answer.text, _TEXT),
-        reference=formats.clipped(reference, _LABEL),
-        prediction=formats.clipped(prediction, _LABEL),
+        text=formats.clip(answer.text, _TEXT),
+        reference=formats.clip(reference, _LABEL),
+        prediction=formats.clip(prediction, _LABEL),
         confidence="" if confidence is None else f"{confidence:.0%}",
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.summary import Record
 from polytask.reports.wording import Text, phrase
 
@@ -20,7 +20,7 @@ def notes(material: Material) -> Section | None:
     facts = material.trained[0].facts if material.trained else {}
     data = (material.record or facts).get("data", {})
     said: list[Text] = [*_method(material), *map(str, facts.get("notes", ()))]
-    body = filled(
+    body = fill_template(
         "notes.html",
         said=said,
         table=_data(data),
@@ -71,4 +71,4 @@ def _data(data: Mapping[str, Any]) -> SortableTable:
 
 def _recipe(material: Material) -> str:
     path = material.folder / "recipe.yaml"
-    return formats.clipped(path.read_text(encoding="utf-8"), 20_000) if path.is_file() else ""
+    return formats.clip(path.read_text(encoding="utf-8"), 20_000) if path.is_file() else ""

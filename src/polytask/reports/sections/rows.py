@@ -8,7 +8,7 @@ from typing import Any
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.formats import NOTHING
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import Phrase, dictionary, phrase
 
 _UNFILTERED = 8
@@ -30,7 +30,7 @@ def rows(material: Material) -> Section | None:
         return None
     head = [phrase(f"column.{name}") for name in _COLUMNS]
     table = SortableTable("rows", head, cells, filtered=len(cells) > _UNFILTERED)
-    return Section("rows", filled("rows.html", table=table))
+    return Section("rows", fill_template("rows.html", table=table))
 
 
 def _lines(task: str, split: str, record: Mapping[str, Any]) -> Iterator[list[Cell]]:

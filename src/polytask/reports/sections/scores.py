@@ -9,7 +9,7 @@ from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.charts.bars import Bar, dot_chart, limits_of
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 
@@ -23,7 +23,7 @@ def scores(material: Material) -> Section | None:
         Figure(phrase("scores.figure", metric=metric), _chart(metric, bars))
         for metric, bars in _by_metric(entries).items()
     ]
-    return Section("scores", filled("scores.html", table=_table(entries), figures=figures))
+    return Section("scores", fill_template("scores.html", table=_table(entries), figures=figures))
 
 
 def _by_metric(entries: Mapping[str, Any]) -> dict[str, list[Bar]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 
@@ -19,4 +19,4 @@ def pace(material: Material) -> Section | None:
         )
         if track.points()
     ]
-    return Section("pace", filled("pace.html", figures=figures)) if figures else None
+    return Section("pace", fill_template("pace.html", figures=figures)) if figures else None

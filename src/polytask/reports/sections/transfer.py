@@ -7,9 +7,9 @@ from typing import Any
 
 from polytask.reports import formats
 from polytask.reports.charts.graph import graph_chart
-from polytask.reports.charts.matrix import diverging, matrix_chart
+from polytask.reports.charts.matrix import get_diverging_style, matrix_chart
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import Phrase, phrase
 
 Pairs = dict[tuple[int, int], float]
@@ -36,7 +36,9 @@ def transfer(material: Material) -> Section | None:
         Figure(phrase("transfer.graph"), _graph(names, pairs)),
     ]
     meaning = str(measured.get("meaning", ""))
-    body = filled("transfer.html", figures=figures, method=method, meaning=meaning, unit=unit)
+    body = fill_template(
+        "transfer.html", figures=figures, method=method, meaning=meaning, unit=unit
+    )
     return Section("transfer", body)
 
 
@@ -57,8 +59,8 @@ def _cells(
     return {
         (helper, helped): (
             f"{factor * value:+.2f}".replace("-", "−"),
-            diverging(value, largest),
-            _tip(names, helper, helped, value).joined(
+            get_diverging_style(value, largest),
+            _tip(names, helper, helped, value).with_suffix(
                 _uncertainty(error[helped][helper] if error else None)
             ),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polytask.reports.report_data import Material
-from polytask.reports.sections.base import Section, filled
+from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.verdict_text import decision
 
 
@@ -12,4 +12,6 @@ def verdict(material: Material) -> Section | None:
     found = None if material.record is None else decision(material.record)
     if found is None:
         return None
-    return Section("verdict", filled("verdict.html", decision=found.said, said=found.because))
+    return Section(
+        "verdict", fill_template("verdict.html", decision=found.said, said=found.because)
+    )

@@ -1,4 +1,4 @@
-"""What the balancing method gave each task."""
+"""The weight of each task over the training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.report_data import Material, Trained
-from polytask.reports.sections.base import Figure, Section, filled
+from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 
@@ -17,7 +17,7 @@ def weights(material: Material) -> Section | None:
     if not charts:
         return None
     names = [(name, index) for index, name in enumerate(_names(firsts))]
-    return Section("weights", filled("weights.html", figures=charts, legend=names))
+    return Section("weights", fill_template("weights.html", figures=charts, legend=names))
 
 
 def _firsts(material: Material) -> dict[str, Trained]:
