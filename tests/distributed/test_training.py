@@ -185,7 +185,7 @@ def test_resumed_with_another_number_of_processes(before: int, after: int, tmp_p
     recipe, folder = write(tmp_path), tmp_path / "run"
     kill(begin(before, recipe, folder, 10))
     check_same(train(after, recipe, folder, "--resume"), train(1, recipe, tmp_path / "whole"))
-    note = f"saved by {before} processes, gone on with {after}"
+    note = f"saved by {before} processes, resumed with {after}"
     assert log(folder).read_text("utf-8").count(note) == 1
 
 
