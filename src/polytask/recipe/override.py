@@ -23,7 +23,7 @@ def override(document: yaml.Document, assignment: str) -> yaml.Document:
         raise RecipeError([f"{origin}: expected path.to.key=value, such as training.epochs=3."])
     given = _value(path, text, origin)
     keys, changed = _assign(document.value, path.split("."), given.value, origin)
-    # the new value has its own lines; those of the value it replaces are wrong now
+    # drop the lines of the replaced value: nothing in the new value stands there
     origins = {place: at for place, at in document.origins.items() if place[: len(keys)] != keys}
     for depth in range(len(keys)):
         origins.setdefault(keys[: depth + 1], origin)

@@ -201,7 +201,8 @@ class Recipe(BaseModel):
         default=(), description="Steps that change every text, in order."
     )
     augment: tuple[AugmentPart, ...] = Field(
-        default=(), description="Changed copies of rows that training also reads."
+        default=(),
+        description="Augmentations of training rows: changed words or texts, mixed rows, perturbed vectors.",
     )
     encoder: EncoderPart = Field(description="The encoder, which turns rows into features.")
     sharing: SharingPart = _default("hard", "Layers and parameters that the tasks share.")
