@@ -176,9 +176,7 @@ def compare(
         try:
             record = analysis.compare(loaded, folder, console or Console(stderr=True))
         except KeyboardInterrupt:
-            raise InterruptedTrainingError(
-                f"stopped; finished trainings are in {folder}."
-            ) from None
+            raise InterruptedTrainingError(f"stopped; finished runs are in {folder}.") from None
     write_text(folder / "comparison.md", comparison_markdown(record))
     write_page(folder)
     return record

@@ -33,32 +33,23 @@ class Analyse:
     parameters: Annotated[
         int | None,
         typer.Option(
-            metavar="N",
-            min=1,
-            help="Group the tasks into models with at most N parameters in total.",
+            metavar="N", min=1, help="Largest number of parameters of all models together."
         ),
     ] = None
     overlap: Annotated[
-        bool,
-        typer.Option(
-            "--overlap",
-            help="Let groups overlap: a task may also help in models used for other tasks.",
-        ),
+        bool, typer.Option("--overlap", help="Let a task also help in models used for other tasks.")
     ] = False
     verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Train the proposed groups to check the predicted gains."),
+        bool, typer.Option("--verify", help="Train the proposed groups to check the prediction.")
     ] = False
     curve: Annotated[
         str | None,
         typer.Option(
-            metavar="N,N,...",
-            help="Compare single and joint training with N training rows per task.",
+            metavar="N,N,...", help="Compare single and joint with N training rows per task."
         ),
     ] = None
     seeds: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Number of repetitions of each of these trainings."),
+        int, typer.Option(metavar="N", min=1, help="Number of repetitions of these trainings.")
     ] = 1
     steps: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of batches to measure the model on.")

@@ -168,8 +168,7 @@ def _interrupt(*_: object) -> None:
 
 def main() -> None:
     """Run the ``polytask`` command."""
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # else: ignored, as with nohup
+    # a parent may have made this process ignore Ctrl-C; that stays so
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     app(prog_name="polytask")

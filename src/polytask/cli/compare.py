@@ -32,8 +32,7 @@ class Compare:
         ),
     ] = None
     seeds: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Number of seeds, instead of the recipe's."),
+        int | None, typer.Option(metavar="N", help="Number of seeds, instead of the recipe's.")
     ] = None
     trials: Annotated[
         int | None,

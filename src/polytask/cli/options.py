@@ -33,9 +33,7 @@ Overrides: TypeAlias = Annotated[
 ]
 Language: TypeAlias = Annotated[
     str,
-    typer.Option(
-        metavar="en|zh", help="The first language of the page; the page can switch to the other."
-    ),
+    typer.Option(metavar="en|zh", help="First language of the page; it can switch to the other."),
 ]
 Plugins: TypeAlias = Annotated[
     list[Path] | None,

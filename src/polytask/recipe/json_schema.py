@@ -43,12 +43,12 @@ def _variants(node: JsonSchema, root: JsonSchema, value: Any) -> list[JsonSchema
         node = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
     plain = [one for option in node.get("anyOf", ()) for one in _variants(option, root, value)]
     chosen = value.get("kind") if isinstance(value, Mapping) else value
-    named = [
-        one
-        for one in plain
-        if one.get("properties", {}).get("kind", {}).get("const") in (None, chosen)
-    ]
+    named = [one for one in plain if _get_kind(one) in (None, chosen)]
     return named or plain or [node]
+
+
+def _get_kind(node: JsonSchema) -> Any:
+    return node.get("properties", {}).get("kind", {}).get("const")
 
 
 def _children(node: JsonSchema, key: str | int) -> Iterator[JsonSchema]:

@@ -28,13 +28,11 @@ def _check_name(name: str) -> str:
 
 def _check_task_name(name: str) -> str:
     """Return a name that ``nn.ModuleDict`` accepts as a key: no method name such as ``type``."""
-    if hasattr(nn.ModuleDict(), name):
+    if hasattr(nn.ModuleDict(), _check_name(name)):
         raise PydanticCustomError(
             "name",
             "{m}",
-            {
-                "m": f"PyTorch keeps the name {name!r} for itself. Choose another, such as {name}_task."
-            },
+            {"m": f"PyTorch reserves the name {name!r}. Choose another, such as {name}_task."},
         )
     return name
 
@@ -51,9 +49,7 @@ def _refuse_empty(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[\p{L}\p{N}_][\p{L}\p{N}_-]*$"})
 Name: TypeAlias = Annotated[str, AfterValidator(_check_name), _SCHEMA]
-TaskName: TypeAlias = Annotated[
-    str, AfterValidator(_check_name), AfterValidator(_check_task_name), _SCHEMA
-]
+TaskName: TypeAlias = Annotated[str, AfterValidator(_check_task_name), _SCHEMA]
 Texts: TypeAlias = Annotated[
     tuple[str, ...],
     AfterValidator(_refuse_empty),

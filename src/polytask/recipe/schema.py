@@ -95,9 +95,7 @@ class TaskSection(RecipeSection):
         "labels. `except: [...]`: all of these except some. Default by kind: tokens for tags, lemmas "
         "and trees, tokens and tags for relations, question and context for answers, else text.",
     )
-    limit: PositiveInt | None = Field(
-        default=None, description="Largest number of training rows; None: all."
-    )
+    limit: PositiveInt | None = Field(default=None, description="Maximum training rows; None: all.")
     weight: str | None = Field(
         default=None,
         min_length=1,
@@ -146,8 +144,7 @@ class StartOptions(BaseModel):
         default=False, description="Do not train the encoder parameters taken from the run."
     )
     freeze_layers: NonNegativeInt = Field(
-        default=0,
-        description="Do not train the embeddings and this many layers after them, if taken from the run.",
+        default=0, description="Do not train the run's embeddings and this many of its layers."
     )
     freeze_heads: AnyTexts = Field(
         default=(), description="Tasks whose heads are taken from the run and not trained."
@@ -159,8 +156,7 @@ class CompareOptions(BaseModel):
 
     model_config = _CONFIG
     strategies: Texts = Field(
-        default=("linear", "single", "joint"),
-        description="Strategies to compare: ways to train the tasks.",
+        default=("linear", "single", "joint"), description="Strategies to compare."
     )
     seeds: PositiveInt = Field(
         default=5, description="Number of paired repetitions. The first seed is training.seed."
@@ -181,12 +177,10 @@ class Recipe(BaseModel):
 
     model_config = _CONFIG
     name: Name = Field(
-        default="experiment",
-        description="Name of the experiment; by default, the name of its file.",
+        default="experiment", description="Name of the experiment; by default, its file name."
     )
     data_root: str | None = Field(
-        default=None,
-        description="Folder of relative data paths; by default, the folder of the recipe.",
+        default=None, description="Folder of relative data paths; by default, the recipe's folder."
     )
     data: Mapping[Name, SourceSection] = Field(
         min_length=1, description="Sources of rows, by names of your choice."
@@ -201,8 +195,7 @@ class Recipe(BaseModel):
         default=(), description="Steps that change every text, in order."
     )
     augment: tuple[AugmentPart, ...] = Field(
-        default=(),
-        description="Augmentations of training rows: changed words or texts, mixed rows, perturbed vectors.",
+        default=(), description="Augmentations, which change or add training rows."
     )
     encoder: EncoderPart = Field(description="The encoder, which turns rows into features.")
     sharing: SharingPart = _default("hard", "Layers and parameters that the tasks share.")
@@ -213,9 +206,7 @@ class Recipe(BaseModel):
         default={}, description="Metrics over the joined predictions of several tasks, by name."
     )
     mixing: MixingPart = _default("proportional", "How each step samples its rows from the tasks.")
-    balancing: BalancingPart = _default(
-        "equal", "How to combine the losses of the tasks into one update."
-    )
+    balancing: BalancingPart = _default("equal", "How to combine the losses of the tasks.")
     training: TrainingOptions = _default({}, "Budget, batches, optimiser, selection, checkpoints.")
     evaluation: EvaluationOptions = _default({}, "Confidence intervals of the scores.")
     compare: CompareOptions = _default({}, "Strategies and seeds of polytask compare.")

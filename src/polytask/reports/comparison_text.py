@@ -1,4 +1,4 @@
-"""A comparison for the console, and as Markdown. Reads ``comparison.json`` only."""
+"""A comparison as text for the console, and as Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from polytask.evaluation.coverage import coverage, standing
 from polytask.reports.cells import SortableTable
 from polytask.reports.comparison_tables import by_task, costs, differences, means
-from polytask.reports.covered import describe_coverage
+from polytask.reports.coverage_text import describe_coverage
 from polytask.reports.significance import statistics_of
 from polytask.reports.summary import Record
 from polytask.reports.tables import Grid
@@ -18,13 +18,13 @@ _LANGUAGE = "en"
 
 
 def render_comparison(record: Record) -> str:
-    """A comparison for the console."""
+    """Return a comparison as text for the console."""
     grids = (grid.text() for grid in _grids(record))
     return "\n".join([*_verdict(record), *grids, *_remarks(record)])
 
 
 def comparison_markdown(record: Record) -> str:
-    """A comparison as a Markdown document."""
+    """Return a comparison as a Markdown document."""
     grids = (grid.markdown() for grid in _grids(record))
     return (
         "\n".join([f"# {record['name']}", "", *_verdict(record), *grids, *_remarks(record)]) + "\n"
