@@ -104,7 +104,7 @@ class TaskSection(RecipeSection):
     )
     metrics: tuple[MetricPart, ...] | None = Field(
         default=None,
-        description="Metrics of the task; the first one selects the model. None: the metrics of its kind.",
+        description="Metrics; the first one selects the model. None: the metrics of the kind.",
     )
 
     @property

@@ -11,7 +11,7 @@ from polytask.reports.tables import Grid
 Record = Mapping[str, Any]
 _MOST_PAIRS = 12
 _MEANT = {
-    "pairwise": "percent gained over being trained alone, on validation rows",
+    "pairwise": "percent gained over training alone, on validation rows",
     "training": "a step for the helper lowers the loss of the task by this many thousandths, to "
     "first order, averaged over the training",
     "lookahead": "a step for the helper lowers the loss of the task by this many thousandths, on "
@@ -35,7 +35,7 @@ def render_reasons(found: Mapping[str, Any]) -> str:
 
 
 def interference_text(record: Record) -> str:
-    """Return the cosine of each pair of task gradients, worst first, and the layer with most conflict."""
+    """Return the gradient cosine of each pair of tasks, worst first."""
     layers = record["layers"]
     pairs = sorted(layers.get("all", []), key=lambda pair: (pair["cosine"] is None, pair["cosine"]))
     rows = [
@@ -51,13 +51,13 @@ def interference_text(record: Record) -> str:
     when = (
         "at steps of the training"
         if record["when"] == "training"
-        else "on steps of training rows after the training; set training.interference: auto to "
-        "look while it is trained"
+        else "on steps of training rows after the training; to measure it during the training, set "
+        "training.interference: auto"
     )
     head = ["tasks", "cosine", "in conflict", "looks", "most in conflict in"]
     left = len(pairs) - len(rows)
     more = f"and {left} more pairs in interference.json\n" if left else ""
-    title = f"Interference: do gradients of tasks point the same way? Seen {when}"
+    title = f"Interference: do the gradients of tasks point the same way? Measured {when}"
     return Grid(title, head, rows).text() + more
 
 
@@ -121,7 +121,7 @@ def _why_fewer(record: Record, instead: Record, scale: float) -> str:
     groups = record["by_models"][instead["models"] - 1]["groups"]
     return (
         f"{instead['models']} models are predicted to gain more, but the best of many groupings is "
-        "partly so by chance: in the samples they were not made from, they gain "
+        "partly chance: in samples that did not choose them, they gain "
         f"{_format_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
         "Fewer models are proposed unless that is more than one standard error. To try both, "
         f"compare with compare.groups: {formats.list_groups(groups)}"

@@ -35,7 +35,7 @@ def structure_text(record: Record) -> str:
     return grid.text() + "\n".join(
         [
             "",
-            "● the task trains these parameters. A layer has a row for each set of tasks. "
+            "● the task trains these parameters. A layer has one row per set of tasks. "
             f"{parameters['trained']:,} of {parameters['all']:,} parameters are trained; "
             f"{100 * share:.1f} % of these are shared.",
             _cost(record),

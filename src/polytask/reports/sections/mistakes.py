@@ -86,7 +86,7 @@ def _labels(answer: PredictedRow) -> tuple[str, str]:
 
 
 def _readable(value: Any, words: Any) -> str:
-    """Return a label as text: answers and phrases as quoted, relations with the words of their spans."""
+    """Return a label as text: quotes of answers, and words instead of the spans of relations."""
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         return _label(value)
     return ", ".join(_part(one, words) for one in value) or formats.NOTHING
