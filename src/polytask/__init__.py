@@ -1,6 +1,6 @@
 """Multi-task learning for language models: train, compare, predict.
 
-Names are imported when they are first used, so that importing the package is fast.
+Names are imported at first use, so that importing the package is fast. Start reading at ``api``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ELSEWHERE = {"PolytaskError": "polytask.core.errors", "Recipe": "polytask.recip
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from where it lives."""
+    """Import and return a public name."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ELSEWHERE.get(name, "polytask.api")), name)

@@ -1,4 +1,4 @@
-"""The verbs of the command line in Python. Importing this module imports no model code."""
+"""The commands of the command line as Python functions; importing them imports no model code."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 PathLike: TypeAlias = "str | Path"
 RecipeLike: TypeAlias = "Recipe | str | Path"
-"""A recipe, the path of one, or the name of a built-in one."""
+"""A recipe, its path, or the name of a built-in recipe."""
 
 RUNS = Path("runs")
-"""Where runs go unless a folder is named."""
+"""The default folder of runs."""
 
 
 def load_recipe(path: PathLike, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and validate a recipe, and look up its data files without reading them.
+    """Read and validate a recipe, and check that its data files exist.
 
     :param path: A file, or the name of a built-in recipe such as ``quickstart``.
     :param overrides: Changes as ``path.to.key=value``, the value in YAML.
@@ -48,15 +48,15 @@ def train(
     resume: bool = False,
     console: Console | None = None,
 ) -> RunFolder:
-    """Train a recipe into a run folder, and score the best model on what is held out.
+    """Train a recipe, write its run folder, and score the best model on held-out rows.
 
-    Ends with ``report.html`` in the folder.
+    The last file written is ``report.html``.
 
     :param run: The folder; ``runs/NAME`` by default.
     :param resume: Resume the training in the folder, if there is one.
-    :param console: Where progress goes; standard error by default.
+    :param console: The console for progress; standard error by default.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
-    :raises InterruptedTrainingError: If a signal asked to stop; everything needed to resume is saved.
+    :raises InterruptedTrainingError: After a signal to stop; everything needed to resume is saved.
     """
     from polytask.assembly.run import evaluation, training
     from polytask.assembly.run.loaded_run import LoadedRun
@@ -81,9 +81,9 @@ def train(
 def load(run: PathLike, **options: Any) -> LoadedRun:
     """Load a run, to predict any number of times, also from several threads at once.
 
-    :param options: ``device``, ``precision``: by default as the recipe says. ``task_best=True``: each
-        task has the model of its best validation. See ``LoadedRun.load``.
-    :raises PolytaskError: If the folder is no run, or the model cannot be loaded.
+    :param options: ``device`` and ``precision``, by default from the recipe. ``task_best=True``: the
+        model of each task's best validation. See ``LoadedRun.load``.
+    :raises PolytaskError: If the folder is not a run, or the model cannot be loaded.
     """
     from polytask.assembly.run.loaded_run import LoadedRun
     from polytask.core.run_folder import RunFolder
@@ -98,13 +98,13 @@ def evaluate(
     task_best: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, Any]:
-    """Score a run; writes ``scores.json`` and ``predictions/`` into it.
+    """Score a run, and write ``scores.json`` and ``predictions/`` into it.
 
-    :param split: ``test``, ``validation`` or ``train``; by default test, or validation where there
-        is no test.
-    :param progress: Called with the number of rows of each batch that is done.
+    :param split: ``test``, ``validation`` or ``train``; by default test, or validation if there is
+        no test.
+    :param progress: Called with the number of rows of each finished batch.
     :return: Scores by task, with confidence intervals.
-    :raises PolytaskError: If the folder is no run, or its data is gone.
+    :raises PolytaskError: If the folder is not a run, or its data is missing.
     """
     from polytask.assembly.run import evaluation
 
@@ -120,25 +120,25 @@ def predict(
     left_out: Callable[[str], object] = lambda _: None,
     **wanted: Any,
 ) -> Iterator[Record]:
-    """Predict all tasks of a run for new rows, lazily, from one encoder pass.
+    """Predict all tasks of a run for new rows, lazily, in one encoder pass.
 
-    :param rows: A file, which each task reads as its training files, or any iterable of rows.
+    :param rows: A file, read with the options of the training files, or any iterable of rows.
     :param overrides: Changes to how a file is read, as ``data.NAME.OPTION=VALUE``.
-    :param left_out: Called with sentences on tasks and rows that are not predicted.
+    :param left_out: Called with a sentence about tasks and rows that are not predicted.
     :param wanted: ``tasks``, ``top_k``, ``probabilities``, ``vectors``; see ``LoadedRun.predict``.
     :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``.
-    :raises PolytaskError: If the folder is no run, or no task can read the rows.
+    :raises PolytaskError: If the folder is not a run, or no task can read the rows.
     """
     loaded = _loaded(run, task_best)
     return loaded.predict(rows, overrides=overrides, left_out=left_out, **wanted)
 
 
 def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:
-    """Write a run without one of its tasks; the others answer as before, bit for bit.
+    """Write a copy of a run without one task; the others predict the same, bit for bit.
 
-    :param run: A finished run; it stays as it is.
+    :param run: A finished run; it is not changed.
     :param new: The folder to write; ``RUN-without-TASK`` by default.
-    :raises PolytaskError: If there is no such run or task, or other tasks depend on this one.
+    :raises PolytaskError: If the run or task does not exist, or other tasks depend on the task.
     """
     from polytask.assembly.warm_start import removal
 
@@ -150,15 +150,15 @@ def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:
 def compare(
     recipe: RecipeLike, run: PathLike | None = None, *, console: Console | None = None
 ) -> dict[str, Any]:
-    """Compare the strategies that a recipe names, over paired seeds.
+    """Compare the strategies of a recipe over paired seeds.
 
     Writes ``comparison.json``, ``comparison.md`` and ``report.html``.
 
-    :param run: The folder; ``runs/NAME-compare`` by default. An existing one is continued.
-    :param console: Where progress goes; standard error by default.
-    :return: The comparison, as it is kept in ``comparison.json``.
+    :param run: The folder; ``runs/NAME-compare`` by default. An existing comparison is continued.
+    :param console: The console for progress; standard error by default.
+    :return: The content of ``comparison.json``.
     :raises PolytaskError: If the recipe, the data or the folder does not fit.
-    :raises InterruptedTrainingError: If a signal asked to stop; what is done is kept.
+    :raises InterruptedTrainingError: After a signal to stop; finished trainings are kept.
     """
     from rich.console import Console
 
@@ -176,23 +176,23 @@ def compare(
         try:
             record = analysis.compare(loaded, folder, console or Console(stderr=True))
         except KeyboardInterrupt:
-            raise InterruptedTrainingError(f"stopped; what is done is in {folder}.") from None
+            raise InterruptedTrainingError(f"stopped; finished runs are in {folder}.") from None
     write_text(folder / "comparison.md", comparison_markdown(record))
     write_page(folder)
     return record
 
 
 def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any) -> dict[str, Any]:
-    """Find out which tasks of a run help or hurt which, and which should share a model.
+    """Measure how the tasks of a run help or hurt each other, and which should share a model.
 
     Writes ``analysis/`` into the run.
 
     :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
         ``runs/NAME-analysis`` is written.
     :param wanted: ``steps``, ``models``, ``parameters``, ``overlapping``, ``pairwise``,
-        ``verify``, ``seeds``, ``curve``; see ``polytask.analysis.analyse.Wanted``.
-    :return: The records that were written, by name, and their ``folder``.
-    :raises PolytaskError: If there are not two tasks, or the run or its data are not whole.
+        ``verify``, ``seeds``, ``curve``; see ``polytask.analysis.analyse.AnalysisOptions``.
+    :return: The written records, by name, and their ``folder``.
+    :raises PolytaskError: If there are fewer than two tasks, or the run or its data is incomplete.
     """
     from rich.console import Console
 
@@ -211,7 +211,7 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
 
 
 def describe(target: RecipeLike) -> dict[str, Any]:
-    """Describe what the tasks of a recipe or run share: layers, parameters, FLOPs per example.
+    """Return the layers and parameters that tasks share, and the FLOPs per example.
 
     :param target: A recipe, or the folder of a run.
     :raises PolytaskError: If the recipe, the run or its data does not fit.
@@ -225,12 +225,12 @@ def describe(target: RecipeLike) -> dict[str, Any]:
 
 
 def report(folder: PathLike, out: PathLike | None = None, *, language: str = "en") -> Path:
-    """Write the page of a run or of a comparison: one HTML file that needs nothing else.
+    """Write the report of a run or of a comparison: one self-contained HTML file.
 
     :param out: The file; ``report.html`` in the folder by default.
-    :param language: What it opens in, ``en`` or ``zh``; it holds both, with a switch.
-    :return: The file.
-    :raises RunError: If the folder holds neither, or there is no such language.
+    :param language: The first language, ``en`` or ``zh``; the page can switch between them.
+    :return: The written file.
+    :raises RunError: If the folder holds neither, or the language is unknown.
     """
     from polytask.reports.page import write_page
 
@@ -244,10 +244,10 @@ def watch(
     language: str = "en",
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Show a training while it runs, on a page of this machine, until Ctrl-C.
+    """Show a running training on a page that only this machine can open, until Ctrl-C.
 
-    :param run: Its folder, which may not be there yet.
-    :param port: 0 for any that is free.
+    :param run: The run folder, which may not exist yet.
+    :param port: The port; 0: any free port.
     :param ready: Called with the address of the page.
     :raises RunError: If the folder holds something else, or the port is taken.
     """
@@ -257,10 +257,10 @@ def watch(
 
 
 def check(recipe: RecipeLike) -> Findings:
-    """Look for mistakes in the data of a recipe: files, columns, labels.
+    """Check the data of a recipe: files, columns, labels.
 
-    :return: All mistakes and warnings, each with file and line, and how many rows each task uses;
-        training can start if there are no mistakes.
+    :return: All mistakes and warnings, each with file and line, and the number of rows of each task.
+        Training can start if there are no mistakes.
     :raises RecipeError: If the recipe itself is not valid.
     """
     from polytask.analysis.named_strategies import wrong_strategies
@@ -283,13 +283,13 @@ def _loaded(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:
-    """A recipe, read if it is a path."""
+    """Return the recipe itself, or the recipe at the given path."""
     return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
 
 
 @contextmanager
 def _advice(text: str) -> Iterator[None]:
-    """Say how to go on with a training that a signal has stopped."""
+    """Append advice to the error of a training that a signal has stopped."""
     from polytask.core.errors import InterruptedTrainingError
 
     try:

@@ -230,6 +230,7 @@ def test_one_that_is_stopped_outside_of_a_training_says_what_to_do(
     result = polytask("compare", recipe, "--run", folder, "--strategies", "majority,linear")
     assert result.exit_code == 1
     assert (
-        f"stopped; what is done is in {folder}. Run the same command to continue." in result.stderr
+        f"stopped; finished runs are in {folder}. Run the same command to continue."
+        in result.stderr
     )
     assert (folder / "results" / "majority-0.json").is_file()

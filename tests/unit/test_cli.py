@@ -146,7 +146,7 @@ def test_a_missing_recipe_is_explained_with_its_neighbours(recipe: Path) -> None
         (DataError("a.jsonl:17: broken."), 2, "a.jsonl:17: broken.\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (BrokenPipeError(errno.EPIPE, "the reader has left"), 1, ""),
-        (ZeroDivisionError("odd"), 1, "ZeroDivisionError: odd\nFor where it happened: "),
+        (ZeroDivisionError("odd"), 1, "ZeroDivisionError: odd\nTo see the traceback: "),
     ],
 )
 def test_errors_end_in_a_message_and_an_exit_code(

@@ -185,7 +185,7 @@ def test_names_must_be_good_for_files(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["type", "train", "keys", "forward"])
 def test_names_of_tasks_must_be_free_in_pytorch(tmp_path: Path, name: str) -> None:
     [message] = mistakes_of(tmp_path, f"{VALID}  {name}: {{kind: classification, from: irony}}")
-    assert f"PyTorch keeps the name '{name}' for itself" in message
+    assert f"PyTorch reserves the name '{name}'" in message
 
 
 def test_tasks_may_be_written_as_a_kind_alone(tmp_path: Path) -> None:

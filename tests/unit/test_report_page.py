@@ -263,7 +263,7 @@ def test_tested_differences_have_whiskers_and_are_grey_unless_significant(tmp_pa
 
 def test_a_tested_comparison_says_so_in_tables_and_words(tmp_path: Path) -> None:
     page = render_page(write_tested(tmp_path, ["mood", "topic"], ["single", "joint"]))
-    assert "Every way of sharing that was compared does harm." in page
+    assert "Every compared strategy that shares is worse." in page
     assert "所对比的每种共享方式都有害" in page
     assert "significantly worse: mood." in page
     assert "A true Δm of ±1.2 % or more" in page

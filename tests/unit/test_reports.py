@@ -185,7 +185,10 @@ def test_a_pooling_is_a_row_of_the_table_in_place_of_its_tasks(pooled: dict[str,
     assert "**shop: means over 3 tasks**" in lines
     assert "| stance | mean_f1 | – | **50.0 ± 127.1** | 25.0 ± 0.0 |" in lines
     assert not any(line.startswith(("| climate", "| energy")) for line in lines)
-    assert "stance: over the rows of climate, energy together, in place of their scores." in lines
+    assert (
+        "stance: one score over the rows of climate, energy together, instead of a score for each."
+        in lines
+    )
 
 
 def test_brackets_are_text_and_wide_tables_are_whole(record: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
-"""The command line: one file per command; each calls the API and prints.
+"""The command line: one file per command, each a call of ``polytask.api`` that prints its result.
 
-Whatever costs time is imported inside the commands, so that ``--help`` is immediate.
+Slow imports are inside the commands, so that ``--help`` is immediate. Start reading at ``app``, then
+``train``.
 """
 
 from polytask.cli.app import app, main

@@ -14,33 +14,33 @@ from polytask.core.errors import RecipeError
 
 @dataclass
 class Analyse:
-    """Find out which tasks help or hurt which, and which should share a model."""
+    """Measure how tasks help or hurt each other, and propose which should share a model."""
 
     target: Annotated[
         Path,
         typer.Argument(
             metavar="RUN|RECIPE",
-            help="The folder a training left; with --curve or --pairwise also a recipe.",
+            help="The folder of a run; with --curve or --pairwise also a recipe.",
             show_default=False,
         ),
     ]
     pairwise: Annotated[
-        bool, typer.Option("--pairwise", help="Train every pair of tasks, and each alone.")
+        bool, typer.Option("--pairwise", help="Train every pair of tasks, and each task alone.")
     ] = False
     models: Annotated[
-        int | None, typer.Option(metavar="K", min=1, help="Group the tasks into K models at most.")
+        int | None, typer.Option(metavar="K", min=1, help="Group the tasks into at most K models.")
     ] = None
     parameters: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Group them into models of N parameters together at most."
+            metavar="N", min=1, help="Largest number of parameters of all models together."
         ),
     ] = None
     overlap: Annotated[
-        bool, typer.Option("--overlap", help="A task may help in models that others answer for.")
+        bool, typer.Option("--overlap", help="Let a task also help in models used for other tasks.")
     ] = False
     verify: Annotated[
-        bool, typer.Option("--verify", help="Train the proposed groups: did the prediction hold?")
+        bool, typer.Option("--verify", help="Train the proposed groups to check the prediction.")
     ] = False
     curve: Annotated[
         str | None,
@@ -49,7 +49,7 @@ class Analyse:
         ),
     ] = None
     seeds: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Repetitions of each of these trainings.")
+        int, typer.Option(metavar="N", min=1, help="Number of repetitions of these trainings.")
     ] = 1
     steps: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of batches to measure the model on.")
@@ -57,7 +57,7 @@ class Analyse:
     plugins: Plugins = None
 
     def __post_init__(self) -> None:
-        """Do it: the command line calls a command, and this one has too many options for a call."""
+        """Analyse. The command is a class because it has too many options for a function."""
         from polytask import api
         from polytask.reports.analysis_tables import render_reasons
 

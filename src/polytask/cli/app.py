@@ -1,4 +1,4 @@
-"""The commands together, and how their errors end."""
+"""All commands, and the exit code and message of each error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from polytask.cli.analyse import Analyse
 from polytask.cli.check import check
-from polytask.cli.compare import compare
+from polytask.cli.compare import Compare
 from polytask.cli.describe import describe
 from polytask.cli.evaluate import evaluate
 from polytask.cli.listing import list_parts
@@ -35,9 +35,9 @@ _interrupted = threading.Event()
 
 
 class Command(TyperCommand):
-    """Ends every error in a message on standard error and an exit code.
+    """A command that turns every error into a message on standard error and an exit code.
 
-    0 done, 1 failed, 2 wrong usage, recipe or data, 130 interrupted.
+    0: done, 1: failed, 2: wrong usage, recipe or data, 130: interrupted.
     """
 
     @override
@@ -49,7 +49,7 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise
+            raise  # Typer ends these by itself
         except KeyboardInterrupt as error:
             raise _end("Interrupted.", _INTERRUPTED) from error
         except RecipeError as error:
@@ -58,16 +58,16 @@ class Command(TyperCommand):
         except PolytaskError as error:
             raise _end(str(error), error.exit_code) from error
         except Exception as error:
-            if _interrupted.is_set():
+            if _interrupted.is_set():  # Ctrl-C during an import can surface as another error
                 raise _end("Interrupted.", _INTERRUPTED) from error
             if ctx.find_root().params["debug"]:
                 raise
-            hint = f"For where it happened: polytask --debug {ctx.command.name} ..."
+            hint = f"To see the traceback: polytask --debug {ctx.command.name} ..."
             raise _end(f"{type(error).__name__}: {error}\n{hint}", _FAILED) from error
 
 
 def changes_apart(arguments: Sequence[str]) -> list[str]:
-    """``--set a=1 b=2`` as ``--set a=1 --set b=2``, which is what is meant by it."""
+    """Return the arguments with ``--set a=1 b=2`` written as ``--set a=1 --set b=2``."""
     found: list[str] = []
     for argument in arguments:
         if found[-2:-1] == [SET] and _CHANGE.match(argument):
@@ -82,7 +82,7 @@ def _end(message: str, code: int) -> typer.Exit:
 
 
 def _plugins_of(params: Mapping[str, Any]) -> list[str]:
-    """Name the missing plugins of the run that a recipe from elsewhere is trained into."""
+    """Return a hint with the missing plugins of the run folder that a command writes to."""
     from polytask.core.run_folder import RunFolder
     from polytask.recipe.plugins import describe_missing_plugins
 
@@ -114,11 +114,11 @@ def common(
         ),
     ] = False,
 ) -> None:
-    """Train a language model on many tasks jointly, compare honestly, predict in one pass."""
+    """Train one language model on several tasks, compare strategies, and predict in one pass."""
 
 
 def _add(command: Any, *examples: str, name: str | None = None) -> None:
-    """Make a function a command, with examples below its help."""
+    """Register a function or class as a command, with examples below its help."""
     shown = "\n\n".join(f"polytask {example}" for example in examples)
     app.command(name, cls=Command, epilog=f"Examples:\n\n{shown}")(command)
 
@@ -139,10 +139,11 @@ _add(
 )
 _add(remove, "remove runs/tweets irony", "remove runs/tweets irony --run runs/smaller")
 _add(
-    compare,
+    Compare,
     "compare quickstart",
     "compare recipe.yaml",
     "compare recipe.yaml --strategies linear,joint --seeds 3",
+    name="compare",
 )
 _add(
     Analyse,
@@ -160,13 +161,14 @@ _add(schema, "schema > recipe.schema.json")
 
 
 def _interrupt(*_: object) -> None:
-    """Remember Ctrl-C: libraries that are being imported may turn it into another error."""
+    """Record Ctrl-C: a library that is being imported may turn it into another error."""
     _interrupted.set()
     raise KeyboardInterrupt
 
 
 def main() -> None:
-    """The ``polytask`` command."""
+    """Run the ``polytask`` command."""
+    # a parent may have made this process ignore Ctrl-C; that stays so
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     app(prog_name="polytask")

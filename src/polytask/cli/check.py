@@ -8,7 +8,7 @@ from polytask.cli.options import Overrides, Plugins, RecipeFile, open_recipe
 
 
 def check(recipe: RecipeFile, overrides: Overrides = None, plugins: Plugins = None) -> None:
-    """Look for mistakes in a recipe, then in its data; report all of them at once."""
+    """Check a recipe, then its data, and report all mistakes at once."""
     from rich.console import Console
 
     from polytask import api

@@ -13,7 +13,7 @@ from polytask.cli.options import Overrides, Plugins, open_plugins
 
 
 class Form(StrEnum):
-    """How a description is written."""
+    """An output format of a description."""
 
     table = "table"
     mermaid = "mermaid"
@@ -26,17 +26,17 @@ def describe(
         Path,
         typer.Argument(
             metavar="RUN|RECIPE",
-            help="The folder a training left, or a recipe.",
+            help="The folder of a run, or a recipe.",
             show_default=False,
         ),
     ],
     form: Annotated[
-        Form, typer.Option("--format", help="table, mermaid, svg or json.")
+        Form, typer.Option("--format", help="Output format: table, mermaid, svg or json.")
     ] = Form.table,
     overrides: Overrides = None,
     plugins: Plugins = None,
 ) -> None:
-    """Show what tasks share: layers, parameters, which task reaches which, FLOPs."""
+    """Show the layers and parameters that tasks share, and the FLOPs of each task."""
     import json
 
     from polytask import api

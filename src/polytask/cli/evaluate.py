@@ -15,20 +15,20 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SPLIT",
-            help="test, validation or train; by default test, or validation if there is no test.",
+            help="test, validation or train. Default: test, or validation if there is no test.",
         ),
     ] = None,
     task_best: Annotated[
         bool,
         typer.Option(
             "--task-best",
-            help="Score each task with the model of its own best validation, "
-            "which training.task_best keeps.",
+            help="Score each task with the model of the task's best validation. Needs a run "
+            "trained with training.task_best.",
         ),
     ] = False,
     plugins: Plugins = None,
 ) -> None:
-    """Score a run, with confidence intervals; keep its predictions."""
+    """Score a run with confidence intervals, and write its predictions."""
     from polytask import api
     from polytask.cli.progress import row_counter
     from polytask.reports.tables import render_scores

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _RECIPES = "recipes"
 _WIDTH = 160
-"""Columns of the table where there is no terminal to fit it to."""
+"""Width of the table in characters if the output is not a terminal."""
 
 
 def list_parts(
@@ -27,13 +27,13 @@ def list_parts(
         typer.Argument(
             metavar="[REGISTRY]",
             help="sources, text_steps, augmentations, encoders, architectures, tasks, metrics, "
-            "mixtures, balancers or recipes; all of them if left out.",
+            "mixtures, balancers or recipes. Default: all of them.",
             show_default=False,
         ),
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List the parts a recipe can choose, with options and papers, and the built-in recipes."""
+    """List the parts that a recipe can choose, with options and papers, and built-in recipes."""
     from rich.console import Console
 
     from polytask.core.errors import RecipeError
@@ -86,7 +86,7 @@ def _price(part: type) -> str:
 
 
 def _options(registry: Registry[Any], kind: str) -> str:
-    """The options of a part with their defaults, as a recipe would write them."""
+    """Return the options of a part with their defaults, as in a recipe."""
     fields = registry.schema(kind).model_fields
     return ", ".join(
         name if field.is_required() else f"{name}: {json.dumps(field.default, default=str)}"

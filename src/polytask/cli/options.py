@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RecipeFile: TypeAlias = Annotated[
     Path,
     typer.Argument(
         metavar="RECIPE",
-        help="A YAML file, or the name of a built-in recipe: see polytask list recipes.",
+        help="A YAML file, or the name of a built-in recipe; see polytask list recipes.",
         show_default=False,
     ),
 ]
 RunPath: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The folder a training left.", show_default=False)
+    Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
 ]
 Overrides: TypeAlias = Annotated[
     list[str] | None,
@@ -33,7 +33,7 @@ Overrides: TypeAlias = Annotated[
 ]
 Language: TypeAlias = Annotated[
     str,
-    typer.Option(metavar="en|zh", help="The first language of the page; a switch shows the other."),
+    typer.Option(metavar="en|zh", help="First language of the page; it can switch to the other."),
 ]
 Plugins: TypeAlias = Annotated[
     list[Path] | None,
@@ -46,7 +46,7 @@ Plugins: TypeAlias = Annotated[
 
 
 def open_plugins(files: Sequence[Path] | None) -> None:
-    """Make the parts of installed packages and of the named files known."""
+    """Import the plugins of installed packages and the named files."""
     from polytask.recipe.plugins import load_plugins
 
     load_plugins(files or ())
@@ -55,7 +55,7 @@ def open_plugins(files: Sequence[Path] | None) -> None:
 def open_recipe(
     file: Path, overrides: Sequence[str] | None, plugins: Sequence[Path] | None
 ) -> Recipe:
-    """The recipe as changed by the command line, with the parts of the plugins known."""
+    """Return the recipe with the changes of the command line, after importing the plugins."""
     from polytask import api
 
     open_plugins(plugins)

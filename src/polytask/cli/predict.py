@@ -22,49 +22,49 @@ STANDARD = "-"
 
 @dataclass
 class Predict:
-    """Predict all tasks for new rows, one JSON line a row, from one encoder pass."""
+    """Predict all tasks for new rows in one encoder pass; writes one JSON line per row."""
 
     run: RunPath
     file: Annotated[
         str,
         typer.Argument(
             metavar="FILE",
-            help="The rows, read with the options of the training files; a file of another format "
-            "by its name: .jsonl, .json, .csv, .tsv, .parquet, .conll, .conllu or .txt. All may be "
-            "packed (.gz). - reads JSON lines from standard input.",
+            help="File of rows, read with the options of the training files. Other formats are "
+            "recognised by their names: .jsonl, .json, .csv, .tsv, .parquet, .conll, .conllu or .txt, "
+            "also with .gz. - reads JSON lines from standard input.",
             show_default=False,
         ),
     ]
     output: Annotated[
-        str, typer.Option(metavar="FILE", help="Where to write; - for standard output.")
+        str, typer.Option(metavar="FILE", help="The file to write; - for standard output.")
     ] = STANDARD
     top_k: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=1,
-            help="Write the probabilities of the N most probable labels of each task, most probable "
-            "first; by default of all labels.",
+            help="Write only the probabilities of the N most probable labels of each task, most "
+            "probable first. Default: all labels.",
         ),
     ] = None
     no_probabilities: Annotated[
         bool,
-        typer.Option("--no-probabilities", help="Write labels and confidences only."),
+        typer.Option("--no-probabilities", help="Write only labels and confidences."),
     ] = False
     vectors: Annotated[
         bool,
         typer.Option(
             "--vectors",
-            help="Write, in place of labels, the features that each task reads, averaged over the "
-            "tokens of the row.",
+            help="Write the features that each task reads, averaged over the tokens of the row, "
+            "instead of labels.",
         ),
     ] = False
     task_best: Annotated[
         bool,
         typer.Option(
             "--task-best",
-            help="Predict each task with the model of its own best validation, "
-            "which training.task_best keeps.",
+            help="Predict each task with the model of the task's best validation. Needs a run "
+            "trained with training.task_best.",
         ),
     ] = False
     overrides: Annotated[
@@ -72,19 +72,19 @@ class Predict:
         typer.Option(
             SET,
             metavar="PATH=VALUE ...",
-            help="Read the file differently, as in --set data.reviews.delimiter=';'. May be "
+            help="Change how the file is read, as in --set data.reviews.delimiter=';'. May be "
             "repeated.",
         ),
     ] = None
     plugins: Plugins = None
 
     def __post_init__(self) -> None:
-        """Predict: the command line calls a command, and this one has too many options for a call."""
+        """Predict. The command is a class because it has too many options for a function."""
         from polytask import api
         from polytask.cli.progress import row_counter
 
         open_plugins(self.plugins)
-        seen = self.output == STANDARD and sys.stdout.isatty()  # the records are shown themselves
+        seen = self.output == STANDARD and sys.stdout.isatty()  # the records show the progress
         with (
             _rows(self.file) as rows,
             _writer(self.output) as write,
@@ -95,7 +95,7 @@ class Predict:
                 rows,
                 task_best=self.task_best,
                 overrides=self.overrides or (),
-                left_out=_note,
+                left_out=lambda text: typer.echo(f"note: {text}", err=True),
                 top_k=self.top_k,
                 probabilities=not self.no_probabilities,
                 vectors=self.vectors,
@@ -104,13 +104,9 @@ class Predict:
                 count(1)
 
 
-def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
-
-
 @contextmanager
 def _rows(file: str) -> Iterator[Path]:
-    """The file to read; standard input is copied to one, because rows are read more than once."""
+    """Yield the file to read: standard input is copied to one, because rows are read repeatedly."""
     if file != STANDARD:
         yield Path(file)
         return
@@ -123,7 +119,7 @@ def _rows(file: str) -> Iterator[Path]:
 
 @contextmanager
 def _writer(output: str) -> Iterator[Callable[[str], Any]]:
-    """Something that takes lines; a file appears only when all of them are written.
+    """Yield a function that writes a line; the file appears only after the last line.
 
     :raises DataError: If the file cannot be written.
     """

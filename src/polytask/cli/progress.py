@@ -1,4 +1,4 @@
-"""A bar on a terminal for work that takes more than two seconds."""
+"""A progress bar on a terminal, for work that takes more than two seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUIET = 2.0
 
 @contextmanager
 def row_counter(text: str, *, hidden: bool = False) -> Iterator[Callable[[int], None]]:
-    """Give a function that counts rows; they are shown on standard error if that is a terminal.
+    """Yield a function that counts rows and shows the count on standard error, on a terminal.
 
     :param hidden: Show nothing.
     """

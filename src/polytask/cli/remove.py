@@ -23,7 +23,7 @@ def remove(
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """Write a run without one of its tasks; the others answer as before."""
+    """Write a copy of a run without one task; predictions of the others do not change."""
     from polytask import api
 
     open_plugins(plugins)

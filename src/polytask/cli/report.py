@@ -23,7 +23,7 @@ def report(
     ] = None,
     language: Language = "en",
 ) -> None:
-    """Write the page of a run or of a comparison: one HTML file that needs nothing else."""
+    """Write the report of a run or of a comparison: one self-contained HTML file."""
     from polytask import api
 
     typer.echo(f"Report: {api.report(folder, out, language=language)}")

@@ -10,7 +10,7 @@ from polytask.cli.options import Plugins, open_plugins
 
 
 def schema(plugins: Plugins = None) -> None:
-    """Print the JSON Schema of recipes, for editors that complete and check as one types."""
+    """Print the JSON Schema of recipes, for completion and checks in editors."""
     from polytask.recipe import json_schema
 
     open_plugins(plugins)

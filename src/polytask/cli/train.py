@@ -22,14 +22,14 @@ def train(
     overrides: Overrides = None,
     plugins: Plugins = None,
 ) -> None:
-    """Train a recipe into a run folder, and score it on what is held out."""
+    """Train a recipe, write its run folder, and score it on held-out rows."""
     from polytask import api
     from polytask.core.files import read_json
     from polytask.reports.tables import render_scores
     from polytask.training.processes import is_first
 
     finished = api.train(open_recipe(recipe, overrides, plugins), run, resume=resume)
-    if not is_first():
+    if not is_first():  # of several processes, one prints
         return
     found = read_json(finished.scores) if finished.scores.is_file() else {}
     for split, scores in found.items():

@@ -15,20 +15,16 @@ def watch(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="The folder that a training writes, or will write.",
+            help="The folder of a training, which may not exist yet.",
             show_default=False,
         ),
     ],
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="The port; 0 takes any that is free.")
+        int, typer.Option(min=0, max=65535, metavar="N", help="The port; 0: any free port.")
     ] = 8765,
     language: Language = "en",
 ) -> None:
-    """Show a training while it runs, in a browser on this machine; Ctrl-C ends it."""
+    """Show a running training in a browser on this machine, until Ctrl-C."""
     from polytask import api
 
-    api.watch(run, port, language=language, ready=_say)
-
-
-def _say(address: str) -> None:
-    typer.echo(f"{address}  (Ctrl-C ends)")
+    api.watch(run, port, language=language, ready=lambda url: typer.echo(f"{url}  (Ctrl-C ends)"))

@@ -1,4 +1,4 @@
-"""In what two recipes differ."""
+"""The keys at which two recipes differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from polytask.recipe import yaml
 
 
 def find_differences(kept: str, new: str) -> list[str]:
-    """The keys, as ``path.to.key``, at which one of two recipes written as YAML says something else.
+    """Return the keys, as ``path.to.key``, at which two recipes written as YAML differ.
 
     :raises RecipeError: If one of them is not YAML.
     """
@@ -25,7 +25,7 @@ def find_differences(kept: str, new: str) -> list[str]:
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping, with the way to it; an empty mapping is one of them."""
+    """Yield every value that is not a filled mapping, with its path."""
     if not isinstance(value, Mapping) or not value:
         yield ".".join(path), value
         return

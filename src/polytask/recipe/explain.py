@@ -1,4 +1,4 @@
-"""What pydantic found wrong, placed in the recipe: one mistake for each thing that is wrong."""
+"""Pydantic's errors as mistakes in the recipe: one mistake for each wrong value."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _UNWRITTEN = ("part", "[key]")
 class _Finding:
     """One of pydantic's errors.
 
-    :param keys: The way to the value that is wrong, or to the key that is missing.
-    :param branch: Whether the value is wrong only as one of several things that it could be.
+    :param keys: The path of the wrong value or of the missing key.
+    :param branch: True if the error is about one branch of a union; another branch may fit.
     """
 
     keys: Keys
@@ -36,16 +36,18 @@ class _Finding:
 
 
 def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator[Mistake]:
-    """The mistakes behind pydantic's errors, wrong references left out.
+    """Yield the mistakes behind pydantic's errors, without wrong references.
 
     :param recipe: The validated recipe, as plain data.
     :param schema: The JSON Schema of recipes.
     """
     errors = error.errors(include_url=False)
+    # ``wrong_references`` has reported references already, with more exact places
     findings = [_place(one, recipe) for one in errors if one["type"] != "references"]
     options = {
         finding.keys: properties_at(schema, recipe, finding.keys[:-1]) for finding in findings
     }
+    # a required key that is misspelt is both missing and extra: report the extra key only
     meant = {
         (*finding.keys[:-1], closest(finding.keys[-1], options[finding.keys]))
         for finding in findings
@@ -80,7 +82,7 @@ def _place(error: ErrorDetails, recipe: Any) -> _Finding:
 
 
 def _is_outdone(finding: _Finding, others: Sequence[_Finding]) -> bool:
-    """Whether another branch of the same union fits better, being wrong only further inside."""
+    """Return whether another branch of the union fits better: it is wrong only deeper inside."""
     depth = len(finding.keys)
     return finding.branch and any(
         other.branch and len(other.keys) > depth and other.keys[:depth] == finding.keys

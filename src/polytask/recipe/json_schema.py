@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes: for editors, and to know what may be written where."""
+"""The JSON Schema of recipes, for editors and for hints in error messages."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ JsonSchema = Mapping[str, Any]
 
 
 def json_schema() -> dict[str, Any]:
-    """Everything a recipe can say, with all parts that are registered now, their options and defaults.
+    """Return the schema of recipes, with the registered parts, their options and defaults.
 
     https://json-schema.org/draft/2020-12/schema
     """
-    dialect = {
+    return {
+        **Recipe.model_json_schema(),
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "polytask recipe",
     }
-    return {**Recipe.model_json_schema(), **dialect}
 
 
 def properties_at(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, JsonSchema]:
-    """What may be written in one mapping of a recipe.
+    """Return the schema of each key that one mapping of a recipe may have.
 
-    :param recipe: The recipe as plain data; the kinds it names decide which options there are.
-    :param keys: The way to the mapping.
-    :return: The schema of each of its keys.
+    :param recipe: The recipe as plain data; the chosen kinds decide which options exist.
+    :param keys: The path of the mapping.
     """
     value, nodes = recipe, _variants(schema, schema, recipe)
     for key in keys:
@@ -39,21 +38,21 @@ def properties_at(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, Json
 
 
 def _variants(node: JsonSchema, root: JsonSchema, value: Any) -> list[JsonSchema]:
-    """The plain schemas behind references and unions: of the kind that the value names, if any is."""
+    """Return the schemas behind references and unions; only the kind that the value names."""
     if "$ref" in node:
         node = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
     plain = [one for option in node.get("anyOf", ()) for one in _variants(option, root, value)]
     chosen = value.get("kind") if isinstance(value, Mapping) else value
-    named = [one for one in plain if _kind(one) in (None, chosen)]
+    named = [one for one in plain if _get_kind(one) in (None, chosen)]
     return named or plain or [node]
 
 
-def _kind(node: JsonSchema) -> Any:
+def _get_kind(node: JsonSchema) -> Any:
     return node.get("properties", {}).get("kind", {}).get("const")
 
 
 def _children(node: JsonSchema, key: str | int) -> Iterator[JsonSchema]:
-    """The schemas of one item of a mapping or list."""
+    """Yield the schemas of one item of a mapping or list."""
     if key in node.get("properties", {}):
         yield node["properties"][key]
         return

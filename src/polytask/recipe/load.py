@@ -1,4 +1,4 @@
-"""From a file to a recipe, and back."""
+"""Read a recipe from a file, and write one as YAML."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from polytask.recipe.schema import Recipe
 from polytask.recipe.wording import format_value
 
 Check: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Mistake]]
-"""Finds mistakes in a recipe as plain data, which may be invalid, too."""
+"""A function that finds mistakes in a recipe as plain data, valid or not."""
 
 
 def load(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Recipe:
     """Read and validate a recipe.
 
-    The name defaults to the file name. ``data_root`` becomes absolute, so that the recipe means
-    the same wherever it is written to: it is relative to the folder of the file, or that folder.
+    The name defaults to the file name. ``data_root`` is relative to the folder of the file and
+    defaults to it. It becomes absolute, so that copies of the recipe read the same data.
 
     :param path: A file, or the name of a built-in recipe. A file wins.
     :param overrides: Changes as ``path.to.key=value``, the value in YAML.
-    :param checks: More checks, reported together with validation. A run is read without any: its
-        data files may be gone.
-    :raises RecipeError: With every mistake, each as ``file:line: path.to.key: what is wrong``; for
-        the recipe of a run, also with the plugins of the run that are missing.
+    :param checks: More checks, reported together with validation. The recipe of a run is read
+        without any, because its data files may be gone.
+    :raises RecipeError: With every mistake, each as ``file:line: path.to.key: what is wrong``. For
+        the recipe of a run, the error also lists missing plugins.
     """
     try:
         return _load(path, overrides, checks)
@@ -65,7 +65,7 @@ def _load(path: Path, overrides: Sequence[str], checks: Sequence[Check]) -> Reci
 
 
 def dump(recipe: Recipe) -> str:
-    """The whole recipe as YAML, with all defaults; ``load`` reads back an equal one."""
+    """Return the recipe as YAML, with all defaults; ``load`` reads back an equal one."""
     return yaml.dump(recipe.model_dump(mode="json", by_alias=True))
 
 
@@ -89,7 +89,7 @@ def _unknown(path: Path) -> str:
 
 
 def _validate(document: yaml.Document, checks: Sequence[Check]) -> Recipe:
-    """The recipe that a document describes.
+    """Return the recipe that a document describes.
 
     :raises RecipeError: With every mistake, in the order of the file.
     """
@@ -105,7 +105,7 @@ def _validate(document: yaml.Document, checks: Sequence[Check]) -> Recipe:
 
 
 def _in_order(mistakes: Iterable[Mistake], origins: Mapping[Keys, str]) -> list[str]:
-    """Mistakes with the place each was written at, or the nearest place around it."""
+    """Return the mistakes as text, each with its line or the nearest line around it."""
     places = {keys: place for place, keys in enumerate(origins)}
 
     def nearest(mistake: Mistake) -> Keys:

@@ -17,7 +17,7 @@ from polytask.recipe.schema import SourceSection, search_folders
 def find_missing_files(values: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield a mistake for each missing file, and for each source that cannot be made.
 
-    Other mistakes are passed over here; validation reports them.
+    Other mistakes are ignored here; validation reports them.
 
     :param values: A recipe as plain data, valid or not, with an absolute ``data_root``.
     """

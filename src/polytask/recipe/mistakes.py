@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Keys: TypeAlias = tuple[str | int, ...]
-"""The way to a value: keys of mappings and positions in lists."""
+"""The path of a value: keys of mappings and positions in lists."""
 
 
 @dataclass(frozen=True)
 class Mistake:
     """One thing that is wrong.
 
-    :param keys: The way to the value that is wrong.
+    :param keys: The path of the wrong value.
     :param text: The finding, the expectation and the remedy.
     """
 
@@ -27,29 +27,29 @@ class Mistake:
 
 
 def holds(value: Any, key: str | int) -> bool:
-    """Whether a mapping has a key, or a list a position."""
+    """Return whether a mapping has a key, or a list a position."""
     if isinstance(value, list):
         return isinstance(key, int) and key < len(value)
     return isinstance(value, Mapping) and key in value
 
 
 def closest(name: object, known: Iterable[str]) -> str | None:
-    """The known name that is most like another, if any is."""
+    """Return the known name that is most similar to another, or None."""
     return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` if one of the known names is close, else nothing."""
+    """Return `` Did you mean 'x'?`` if one of the known names is close, else an empty text."""
     near = closest(name, known)
     return f" Did you mean {near!r}?" if near else ""
 
 
 def list_known(known: Iterable[str]) -> str:
-    """`` Known: x, y.``, or nothing if nothing is."""
+    """Return `` Known: x, y.``, or an empty text without names."""
     names = ", ".join(known)
     return f" Known: {names}." if names else ""
 
 
 def unknown(what: str, name: object, known: Sequence[str]) -> str:
-    """The message for a name that names nothing."""
+    """Return the message for an unknown name."""
     return f"no {what} called {name!r}.{hint(name, known) or list_known(known)}"

@@ -1,4 +1,4 @@
-"""Names that people choose: of sources, tasks and recipes."""
+"""Types of the names that users choose: for sources, tasks and recipes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"\w[\w-]*")
 
 
 def _check_name(name: str) -> str:
-    """A name that can be a file name and part of a parameter's name."""
+    """Return a name that can be a file name and part of a parameter's name."""
     if not _NAME.fullmatch(name):
         raise PydanticCustomError(
             "name",
@@ -26,13 +26,13 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _free(name: str) -> str:
-    """A name that a PyTorch module dictionary takes: no method of it, such as ``type``."""
-    if hasattr(nn.ModuleDict(), name):
+def _check_task_name(name: str) -> str:
+    """Return a name that ``nn.ModuleDict`` accepts as a key: no method name such as ``type``."""
+    if hasattr(nn.ModuleDict(), _check_name(name)):
         raise PydanticCustomError(
             "name",
             "{m}",
-            {"m": f"PyTorch keeps the name {name!r} for itself. Choose another, as {name}_task."},
+            {"m": f"PyTorch reserves the name {name!r}. Choose another, such as {name}_task."},
         )
     return name
 
@@ -41,7 +41,7 @@ def _wrap_in_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
+def _refuse_empty(texts: tuple[str, ...]) -> tuple[str, ...]:
     if not texts:
         raise PydanticCustomError("empty", "found an empty list, expected one entry or more.")
     return texts
@@ -49,14 +49,14 @@ def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[\p{L}\p{N}_][\p{L}\p{N}_-]*$"})
 Name: TypeAlias = Annotated[str, AfterValidator(_check_name), _SCHEMA]
-TaskName: TypeAlias = Annotated[str, AfterValidator(_check_name), AfterValidator(_free), _SCHEMA]
+TaskName: TypeAlias = Annotated[str, AfterValidator(_check_task_name), _SCHEMA]
 Texts: TypeAlias = Annotated[
     tuple[str, ...],
-    AfterValidator(_some),
+    AfterValidator(_refuse_empty),
     BeforeValidator(_wrap_in_list, json_schema_input_type=str | list[str]),
 ]
 """One text, or a list of them."""
 AnyTexts: TypeAlias = Annotated[
     tuple[str, ...], BeforeValidator(_wrap_in_list, json_schema_input_type=str | list[str])
 ]
-"""The same, and the list may be empty."""
+"""One text, or a list of them that may be empty."""

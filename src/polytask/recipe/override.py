@@ -11,10 +11,10 @@ from polytask.recipe.mistakes import Keys, Mistake, holds
 
 
 def override(document: yaml.Document, assignment: str) -> yaml.Document:
-    """The document with one value changed; mappings on the way to it are made where missing.
+    """Return the document with one value changed; missing mappings on its path are added.
 
-    :param assignment: ``path.to.key=value``, the value in YAML. A position in a list is written as
-        a number; the one after the last adds to the list.
+    :param assignment: ``path.to.key=value``, the value in YAML. Positions in lists are numbers; the
+        number after the last one appends to the list.
     :raises RecipeError: If the assignment cannot be understood.
     """
     path, equals, text = assignment.partition("=")
@@ -23,6 +23,7 @@ def override(document: yaml.Document, assignment: str) -> yaml.Document:
         raise RecipeError([f"{origin}: expected path.to.key=value, such as training.epochs=3."])
     given = _value(path, text, origin)
     keys, changed = _assign(document.value, path.split("."), given.value, origin)
+    # drop the lines of the replaced value: nothing in the new value stands there
     origins = {place: at for place, at in document.origins.items() if place[: len(keys)] != keys}
     for depth in range(len(keys)):
         origins.setdefault(keys[: depth + 1], origin)
@@ -39,12 +40,12 @@ def _value(path: str, text: str, origin: str) -> yaml.Document:
 
 
 def _assign(target: Any, path: list[str], value: Any, origin: str) -> tuple[Keys, Any]:
-    """The way to the changed value, and the changed target."""
+    """Return the path of the changed value, and a changed copy of the target."""
     if not path:
         return (), value
     key: str | int = _position(target, path[0], origin) if isinstance(target, list) else path[0]
     if isinstance(target, str):
-        target = {"kind": target}
+        target = {"kind": target}  # the short form of a part
     inner = target[key] if holds(target, key) else None
     keys, changed = _assign(inner, path[1:], value, origin)
     if isinstance(key, int):
@@ -54,7 +55,7 @@ def _assign(target: Any, path: list[str], value: Any, origin: str) -> tuple[Keys
 
 
 def _position(items: list[Any], key: str, origin: str) -> int:
-    """The position that a key names in a list; the end counts."""
+    """Return the position that a key names in a list, or the position after the last item."""
     if key.isascii() and key.isdigit() and int(key) <= len(items):
         return int(key)
     raise RecipeError([f"{origin}: found {key!r} in a list, expected 0 to {len(items)}."])

@@ -1,4 +1,4 @@
-"""How the parts of the registries appear in a recipe."""
+"""Fields and sections of a recipe whose options come from a registered part."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from polytask.core.registry import Options, Registry
 class Part:
     """Marks a field as the choice of one part: ``Annotated[Options, Part(balancers)]``.
 
-    :param registry: Where the part comes from; looked at when a recipe is read, so that parts
-        registered later count.
+    :param registry: The registry of the part. It is read with each recipe, so that parts registered
+        later are known.
     """
 
     registry: Registry[Any]
@@ -37,24 +37,26 @@ class Part:
         """Validate with the registry."""
         return core_schema.no_info_plain_validator_function(
             self.registry.parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(_dump),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda options: options.model_dump(mode="json")
+            ),
         )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """The name of a part alone, or one mapping per kind."""
+        """Return the union of one mapping per kind, and the bare names of kinds."""
         choices = [self.describe(kind, handler) for kind in self.registry.kinds()]
         alone = [kind for kind in self.registry.kinds() if not self.list_required(kind)]
         return {"anyOf": [{"enum": alone}, *choices] if alone else choices}
 
     def list_required(self, kind: str) -> list[str]:
-        """The options that a part cannot do without."""
+        """Return the required options of a part."""
         fields = self.registry.schema(kind).model_fields.items()
         return [name for name, field in fields if field.is_required() and name != "kind"]
 
     def describe(self, kind: str, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A reference to the JSON Schema of one kind."""
+        """Return a reference to the JSON Schema of one kind."""
         model = self.registry.schema(kind)
         core: Any = {**model.__pydantic_core_schema__, "ref": model.__name__}
         reference = handler(core_schema.union_schema([core]))  # a union refers to its members
@@ -65,7 +67,7 @@ class Part:
 
 
 class RecipeSection(BaseModel):
-    """A part, written together with what the recipe says besides the part's own options.
+    """A section of a recipe that mixes the options of a part with other keys.
 
     Subclasses declare ``part: Annotated[Options, Part(...)]`` and the other keys.
     """
@@ -76,7 +78,7 @@ class RecipeSection(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, value: Any) -> Any:
-        """Everything that is no key of the section belongs to the part."""
+        """Move every key that the section does not declare into the part."""
         if isinstance(value, str):
             value = {"kind": value}
         if not isinstance(value, Mapping):
@@ -102,12 +104,8 @@ class RecipeSection(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """One mapping per kind, each with the keys of the section."""
+        """Return one mapping per kind, each with the keys of the section."""
         own = handler.resolve_ref_schema(handler(schema))["properties"]
         choices = own.pop("part")["anyOf"]
         kinds = [handler.resolve_ref_schema(c) for c in choices if "$ref" in c]
         return {"anyOf": [{**kind, "properties": {**kind["properties"], **own}} for kind in kinds]}
-
-
-def _dump(options: Options) -> dict[str, Any]:
-    return options.model_dump(mode="json")

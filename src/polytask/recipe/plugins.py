@@ -1,4 +1,4 @@
-"""Parts from elsewhere: files named on the command line, and installed packages."""
+"""Plugins that register parts: files named on the command line, and installed packages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from polytask.core.files import read_json, sha256
 from polytask.core.run_folder import RunFolder
 
 GROUP = "polytask.parts"
-"""Entry points of this group are imported; the modules they name register their parts."""
+"""The entry point group of plugins; the named modules register parts when imported."""
 
 _loaded: dict[Path, str] = {}
 """The files that this process has run, and their SHA-256."""
 
 
 def load_plugins(files: Sequence[Path] = ()) -> None:
-    """Make parts from elsewhere available to recipes: of installed packages, and of files.
+    """Import the plugins of installed packages and the named files.
 
     :param files: Python files that register parts; each is run once.
     :raises RecipeError: If one of them is missing or fails, with file and line.
@@ -36,24 +36,24 @@ def load_plugins(files: Sequence[Path] = ()) -> None:
 
 
 def get_loaded_plugins() -> list[dict[str, str]]:
-    """The files that have registered parts in this process, for the record."""
+    """Return path and SHA-256 of each plugin file that this process has run."""
     return [{"path": str(file), "sha256": digest} for file, digest in _loaded.items()]
 
 
 def find_missing_plugins(run: RunFolder) -> list[str]:
-    """The files whose parts a run was trained with, as far as this process has not run them."""
+    """Return the plugin files that a run was trained with and this process has not run."""
     recorded = read_json(run.facts).get("plugins", ()) if run.facts.is_file() else ()
     return [plugin["path"] for plugin in recorded if Path(plugin["path"]) not in _loaded]
 
 
 def describe_missing_plugins(run: RunFolder) -> list[str]:
-    """A sentence about the plugins of a run that are missing, which may be what is wrong."""
+    """Return a hint with the missing plugins of a run; empty if none are missing."""
     options = " ".join(f"--plugin {path}" for path in find_missing_plugins(run))
     return [f"{run.path}: was trained with plugins. Give them again: {options}"] if options else []
 
 
 def _run(file: Path, name: str) -> None:
-    """Import a file as a module of that name."""
+    """Import a file as a module with the given name."""
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise RecipeError([f"--plugin {file}: no such Python file."])
@@ -67,7 +67,7 @@ def _run(file: Path, name: str) -> None:
 
 @contextmanager
 def _explain_errors(plugin: str) -> Iterator[None]:
-    """Any error of a plugin as a mistake, placed at the plugin's own last line if it has one."""
+    """Raise any error of a plugin as a RecipeError that names the plugin's last line."""
     try:
         yield
     except Exception as error:

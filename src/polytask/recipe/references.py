@@ -1,7 +1,7 @@
 """References between the sections of a recipe.
 
-Looked at in plain data, before or after validation, so that these mistakes are reported together
-with all others; what is not of the expected shape is passed over here.
+They are checked in plain data, so that these mistakes are reported together with all others. Values
+of an unexpected type are ignored here; validation reports them.
 """
 
 from __future__ import annotations
@@ -20,35 +20,38 @@ from polytask.tasks import Metric, metrics, tasks
 
 Plain = Mapping[str, Any]
 _PER_WORD = ("tags", "words", "tree")
-"""Forms of references that have an entry for every word."""
+"""Label types with one entry per word."""
 
 
 def fill_references(values: Any) -> Any:
-    """What a section leaves open and another one decides.
+    """Return a recipe with the defaults that depend on another section.
 
-    Tasks that do not say where their rows come from read the only data there are, and columns that
-    suit their kind. A training that says no learning rate takes one that suits the encoder. Options
-    of parts that name tasks get their positions.
+    A task without ``from`` reads the only source, and a task without ``input`` the columns of its
+    kind. The default learning rate depends on the encoder. Names of tasks in the options of parts
+    become positions.
     """
     if not isinstance(values, Mapping):
         return values
-    return with_positions(_with_rate(_with_tasks(values)))
+    return with_positions(_fill_learning_rate(_fill_tasks(values)))
 
 
-def _with_tasks(values: Plain) -> Plain:
+def _fill_tasks(values: Plain) -> Plain:
     sources = list(_get_mapping(values, "data"))
     only = {"from": sources} if len(sources) == 1 else {}
     sections = _sections(values, "tasks").items()
-    filled = {name: {**only, "input": _usual_columns(task), **task} for name, task in sections}
+    # the keys of the recipe come last: they override the defaults
+    filled = {
+        name: {**only, "input": _get_default_columns(task), **task} for name, task in sections
+    }
     return {**values, "tasks": {**values["tasks"], **filled}} if filled else values
 
 
-def _usual_columns(task: Plain) -> Sequence[str]:
+def _get_default_columns(task: Plain) -> Sequence[str]:
     kind = _part(tasks, task)
     return ["text"] if kind is None else [*kind.inputs.columns]
 
 
-def _with_rate(values: Plain) -> Plain:
+def _fill_learning_rate(values: Plain) -> Plain:
     encoder, training = _part(encoders, values.get("encoder")), values.get("training", {})
     if encoder is None or not isinstance(training, Mapping):
         return values
@@ -57,40 +60,41 @@ def _with_rate(values: Plain) -> Plain:
 
 
 def wrong_references(values: Any) -> list[Mistake]:
-    """Every name that names nothing, and all sections that do not fit together."""
+    """Return a mistake for every unknown name, and for all sections that do not fit together."""
     if not isinstance(values, Mapping):
         return []
     sections = _sections(values, "tasks")
     checks = (
-        _wrong_sources,
-        _wrong_pools,
-        _wrong_groups,
-        _wrong_metrics,
-        _wrong_selection,
-        _wrong_rates,
-        _lost_words,
+        _find_wrong_sources,
+        _find_wrong_pools,
+        _find_wrong_groups,
+        _find_wrong_metrics,
+        _find_wrong_selection,
+        _find_wrong_rates,
+        _find_lost_words,
         _find_moved_options,
     )
     found = [mistake for check in checks for mistake in check(values, sections)]
     return [*found, *unknown_tasks(values)]
 
 
-def _wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Tasks that read no data, or data there are not."""
+def _find_wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake for each task without data, and for each unknown source."""
     known = list(_get_mapping(values, "data"))
+    # a task that start.keep holds is not trained, so it needs no data
     kept = _get_mapping(values, "start").get("keep") is True
     for name, task in sections.items():
         if task.get("from") == [] and not kept:
             text = "found an empty list, expected one entry or more."
             yield Mistake(("tasks", name, "from"), text)
-        yield from _unknown_names(("tasks", name, "from"), task.get("from"), "data", known)
+        yield from _find_unknown_names(("tasks", name, "from"), task.get("from"), "data", known)
 
 
-def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Pools of tasks that are not there, or that are called like a task."""
+def _find_wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake for each unknown task of a pool, and for a pool with a task's name."""
     known = list(_get_mapping(values, "tasks"))
     for name, pool in _sections(values, "pooled").items():
-        yield from _unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
+        yield from _find_unknown_names(("pooled", name, "tasks"), pool.get("tasks"), "task", known)
         if name in known:
             yield Mistake(("pooled", name), "a task has this name. Choose another.")
         grouped = [metric.name for metric in _build_metrics([pool.get("metric")]) if metric.group]
@@ -99,22 +103,22 @@ def _wrong_pools(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mista
             yield Mistake(("pooled", name, "metric"), f"{text} Remove by_row.")
 
 
-def _wrong_groups(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Groups of tasks that are not there, or of which some are in several."""
+def _find_wrong_groups(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake for each unknown task of a group, and for a task in several groups."""
     known, seen = list(_get_mapping(values, "tasks")), set[Any]()
     for index, group in enumerate(_items(_get_mapping(values, "compare").get("groups"))):
         keys = ("compare", "groups", index)
-        yield from _unknown_names(keys, group, "task", known)
+        yield from _find_unknown_names(keys, group, "task", known)
         for name in [group] if isinstance(group, str) else _items(group):
             if name in seen:
                 yield Mistake(keys, f"task {name!r} is in a group already. Take it out of one.")
             seen.add(name)
 
 
-def _wrong_metrics(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Metrics that do not measure what their task predicts."""
+def _find_wrong_metrics(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake for each metric that does not fit the labels of its task."""
     for name, task in sections.items():
-        form = _form(task)
+        form = _get_label_type(task)
         for index, chosen in enumerate(_items(task.get("metrics"))):
             metric = _part(metrics, chosen)
             if metric is not None and not metric.measures(form):
@@ -124,8 +128,8 @@ def _wrong_metrics(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mis
                 yield Mistake(("tasks", name, "metrics", index), text + known)
 
 
-def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """A model selected by a score that there will not be."""
+def _find_wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake if training.select names a score that will not exist."""
     keys, select = ("training", "select"), _get_mapping(values, "training").get("select", "average")
     if not isinstance(select, str) or select == "average":
         return
@@ -138,12 +142,12 @@ def _wrong_selection(values: Plain, sections: Mapping[str, Plain]) -> Iterator[M
         yield Mistake(keys, text)
     elif name not in chosen:
         yield Mistake(keys, unknown("task", name, list(chosen)))
-    elif (known := _metric_names(chosen[name])) and metric not in known:
+    elif (known := [each.name for each in _build_metrics(chosen[name])]) and metric not in known:
         yield Mistake(keys, unknown(f"metric of {name}", metric, known))
 
 
-def _wrong_rates(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Learning rates of tasks that are not trained, or that share their head."""
+def _find_wrong_rates(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake for each learning rate of an untrained task or of a shared head."""
     heads = Counter(str(task.get("head") or name) for name, task in sections.items())
     known = list_trained_tasks(values)
     for name in _get_mapping(_get_mapping(values, "training"), "task_learning_rates"):
@@ -155,9 +159,9 @@ def _wrong_rates(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mista
             yield Mistake(keys, f"{text} Remove it, or use head_learning_rate.")
 
 
-def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Text steps that drop words which a task labels one by one."""
-    tagging = [name for name, task in sections.items() if _form(task) in _PER_WORD]
+def _find_lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
+    """Yield a mistake for each text step that drops words which have labels."""
+    tagging = [name for name, task in sections.items() if _get_label_type(task) in _PER_WORD]
     for index, chosen in enumerate(_items(values.get("text"))):
         step = _part(text_steps, chosen)
         if tagging and step is not None and not step.keeps_words:
@@ -166,7 +170,7 @@ def _lost_words(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistak
 
 
 def _find_moved_options(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:
-    """Text steps before tasks whose answers are places in the text as it was."""
+    """Yield a mistake for each text step before a task whose answers are character offsets."""
     kinds = {name: _part(tasks, task) for name, task in sections.items()}
     quoting = [
         name for name, kind in kinds.items() if kind is not None and kind.inputs.needs_offsets
@@ -178,39 +182,35 @@ def _find_moved_options(values: Plain, sections: Mapping[str, Plain]) -> Iterato
         yield Mistake(("text", index), text)
 
 
-def _unknown_names(keys: Keys, value: Any, what: str, known: Sequence[str]) -> Iterator[Mistake]:
-    """One mistake for each name, of one or of a list of them, that is not known."""
-    if isinstance(value, str):
-        value, places = [value], [keys]
-    else:
-        value = _items(value)
-        places = [(*keys, index) for index in range(len(value))]
-    for name, place in zip(value, places, strict=True):
+def _find_unknown_names(
+    keys: Keys, value: Any, what: str, known: Sequence[str]
+) -> Iterator[Mistake]:
+    """Yield a mistake for each unknown name, of one name or of a list.
+
+    Without known names the section that should define them is wrong itself, and reported elsewhere.
+    """
+    listed = {(*keys, index): name for index, name in enumerate(_items(value))}
+    for place, name in ({keys: value} if isinstance(value, str) else listed).items():
         if isinstance(name, str) and known and name not in known:
             yield Mistake(place, unknown(what, name, known))
 
 
-def _metric_names(chosen: Any) -> list[str]:
-    """The names of the scores that metrics give, if the recipe lists some and all are valid."""
-    return [metric.name for metric in _build_metrics(chosen)]
-
-
 def _build_metrics(chosen: Any) -> list[Metric]:
-    """The metrics that a recipe lists, without labels; empty unless all are valid."""
-    try:
+    """Return the metrics that a recipe lists; empty unless all are valid."""
+    try:  # their names and groups do not depend on the labels, which are known only with the data
         return [metrics.build(each, ()) for each in _items(chosen)]
     except (PolytaskError, ValueError):
         return []  # reported where the metric is validated
 
 
-def _form(task: Plain) -> str:
-    """The form of what a task predicts, empty if its kind is not known."""
+def _get_label_type(task: Plain) -> str:
+    """Return the label type of a task; empty if its kind is unknown."""
     part = _part(tasks, task)
     return part.label_type if part else ""
 
 
 def _part(registry: Registry[Any], chosen: Any) -> Any:
-    """The class of a chosen part, None if there is none of that kind."""
+    """Return the class of a chosen part; None if its kind is unknown."""
     kind = chosen.get("kind") if isinstance(chosen, Mapping) else chosen
     return registry.part(kind) if kind in registry.kinds() else None
 
@@ -225,7 +225,7 @@ def _items(value: Any) -> Sequence[Any]:
 
 
 def _sections(values: Plain, key: str) -> dict[str, Plain]:
-    """The entries of a mapping that are mappings; a name alone stands for a kind."""
+    """Return the entries of a section as mappings; a bare name is a kind."""
     entries = {
         name: {"kind": entry} if isinstance(entry, str) else entry
         for name, entry in _get_mapping(values, key).items()

@@ -1,4 +1,4 @@
-"""All registries by name."""
+"""All registries, by the names that ``polytask list`` takes."""
 
 from __future__ import annotations
 

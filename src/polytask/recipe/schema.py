@@ -1,4 +1,4 @@
-"""The recipe: a whole experiment as one typed, validated value."""
+"""The recipe: all sections of an experiment as typed, validated values."""
 
 from __future__ import annotations
 
@@ -50,70 +50,66 @@ _CONFIG = ConfigDict(extra="forbid", frozen=True)
 
 
 def _default(value: str | Mapping[str, Any], description: str) -> Any:
-    """A default as it would be written in a recipe."""
+    """Return a field whose default is written as in a recipe."""
     return Field(default=value, validate_default=True, description=description)
 
 
 class SourceSection(RecipeSection):
-    """One entry of ``data``: a source and how it is split."""
+    """One entry of ``data``: a source, and how to split its rows."""
 
     part: SourcePart
     split: SplitOptions | None = Field(
-        default=None, description="How to split rows that come unsplit."
+        default=None, description="How to split the rows of a source without splits."
     )
 
 
 class AllColumns(BaseModel):
-    """All columns of a source but its labels.
+    """All columns of a source except its labels.
 
-    :param excluded: Other columns that are left out.
+    :param excluded: Columns to leave out as well.
     """
 
     model_config = _CONFIG
-    excluded: AnyTexts = Field(alias="except", description="Columns that are not read.")
-
-
-def _how_named(value: Any) -> str:
-    return "all" if isinstance(value, Mapping | AllColumns) else "names"
+    excluded: AnyTexts = Field(alias="except", description="Columns not to read.")
 
 
 InputColumns: TypeAlias = Annotated[
     Annotated[AllColumns, Tag("all")] | Annotated[Texts, Tag("names")],
-    Discriminator(_how_named),
+    Discriminator(lambda value: "all" if isinstance(value, Mapping | AllColumns) else "names"),
     BeforeValidator(lambda value: {"except": []} if value == "all" else value),
 ]
 
 
 class TaskSection(RecipeSection):
-    """One entry of ``tasks``: a task, where its rows come from and how it is measured."""
+    """One entry of ``tasks``: a task, the source of its rows, and its metrics."""
 
     part: TaskPart
     sources: AnyTexts = Field(
         alias="from",
-        description="Names of its data; may be left out if there is only one. An empty list is a "
-        "task that start.keep keeps.",
+        description="Names of its entries in data. May be left out if there is only one. An empty "
+        "list is a task that start.keep keeps.",
     )
     inputs: InputColumns = Field(
         alias="input",
-        description="Columns the encoder reads; two for a pair. `all` stands for all columns but "
-        "labels, `except: [...]` for all of these but some. May be left out: tokens for tags, "
-        "lemmas and trees, with tags for relations, question and context for answers, else text.",
+        description="Columns that the encoder reads; two for a pair. `all`: all columns except "
+        "labels. `except: [...]`: all of these except some. Default by kind: tokens for tags, lemmas "
+        "and trees, tokens and tags for relations, question and context for answers, else text.",
     )
-    limit: PositiveInt | None = Field(default=None, description="Most training rows; None for all.")
+    limit: PositiveInt | None = Field(default=None, description="Maximum training rows; None: all.")
     weight: str | None = Field(
         default=None,
         min_length=1,
-        description="Column of the weights of training rows: a row with weight 2 counts as if it "
-        "were there twice, one with weight 0 is left out. Scores do not weigh rows.",
+        description="Column with the weights of training rows. A row with weight 2 counts twice, a "
+        "row with weight 0 is left out. Scores ignore weights.",
     )
     metrics: tuple[MetricPart, ...] | None = Field(
         default=None,
-        description="What is measured; the first one selects. None: what suits the task.",
+        description="Metrics; the first one selects the model. None: the metrics of the kind.",
     )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The input columns; known once ``with_columns`` has looked them up."""
+        """The input columns, after ``with_columns`` has replaced ``all`` by names."""
         assert not isinstance(self.inputs, AllColumns), "with_columns comes first"
         return self.inputs
 
@@ -122,57 +118,57 @@ class PooledSection(BaseModel):
     """One entry of ``pooled``: a metric over the joined predictions of several tasks."""
 
     model_config = _CONFIG
-    tasks: Texts = Field(description="Names of the tasks whose predictions are joined.")
-    metric: MetricPart = Field(description="What is measured over all of them.")
+    tasks: Texts = Field(description="Names of the tasks whose predictions to join.")
+    metric: MetricPart = Field(description="Metric of the joined predictions.")
     by_row: bool = Field(
         default=False,
-        description="Join what the tasks predict for the same row into one prediction, instead of "
-        "taking one task's rows after the other's; with the metric exact_match, the share of rows "
-        "on which all tasks are right.",
+        description="Join the predictions of all tasks for the same row into one prediction, instead "
+        "of counting the rows of each task separately. With the metric exact_match: the share of "
+        "rows on which all tasks are right.",
     )
 
 
 class StartOptions(BaseModel):
-    """What a training takes from a run before its first step."""
+    """A finished run from which training takes its first parameters."""
 
     model_config = _CONFIG
     run: str = Field(
-        description="Folder of a finished training, as seen from the working folder. Its encoder with its vocabulary, and all "
-        "parameters that fit by name and size, are where this training starts."
+        description="Folder of a finished training, relative to the working folder. Training starts "
+        "from its encoder and vocabulary, and from all parameters that fit by name and size."
     )
     keep: bool = Field(
         default=False,
-        description="Also hold the run's other tasks, without training anything that they read.",
+        description="Also keep the other tasks of the run. Parameters that they read are not trained.",
     )
     freeze: bool = Field(
-        default=False, description="Do not train what the encoder takes from the run."
+        default=False, description="Do not train the encoder parameters taken from the run."
     )
     freeze_layers: NonNegativeInt = Field(
-        default=0, description="The same, for the embeddings and this many layers after them."
+        default=0, description="Do not train the run's embeddings and this many of its layers."
     )
     freeze_heads: AnyTexts = Field(
-        default=(), description="Tasks whose heads, taken from the run, are not trained."
+        default=(), description="Tasks whose heads are taken from the run and not trained."
     )
 
 
 class CompareOptions(BaseModel):
-    """What ``polytask compare`` compares."""
+    """The strategies and seeds of ``polytask compare``."""
 
     model_config = _CONFIG
     strategies: Texts = Field(
-        default=("linear", "single", "joint"), description="Ways of training that are compared."
+        default=("linear", "single", "joint"), description="Strategies to compare."
     )
     seeds: PositiveInt = Field(
-        default=5, description="Paired repetitions; counted on from training.seed."
+        default=5, description="Number of paired repetitions. The first seed is training.seed."
     )
     trials: NonNegativeInt = Field(
         default=0,
-        description="Settings tried for every model: learning rate, options of the balancing "
-        "method, static weights. The best on validation rows, with the first seed, is taken for "
-        "all seeds. 0: as the recipe says.",
+        description="Number of settings tried for every model: learning rate, options of the "
+        "balancing method, static weights. The setting that is best on validation rows with the "
+        "first seed is used for all seeds. 0: the settings of the recipe.",
     )
     groups: tuple[Texts, ...] = Field(
-        default=(), description="For strategy grouped: the tasks of each model."
+        default=(), description="Tasks of each model, for the strategy grouped."
     )
 
 
@@ -181,39 +177,39 @@ class Recipe(BaseModel):
 
     model_config = _CONFIG
     name: Name = Field(
-        default="experiment", description="What to call it; by default, as its file."
+        default="experiment", description="Name of the experiment; by default, its file name."
     )
     data_root: str | None = Field(
-        default=None, description="Folder of relative data paths; by default, that of the recipe."
+        default=None, description="Folder of relative data paths; by default, the recipe's folder."
     )
     data: Mapping[Name, SourceSection] = Field(
-        min_length=1, description="Where rows come from, by names of your choice."
+        min_length=1, description="Sources of rows, by names of your choice."
     )
     drop_leaks: bool = Field(
         default=False, description="Remove training rows that occur in validation or test."
     )
     start: StartOptions | None = Field(
-        default=None, description="A run to go on from, with other data or more tasks."
+        default=None, description="A finished run to start from, with other data or more tasks."
     )
     text: tuple[TextPart, ...] = Field(
-        default=(), description="Steps that every text goes through, in order."
+        default=(), description="Steps that change every text, in order."
     )
     augment: tuple[AugmentPart, ...] = Field(
-        default=(), description="What training sees besides the rows as they are."
+        default=(), description="Augmentations, which change or add training rows."
     )
-    encoder: EncoderPart = Field(description="What turns rows into features.")
-    sharing: SharingPart = _default("hard", "Which computation the tasks share.")
+    encoder: EncoderPart = Field(description="The encoder, which turns rows into features.")
+    sharing: SharingPart = _default("hard", "Layers and parameters that the tasks share.")
     tasks: Mapping[TaskName, TaskSection] = Field(
-        min_length=1, description="What to predict from a row, by names of your choice."
+        min_length=1, description="Labels to predict from a row, by names of your choice."
     )
     pooled: Mapping[Name, PooledSection] = Field(
         default={}, description="Metrics over the joined predictions of several tasks, by name."
     )
-    mixing: MixingPart = _default("proportional", "Which rows each step sees.")
-    balancing: BalancingPart = _default("equal", "How the losses of the tasks become one update.")
+    mixing: MixingPart = _default("proportional", "How each step samples its rows from the tasks.")
+    balancing: BalancingPart = _default("equal", "How to combine the losses of the tasks.")
     training: TrainingOptions = _default({}, "Budget, batches, optimiser, selection, checkpoints.")
-    evaluation: EvaluationOptions = _default({}, "How sure the scores are.")
-    compare: CompareOptions = _default({}, "What polytask compare compares.")
+    evaluation: EvaluationOptions = _default({}, "Confidence intervals of the scores.")
+    compare: CompareOptions = _default({}, "Strategies and seeds of polytask compare.")
 
     @model_validator(mode="before")
     @classmethod
@@ -221,7 +217,7 @@ class Recipe(BaseModel):
         return fill_references(values)
 
     @model_validator(mode="after")
-    def _check(self) -> Recipe:
+    def _check(self) -> Recipe:  # also for recipes that are made in Python, without ``load``
         mistakes = wrong_references(self.model_dump(mode="json", by_alias=True))
         if mistakes:
             text = "\n".join(map(str, mistakes))
@@ -230,11 +226,11 @@ class Recipe(BaseModel):
 
     @property
     def trained(self) -> dict[str, TaskSection]:
-        """The tasks that have data; the others are kept as the run had them that it starts from."""
+        """The tasks with data; the others are kept unchanged from the run in ``start``."""
         return {name: section for name, section in self.tasks.items() if section.sources}
 
     def search(self, folder: Path = Path()) -> tuple[Path, ...]:
-        """The folders in which relative data paths are looked up, first match wins.
+        """Return the folders in which relative data paths are looked up; the first match wins.
 
         :param folder: The folder of the recipe.
         :return: ``data_root`` or the folder, then the folder named by ``POLYTASK_DATA``, if set.

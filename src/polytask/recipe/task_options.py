@@ -1,4 +1,4 @@
-"""Options of parts that concern tasks: names in a recipe, positions when a part is built."""
+"""Options of parts that name tasks: names in a recipe, positions when a part is built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECTIONS: Mapping[str, Registry[Any]] = {
 
 
 def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Replace names of tasks by their positions; names without a number have 1."""
+    """Replace names of tasks by their positions; tasks without a number get 1."""
     names = list_trained_tasks(values)
     placed = {
         section: _place_names(registry, values[section], names)
@@ -30,7 +30,7 @@ def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Names in options that are not names of tasks."""
+    """Yield a mistake for each task name in an option that no task has."""
     names = list_trained_tasks(values)
     for section, registry in _SECTIONS.items():
         for keys, option, mark in _options(registry, values.get(section), (section,)):
@@ -44,7 +44,7 @@ def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def list_trained_tasks(values: Mapping[str, Any]) -> list[str]:
-    """The tasks in the order in which parts count them; kept ones read no data and do not count."""
+    """Return the trained tasks in the order of their positions; tasks without data do not count."""
     sections = values.get("tasks")
     if not isinstance(sections, Mapping):
         return []
@@ -56,7 +56,7 @@ def list_trained_tasks(values: Mapping[str, Any]) -> list[str]:
 
 
 def marks(registry: Registry[Any], part: Mapping[str, Any]) -> dict[str, ByTask]:
-    """The options of a part that concern tasks."""
+    """Return the options of a part that name tasks."""
     kind = part.get("kind")
     if not isinstance(kind, str) or kind not in registry.kinds():
         return {}
@@ -69,7 +69,7 @@ def marks(registry: Registry[Any], part: Mapping[str, Any]) -> dict[str, ByTask]
 
 
 def _options(registry: Registry[Any], part: Any, keys: Keys) -> Iterator[tuple[Keys, Any, ByTask]]:
-    """The options of a part, and of parts inside it, that concern tasks."""
+    """Yield the options of a part, and of parts inside it, that name tasks."""
     if not isinstance(part, Mapping):
         return
     for name, mark in marks(registry, part).items():

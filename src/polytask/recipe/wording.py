@@ -1,4 +1,4 @@
-"""Pydantic's errors in plain words: what was found, what is expected."""
+"""Messages for pydantic's errors: the value found, the value expected, the remedy."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _SHOWN = 60
 def describe_errors(
     errors: Sequence[ErrorDetails], options: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """The message for one wrong value.
+    """Return the message for one wrong value.
 
-    :param errors: All that is wrong with it; several if it could be one of several things.
-    :param options: What else may be written in the mapping that holds it.
+    :param errors: The errors of the value; several if it may have one of several types.
+    :param options: The keys that its mapping may have, with their schemas.
     """
     first = errors[0]
     key = first["loc"][-1] if first["loc"] else ""
@@ -77,7 +77,7 @@ def _describe_expected(error: ErrorDetails) -> str:
 
 
 def _message(error: ErrorDetails) -> str:
-    """A message of a validator of ours, or one of pydantic's without an entry above."""
+    """Return the message of a validator of polytask, or of pydantic without an entry above."""
     raised = error.get("ctx", {}).get("error")
     message = str(raised) if raised else error["msg"]
     if not message.startswith("Input should "):

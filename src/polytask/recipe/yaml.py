@@ -1,7 +1,7 @@
-"""Strict YAML: one meaning per text, and the line of every value.
+"""Strict YAML that keeps the line of every value.
 
-PyYAML scans and parses; what a plain scalar means follows the core schema of YAML 1.2
-(https://yaml.org/spec/1.2.2/#103-core-schema) and not PyYAML's YAML 1.1:
+PyYAML scans and parses. Plain scalars follow the core schema of YAML 1.2
+(https://yaml.org/spec/1.2.2/#103-core-schema), not PyYAML's YAML 1.1:
 
 * ``1e-4``, ``1.e3`` and ``.5`` are numbers;
 * only ``true`` and ``false`` are booleans: ``no``, ``yes``, ``on`` and ``off`` are texts;
@@ -9,7 +9,7 @@ PyYAML scans and parses; what a plain scalar means follows the core schema of YA
 * dates (``2024-01-31``) and clock times (``12:30``) are texts.
 
 Keys are always texts. Merge keys (``<<: *name``) are understood; keys given twice, tags, deep
-nests and aliases that expand to very many values are refused.
+nesting and aliases that expand to more than 100,000 values are refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Document:
 
     :param value: Plain data: mappings, lists, texts, numbers, booleans, None.
     :param origins: Where each value was written (``file:line``), in the order of the text.
-    :param mistakes: Flaws that do not hide the rest: keys given twice.
+    :param mistakes: Keys given twice; the rest of the text is read all the same.
     """
 
     value: Any
@@ -63,7 +63,7 @@ def parse(text: str, name: str) -> Document:
     """
     reading = _Reading(name)
     try:
-        _refuse_tags_and_deep_nests(text)
+        _refuse_tags_and_deep_nesting(text)
         node = yaml.compose(text, _Loader)
         value = None if node is None else reading.value(node, ())
     except yaml.MarkedYAMLError as error:
@@ -92,7 +92,7 @@ def read(path: Path) -> Document:
 
 
 def dump(value: Any) -> str:
-    """Plain data as YAML that ``parse`` reads back as it was."""
+    """Return plain data as YAML that ``parse`` reads back unchanged."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -108,12 +108,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Text on one line; what cannot be printed is escaped, such as odd line breaks."""
+        """Return a text on one line; unprintable characters, such as odd line breaks, are escaped."""
         style = None if text.isprintable() else '"'
         return self.represent_scalar(f"{_TAG}str", text, style)
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
+# the loader forgets the rules of YAML 1.1; the dumper keeps them, to quote for readers of both
 _Loader.yaml_implicit_resolvers = {}
 for _kind, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
@@ -129,7 +130,7 @@ class _Flaw(yaml.MarkedYAMLError):
 
 
 class _Reading:
-    """Turns nodes into plain data, and remembers where each was written."""
+    """A reader that turns nodes into plain data and keeps the line of each."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -138,23 +139,22 @@ class _Reading:
         self.count = self.depth = 0
 
     def value(self, node: yaml.Node, keys: Keys) -> Any:
-        """One value and everything inside it."""
+        """Return one value and everything inside it."""
+        # an alias shows its node again: nested aliases grow without bound ("billion laughs")
         self.count += 1
         self.depth += 1
         if self.count > _MAX_VALUES or self.depth > _MAX_DEPTH:
             raise _Flaw("aliases expand to too many values, or contain themselves", node)
         self.origins.setdefault(keys, self.origin(node))
-        value = self.content(node, keys)
+        value: Any
+        if isinstance(node, yaml.MappingNode):
+            value = self.read_mapping(node, keys)
+        elif isinstance(node, yaml.SequenceNode):
+            value = [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
+        else:
+            value = _scalar(node)
         self.depth -= 1
         return value
-
-    def content(self, node: yaml.Node, keys: Keys) -> Any:
-        """Return the content of a node."""
-        if isinstance(node, yaml.MappingNode):
-            return self.read_mapping(node, keys)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
-        return _scalar(node)
 
     def read_mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
         """Return a mapping; its direct keys override merged keys."""
@@ -174,17 +174,17 @@ class _Reading:
             if key.tag != f"{_TAG}merge":
                 self.origins.setdefault((*keys, key.value), self.origin(key))
                 found[key.value] = self.value(item, (*keys, key.value))
-        for merged in _iterate_merged(node):
+        for merged in _iterate_merged(node):  # of two merged mappings, the first wins
             found = {**self.value(merged, keys), **found}
         return found
 
     def origin(self, node: yaml.Node) -> str:
-        """File and line of a node."""
+        """Return file and line of a node."""
         return f"{self.name}:{node.start_mark.line + 1}"
 
 
-def _refuse_tags_and_deep_nests(text: str) -> None:
-    """Look at the events first, which takes no recursion."""
+def _refuse_tags_and_deep_nesting(text: str) -> None:
+    """Check the parser's events: ``compose`` recurses, and deep nesting would overflow its stack."""
     depth = 0
     for event in yaml.parse(text, _Loader):
         if (tag := getattr(event, "tag", None)) is not None:
@@ -198,7 +198,7 @@ def _refuse_tags_and_deep_nests(text: str) -> None:
 
 
 def _iterate_merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
-    """The mappings that a mapping merges into itself, in order of precedence."""
+    """Yield the mappings that a mapping merges into itself, in order of precedence."""
     for key, value in node.value:
         if key.tag == f"{_TAG}merge":
             for item in value.value if isinstance(value, yaml.SequenceNode) else [value]:
@@ -208,7 +208,7 @@ def _iterate_merged(node: yaml.MappingNode) -> Iterator[yaml.MappingNode]:
 
 
 def _scalar(node: yaml.Node) -> str | int | float | bool | None:
-    """The meaning of a scalar, by the kind that its text matches."""
+    """Return the value of a scalar by its tag, which the resolvers have set."""
     text: str = node.value
     if node.tag == f"{_TAG}null":
         return None
@@ -222,14 +222,14 @@ def _scalar(node: yaml.Node) -> str | int | float | bool | None:
 
 
 def _whole_number(node: yaml.Node) -> int:
-    try:
+    try:  # base 0 reads the prefixes 0o and 0x, but refuses the leading zero of 012
         return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
-    except ValueError:
+    except ValueError:  # Python limits the digits of an int, because parsing takes quadratic time
         raise _Flaw("a number of too many digits", node) from None
 
 
 def _syntax_mistake(name: str, error: yaml.MarkedYAMLError) -> str:
-    """A message of PyYAML in one line, with line and column."""
+    """Return PyYAML's message on one line, with line and column."""
     mark = error.problem_mark or error.context_mark
     place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     problem = " ".join(filter(None, (error.context, error.problem)))

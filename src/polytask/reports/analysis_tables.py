@@ -1,17 +1,17 @@
-"""The findings of an analysis, in words and tables. Reads JSON records only."""
+"""The results of ``polytask analyse`` as text and tables. Reads JSON records only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from polytask.reports import formats
 from polytask.reports.tables import Grid
 
 Record = Mapping[str, Any]
-_NOTHING = "–"
 _MOST_PAIRS = 12
 _MEANT = {
-    "pairwise": "percent gained over being trained alone, on validation rows",
+    "pairwise": "percent gained over training alone, on validation rows",
     "training": "a step for the helper lowers the loss of the task by this many thousandths, to "
     "first order, averaged over the training",
     "lookahead": "a step for the helper lowers the loss of the task by this many thousandths, on "
@@ -24,7 +24,7 @@ _VERDICTS = {
 
 
 def render_reasons(found: Mapping[str, Any]) -> str:
-    """All records of an analysis that there are, for the console."""
+    """Return the existing records of an analysis as text for the console."""
     sections = {
         "interference": interference_text,
         "transference": transference_text,
@@ -35,35 +35,34 @@ def render_reasons(found: Mapping[str, Any]) -> str:
 
 
 def interference_text(record: Record) -> str:
-    """The pairs of tasks over all shared parameters, worst first, and the layers they fight in."""
+    """Return the gradient cosine of each pair of tasks, worst first."""
     layers = record["layers"]
     pairs = sorted(layers.get("all", []), key=lambda pair: (pair["cosine"] is None, pair["cosine"]))
-    worst = {tuple(pair["tasks"]): _worst_layer(layers, pair["tasks"]) for pair in pairs}
     rows = [
         [
             " – ".join(pair["tasks"]),
             _number(pair["cosine"], "{:+.3f}", pair["error"]),
             _share(pair["conflict"]),
             str(pair["looks"]),
-            worst[tuple(pair["tasks"])],
+            _worst_layer(layers, pair["tasks"]),
         ]
         for pair in pairs[:_MOST_PAIRS]
     ]
     when = (
         "at steps of the training"
         if record["when"] == "training"
-        else "on steps of training rows after the training; set training.interference: auto to "
-        "look while it is trained"
+        else "on steps of training rows after the training; to measure it during the training, set "
+        "training.interference: auto"
     )
     head = ["tasks", "cosine", "in conflict", "looks", "most in conflict in"]
     left = len(pairs) - len(rows)
     more = f"and {left} more pairs in interference.json\n" if left else ""
-    title = f"Interference: do gradients of tasks point the same way? Seen {when}"
+    title = f"Interference: do the gradients of tasks point the same way? Measured {when}"
     return Grid(title, head, rows).text() + more
 
 
 def _worst_layer(layers: Mapping[str, Sequence[Record]], tasks: Sequence[str]) -> str:
-    """The layer in which two tasks are in conflict most often, if they are in any."""
+    """Return the layer in which two tasks conflict most often, with the share of conflicts."""
     conflicts = {
         layer: pair["conflict"]
         for layer, pairs in layers.items()
@@ -71,20 +70,20 @@ def _worst_layer(layers: Mapping[str, Sequence[Record]], tasks: Sequence[str]) -
         if layer != "all" and pair["tasks"] == tasks and pair["conflict"]
     }
     if not conflicts:
-        return _NOTHING
+        return formats.NOTHING
     layer = max(conflicts, key=lambda name: conflicts[name])
     return f"{layer} ({_share(conflicts[layer])})"
 
 
 def transference_text(record: Record) -> str:
-    """The preferred matrix: a row per task and a column per helper."""
+    """Return the preferred matrix of transference: a row per task and a column per helper."""
     name = record["preferred"]
     matrix, tasks = record["methods"][name], record["tasks"]
     scale = _scale(name)
     rows = []
     for task, means, errors in zip(tasks, matrix["mean"], matrix["error"], strict=True):
         cells = [
-            _NOTHING
+            formats.NOTHING
             if helper == task and name == "pairwise"
             else _format_scaled(mean, error, scale)
             for helper, mean, error in zip(tasks, means, errors, strict=True)
@@ -100,13 +99,12 @@ def _scale(method: str) -> float:
 
 
 def groups_text(record: Record) -> str:
-    """The proposed groups, what they are predicted to be worth, and whether that held."""
+    """Return the proposed groups, their predicted gain, and the gain after training them."""
     proposed = record["proposed"]
     lines = [f"Proposed groups, from {record['from']}:"]
     for group, path in zip(proposed["groups"], record["recipes"], strict=True):
         lines.append(f"  {', '.join(group)}    {path}")
-    pasted = ", ".join(f"[{', '.join(group)}]" for group in proposed["groups"])
-    lines.append(f"For a comparison, compare.groups: [{pasted}]")
+    lines.append(f"For a comparison, compare.groups: {formats.list_groups(proposed['groups'])}")
     scale = _scale(record["from"])
     steps = [f"{each['models']}: {scale * each['value']:+.2f}" for each in record["by_models"]]
     lines.append(
@@ -119,22 +117,21 @@ def groups_text(record: Record) -> str:
 
 
 def _why_fewer(record: Record, instead: Record, scale: float) -> str:
-    """Why models are not proposed that are predicted to gain more, and how to try them."""
+    """Return the reason for proposing fewer models than the best prediction, and how to try both."""
     groups = record["by_models"][instead["models"] - 1]["groups"]
-    pasted = ", ".join(f"[{', '.join(group)}]" for group in groups)
     return (
         f"{instead['models']} models are predicted to gain more, but the best of many groupings is "
-        "partly so by chance: in the samples they were not made from, they gain "
+        "partly chance: in samples that did not choose them, they gain "
         f"{_format_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
         "Fewer models are proposed unless that is more than one standard error. To try both, "
-        f"compare with compare.groups: [{pasted}]"
+        f"compare with compare.groups: {formats.list_groups(groups)}"
     )
 
 
 def render_verification(record: Record, scale: float) -> str:
-    """What training the groups has shown.
+    """Return the measured gains of the proposed groups, next to their predictions.
 
-    :param scale: What predictions are multiplied by to be shown, as they are in their matrix.
+    :param scale: The factor of predictions, as in their matrix.
     """
     means = record["gains"]
     rows = [
@@ -163,7 +160,7 @@ def render_verification(record: Record, scale: float) -> str:
 
 
 def curve_text(record: Record) -> str:
-    """Gains of sharing by the number of rows, and where they end."""
+    """Return the gains of sharing by the number of rows, and where they end."""
     rows = [
         [
             str(point["rows"]),
@@ -192,16 +189,16 @@ def _end_of_gain(record: Record) -> str:
 
 def _format_scaled(mean: float | None, error: float | None, scale: float) -> str:
     if mean is None:
-        return _NOTHING
+        return formats.NOTHING
     return _number(scale * mean, "{:+.2f}", None if error is None else scale * error)
 
 
 def _number(value: float | None, shape: str, error: float | None = None) -> str:
     if value is None:
-        return _NOTHING
+        return formats.NOTHING
     spread = "" if error is None else f" ± {shape.replace('+', '').format(error)}"
     return shape.format(value) + spread
 
 
 def _share(value: float | None) -> str:
-    return _NOTHING if value is None else f"{100 * value:.0f} %"
+    return formats.NOTHING if value is None else f"{100 * value:.0f} %"

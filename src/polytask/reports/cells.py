@@ -1,4 +1,4 @@
-"""Tables that know of each cell what it is sorted by, and whether it is the best."""
+"""Tables whose cells carry a sorting key and a mark of the best."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Cell:
     """A cell of a table.
 
     :param order: The sorting key; the text if None.
-    :param best: Whether it is the best of its column or row.
+    :param best: True for the best cell of its column or row.
     :param tone: ``good`` or ``bad``; the sign of the number says the same.
     """
 
@@ -25,9 +25,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class SortableTable:
-    """A table that can be sorted; the first column names the rows.
+    """A table that readers can sort; the first column names the rows.
 
-    :param key: Its caption is the text ``table.KEY``.
+    :param key: The caption is the text ``table.KEY``.
+    :param filtered: True to show a field that filters rows.
     """
 
     key: str
@@ -37,6 +38,6 @@ class SortableTable:
 
     @property
     def texts(self) -> set[int]:
-        """The columns that hold no numbers."""
+        """The indices of the columns without numbers."""
         columns = enumerate(zip(*self.rows, strict=True))
         return {index for index, cells in columns if all(cell.order is None for cell in cells)}

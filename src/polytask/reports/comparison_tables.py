@@ -1,4 +1,4 @@
-"""The tables of a comparison: for the page, the console and Markdown. Reads ``comparison.json`` only."""
+"""The tables of a comparison, for the page, the console and Markdown."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _COSTS: dict[str, Callable[[float | None], str]] = {
 
 
 def means(record: Record) -> SortableTable:
-    """A row for each strategy: what it reaches in the mean over tasks, and what it gains."""
+    """Return a row per strategy: means of metrics over tasks, and gains over single-task models."""
     families = [
         name
         for name in FAMILIES
@@ -61,7 +61,7 @@ def means(record: Record) -> SortableTable:
         *([(phrase("column.hurt"), _hurt)] if tested else []),
     ]
     shares = [
-        *(_shares(record, partial(_family, record, name)) for name in families),
+        *(_shares(record, partial(family_estimate, record, family=name)) for name in families),
         _shares(record, partial(main_estimate, record)),
     ]
     head = [
@@ -77,14 +77,14 @@ def means(record: Record) -> SortableTable:
 
 
 def by_task(record: Record) -> SortableTable:
-    """A row for each task: the metric that stands for it, under every strategy."""
+    """Return a row per task: its main metric for every strategy."""
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
     rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
     return SortableTable("tasks", head, rows, filtered=len(rows) > 3)
 
 
 def differences(record: Record) -> SortableTable:
-    """Every metric that was compared with its interval; those that stand for a task were tested."""
+    """Return the difference of every metric to the baseline; only main metrics were tested."""
     baseline = statistics_of(record)["baseline"]
     strategies = [name for name in record["strategies"] if name != baseline]
     rows = [
@@ -104,7 +104,7 @@ def differences(record: Record) -> SortableTable:
 
 
 def costs(record: Record) -> SortableTable:
-    """A row for each strategy: what its trainings took."""
+    """Return a row per strategy: parameters, tokens, time and memory of its trainings."""
     there = [
         name for name in _COSTS if any(result.get(name) is not None for result in record["results"])
     ]
@@ -116,13 +116,10 @@ def costs(record: Record) -> SortableTable:
     return SortableTable("cost", head, rows)
 
 
-def _family(record: Record, family: str, strategy: str) -> Estimate | None:
-    return family_estimate(record, strategy, family)
-
-
 def _shares(record: Record, estimate: Callable[[str], Estimate | None]) -> list[Cell]:
-    """A column of shares, in which the best is marked."""
+    """Return a column of means, with the best one marked."""
     found = [estimate(name) for name in record["strategies"]]
+    # a mean over fewer tasks does not compete: it may lack the difficult ones
     whole = (one.mean for one in found if one is not None and not one.without)
     top = max(whole, default=None)
     return [
@@ -139,13 +136,13 @@ def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
 
 
 def _whole(shown: str, found: Estimate) -> Text:
-    """A mean, with the tasks that it is without."""
+    """Return the text of a mean, with the tasks that it lacks."""
     tasks = ", ".join(found.without)
     return phrase("mean.without", value=shown, tasks=tasks) if tasks else shown
 
 
 def _gain(record: Record, strategy: str) -> Cell:
-    """Δm with its interval; coloured where it is significant, or was not tested."""
+    """Return Δm with its interval; the cell is coloured if Δm is significant or was not tested."""
     found, tested = gain_estimate(record, strategy), get_gain(record, strategy)
     if found is None:
         return Cell(formats.NOTHING, -1e9)
@@ -178,7 +175,7 @@ def _worst(record: Record, strategy: str) -> Cell:
 
 
 def _hurt(record: Record, strategy: str) -> Cell:
-    """How many tasks are significantly worse, and how many are by their mean."""
+    """Return the number of significantly worse tasks and, in brackets, of tasks with a worse mean."""
     found = get_moved_tasks(record, strategy, "hurt")
     if found is None:
         return Cell(formats.NOTHING, -1)
@@ -200,7 +197,7 @@ def _task(record: Record, task: str) -> Iterator[Cell]:
 
 
 def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
-    """A difference with its interval; coloured where a test has found it."""
+    """Return a difference with its interval; the cell is coloured if it is significant."""
     tested = get_difference(record, strategy, task) or {"others": {}}
     main = metric == standing(record)[task]["select"]
     found = tested if main else tested["others"].get(metric)
@@ -216,7 +213,7 @@ def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
 
 
 def _detectable(record: Record, task: str, metric: str) -> Cell:
-    """Of the metric that is tested."""
+    """Return the detectable difference of the main metric; empty for other metrics."""
     tested = metric == standing(record)[task]["select"]
     value = detectable(record, task) if tested else None
     return Cell("", -1e9) if value is None else Cell(formats.score(metric, value), value)

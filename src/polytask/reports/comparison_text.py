@@ -1,4 +1,4 @@
-"""A comparison for the console, and as Markdown. Reads ``comparison.json`` only."""
+"""A comparison as text for the console, and as Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from polytask.evaluation.coverage import coverage, standing
 from polytask.reports.cells import SortableTable
 from polytask.reports.comparison_tables import by_task, costs, differences, means
-from polytask.reports.covered import describe_coverage
+from polytask.reports.coverage_text import describe_coverage
 from polytask.reports.significance import statistics_of
 from polytask.reports.summary import Record
 from polytask.reports.tables import Grid
@@ -18,13 +18,13 @@ _LANGUAGE = "en"
 
 
 def render_comparison(record: Record) -> str:
-    """A comparison for the console."""
+    """Return a comparison as text for the console."""
     grids = (grid.text() for grid in _grids(record))
     return "\n".join([*_verdict(record), *grids, *_remarks(record)])
 
 
 def comparison_markdown(record: Record) -> str:
-    """A comparison as a Markdown document."""
+    """Return a comparison as a Markdown document."""
     grids = (grid.markdown() for grid in _grids(record))
     return (
         "\n".join([f"# {record['name']}", "", *_verdict(record), *grids, *_remarks(record)]) + "\n"
@@ -67,7 +67,7 @@ def _remarks(record: Record) -> Iterator[str]:
         "linear models do not depend on it."
     )
     yield (
-        "mean: of the metric that stands for each task. Δm: mean relative gain over single; "
+        "mean: over the main metrics of all tasks. Δm: mean relative gain over single; "
         "positive is better."
     )
     yield from (in_language(text, _LANGUAGE) for text in describe_coverage(record))
@@ -75,7 +75,7 @@ def _remarks(record: Record) -> Iterator[str]:
     yield from record.get("notes", ())
     for name, entry in record["pooled"].items():
         tasks = ", ".join(entry["tasks"])
-        yield f"{name}: over the rows of {tasks} together, in place of their scores."
+        yield f"{name}: one score over the rows of {tasks} together, instead of a score for each."
     leaks = record.get("leaks")
     if leaks and any(leaks["train_rows"].values()):
         done = "dropped from train" if record["drop_leaks"] else "not dropped"
@@ -87,7 +87,7 @@ def _tests(record: Record) -> Iterator[str]:
     if found:
         yield (
             f"↑ ↓: significantly better and worse than {found['baseline']}, after Holm's correction "
-            f"of {found['tests']} tests. Tasks hurt: so many significantly, in brackets by the mean."
+            f"of {found['tests']} tests. Tasks hurt: the number of significantly worse tasks; in brackets, by the mean."
         )
         yield (
             "detectable: the smallest true difference that is found with a probability of "

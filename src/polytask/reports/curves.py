@@ -1,29 +1,29 @@
-"""The curves of a training, updated with each record of ``metrics.jsonl``."""
+"""The curves of a training, built from the records of ``metrics.jsonl``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Point = tuple[float, float]
 _MOST = 120
-"""Points that a curve has at most; then neighbours are averaged."""
+"""Largest number of points of a curve; neighbours are averaged to stay below it."""
 
 
 class Track:
-    """A curve of bounded length: means over equally many records each.
+    """A curve of bounded length. Each point is a mean over the same number of records.
 
-    When it has grown to twice what is shown, neighbours are put together, so that a training of a
-    million steps takes no more memory than one of a thousand.
+    At twice the largest number of points, neighbours are merged. A training of a million steps so
+    takes no more memory than one of a thousand.
     """
 
     def __init__(self) -> None:
-        self._bins: list[list[float]] = []  # sums of epochs and values, and how many
+        self._bins: list[list[float]] = []  # sum of epochs, sum of values, count
         self._width = 1
 
     def add(self, epoch: float, value: float | None) -> None:
-        """Take in one record; a value that was not finite was written as null and is left out."""
+        """Add one record; a value that was not finite was written as null and is left out."""
         if value is None:
             return
         if not self._bins or self._bins[-1][2] >= self._width:
@@ -31,37 +31,30 @@ class Track:
         last = self._bins[-1]
         last[0], last[1], last[2] = last[0] + epoch, last[1] + value, last[2] + 1
         if len(self._bins) >= 2 * _MOST:
-            self._halve()
+            pairs = zip(self._bins[::2], self._bins[1::2], strict=True)
+            self._bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+            self._width *= 2
 
     def points(self, most: int = _MOST) -> list[Point]:
-        """Epochs and values, of neighbours together where there are more than so many."""
-        group = -(-len(self._bins) // max(1, most))
-        return list(_means(self._bins, max(1, group)))
-
-    def _halve(self) -> None:
-        pairs = zip(self._bins[::2], self._bins[1::2], strict=True)
-        self._bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
-        self._width *= 2
-
-
-def _means(bins: list[list[float]], group: int) -> Iterator[Point]:
-    for start in range(0, len(bins), group):
-        epochs, values, count = map(sum, zip(*bins[start : start + group], strict=True))
-        yield epochs / count, values / count
+        """Return epochs and values; neighbours are averaged if there are more than ``most``."""
+        group = max(1, -(-len(self._bins) // max(1, most)))
+        parts = (self._bins[start : start + group] for start in range(0, len(self._bins), group))
+        sums = (map(sum, zip(*part, strict=True)) for part in parts)
+        return [(epochs / count, values / count) for epochs, values, count in sums]
 
 
 @dataclass
 class Curves:
-    """Everything of a training that is drawn over its epochs.
+    """The curves of a training over its epochs.
 
-    :param losses: By task.
-    :param parts: The named parts of losses, by task.
+    :param losses: The loss of each task.
+    :param parts: The named parts of each loss, by task.
     :param weights: The task weights set by the balancer.
-    :param validation: By task and metric: every validation, in full.
+    :param validation: Every validation score, by task and metric.
     :param pace: Tokens per second.
     :param rate: The learning rate.
-    :param step: Steps so far, and with them ``epoch``, ``share`` of the training, ``tokens`` and
-        ``seconds``.
+    :param step: The number of steps so far; ``epoch``, ``share`` of the training, ``tokens`` and
+        ``seconds`` belong to it.
     """
 
     losses: dict[str, Track] = field(default_factory=dict)
@@ -78,14 +71,14 @@ class Curves:
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]]) -> Curves:
-        """The curves of all records."""
+        """Return the curves of all records."""
         curves = cls()
         for record in records:
             curves.add(record)
         return curves
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take in one record of a step or a validation."""
+        """Add one record of a step or a validation."""
         if "validation" in record:
             self._add_validation(record)
         elif "losses" in record:
@@ -93,7 +86,7 @@ class Curves:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The pace at the end of the curve."""
+        """The last throughput, or None before the first step."""
         points = self.pace.points()
         return points[-1][1] if points else None
 

@@ -1,8 +1,9 @@
-"""Numbers as people read them."""
+"""Numbers and short texts as readers see them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 SHARES = (
     "accuracy",
@@ -17,56 +18,56 @@ SHARES = (
     "ufeats",
     "lemmas",
 )
-"""Metrics with these in their names, between underscores, are shares, and shown in percent."""
+"""Words in the names of metrics that are shares and shown in percent."""
 
 NOTHING = "–"
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of something."""
+    """Return whether a metric is a share, shown in percent."""
     return any(f"_{share}_" in f"_{metric}_" for share in SHARES)
 
 
 def scale_of(metric: str) -> float:
-    """Return the factor that a metric is multiplied with before it is shown."""
+    """Return the factor of a metric for display: 100 for shares, else 1."""
     return 100.0 if is_share(metric) else 1.0
 
 
 def score(metric: str, value: float | None) -> str:
-    """Shares in percent with one decimal, other metrics with three."""
+    """Format a score: shares in percent with one decimal, other metrics with three decimals."""
     if value is None:
         return NOTHING
     return f"{100 * value:.1f}" if is_share(metric) else f"{value:.3f}"
 
 
 def difference(metric: str, value: float | None) -> str:
-    """A difference of two scores with its sign, in percentage points for shares."""
+    """Format a difference of two scores with its sign; shares in percentage points."""
     if value is None:
         return NOTHING
     return f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.3f}"
 
 
 def format_signed(value: float | None) -> str:
-    """A number with its sign and one decimal."""
+    """Format a number with its sign and one decimal."""
     return NOTHING if value is None else f"{value:+.1f}".replace("-", "−")
 
 
 def chance(p: float | None) -> str:
-    """A p value."""
+    """Format a p-value."""
     if p is None:
         return NOTHING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def short(value: float) -> str:
-    """Four significant digits, for labels that have little room."""
+    """Format a number with four significant digits, for small labels."""
     if not math.isfinite(value):
         return NOTHING
     return f"{value:.4g}" if abs(value) < 1e4 else amount(value)
 
 
 def amount(value: float | None) -> str:
-    """A count with a unit: 12.3k, 4.56M."""
+    """Format a count with a unit: 12.3k, 4.56M."""
     if value is None:
         return NOTHING
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -76,7 +77,7 @@ def amount(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A time: 12.3 s, 4 min 10 s, 2 h 05 min."""
+    """Format a time in seconds: 12.3 s, 4 min 10 s, 2 h 05 min."""
     if value is None:
         return NOTHING
     if value < 100:
@@ -88,5 +89,11 @@ def seconds(value: float | None) -> str:
 
 
 def clip(text: str, most: int) -> str:
-    """A text that is no longer than so many characters."""
+    """Return a text of at most ``most`` characters; a longer one ends in an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def list_groups(groups: Iterable[Iterable[str]]) -> str:
+    """Format groups of tasks as in a recipe: ``[[a, b], [c]]``."""
+    inner = ", ".join(f"[{', '.join(group)}]" for group in groups)
+    return f"[{inner}]"

@@ -1,4 +1,4 @@
-"""A run or a comparison as one page that needs nothing else: ``report.html``."""
+"""The report of a run or a comparison: one self-contained file, ``report.html``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from polytask.reports.sections.scores import scores
 from polytask.reports.sections.transfer import transfer
 from polytask.reports.sections.verdict import verdict
 from polytask.reports.sections.weights import weights
-from polytask.reports.summary import gain, worst_task
+from polytask.reports.summary import BASELINE, gain, worst_task
 from polytask.reports.wording import LANGUAGES, Text, phrase
 
 NAME = "report.html"
@@ -55,14 +55,14 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     rows,
     notes,
 )
-"""In the order of the page."""
+"""The sections in the order of the page."""
 
 
 def write_page(folder: Path, out: Path | None = None, language: str = "en") -> Path:
     """Write the page of a run or a comparison.
 
     :param out: The file; ``report.html`` in the folder by default.
-    :raises RunError: If the folder holds neither, or there is no such language.
+    :raises RunError: If the folder holds neither, or the language is unknown.
     """
     path = out or folder / NAME
     write_text(path, render_page(folder, language))
@@ -70,9 +70,9 @@ def write_page(folder: Path, out: Path | None = None, language: str = "en") -> P
 
 
 def render_page(folder: Path, language: str = "en") -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
-    :param language: The one that it opens in; every page holds all of them.
+    :param language: The first language; every page contains all languages.
     """
     _check(folder, language)
     material = Material.read(folder)
@@ -95,12 +95,15 @@ def shell(
     sections: list[Section],
     live: str = "",
 ) -> str:
-    """Sections within the frame of a page: its head, its switches, its look.
+    """Return the page around sections: head, switches, styles and scripts.
 
     :param kind: ``run``, ``comparison`` or ``live``.
     :param live: An additional script, appended to ``page.js``.
     """
+    # The page forbids all scripts but this one. The policy names its hash, so that text from data,
+    # even if a template failed to escape it, cannot run as a script.
     script = Markup(resource("page.js") + live)
+    digest = hashlib.sha256(script.encode()).digest()
     return fill_template(
         "page.html",
         name=name,
@@ -111,7 +114,7 @@ def shell(
         sections=sections,
         style=Markup(resource("style.css")),
         script=script,
-        script_hash=_hash(script),
+        script_hash=base64.b64encode(digest).decode(),
         live=bool(live),
     )
 
@@ -136,16 +139,16 @@ def _cards(material: Material) -> list[tuple[Text, Text]]:
         (phrase("card.strategies"), str(len(record["strategies"]))),
         (phrase("card.seeds"), str(len(record["seeds"]))),
     ]
-    gains = {name: gain(record, name) for name in record["strategies"] if name != "single"}
+    gains = {name: gain(record, name) for name in record["strategies"] if name != BASELINE}
     known = {name: value for name, value in gains.items() if value is not None}
     if known:
         top = max(known, key=lambda name: known[name])
-        value = f"{known[top]:+.1f} %".replace("-", "−")
-        cards.append((phrase("card.gain", strategy=top), value))
+        value = formats.format_signed(known[top])
+        cards.append((phrase("card.gain", strategy=top), f"{value} %"))
         if (found := worst_task(record, top)) is not None:
-            shown = f"{found[1]:+.1f} %".replace("-", "−")
-            cards.append((phrase("card.worst", task=found[0]), shown))
-    return cards if standing(record) else []
+            value = formats.format_signed(found[1])
+            cards.append((phrase("card.worst", task=found[0]), f"{value} %"))
+    return cards if standing(record) else []  # without scores there is nothing to summarise
 
 
 def _run_cards(material: Material) -> list[tuple[Text, Text]]:
@@ -165,7 +168,7 @@ def _run_cards(material: Material) -> list[tuple[Text, Text]]:
 
 
 def _average_title(material: Material) -> Text:
-    """Return the title of the mean, with the tasks that it is over if some are missing."""
+    """Return the title of the mean; it names the tasks if some are missing."""
     title = phrase("card.average", split=material.split)
     scores = material.scores or {}
     return (
@@ -173,8 +176,3 @@ def _average_title(material: Material) -> Text:
         if scores.get("average_without")
         else title
     )
-
-
-def _hash(script: str) -> str:
-    """Return the SHA-256 (Base64) that allows a script in a content security policy."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ _LEAST = 1e-6  # probabilities are written with six decimals
 
 @dataclass(frozen=True)
 class PredictedRow:
-    """One labelled row.
+    """A labelled row with its prediction.
 
-    :param place: Where the row comes from.
-    :param fields: Its inputs, as JSON has them.
-    :param reference: The label, as JSON has it.
-    :param probabilities: By label, empty where the task has none.
-    :param stated: The probability of the prediction, None where it has none or several.
+    :param place: The file and line of the row.
+    :param fields: The inputs, as in JSON.
+    :param reference: The label, as in JSON.
+    :param probabilities: Label to probability; empty if the task has none.
+    :param stated: The probability of the prediction, or None.
     """
 
     place: str
@@ -33,28 +33,28 @@ class PredictedRow:
 
     @property
     def text(self) -> str:
-        """Its inputs, joined."""
+        """The joined inputs."""
         return "  ‖  ".join(map(_text, self.fields))
 
     @property
     def numeric(self) -> bool:
-        """True if the label is a number; numbers have errors, not right and wrong."""
+        """True if the label is a number: its error is a distance, not right or wrong."""
         return isinstance(self.reference, int | float) and not isinstance(self.reference, bool)
 
     @property
     def wrong(self) -> bool:
-        """Whether the prediction differs from the label."""
+        """True if the prediction differs from the label."""
         return bool(self.reference != self.prediction)
 
     @property
     def confidence(self) -> float | None:
-        """The probability of what was predicted."""
+        """The probability of the prediction."""
         return self.probabilities.get(str(self.prediction), self.stated)
 
     @property
     def badness(self) -> float:
-        """How bad the mistake is: the loss of the label where there are probabilities, else the
-        distance of numbers, else the share of tags that are wrong.
+        """The size of the mistake: the log loss of the label if probabilities are known, else the
+        distance of numbers, else the number of wrong tags.
         """
         likely = self.probabilities.get(str(self.reference))
         if likely is not None:
@@ -63,7 +63,7 @@ class PredictedRow:
 
 
 def read_answers(path: Path) -> list[PredictedRow]:
-    """The labelled rows of a file of predictions; none if there is no such file."""
+    """Return the labelled rows of a file of predictions; empty if the file does not exist."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8") as file:
@@ -72,7 +72,7 @@ def read_answers(path: Path) -> list[PredictedRow]:
 
 
 def worst(answers: Sequence[PredictedRow], most: int) -> list[PredictedRow]:
-    """The mistakes that are worst, worst first; of equals the first."""
+    """Return the worst mistakes, worst first; ties keep the order of the file."""
     wrong = [answer for answer in answers if answer.wrong]
     return sorted(wrong, key=lambda answer: -answer.badness)[:most]
 
@@ -80,12 +80,16 @@ def worst(answers: Sequence[PredictedRow], most: int) -> list[PredictedRow]:
 def confusion(
     answers: Sequence[PredictedRow], most: int
 ) -> tuple[list[str], Counter[tuple[str, str]]]:
-    """How often each label was predicted for each.
+    """Return the confusion matrix of rows whose label is one text.
 
-    :param most: Labels that are kept at most: those with the most rows.
-    :return: The labels in order of their names, and counts by label and prediction among them.
+    :param most: The largest number of labels; the most frequent ones are kept.
+    :return: The sorted labels, and counts by label and prediction.
     """
-    pairs = [pair for answer in answers for pair in _pairs(answer)]
+    pairs = [
+        (answer.reference, answer.prediction)
+        for answer in answers
+        if isinstance(answer.reference, str) and isinstance(answer.prediction, str)
+    ]
     seen = Counter(label for pair in pairs for label in pair)
     kept = {label for label, _ in seen.most_common(most)}
     counts = Counter(pair for pair in pairs if kept.issuperset(pair))
@@ -108,13 +112,6 @@ def _text(field: Any) -> str:
     if isinstance(field, list):
         return " ".join(map(_text, field))
     return field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
-
-
-def _pairs(answer: PredictedRow) -> Iterator[tuple[str, str]]:
-    """Label and prediction of a row, or of each of its words."""
-    reference, prediction = answer.reference, answer.prediction
-    if isinstance(reference, str) and isinstance(prediction, str):
-        yield reference, prediction
 
 
 def _distance(reference: Any, prediction: Any) -> float:

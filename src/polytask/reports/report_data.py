@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from polytask.core.errors import RunError
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.reports.curves import Curves
@@ -23,10 +22,10 @@ _SEED = re.compile(r"seed-(\d+)$")
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: a run folder, or one training of a comparison.
+    """One training: a run, or one training of a comparison.
 
-    :param strategy: Its strategy; empty for a training by itself.
-    :param known: Its curves, where they are known already; else they are read.
+    :param strategy: The strategy of the comparison; empty for a run.
+    :param known: The curves, if they have been read already.
     """
 
     strategy: str
@@ -41,12 +40,12 @@ class Trained:
 
     @cached_property
     def curves(self) -> Curves:
-        """Its losses, weights and validations."""
+        """The curves of losses, weights and validation scores."""
         return self.known or Curves.of(self.run.records())
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """The resolved recipe, as it is written."""
+        """The resolved recipe as plain data; empty before it is written."""
         if not self.run.recipe.is_file():
             return {}
         return dict(yaml.safe_load(self.run.recipe.read_text(encoding="utf-8")))
@@ -58,11 +57,11 @@ class Trained:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that the sections of a page draw on.
+    """The records of a run or a comparison that the sections of a page read.
 
-    :param record: The content of ``comparison.json``; None for a training by itself.
+    :param record: The content of ``comparison.json``; None for a run.
     :param trained: The trainings; in a comparison, in the order of its strategies.
-    :param scores: The scores of a training by itself on ``split``.
+    :param scores: The scores of a run on ``split``.
     """
 
     folder: Path
@@ -97,7 +96,7 @@ class Material:
 
     @property
     def tasks(self) -> dict[str, str]:
-        """The tasks, and the kind of each."""
+        """The kind of each task."""
         if self.record is not None:
             return {name: entry["kind"] for name, entry in self.record["tasks"].items()}
         sections = self.trained[0].recipe.get("tasks", {})
@@ -105,7 +104,7 @@ class Material:
         return kinds or dict.fromkeys(self.trained[0].curves.losses, "")
 
     def of(self, strategy: str) -> list[Trained]:
-        """The trainings of a strategy, by seed."""
+        """Return the trainings of a strategy, sorted by seed."""
         return [one for one in self.trained if one.strategy == strategy]
 
     def answers(self, strategy: str, task: str) -> list[PredictedRow]:
@@ -117,28 +116,22 @@ class Material:
         return []
 
     def analysis(self, name: str) -> dict[str, Any] | None:
-        """A finding of ``polytask analyse``, or None if there is none."""
+        """Return a record of ``polytask analyse``, or None if it does not exist."""
         path = self.folder / "analysis" / f"{name}.json"
         found = read_json(path) if path.is_file() else None
         return dict(found) if isinstance(found, Mapping) else None
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a folder holds anything that a page can be made of."""
+    """Return whether a folder holds a run or a comparison."""
     return (folder / "comparison.json").is_file() or (folder / "run.json").is_file()
 
 
 def _below(folder: Path, strategies: Sequence[str]) -> Iterator[Trained]:
-    """The trainings of each strategy: one per seed, or one per seed and task."""
+    """Yield the trainings of each strategy: one per seed, or one per seed and task."""
     for strategy in strategies:
-        seeds = [path for path in (folder / strategy).glob("seed-*") if _SEED.search(path.name)]
-        for place in sorted(seeds, key=_seed):
+        paths = (folder / strategy).glob("seed-*")
+        seeds = [(int(found[1]), path) for path in paths if (found := _SEED.search(path.name))]
+        for seed, place in sorted(seeds):
             for facts in sorted([*place.glob("run.json"), *place.glob("*/run.json")]):
-                yield Trained(strategy, _seed(place), RunFolder(facts.parent))
-
-
-def _seed(path: Path) -> int:
-    found = _SEED.search(path.name)
-    if found is None:
-        raise RunError(f"{path}: not the folder of a seed. Expected a name like seed-0.")
-    return int(found[1])
+                yield Trained(strategy, seed, RunFolder(facts.parent))

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 from polytask.reports.summary import Record
 
 BETTER, WORSE = "↑", "↓"
-"""Marks of scores that are significantly better and worse than single-task models."""
+"""Marks of scores that are significantly better or worse than single-task models."""
 
 
 class Moved(NamedTuple):
-    """Tasks that are worse, or better, than with single-task models.
+    """The tasks that are worse, or better, than with single-task models.
 
-    :param found: Significant by the tests, after correction.
-    :param seen: Worse, or better, by the means.
-    :param of: How many tasks there are.
+    :param found: Tasks with a significant difference, after Holm's correction.
+    :param seen: Tasks whose mean is worse, or better, significant or not.
+    :param of: The number of tested tasks.
     """
 
     found: Sequence[str]
@@ -56,16 +56,18 @@ def get_moved_tasks(record: Record, strategy: str, way: str) -> Moved | None:
 
 
 def detectable(record: Record, task: str) -> float | None:
-    """The largest of the detectable differences of a task, of the strategies that share if any do."""
+    """Return the largest detectable difference of a task among the strategies that share."""
     found = statistics_of(record).get("differences", {})
+    # only baselines such as linear may have been tested; then all of them count
     sharing = [name for name in record["sharing"] if name in found] or list(found)
     entries = (found[name].get(task) for name in sharing)
+    # None stands for an infinite difference, which JSON cannot hold
     known = [each["detectable"] for each in entries if each and each["detectable"] is not None]
     return max(known, default=None)
 
 
 def mark(record: Record, strategy: str, task: str) -> str:
-    """``BETTER`` or ``WORSE`` if the difference is significant, else nothing."""
+    """Return ``BETTER`` or ``WORSE`` if the difference is significant, else an empty text."""
     for way, sign in (("helped", BETTER), ("hurt", WORSE)):
         found = get_moved_tasks(record, strategy, way)
         if found is not None and task in found.found:

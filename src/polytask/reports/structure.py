@@ -1,22 +1,24 @@
-"""What tasks share, drawn: a table, Mermaid text, and an SVG. Reads the record of describe only."""
+"""The layers that tasks share, as a table, Mermaid text or SVG, from the record of describe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import Any
 
+from polytask.reports.formats import clip
 from polytask.reports.tables import Grid
 
 Record = Mapping[str, Any]
 _COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#9c755f", "#edc948")
 _ROW, _CELL, _NAMES, _TOP = 26, 26, 300, 150
 _MOST = 60
-"""The most blocks of layers that are drawn."""
+"""Largest number of blocks of layers in a drawing."""
 
 
 def structure_text(record: Record) -> str:
-    """For the console: a layer a row, a task a column."""
+    """Return a table for the console: one row per layer, one column per task."""
     tasks, parameters = record["tasks"], record["parameters"]
     share = parameters["shared"] / max(1, parameters["trained"])
     rows = [
@@ -33,7 +35,7 @@ def structure_text(record: Record) -> str:
     return grid.text() + "\n".join(
         [
             "",
-            "● the task trains these parameters. A layer has a row for each set of tasks. "
+            "● the task trains these parameters. A layer has one row per set of tasks. "
             f"{parameters['trained']:,} of {parameters['all']:,} parameters are trained; "
             f"{100 * share:.1f} % of these are shared.",
             _cost(record),
@@ -51,7 +53,7 @@ def _cost(record: Record) -> str:
     alone = ", ".join(f"{task} {_number(value)}" for task, value in flops["alone"].items())
     return (
         f"FLOPs of a forward pass per example of {flops['tokens']:.0f} tokens: "
-        f"{_number(flops['all'])} as tasks are trained together; on a row of its own: {alone}."
+        f"{_number(flops['all'])} in joint training; for one task alone: {alone}."
     )
 
 
@@ -63,23 +65,19 @@ def _number(value: float) -> str:
 
 
 def blocks(record: Record) -> list[dict[str, Any]]:
-    """Neighbouring layers that the same tasks reach, as one."""
-    found: list[dict[str, Any]] = []
-    for layer in record["layers"]:
-        tasks, part = layer["tasks"], layer["name"].split(".")[0]
-        if found and (found[-1]["tasks"], found[-1]["part"]) == (tasks, part):
-            found[-1]["last"] = layer["name"]
-            found[-1]["parameters"] += layer["parameters"]
-        else:
-            name, own = layer["name"], layer["parameters"]
-            found.append(
-                {"part": part, "name": name, "last": name, "tasks": tasks, "parameters": own}
-            )
+    """Return neighbouring layers that train with the same tasks, merged into blocks."""
+    found = []
+    keyed = groupby(record["layers"], lambda each: (each["name"].split(".")[0], each["tasks"]))
+    for (part, tasks), group in keyed:
+        layers = list(group)
+        names = {"part": part, "name": layers[0]["name"], "last": layers[-1]["name"]}
+        count = sum(layer["parameters"] for layer in layers)
+        found.append({**names, "tasks": tasks, "parameters": count})
     return found
 
 
 def mermaid(record: Record) -> str:
-    """A flow chart: each block of layers, and the tasks that reach it."""
+    """Return a Mermaid flow chart: each block of layers, linked to its tasks."""
     lines = ["flowchart LR"]
     for place, task in enumerate(record["tasks"]):
         lines.append(f'  t{place}(["{_quote(task)}"])')
@@ -93,23 +91,24 @@ def mermaid(record: Record) -> str:
 
 
 def _quote(text: str) -> str:
-    """Text between the quotes of a Mermaid label; its line breaks stay."""
+    """Return text for a Mermaid label in quotes; ``<br/>`` stays a line break."""
     return escape(text).replace("&lt;br/&gt;", "<br/>").replace("&", "#").replace("##", "#")
 
 
 def block_title(block: Record) -> str:
-    """The name of a layer, or of the first and the last of several."""
+    """Return the name of the layer, or the names of the first and the last layer."""
     first, last = block["name"], block["last"]
     return first if first == last else f"{first} … {last}"
 
 
 def svg(record: Record) -> str:
-    """A matrix of blocks of layers and tasks: who reaches what. Colours suit light and dark pages."""
+    """Return an SVG matrix of blocks and tasks, in colours for light and dark pages."""
     tasks, everything = record["tasks"], blocks(record)
     drawn = everything[:_MOST]
     width = _NAMES + 90 + _CELL * len(tasks) + 20
     height = _TOP + _ROW * (len(drawn) + (len(drawn) < len(everything))) + 10
-    label = f"What the tasks of {record['name']} share"
+    label = f"Layers shared by the tasks of {record['name']}"
+    more = len(everything) - len(drawn)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" aria-label="{escape(label)}" font-family="sans-serif" '
@@ -117,21 +116,17 @@ def svg(record: Record) -> str:
         f'<title lang="en">{escape(label)}</title>',
         *(_column(place, task) for place, task in enumerate(tasks)),
         *(_line(number, block, tasks) for number, block in enumerate(drawn)),
-        *_left_out(len(everything) - len(drawn), height),
+        *([f'<text x="8" y="{height - 15}">and {more} more</text>'] if more else []),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
-
-
-def _left_out(count: int, height: int) -> list[str]:
-    return [f'<text x="8" y="{height - 15}">and {count} more</text>'] if count else []
 
 
 def _column(place: int, task: str) -> str:
     x = _NAMES + 90 + _CELL * place + _CELL / 2
     return (
         f'<text x="{x}" y="{_TOP - 8}" transform="rotate(-50 {x} {_TOP - 8})">'
-        f"{escape(_short(task, 24))}</text>"
+        f"{escape(clip(task, 24))}</text>"
     )
 
 
@@ -142,7 +137,7 @@ def _line(number: int, block: Record, tasks: Sequence[str]) -> str:
     ]
     title = escape(block_title(block))
     return (
-        f'<g><title>{title}</title><text x="8" y="{y + 17}">{escape(_short(block_title(block), 44))}'
+        f'<g><title>{title}</title><text x="8" y="{y + 17}">{escape(clip(block_title(block), 44))}'
         f'</text><text x="{_NAMES + 80}" y="{y + 17}" text-anchor="end" opacity="0.7">'
         f"{_number(block['parameters'])}</text>{''.join(cells)}</g>"
     )
@@ -157,7 +152,3 @@ def _cell(place: int, y: int, task: str, block: Record) -> str:
         f'<rect x="{x + 2}" y="{y + 2}" width="{_CELL - 4}" height="{_ROW - 4}" rx="3" '
         f'fill="{colour}"><title>{escape(task)}: {told}</title></rect>'
     )
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

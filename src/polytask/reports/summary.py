@@ -1,4 +1,4 @@
-"""The numbers in the tables of a comparison. Pure functions of ``comparison.json``."""
+"""The numbers in the tables of a comparison: pure functions of ``comparison.json``."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from polytask.evaluation.significance import seeds_interval
 
 Record = Mapping[str, Any]
 
+BASELINE = "single"
+"""The strategy that all others are compared with."""
+
 FAMILIES = {
     "accuracy": ("accuracy",),
     "precision": ("macro_precision", "span_precision", "micro_precision"),
     "recall": ("macro_recall", "span_recall", "micro_recall"),
     "F1": ("macro_f1", "span_f1", "micro_f1"),
 }
-"""The columns of the summary: each takes the first of these metrics that a task has."""
+"""Columns of the summary; each shows the first of these metrics that a task has."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean over seeds.
 
-    :param half: Half of Student's 95 % interval of the mean over seeds, on the rows as they are;
-        None if there is one seed only.
-    :param without: Tasks that the mean should be over, but are undefined here and not elsewhere.
+    :param half: Half the width of Student's 95 % interval of the mean over seeds; None for one seed.
+    :param without: Tasks that the mean lacks because they are undefined here, but not elsewhere.
     """
 
     mean: float
@@ -36,7 +38,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Estimate | None:
-        """The mean of the values there are; None if there are none."""
+        """Return the mean of the known values; None if all are None."""
         known = [value for value in values if value is not None]
         if not known:
             return None
@@ -44,23 +46,23 @@ class Estimate:
 
 
 def results_of(record: Record, strategy: str) -> list[Record]:
-    """The results of one strategy, one per seed."""
+    """Return the results of a strategy, one per seed."""
     return [result for result in record["results"] if result["strategy"] == strategy]
 
 
 def task_estimate(record: Record, strategy: str, task: str, metric: str) -> Estimate | None:
-    """One metric of one task, or pooling, over the seeds of a strategy for which it is defined."""
+    """Return the mean of a metric of a task or pool, over the seeds for which it is defined."""
     return Estimate.of(values_of(record, strategy, task, metric))
 
 
 def values_of(record: Record, strategy: str, task: str, metric: str) -> list[float | None]:
-    """One metric of one task, or pooling, for every result of a strategy."""
+    """Return a metric of a task or pool for every result of a strategy."""
     results = results_of(record, strategy)
     return [value_of(result["scores"].get(task, {}), metric) for result in results]
 
 
 def family_estimate(record: Record, strategy: str, family: str) -> Estimate | None:
-    """The mean of a kind of metric over the tasks that have it, over seeds."""
+    """Return the mean of a family of metrics over the tasks that have one, over seeds."""
     found = {
         task: next((name for name in FAMILIES[family] if name in entry["metrics"]), None)
         for task, entry in standing(record).items()
@@ -69,16 +71,17 @@ def family_estimate(record: Record, strategy: str, family: str) -> Estimate | No
 
 
 def main_estimate(record: Record, strategy: str) -> Estimate | None:
-    """The mean over tasks of the metric that stands for each, over seeds.
+    """Return the mean over tasks of their main metrics, over seeds.
 
-    Metrics count negatively if lower is better, as in the average of a run's scores.
+    Metrics for which lower is better count negatively, as in the average of a run's scores.
     """
     metrics = {task: entry["select"] for task, entry in standing(record).items()}
     return _mean(record, strategy, metrics)
 
 
 def _mean(record: Record, strategy: str, metrics: Mapping[str, str]) -> Estimate | None:
-    """The mean over the tasks whose metric is defined for all seeds, so that all have the same."""
+    """Return the mean over the tasks whose metric is defined for all seeds."""
+    # leaving a task out for some seeds only would mix its difficulty into the spread over seeds
     signs = {task: _sign(record, task, metric) for task, metric in metrics.items()}
     rows = {task: values_of(record, strategy, task, metric) for task, metric in metrics.items()}
     known = {task: row for task, row in rows.items() if row and None not in row}
@@ -95,57 +98,51 @@ def _mean(record: Record, strategy: str, metrics: Mapping[str, str]) -> Estimate
     return found and replace(found, without=tuple(task for task in metrics if task in others))
 
 
-def gain(record: Record, strategy: str, baseline: str = "single") -> float | None:
-    """Δm in percent, see ``gain_estimate``."""
-    found = gain_estimate(record, strategy, baseline)
+def gain(record: Record, strategy: str) -> float | None:
+    """Return Δm in percent; see ``gain_estimate``."""
+    found = gain_estimate(record, strategy)
     return None if found is None else found.mean
 
 
-def gain_estimate(record: Record, strategy: str, baseline: str = "single") -> Estimate | None:
-    """Δm in percent: the mean relative gain over the baseline; positive is better.
+def gain_estimate(record: Record, strategy: str) -> Estimate | None:
+    """Return Δm in percent: the mean relative gain over the baseline; positive is better.
 
     Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
-    section 4. https://arxiv.org/abs/1904.08918 It is over the tasks that both have for all seeds.
+    section 4. https://arxiv.org/abs/1904.08918 The mean is over tasks that both have for all seeds.
     """
-    gains = {task: gain_of_task(record, strategy, task, baseline) for task in standing(record)}
-    known = {task: value for task, value in gains.items() if value is not None}
+    known = _gains_by_task(record, strategy)
     if not known:
         return None
     without = tuple(task for task in coverage(record)["over"] if task not in known)
     return Estimate(statistics.fmean(known.values()), None, without)
 
 
-def gain_of_task(record: Record, strategy: str, task: str, baseline: str) -> float | None:
-    """One term of Δm, in percent."""
-    metric, sign = _main_metric(record, task)
-    both = [Estimate.of(_always(record, name, task, metric)) for name in (strategy, baseline)]
-    ours, theirs = both
-    if ours is None or theirs is None or theirs.mean == 0:
-        return None
-    return 100 * sign * (ours.mean - theirs.mean) / abs(theirs.mean)
+def _gains_by_task(record: Record, strategy: str) -> dict[str, float]:
+    """Return the terms of Δm in percent, for the tasks in which both are defined for all seeds."""
+    gains = {}
+    for task in standing(record):
+        metric, sign = _main_metric(record, task)
+        both = [values_of(record, name, task, metric) for name in (strategy, BASELINE)]
+        ours, theirs = (None if None in values else Estimate.of(values) for values in both)
+        if ours is not None and theirs is not None and theirs.mean != 0:
+            gains[task] = 100 * sign * (ours.mean - theirs.mean) / abs(theirs.mean)
+    return gains
 
 
-def _always(record: Record, strategy: str, task: str, metric: str) -> list[float | None]:
-    """The values of a metric that is defined for every seed, or none of them."""
-    values = values_of(record, strategy, task, metric)
-    return [] if None in values else values
-
-
-def worst_task(record: Record, strategy: str, baseline: str = "single") -> tuple[str, float] | None:
-    """The task with the lowest gain over the baseline, and that gain in percent."""
-    gains = {task: gain_of_task(record, strategy, task, baseline) for task in standing(record)}
-    known = {task: value for task, value in gains.items() if value is not None}
+def worst_task(record: Record, strategy: str) -> tuple[str, float] | None:
+    """Return the task with the lowest gain over the baseline, and the gain in percent."""
+    known = _gains_by_task(record, strategy)
     return min(known.items(), key=lambda item: item[1]) if known else None
 
 
 def cost(record: Record, strategy: str, name: str) -> float | None:
-    """Parameters, seconds or tokens of a strategy, a mean over seeds."""
+    """Return the parameters, seconds or tokens of a strategy, as a mean over seeds."""
     estimate = Estimate.of(result[name] for result in results_of(record, strategy))
     return None if estimate is None else estimate.mean
 
 
 def best(record: Record, task: str) -> str | None:
-    """The strategy with the best mean of the metric that stands for a task."""
+    """Return the strategy with the best mean of the main metric of a task."""
     metric, sign = _main_metric(record, task)
     found = {s: task_estimate(record, s, task, metric) for s in record["strategies"]}
     known = {s: sign * e.mean for s, e in found.items() if e is not None}
@@ -153,7 +150,7 @@ def best(record: Record, task: str) -> str | None:
 
 
 def _main_metric(record: Record, task: str) -> tuple[str, int]:
-    """The metric that stands for a task, and 1 if higher is better, else -1."""
+    """Return the main metric of a task, and 1 if higher is better, else -1."""
     metric = standing(record)[task]["select"]
     return metric, _sign(record, task, metric)
 

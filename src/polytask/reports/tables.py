@@ -1,8 +1,8 @@
-"""Results as tables: for the console, and as Markdown. Reads JSON records only."""
+"""Tables as text for the console or as Markdown, and the table of a run's scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -13,15 +13,15 @@ from rich.table import Table
 from polytask.core.accounting import reasons
 from polytask.reports import formats
 
-_WIDTH = 1000  # no table is cut; it is as wide as it needs to be
+_WIDTH = 1000  # wider than any table, so that rich cuts no column
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as texts.
+    """A table of texts.
 
     :param head: Names of the columns; the first one names the rows.
-    :param rows: Cells; those that begin with ``*`` are the best of their row.
+    :param rows: Cells; a leading ``*`` marks the best cell.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Grid:
     rows: Sequence[Sequence[str]]
 
     def text(self) -> str:
-        """For the console."""
+        """Return the table as text for the console."""
         table = Table(box=None, pad_edge=False)
         for number, name in enumerate(self.head):
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
@@ -41,7 +41,7 @@ class Grid:
         return "\n".join(lines) + "\n"
 
     def markdown(self) -> str:
-        """For documents."""
+        """Return the table as Markdown."""
         rule = ["---", *["---:"] * (len(self.head) - 1)]
         body = [[f"**{c[1:]}**" if c.startswith("*") else c for c in row] for row in self.rows]
         lines = [f"| {' | '.join(row)} |" for row in (self.head, rule, *body)]
@@ -49,7 +49,7 @@ class Grid:
 
 
 def render_scores(scores: Mapping[str, Any]) -> str:
-    """The scores of a run for the console, with their intervals."""
+    """Return the scores of a run with their intervals, as text for the console."""
     rows = [
         [name, str(entry["rows"]), metric, *_interval(metric, value)]
         for section in ("tasks", "pooled")
@@ -58,11 +58,13 @@ def render_scores(scores: Mapping[str, Any]) -> str:
         if metric != "rows"
     ]
     grid = Grid("Scores", ("task", "rows", "metric", "value", "interval"), rows)
-    return grid.text() + _average(scores) + "".join(_account_lines(scores.get("rows", {})))
+    remarks = {task: "; ".join(reasons(rows)) for task, rows in scores.get("rows", {}).items()}
+    lines = [f"rows: {task}: {text}\n" for task, text in remarks.items() if text]
+    return "".join([grid.text(), _average(scores), *lines])
 
 
 def _average(scores: Mapping[str, Any]) -> str:
-    """The mean over tasks; it names them if it is not over all."""
+    """Return the line of the mean over tasks; it names the tasks if some are missing."""
     without, over = scores.get("average_without", ()), scores.get("average_over", ())
     average = scores["average"]
     if not without:
@@ -71,13 +73,6 @@ def _average(scores: Mapping[str, Any]) -> str:
     if average is None:
         return f"average {formats.NOTHING} ({missing})\n"
     return f"average {average:.4f} over {', '.join(over)} ({missing})\n"
-
-
-def _account_lines(accounts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each task with rows that are left out or deserve a look."""
-    for task, record in accounts.items():
-        if found := "; ".join(reasons(record)):
-            yield f"rows: {task}: {found}\n"
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from polytask.reports import formats
-from polytask.reports.covered import describe_missing_tasks
+from polytask.reports.coverage_text import describe_missing_tasks
 from polytask.reports.significance import get_gain, get_moved_tasks, statistics_of
 from polytask.reports.summary import Record
 from polytask.reports.wording import Phrase, phrase
 
 
 class Decision(NamedTuple):
-    """Whether these tasks should share a model.
+    """The answer to the question whether these tasks should share a model.
 
-    :param said: In one line.
-    :param because: The reason, what would not have been seen, and what would settle it.
+    :param said: The answer in one line.
+    :param because: The reasons, the smallest detectable effect, and how to settle an open question.
     """
 
     said: Phrase
@@ -24,7 +24,7 @@ class Decision(NamedTuple):
 
 
 def decision(record: Record) -> Decision | None:
-    """The verdict, if the comparison came to one."""
+    """Return the verdict of a comparison, or None without one."""
     found = record.get("verdict")
     if not found:
         return None
@@ -35,7 +35,7 @@ def decision(record: Record) -> Decision | None:
 
 
 def groups(found: Sequence[Sequence[str]]) -> str:
-    """Groups as text."""
+    """Return groups as text: ``{a, b} · {c}``."""
     return " · ".join(f"{{{', '.join(group)}}}" for group in found)
 
 
@@ -73,24 +73,23 @@ def _give_reasons(record: Record, found: Record) -> Iterator[Phrase]:
         )
     settle = found["settle"]
     if settle:
-        pasted = ", ".join(f"[{', '.join(group)}]" for group in found["groups"] or ())
         yield phrase(
             f"verdict.settle.{settle['rule']}",
             seeds=settle["seeds"],
             times=settle["times"],
-            groups=f"[{pasted}]",
+            groups=formats.list_groups(found["groups"] or ()),
         )
 
 
 def _describe_missing_tasks(record: Record, found: Record) -> Iterator[Phrase]:
-    """The tasks that the verdict says nothing about, if there are any."""
+    """Yield a sentence about the tasks that the verdict does not cover, if any."""
     if found.get("without"):
         missing = describe_missing_tasks(record, found["without"])
         yield phrase("verdict.over", over=", ".join(found["tasks"]), missing=missing)
 
 
 def _also_better(record: Record, strategy: str | None) -> list[str]:
-    """All others whose Δm is significantly above 0, the best first, whether they share or not."""
+    """Return the other strategies whose Δm is significantly above 0, best first."""
     tested = statistics_of(record)
     if not tested or len(record["seeds"]) < 2:
         return []

@@ -1,4 +1,4 @@
-"""A live page of a running training, served to this machine only."""
+"""The live page of a running training, served to this machine only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,9 +39,9 @@ _SAFE = {
 
 
 class Feed:
-    """Follows ``metrics.jsonl`` while it grows. May be asked by several threads.
+    """A reader that follows ``metrics.jsonl`` while it grows. Several threads may use it.
 
-    :param run: The run; neither it nor the file need be there yet.
+    :param run: The run; the folder and the file may not exist yet.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -60,7 +61,7 @@ class Feed:
             return None if version == seen else self._draw(version, finished=finished)
 
     def _read(self) -> None:
-        """Take in the lines that were added; a line that is half written waits for its end."""
+        """Read the added lines; a line that is only half written is read later."""
         with suppress(FileNotFoundError), self.run.metrics.open("rb") as file:
             about = self.run.metrics.stat()
             if about.st_ino != self._file or about.st_size < self._offset:
@@ -99,7 +100,7 @@ class Feed:
         return [made for section in _SECTIONS if (made := section(material)) is not None]
 
     def page(self, language: str) -> str:
-        """The page before the first state; it asks for the rest by itself."""
+        """Return the page without contents; its script asks for the states."""
         name = Trained("", 0, self.run).recipe.get("name") or self.run.path.name
         script = resource("live.js")
         return shell(name=name, kind="live", language=language, cards=[], sections=[], live=script)
@@ -108,12 +109,12 @@ class Feed:
 def serve(
     run: Path, port: int, language: str = "en", ready: Callable[[str], None] = lambda url: None
 ) -> None:
-    """Show a training until Ctrl-C, on this machine alone.
+    """Serve the page of a training to this machine, until Ctrl-C.
 
-    :param run: The run folder, which may not be there yet.
-    :param port: 0 for any that is free.
+    :param run: The run folder, which may not exist yet.
+    :param port: The port; 0: any free port.
     :param ready: Called with the address.
-    :raises RunError: If the folder is something else, or the port is taken.
+    :raises RunError: If the folder holds something else, or the port is taken.
     """
     server = open_server(run, port, language)
     ready(f"http://{_HOST}:{server.server_port}/")
@@ -122,70 +123,64 @@ def serve(
 
 
 def open_server(run: Path, port: int, language: str = "en") -> ThreadingHTTPServer:
-    """The server of ``serve``, listening and not yet answering."""
+    """Return the server of ``serve``, which listens but does not answer yet."""
     if run.exists():
         _check(run)
-    feed = Feed(RunFolder(run))
-
-    class Handler(_Handler):
-        """Answers for one run."""
-
-        @override
-        def answer(self, path: str, query: dict[str, list[str]]) -> tuple[str, str] | None:
-            if path == "/":
-                return "text/html; charset=utf-8", feed.page(language)
-            state = feed.state(query.get("seen", [""])[0])
-            return None if state is None else ("application/json", json.dumps(state))
-
+    handler = partial(_Handler, Feed(RunFolder(run)), language)
     try:
-        server = ThreadingHTTPServer((_HOST, port), Handler)
+        server = ThreadingHTTPServer((_HOST, port), handler)
     except OSError as error:
         raise RunError(
-            f"port {port}: {error.strerror}. Choose another one with --port; 0 takes any that is free."
+            f"port {port}: {error.strerror}. Choose another one with --port; 0 takes any free port."
         ) from error
     server.daemon_threads = True
     return server
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """HTTP around ``answer``."""
+    """The answers to HTTP requests for the page of one run, and for its states."""
 
     server: ThreadingHTTPServer
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[str, str] | None:
-        """The type and the text of what lies at an address; None if nothing is new."""
-        raise NotImplementedError
+    def __init__(self, feed: Feed, language: str, *connection: Any) -> None:
+        self.feed, self.language = feed, language
+        super().__init__(*connection)  # answers the request before it returns
 
     def do_GET(self) -> None:
-        """Answer the page or its state; refuse other sites that have this machine's address."""
+        """Answer with the page or its state, if the state is new."""
         place = urlsplit(self.path)
         port = self.server.server_port
+        # DNS rebinding: a hostile site can point its name at 127.0.0.1, but it cannot change Host
         if self.headers.get("Host") not in (f"{_HOST}:{port}", f"localhost:{port}"):
             self.send_error(HTTPStatus.FORBIDDEN)
-        elif place.path not in ("/", "/state"):
-            self.send_error(HTTPStatus.NOT_FOUND)
+        elif place.path == "/":
+            self._send("text/html; charset=utf-8", self.feed.page(self.language))
+        elif place.path == "/state":
+            state = self.feed.state(parse_qs(place.query).get("seen", [""])[0])
+            self._send("application/json", None if state is None else json.dumps(state))
         else:
-            self._send(self.answer(place.path, parse_qs(place.query)))
+            self.send_error(HTTPStatus.NOT_FOUND)
 
-    def _send(self, found: tuple[str, str] | None) -> None:
-        self.send_response(HTTPStatus.OK if found else HTTPStatus.NO_CONTENT)
+    def _send(self, kind: str, text: str | None) -> None:
+        self.send_response(HTTPStatus.NO_CONTENT if text is None else HTTPStatus.OK)
         for name, value in _SAFE.items():
             self.send_header(name, value)
-        if found is not None:
-            content = found[1].encode()
-            self.send_header("Content-Type", found[0])
-            self.send_header("Content-Length", str(len(content)))
+        if text is None:
+            self.end_headers()
+            return
+        content = text.encode()
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if found is not None:
-            self.wfile.write(content)
+        self.wfile.write(content)
 
     @override
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: a line per second is of no use to anybody."""
+        """Log nothing: the page asks for its state every second."""
 
 
 def _check(run: Path) -> None:
-    """Refuse a folder that holds something that will never become a run."""
+    """Raise an error for a folder that cannot become a run."""
     if not run.is_dir():
         raise RunError(f"{run}: is a file. Name the folder of a run.")
     if (run / "comparison.json").is_file() or (run / "results").is_dir():

@@ -1,1 +1,4 @@
-"""Charts as SVG, drawn from plain numbers. Every function is pure."""
+"""Charts as SVG, drawn from plain numbers.
+
+Bars, curves, matrices and graphs; every function is pure. Start reading at ``svg`` (elements, scales).
+"""

@@ -1,4 +1,4 @@
-"""Values of tasks one below the other: bars from zero, or dots, with intervals."""
+"""Horizontal bars or dots with intervals, one row per task."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LETTERS = 38
 
 @dataclass(frozen=True)
 class Bar:
-    """One row.
+    """One row of a chart.
 
-    :param shown: The value as text, at the right of the name.
-    :param interval: Low and high, where they are known.
+    :param shown: The value as text, to the right of the name.
+    :param interval: Low and high, if known.
     :param dots: The values of single seeds.
     :param tone: ``good``, ``bad`` or ``plain``; the sign says the same without colour.
     """
@@ -39,21 +39,21 @@ class Bar:
 _Draw = Callable[[Bar, Scale, float], Iterator[Markup]]
 
 
-def bar_chart(title: Text, bars: Sequence[Bar], *, limits: tuple[float, float]) -> Markup:
-    """Bars from zero, with whiskers where there are intervals.
+def bar_chart(title: Text, bars: Sequence[Bar], limits: tuple[float, float]) -> Markup:
+    """Draw bars from zero, with whiskers for intervals.
 
-    :param limits: The range of the axis, so that charts side by side have the same.
+    :param limits: The range of the axis; charts side by side can share one.
     """
     return _rows(title, bars, limits, _bar)
 
 
-def dot_chart(title: Text, bars: Sequence[Bar], *, limits: tuple[float, float]) -> Markup:
+def dot_chart(title: Text, bars: Sequence[Bar], limits: tuple[float, float]) -> Markup:
     """Draw dots with whiskers, for values without a meaningful zero."""
     return _rows(title, bars, limits, _dot)
 
 
 def limits_of(bars: Sequence[Bar], *, zero: bool) -> tuple[float, float]:
-    """The range that holds all values, dots and intervals."""
+    """Return a range that holds all values, dots and intervals."""
     values = [
         number for bar in bars for number in (bar.value, *bar.dots, *(bar.interval or ()))
     ] + ([0.0] if zero else [])

@@ -1,4 +1,4 @@
-"""Tasks in a circle, with an arrow from each to those that it helps or hurts."""
+"""Tasks in a circle, with arrows to the tasks that they help or hurt."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LETTERS = 18
 _BEND = 16.0
 
 Arrows = Mapping[tuple[int, int], tuple[float, Text]]
-"""From and to, and how much: positive helps, negative hurts; with a tip."""
+"""Source and target to an effect and a tip; a positive effect helps, a negative one hurts."""
 
 
 def graph_chart(title: Text, names: Sequence[str], arrows: Arrows) -> Markup:
-    """Arrows that help are drawn through, those that hurt are dashed; thicker is more."""
+    """Draw solid arrows for help and dashed arrows for harm; a thicker arrow is a larger effect."""
     places = [_place(index, len(names)) for index in range(len(names))]
     largest = max((abs(value) for value, _ in arrows.values()), default=0.0) or 1.0
     drawn = [
@@ -38,7 +38,7 @@ def _place(index: int, count: int) -> tuple[float, float]:
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float], share: float) -> Iterator[Markup]:
-    """A curve that ends before the node, so that both directions of a pair are seen."""
+    """Yield the parts of a bent arrow; the bend keeps both directions of a pair apart."""
     (x1, y1), (x2, y2) = start, end
     length = math.hypot(x2 - x1, y2 - y1) or 1.0
     across = ((y1 - y2) / length, (x2 - x1) / length)

@@ -1,4 +1,4 @@
-"""Curves over a training."""
+"""Curves over the epochs or steps of a training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DIGITS = 4
 class Line:
     """One curve.
 
-    :param style: The number of its colour; several curves may have the same.
+    :param style: The number of the colour; several curves may share one.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Line:
 
 
 def line_chart(title: Text, lines: Sequence[Line], *, along: Phrase | None = None) -> Markup:
-    """Curves over a common axis.
+    """Draw curves over a common axis.
 
     :param along: The title of the x axis; epochs by default.
     """

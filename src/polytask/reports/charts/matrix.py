@@ -1,4 +1,4 @@
-"""Squares of numbers: which task helps which, which label is taken for which."""
+"""Matrices of numbers in coloured cells."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _STEPS = 4
 _LETTERS = 22
 
 Cells = Mapping[tuple[int, int], tuple[str, str, Text]]
-"""Row and column to text, class and tip; a cell that is missing stays empty."""
+"""Row and column to text, CSS class and tip; a missing cell stays empty."""
 
 
 def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells: Cells) -> Markup:
-    """Cells with their numbers, names at the left and slanted on top."""
+    """Draw cells with numbers, names on the left and slanted names on top."""
     left = room_for([clip(name, _LETTERS) for name in rows], most=_MOST) + 12
     top = 0.75 * room_for([clip(name, _LETTERS) for name in columns], most=_MOST) + 18
     wide = left + _CELL * len(columns) + top  # slanted names reach to the right of the last column
@@ -33,13 +33,13 @@ def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells
 
 
 def get_diverging_style(value: float, largest: float) -> str:
-    """The class of a value that may be good (positive), bad (negative) or neither."""
+    """Return the CSS class of a value: positive is good, negative is bad."""
     step = round(_STEPS * min(1.0, abs(value) / largest)) if largest else 0
     return f"v{step}" if value >= 0 else f"w{step}"
 
 
-def sequential(share: float) -> str:
-    """The class of a share from 0 to 1."""
+def get_sequential_style(share: float) -> str:
+    """Return the CSS class of a share from 0 to 1."""
     return f"v{min(_STEPS, round(_STEPS * share + 0.2))}" if share else "v0"
 
 

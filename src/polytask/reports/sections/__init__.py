@@ -1,1 +1,5 @@
-"""The sections of a page. Each is left out where a folder does not hold what it shows."""
+"""The sections of the page, one file per section.
+
+Each takes the data of the report and returns None if the folder lacks its records. Start reading at
+``base`` (templates), then ``scores``.
+"""

@@ -1,4 +1,4 @@
-"""The sections of a page and their templates."""
+"""Sections, figures and templates of the page."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from polytask.reports.wording import Text, phrase
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
-    :param key: Its anchor; its heading is the text ``section.KEY``.
+    :param key: The anchor; the heading is the text ``section.KEY``.
     """
 
     key: str

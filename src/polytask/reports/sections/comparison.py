@@ -1,16 +1,16 @@
-"""All strategies in one table, every task in another, and their differences in a third."""
+"""The tables of strategies, tasks and differences."""
 
 from __future__ import annotations
 
 from polytask.reports.comparison_tables import by_task, differences, means
-from polytask.reports.covered import describe_coverage
+from polytask.reports.coverage_text import describe_coverage
 from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.significance import statistics_of
 
 
 def comparison(material: Material) -> Section | None:
-    """The tables of a comparison."""
+    """Return the tables of a comparison."""
     record = material.record
     if record is None:
         return None

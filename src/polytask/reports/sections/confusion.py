@@ -1,4 +1,4 @@
-"""Which labels are taken for which."""
+"""Confusion matrices: labels against predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from polytask.reports.charts.matrix import matrix_chart, sequential
+from polytask.reports.charts.matrix import get_sequential_style, matrix_chart
 from polytask.reports.predictions import PredictedRow, confusion
 from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, fill_template
@@ -17,7 +17,7 @@ _STRATEGIES = 2
 
 
 def confusions(material: Material) -> Section | None:
-    """A matrix per task with one label per row, for the last strategies that were trained."""
+    """Return a matrix per strategy and task with one label per row."""
     figures = [
         figure
         for task in material.tasks
@@ -30,9 +30,7 @@ def confusions(material: Material) -> Section | None:
 
 
 def choose_strategies(material: Material) -> list[str]:
-    """The strategies whose answers are looked at: the first that were trained, single and joint
-    unless the recipe says otherwise.
-    """
+    """Return the first trained strategies: single and joint in the default order."""
     trained = {one.strategy for one in material.trained}
     return [name for name in material.strategies if name in trained][:_STRATEGIES]
 
@@ -46,7 +44,7 @@ def _figure(task: str, strategy: str, answers: Sequence[PredictedRow]) -> Iterat
 
 
 def _cells(labels: Sequence[str], counts: Counter[tuple[str, str]]) -> dict[Any, Any]:
-    """Counts, shaded by their share of the row."""
+    """Return counts, shaded by their share of the row."""
     cells = {}
     for row, label in enumerate(labels):
         total = sum(counts[label, other] for other in labels)
@@ -56,11 +54,8 @@ def _cells(labels: Sequence[str], counts: Counter[tuple[str, str]]) -> dict[Any,
             tip = phrase(
                 "confusion.tip", label=label, other=other, count=count, share=f"{share:.1%}"
             )
-            kind = sequential(share) if row == column else _wrong(share)
+            # a mistake is as dark at one half as a right answer at one, so that it is seen
+            wrong = get_sequential_style(min(1.0, 2 * share)).replace("v", "w")
+            kind = get_sequential_style(share) if row == column else wrong
             cells[row, column] = (str(count) if count else "·", kind, tip)
     return cells
-
-
-def _wrong(share: float) -> str:
-    """Mistakes have the other colour, and are as strong at a half as right answers at one."""
-    return sequential(min(1.0, 2 * share)).replace("v", "w")

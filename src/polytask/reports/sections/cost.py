@@ -16,7 +16,7 @@ _WORDS = {"precision": "precision_of_numbers"}  # not the precision of predictio
 
 
 def cost(material: Material) -> Section | None:
-    """Parameters, tokens and time of every strategy, or of the one training."""
+    """Return parameters, tokens and time of every strategy or of the run."""
     if material.record is not None:
         table = costs(material.record)
     else:

@@ -1,4 +1,4 @@
-"""Validation scores and losses of each task while the models learned."""
+"""Validation scores and losses of each task over the epochs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 _POINTS = 40_000
-"""Points of all curves of a section together, so that the page stays small."""
+"""Largest number of points of all curves of a section, so that the page stays small."""
 _FEWEST, _MOST = 16, 120
 
 
 def learning_curves(material: Material) -> Section | None:
-    """Validation scores over the epochs, a chart per task and a line per training."""
+    """Return validation scores over the epochs: a chart per task, a line per training."""
     charts = []
     for task in material.tasks:
         metric = _first_metric(material, task)
@@ -32,11 +32,12 @@ def learning_curves(material: Material) -> Section | None:
 
 
 def losses(material: Material) -> Section | None:
-    """Training losses over the epochs: a chart for each task, and for each part of its loss."""
-    most = _limit_lines(material)
+    """Return training losses over the epochs: a chart per task and per part of its loss."""
+    most = _limit_points(material)
     charts = []
     for task in material.tasks:
-        for part in (None, *_parts(material, task)):
+        found = [one.curves.parts.get(task, ()) for one in material.trained]
+        for part in (None, *dict.fromkeys(name for names in found for name in names)):
             caption = task if part is None else f"{task} · {part}"
             lines = list(_lines(material, partial(_loss_points, task, part, most)))
             if lines:
@@ -46,7 +47,7 @@ def losses(material: Material) -> Section | None:
 
 
 def legend(material: Material) -> list[tuple[str, int]]:
-    """Names and colours of the strategies that were trained, where there are several."""
+    """Return names and colours of the trained strategies; empty if there is only one."""
     there = {one.strategy for one in material.trained}
     names = [(name, index) for index, name in enumerate(material.strategies) if name in there]
     return names if len(names) > 1 else []
@@ -63,16 +64,13 @@ def _section(key: str, charts: list[Figure], material: Material) -> Section | No
 
 
 def _lines(material: Material, points: Callable[[Curves], Points]) -> Iterator[Line]:
-    first = 1 if material.record is None else 0  # grey is for what others are compared with
+    first = 1 if material.record is None else 0  # style 0 is grey, for a baseline
     for style, strategy in enumerate(material.strategies, start=first):
-        for one in material.of(strategy):
+        trained = material.of(strategy)
+        several = len({one.seed for one in trained}) > 1
+        for one in trained:
             if found := points(one.curves):
-                yield Line(_name(strategy, one.seed, material), found, style)
-
-
-def _name(strategy: str, seed: int, material: Material) -> str:
-    several = len({one.seed for one in material.of(strategy)}) > 1
-    return f"{strategy} · {seed}" if several else strategy
+                yield Line(f"{strategy} · {one.seed}" if several else strategy, found, style)
 
 
 def _first_metric(material: Material, task: str) -> str | None:
@@ -85,19 +83,12 @@ def _score_points(task: str, metric: str, curves: Curves) -> Points:
     return [(x, factor * y) for x, y in curves.validation.get(task, {}).get(metric, ())]
 
 
-def _parts(material: Material, task: str) -> list[str]:
-    """Return the names of the parts of a task's loss in all trainings."""
-    return list(
-        dict.fromkeys(name for one in material.trained for name in one.curves.parts.get(task, ()))
-    )
-
-
 def _loss_points(task: str, part: str | None, most: int, curves: Curves) -> Points:
     track = curves.losses.get(task) if part is None else curves.parts.get(task, {}).get(part)
     return [] if track is None else track.points(most)
 
 
-def _limit_lines(material: Material) -> int:
+def _limit_points(material: Material) -> int:
     curves = sum(
         len(one.curves.losses) + sum(map(len, one.curves.parts.values()))
         for one in material.trained

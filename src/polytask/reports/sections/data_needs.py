@@ -1,4 +1,4 @@
-"""Up to how many rows sharing pays, as ``polytask analyse --curve`` has found."""
+"""The gain of sharing by the number of rows, from ``polytask analyse --curve``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STYLES = {"single": 0, "joint": 1}
 
 
 def data_needs(material: Material) -> Section | None:
-    """The gain of sharing by the number of training rows, and the scores of every task."""
+    """Return the gain of sharing by the number of training rows, and the scores of every task."""
     found = material.analysis("curve") or {}
     points = found.get("points", ())
     if not points:
@@ -30,11 +30,12 @@ def data_needs(material: Material) -> Section | None:
             for task in map(str, found["tasks"])
         ),
     ]
+    rows = [[Cell(f"{point['rows']}", point["rows"]), _gain(point)] for point in points]
     body = fill_template(
         "data_needs.html",
         figures=figures,
         names=[*_STYLES.items()],
-        table=_table(points),
+        table=SortableTable("data_needs", [phrase("column.rows"), "Δm %"], rows),
         end=_end(found["stops_paying"], known),
     )
     return Section("data", body)
@@ -52,13 +53,8 @@ def _of(task: str, points: Sequence[Mapping[str, Any]]) -> list[Line]:
     ]
 
 
-def _table(points: Sequence[Mapping[str, Any]]) -> SortableTable:
-    rows = [[Cell(f"{point['rows']}", point["rows"]), _gain(point)] for point in points]
-    return SortableTable("data_needs", [phrase("column.rows"), "Δm %"], rows)
-
-
 def _gain(point: Mapping[str, Any]) -> Cell:
-    """The gain, and the tasks that it is without."""
+    """Return the gain, with the tasks that it lacks."""
     gain, error = point["gain"], point["error"]
     if gain is None:
         return Cell(formats.NOTHING, -1e9)

@@ -1,4 +1,4 @@
-"""Which layers the loss of each task reaches, as ``polytask describe`` has found."""
+"""The layers that each task trains, from ``polytask describe``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST = 60
 
 
 def describe(material: Material) -> Section | None:
-    """A drawing, and a table with a row per layer; neighbours that are reached alike are one row."""
+    """Return a drawing and a table of layers; neighbours with the same tasks are one row."""
     found = material.analysis("describe")
     if not found or not found.get("layers"):
         return None

@@ -1,4 +1,4 @@
-"""By how much each strategy is better or worse than the single-task models, task by task."""
+"""The difference of each strategy to the single-task models, task by task."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from polytask.reports.charts.bars import Bar, bar_chart, limits_of
 from polytask.reports.report_data import Material
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.significance import get_difference, mark, statistics_of
-from polytask.reports.summary import Record, results_of
+from polytask.reports.summary import BASELINE, Record, results_of
 from polytask.reports.wording import Phrase, phrase
-
-_BASELINE = "single"
 
 
 def differences(material: Material) -> Section | None:
-    """A chart per strategy and unit."""
+    """Return a chart per strategy and unit."""
     record = material.record
-    if record is None or _BASELINE not in record["strategies"]:
+    if record is None or BASELINE not in record["strategies"]:
         return None
     figures = [
         figure
         for strategy in record["strategies"]
-        if strategy != _BASELINE
+        if strategy != BASELINE
         for figure in _figures(record, strategy)
     ]
     if not figures:
@@ -37,7 +35,7 @@ def differences(material: Material) -> Section | None:
 
 
 def _figures(record: Record, strategy: str) -> Iterator[Figure]:
-    """Shares together, in percentage points; other metrics each by themselves."""
+    """Yield one chart of all shares, in percentage points, and a chart per other metric."""
     units: dict[str, list[Bar]] = {}
     for task, entry in standing(record).items():
         if (bar := _bar(record, strategy, task)) is not None:
@@ -66,7 +64,8 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     shown = formats.difference(metric, value / formats.scale_of(metric)).replace("-", "−")
     tip = _tip(f"{task} · {metric}", shown, tested, interval)
     plain = tested is not None and not mark(record, strategy, task)
-    return Bar(task, value, shown, tip, interval, dots, _tone(value, plain=plain))
+    tone = "plain" if plain else "good" if value >= 0 else "bad"
+    return Bar(task, value, shown, tip, interval, dots, tone)
 
 
 def _interval(tested: Mapping[str, Any], factor: float) -> tuple[float, float] | None:
@@ -75,11 +74,6 @@ def _interval(tested: Mapping[str, Any], factor: float) -> tuple[float, float] |
         return None
     ends = sorted((factor * low, factor * high))
     return ends[0], ends[1]
-
-
-def _tone(value: float, *, plain: bool) -> str:
-    """Good or bad; plain where a test has not found the difference."""
-    return "plain" if plain else "good" if value >= 0 else "bad"
 
 
 def _tip(
@@ -96,9 +90,9 @@ def _tip(
 
 
 def _pairs(record: Record, strategy: str, task: str, metric: str) -> list[float]:
-    """Differences to the baseline, seed by seed; what does not depend on it is compared with all."""
-    ours, theirs = (_by_seed(record, name, task, metric) for name in (strategy, _BASELINE))
-    if len(ours) == 1:
+    """Return differences to the baseline, paired by seed."""
+    ours, theirs = (_by_seed(record, name, task, metric) for name in (strategy, BASELINE))
+    if len(ours) == 1:  # a linear model does not depend on the seed: compare it with every seed
         [only] = ours.values()
         return [only - value for value in theirs.values()]
     return [value - theirs[seed] for seed, value in ours.items() if seed in theirs]

@@ -1,4 +1,4 @@
-"""Which tasks were proposed to share a model, and whether that held."""
+"""The proposed groups of tasks, and the gains after training them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytask.reports.wording import phrase
 
 
 def groups(material: Material) -> Section | None:
-    """The proposed groups, their recipes, and what training them has shown."""
+    """Return the proposed groups, their recipes, and their measured gains."""
     found = material.analysis("groups") or {}
     proposed = found.get("proposed") or {}
     sets = [[str(task) for task in group] for group in proposed.get("groups", ())]

@@ -1,4 +1,4 @@
-"""How far the gradients of the tasks point the same way, over the training and on the whole."""
+"""Cosines between the gradients of tasks, over the training and in the mean."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from polytask.reports.wording import phrase
 
 Pair = tuple[str, str]
 Looks = dict[Pair, list[tuple[float, float]]]
-"""By pair of tasks: steps, and the cosine of the gradients at each."""
+"""Steps and cosines of the gradients, by pair of tasks."""
 
 _SHOWN = 8
 _FULL = 0.3
-"""A mean cosine of this size has the strongest colour, unless others are larger."""
+"""The smallest mean cosine that may have the strongest colour."""
 _WHOLE = "all"
 _SEEN = "interference.jsonl"
 
 
 def interference(material: Material) -> Section | None:
-    """Cosines over time of the pairs that disagree most, and the mean of all pairs."""
+    """Return the cosines over time of the pairs with most conflict, and the mean of all pairs."""
     looks = _looks(material)
     means = {pair: fmean(y for _, y in points) for pair, points in looks.items() if points}
     if not means:
@@ -50,7 +50,7 @@ def _name(pair: Pair) -> str:
 
 
 def _cells(names: Sequence[str], means: Mapping[Pair, float]) -> dict[Any, Any]:
-    """Both halves of the symmetric matrix."""
+    """Return both halves of the symmetric matrix."""
     largest = max(_FULL, *map(abs, means.values()))
     cells = {}
     for pair, value in means.items():
@@ -83,7 +83,7 @@ def _read_looks(path: Path) -> Looks:
     looks: Looks = {}
     with path.open(encoding="utf-8") as file:
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith("\n"):  # a running training may have written half a line
                 record = json.loads(line)
                 for pair, value in _cosines(record):
                     looks.setdefault(pair, []).append((record["step"], value))
@@ -91,7 +91,7 @@ def _read_looks(path: Path) -> Looks:
 
 
 def _cosines(record: Mapping[str, Any]) -> Iterator[tuple[Pair, float]]:
-    """The cosines over all shared parameters; of a task that was absent there is none."""
+    """Yield the cosines over all shared parameters; absent tasks have none."""
     cosine_tt = record["layers"][_WHOLE]["cosine"]
     for (i, first), (j, second) in combinations(enumerate(record["tasks"]), 2):
         if cosine_tt[i][j] is not None:

@@ -1,4 +1,4 @@
-"""The rows that a model got most wrong, to be read."""
+"""The rows with the worst predictions of each task."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _TEXT, _LABEL = 420, 120
 
 @dataclass(frozen=True)
 class WrongRow:
-    """A row as it is shown.
+    """The texts of a row with a wrong prediction.
 
-    :param confidence: The probability of what was predicted, as text.
+    :param confidence: The probability of the prediction, as text.
     """
 
     place: str
@@ -32,7 +32,7 @@ class WrongRow:
 class TaskMistakes:
     """The worst rows of a task.
 
-    :param wrong: How many of the ``rows`` are wrong; None for numbers, which are never just right.
+    :param wrong: The number of wrong rows among ``rows``; None for numbers, which are never exact.
     """
 
     task: str
@@ -42,7 +42,7 @@ class TaskMistakes:
 
 
 def mistakes(material: Material) -> Section | None:
-    """The worst rows per task, of the last strategy that was trained."""
+    """Return the worst rows per task, for the last trained strategy."""
     trained = {one.strategy for one in material.trained}
     strategy = next((name for name in reversed(material.strategies) if name in trained), "")
     found = [
@@ -72,7 +72,7 @@ def _show(answer: PredictedRow) -> WrongRow:
 
 
 def _labels(answer: PredictedRow) -> tuple[str, str]:
-    """Label and prediction; of a row of words, only where they differ."""
+    """Return label and prediction as texts; for tags, only of the words where they differ."""
     columns = [*answer.fields, answer.reference, answer.prediction]
     in_words = len(columns) == 3 and all(isinstance(column, list) for column in columns)
     if not in_words or len(set(map(len, columns))) > 1:
@@ -86,7 +86,7 @@ def _labels(answer: PredictedRow) -> tuple[str, str]:
 
 
 def _readable(value: Any, words: Any) -> str:
-    """Return a label as text: answers and phrases as quoted, relations with the words of their spans."""
+    """Return a label as text: quotes of answers, and words instead of the spans of relations."""
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         return _label(value)
     return ", ".join(_part(one, words) for one in value) or formats.NOTHING

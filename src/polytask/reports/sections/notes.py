@@ -1,4 +1,4 @@
-"""How the numbers came about, and on which data."""
+"""The method, the data and the versions behind the numbers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ _HASH = 12
 
 
 def notes(material: Material) -> Section | None:
-    """The method in words, the data with their hashes, leaks, and versions."""
+    """Return the method in sentences, the hashes of the data, leaks, and versions."""
     facts = material.trained[0].facts if material.trained else {}
     data = (material.record or facts).get("data", {})
+    path = material.folder / "recipe.yaml"
+    recipe = path.read_text(encoding="utf-8") if path.is_file() else ""
     said: list[Text] = [*_method(material), *map(str, facts.get("notes", ()))]
     body = fill_template(
         "notes.html",
         said=said,
         table=_data(data),
         versions=facts.get("versions", {}),
-        recipe=_recipe(material),
+        recipe=formats.clip(recipe, 20_000),
     )
     return Section("notes", body)
 
@@ -67,8 +69,3 @@ def _data(data: Mapping[str, Any]) -> SortableTable:
         for split, table in tables.items()
     ]
     return SortableTable("data", head, rows)
-
-
-def _recipe(material: Material) -> str:
-    path = material.folder / "recipe.yaml"
-    return formats.clip(path.read_text(encoding="utf-8"), 20_000) if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""How many rows of every task are used, and why others are not."""
+"""The number of used rows of every task, and the reasons for leaving rows out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import Phrase, dictionary, phrase
 
 _UNFILTERED = 8
-"""How many rows a table has at most that needs no filter."""
+"""Largest number of rows of a table without a filter."""
 
 _COLUMNS = ("task", "split", "rows", "used", "concerned", "reason", "example")
 
 
 def rows(material: Material) -> Section | None:
-    """The rows of every task and split; a row of the table for each reason not to use some."""
+    """Return the number of rows of every task and split, with each reason for leaving rows out."""
     facts = material.trained[0].facts if material.record is None else material.record
     cells = [
         line

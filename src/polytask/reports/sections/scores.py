@@ -1,4 +1,4 @@
-"""How good one training is on held-out rows."""
+"""The scores of a run on held-out rows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from polytask.reports.wording import phrase
 
 
 def scores(material: Material) -> Section | None:
-    """The scores of a training by itself, with their intervals."""
+    """Return the scores of a run, with their intervals."""
     found = material.scores
     if not found:
         return None
     entries = {**found["tasks"], **found.get("pooled", {})}
     figures = [
-        Figure(phrase("scores.figure", metric=metric), _chart(metric, bars))
+        Figure(
+            phrase("scores.figure", metric=metric),
+            dot_chart(phrase("scores.title", metric=metric), bars, limits_of(bars, zero=False)),
+        )
         for metric, bars in _by_metric(entries).items()
     ]
-    return Section("scores", fill_template("scores.html", table=_table(entries), figures=figures))
+    head = [phrase(f"column.{name}") for name in ("task", "metric", "value", "interval", "rows")]
+    table = SortableTable("scores", head, list(_rows(entries)), filtered=len(entries) > 3)
+    return Section("scores", fill_template("scores.html", table=table, figures=figures))
 
 
 def _by_metric(entries: Mapping[str, Any]) -> dict[str, list[Bar]]:
-    """The metric that stands for each task, tasks with the same one together."""
+    """Return the main metric of each task, grouped by metric."""
     found: dict[str, list[Bar]] = {}
     for task, entry in entries.items():
         metric = next((name for name in entry if name != "rows"), None)
@@ -45,21 +50,10 @@ def _bar(task: str, metric: str, value: Mapping[str, float | None]) -> Bar:
     return Bar(task, factor * middle, shown, tip, interval)
 
 
-def _chart(metric: str, bars: list[Bar]) -> Any:
-    return dot_chart(
-        phrase("scores.title", metric=metric), bars, limits=limits_of(bars, zero=False)
-    )
-
-
 def _interval(metric: str, value: Mapping[str, float | None]) -> str:
     if value["low"] is None:
         return ""
     return f"[{formats.score(metric, value['low'])}, {formats.score(metric, value['high'])}]"
-
-
-def _table(entries: Mapping[str, Any]) -> SortableTable:
-    head = [phrase(f"column.{name}") for name in ("task", "metric", "value", "interval", "rows")]
-    return SortableTable("scores", head, list(_rows(entries)), filtered=len(entries) > 3)
 
 
 def _rows(entries: Mapping[str, Any]) -> Iterator[list[Cell]]:

@@ -1,4 +1,4 @@
-"""How fast a training is, and its learning rate."""
+"""Throughput and learning rate of a running training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from polytask.reports.wording import phrase
 
 
 def pace(material: Material) -> Section | None:
-    """Tokens per second and the learning rate of a training by itself."""
+    """Return tokens per second and the learning rate over the epochs."""
     curves = material.trained[0].curves
     figures = [
         Figure(title, line_chart(title, [Line("", track.points(), 1)]))

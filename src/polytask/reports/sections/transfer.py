@@ -1,4 +1,4 @@
-"""Which task helps or hurts which, as ``polytask analyse`` has found."""
+"""The effect of each task on each other task, from ``polytask analyse``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from polytask.reports.wording import Phrase, phrase
 Pairs = dict[tuple[int, int], float]
 Matrix = Sequence[Sequence[float | None]]
 _SHOWN = 0.15
-"""Arrows that are weaker than this share of the strongest are left out of the graph."""
+"""Smallest arrow of the graph, as a share of the strongest."""
 
 
 def transfer(material: Material) -> Section | None:
-    """The matrix, and the graph of its larger entries, by the method that groups are made from."""
+    """Return the matrix of transference, and the graph of its larger entries."""
     found = material.analysis("transference") or {}
     method = str(found.get("preferred", ""))
     measured = found.get("methods", {}).get(method)
@@ -43,7 +43,10 @@ def transfer(material: Material) -> Section | None:
 
 
 def _pairs(mean: Matrix) -> Pairs:
-    """Entries by helper and helped, without the diagonal; files have a row per task helped."""
+    """Return the entries by helper and helped task, without the diagonal.
+
+    :param mean: One row per helped task, one column per helper.
+    """
     return {
         (helper, helped): float(value)
         for helped, row in enumerate(mean)
@@ -60,16 +63,14 @@ def _cells(
         (helper, helped): (
             f"{factor * value:+.2f}".replace("-", "−"),
             get_diverging_style(value, largest),
-            _tip(names, helper, helped, value).with_suffix(
-                _uncertainty(error[helped][helper] if error else None)
-            ),
+            _tip(names, helper, helped, value, error[helped][helper] if error else None),
         )
         for (helper, helped), value in pairs.items()
     }
 
 
 def _thousands(pairs: Pairs) -> int:
-    """How often values are multiplied by a thousand, so that they have room in a cell."""
+    """Return how often to multiply values by 1000, so that they fit into a cell."""
     largest = max(map(abs, pairs.values()))
     return 0 if largest >= 0.1 or not largest else 1 if largest >= 1e-4 else 2
 
@@ -84,12 +85,10 @@ def _graph(names: Sequence[str], pairs: Pairs) -> Any:
     return graph_chart(phrase("transfer.graph"), names, strong)
 
 
-def _tip(names: Sequence[str], source: int, target: int, value: float) -> Phrase:
+def _tip(
+    names: Sequence[str], source: int, target: int, value: float, error: float | None = None
+) -> Phrase:
     key = "transfer.helps" if value >= 0 else "transfer.hurts"
     shown = formats.short(value).replace("-", "−")
-    return phrase(key, source=names[source], target=names[target], value=shown)
-
-
-def _uncertainty(error: float | None) -> str:
-    """The standard error of an entry, if it is known."""
-    return "" if error is None else f" ± {formats.short(error)}"
+    said = phrase(key, source=names[source], target=names[target], value=shown)
+    return said if error is None else said.with_suffix(f" ± {formats.short(error)}")

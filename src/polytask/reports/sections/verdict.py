@@ -1,4 +1,4 @@
-"""Should these tasks share a model? In words, as the comparison has decided."""
+"""The verdict of a comparison on whether the tasks should share a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from polytask.reports.verdict_text import decision
 
 
 def verdict(material: Material) -> Section | None:
-    """The verdict of a comparison, if it came to one."""
+    """Return the verdict of a comparison, or None without one."""
     found = None if material.record is None else decision(material.record)
     if found is None:
         return None

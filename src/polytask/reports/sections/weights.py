@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.report_data import Material, Trained
 from polytask.reports.sections.base import Figure, Section, fill_template
@@ -11,26 +9,23 @@ from polytask.reports.wording import phrase
 
 
 def weights(material: Material) -> Section | None:
-    """A chart per strategy that trains several tasks in one model, of its first seed."""
+    """Return a chart per strategy that trains several tasks in one model, for its first seed."""
     firsts = _firsts(material)
     charts = [_figure(name, one) for name, one in firsts.items()]
     if not charts:
         return None
-    names = [(name, index) for index, name in enumerate(_names(firsts))]
+    tasks = dict.fromkeys(task for one in firsts.values() for task in one.curves.weights)
+    names = [(name, index) for index, name in enumerate(tasks)]
     return Section("weights", fill_template("weights.html", figures=charts, legend=names))
 
 
 def _firsts(material: Material) -> dict[str, Trained]:
-    """The first training of each strategy whose model has several tasks."""
+    """Return the first training of each strategy whose model has several tasks."""
     found: dict[str, Trained] = {}
     for one in material.trained:
         if len(one.curves.weights) > 1:
             found.setdefault(one.strategy, one)
     return found
-
-
-def _names(firsts: Mapping[str, Trained]) -> list[str]:
-    return list(dict.fromkeys(task for one in firsts.values() for task in one.curves.weights))
 
 
 def _figure(name: str, one: Trained) -> Figure:

@@ -1,4 +1,4 @@
-"""Over which tasks the means of a comparison are, in words. Reads ``comparison.json`` only."""
+"""Sentences about the tasks that the means of a comparison cover."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytask.reports.wording import Phrase, join_phrases, phrase
 
 
 def describe_coverage(record: Record) -> Iterator[Phrase]:
-    """Sentences on what means and mean ranks are over, where that is not all tasks."""
+    """Yield sentences about the tasks of means and mean ranks, if these lack some tasks."""
     found = coverage(record)
     if found["without"]:
         key = "means.over" if found["over"] else "means.none"
@@ -23,7 +23,7 @@ def describe_coverage(record: Record) -> Iterator[Phrase]:
 
 
 def describe_missing_tasks(record: Record, without: Mapping[str, str]) -> Phrase:
-    """Tasks, and in brackets why each is missing."""
+    """Return the missing tasks, each with the reason in brackets."""
     split = record["split"]
     return join_phrases(
         [phrase(f"missing.{why}", task=t, split=split) for t, why in without.items()]
