@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
-from polytask.data.arrow_types import CellError, coerced, typed_column
+from polytask.data.arrow_types import CellError, coerce, make_column
 
 FILE, LINE = "_file", "_line"
 """Hidden columns: which of the table's files a row is from, and where in it."""
@@ -94,9 +94,9 @@ class _Segments:
         kept = {name: each for name, each in types.items() if name not in self.conflicts}
         schema = pa.schema(kept, self._metadata())
         if self._writer is None or not schema.equals(self._schema, check_metadata=True):
-            self._writer = self._started(schema)
+            self._writer = self._start_segment(schema)
         batch = pa.record_batch(arrays or {"": pa.nulls(len(chunk))})
-        self._writer.write(_widened(batch, schema))
+        self._writer.write(_widen(batch, schema))
 
     def _columns(self, chunk: list[Row]) -> dict[str, pa.Array]:
         """The columns of a chunk, each of a type that also holds what the schema says."""
@@ -106,7 +106,7 @@ class _Segments:
             if name not in self.conflicts:
                 try:
                     stored = _FILE if self._types.get(name) in ("image", "audio") else pa.null()
-                    arrays[name] = typed_column(name, chunk, known.get(name, stored))
+                    arrays[name] = make_column(name, chunk, known.get(name, stored))
                 except CellError as error:
                     self.conflicts[name] = error
         return arrays
@@ -119,7 +119,7 @@ class _Segments:
         metadata = {_CONFLICTS: places, _TYPES: dict(self._types)}
         return {key: json.dumps(own).encode() for key, own in metadata.items() if own} or None
 
-    def _started(self, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
+    def _start_segment(self, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
         self._close()
         self._schema = schema
         self._paths.append(self._folder / str(len(self._paths)))
@@ -139,7 +139,7 @@ class _Segments:
             for segment in self._paths:
                 with pa.memory_map(str(segment)) as source:
                     for batch in pa.ipc.open_stream(source):
-                        writer.write(_widened(batch, self._schema))
+                        writer.write(_widen(batch, self._schema))
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -148,7 +148,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _widen(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """A batch with the columns and types of a schema that grew out of its own."""
     return pa.record_batch([_column(batch, field) for field in schema], schema=schema)
 
@@ -157,4 +157,4 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if field.name not in batch.schema.names:
         return pa.nulls(len(batch), field.type)
     column = batch.column(field.name)
-    return column if column.type == field.type else coerced(column.to_pylist(), field.type)
+    return column if column.type == field.type else coerce(column.to_pylist(), field.type)

@@ -36,7 +36,7 @@ _SIGNATURES: Mapping[bytes, ColumnType] = {
 """The first bytes of files."""
 
 
-def typed_rows(
+def convert_rows(
     rows: Iterable[Row], types: dict[str, ColumnType], files: Sequence[str]
 ) -> Iterator[Row]:
     """Yield rows with every value as the type of its column wants it.
@@ -59,7 +59,7 @@ def typed_rows(
         yield changed
 
 
-def typed_value(value: Any, kind: ColumnType | None) -> Any:
+def convert_value(value: Any, kind: ColumnType | None) -> Any:
     """Return a value that was handed over in Python as its column wants it.
 
     :param kind: The type of the column; None if that is not known.

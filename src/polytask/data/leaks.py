@@ -42,21 +42,21 @@ def input_keys(rows: Iterable[Fields]) -> Keys:
 
 def _key(fields: Fields) -> int:
     # A normalised text holds no separator: U+001F counts as white space.
-    content = "\x1f".join(map(_normalised, fields)).encode("utf-8", "surrogatepass")
+    content = "\x1f".join(map(_normalise, fields)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(content, digest_size=_KEY_BYTES).digest(), "big")
 
 
-def _normalised(field: Any) -> str:
+def _normalise(field: Any) -> str:
     if isinstance(field, list) and all(isinstance(word, str) for word in field):
         field = " ".join(field)
     if is_file(field):
         return hashlib.blake2b(file_content(field)).hexdigest()
     if isinstance(field, str):
         return " ".join(unicodedata.normalize("NFKC", field).casefold().split())
-    return json.dumps(field, sort_keys=True, default=_listed)
+    return json.dumps(field, sort_keys=True, default=_encode)
 
 
-def _listed(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     """Arrays and bytes in full, for JSON."""
     if isinstance(value, bytes):
         return value.hex()
@@ -125,20 +125,20 @@ def find_leaks(keys: Mapping[tuple[str, str], Keys]) -> LeakReport:
     train = {source: rows for (source, split), rows in keys.items() if split == TRAIN}
     held_out = {place: rows for place, rows in keys.items() if place[1] in _HELD_OUT}
     # How many sources train on a key tells "another source" apart without comparing all pairs.
-    seen, sources = np.unique(_joined(map(np.unique, train.values())), return_counts=True)
+    seen, sources = np.unique(_join_keys(map(np.unique, train.values())), return_counts=True)
     counts, held_out_rows = [], {}
     for (source, split), rows in held_out.items():
-        own = np.isin(rows, train.get(source, _joined([])))
+        own = np.isin(rows, train.get(source, _join_keys([])))
         everywhere = _look_up(rows, seen, sources)
         held_out_rows[source, split] = np.flatnonzero(everywhere)
         found = [int(np.count_nonzero(rows)) for rows in (own, everywhere > own, everywhere)]
         counts.append(HeldOutLeaks(source, split, len(rows), *found))
-    withheld = _joined(held_out.values())
+    withheld = _join_keys(held_out.values())
     train_rows = {name: np.flatnonzero(np.isin(rows, withheld)) for name, rows in train.items()}
     return LeakReport(tuple(counts), train_rows, held_out_rows)
 
 
-def _joined(arrays: Iterable[Keys]) -> Keys:
+def _join_keys(arrays: Iterable[Keys]) -> Keys:
     return np.concatenate([np.empty(0, np.uint64), *arrays])
 
 

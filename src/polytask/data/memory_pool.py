@@ -51,7 +51,7 @@ class MemoryPool:
         )
 
 
-def memory_pool(
+def make_memory_pool(
     rows: Sequence[Row],
     preparation: Preparation,
     where: Callable[[int], str],

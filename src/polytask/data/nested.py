@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def nested_names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def list_nested_names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield the dotted names of all values inside mappings."""
     for name, inner in fields.items():
         if prefix:
             yield f"{prefix}{name}"
         if isinstance(inner, Mapping):
-            yield from nested_names(inner, f"{prefix}{name}.")
+            yield from list_nested_names(inner, f"{prefix}{name}.")
 
 
 def path_of(fields: Mapping[str, Any], name: str) -> tuple[str, ...] | None:

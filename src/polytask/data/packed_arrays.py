@@ -19,13 +19,13 @@ _TYPE, _SHAPE, _BYTES = "array_type", "array_shape", "array_bytes"
 _FIELDS = {_TYPE, _SHAPE, _BYTES}
 
 
-def packed(row: Mapping[str, Any]) -> dict[str, Any]:
+def pack_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row with every array as a mapping that Arrow stores without a loop over numbers."""
-    return {name: _packed(value) for name, value in row.items()}
+    return {name: _pack(value) for name, value in row.items()}
 
 
-def unpacked(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows of a table with the arrays that ``packed`` was given.
+def unpack_arrays(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows of a table with the arrays that ``pack_arrays`` was given.
 
     Arrays are views of the memory of the table, so nobody may write to them.
     """
@@ -33,14 +33,14 @@ def unpacked(table: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _packed(value: Any) -> Any:
+def _pack(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         flat = np.ascontiguousarray(value)
         return {_TYPE: value.dtype.str, _SHAPE: list(value.shape), _BYTES: flat.tobytes()}
     if isinstance(value, Mapping):
-        return {name: _packed(item) for name, item in value.items()}
+        return {name: _pack(item) for name, item in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], Mapping | np.ndarray):
-        return [*map(_packed, value)]
+        return [*map(_pack, value)]
     return value
 
 

@@ -23,7 +23,7 @@ from polytask.core.accounting import Account
 from polytask.core.batch import DRAW_SEED, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
-from polytask.data.packed_arrays import packed, unpacked
+from polytask.data.packed_arrays import pack_arrays, unpack_arrays
 from polytask.data.reading import LENGTH, TARGET, WEIGHT, PreparedRow, Read, ReadTarget, read_row
 from polytask.data.rows import each_row
 from polytask.data.stored_tables import spool
@@ -115,7 +115,7 @@ class Pool:
 
     def fetch(self, rows_b: Ints) -> list[PreparedRow]:
         """Return some prepared rows, in the order asked for; arrays in them are not writable."""
-        found = zip(rows_b.tolist(), unpacked(self._arrow[rows_b]), strict=True)
+        found = zip(rows_b.tolist(), unpack_arrays(self._arrow[rows_b]), strict=True)
         return [PreparedRow(values, partial(self.where, row)) for row, values in found]
 
     def where(self, row: int) -> str:
@@ -132,7 +132,7 @@ class Pool:
         """The rows as Arrow tables; asked for once, as a format copies all that a data set knows."""
         return self.rows.with_format("arrow")
 
-    def labelled(self) -> dict[str, list[bool]]:
+    def find_labelled_rows(self) -> dict[str, list[bool]]:
         """For each task, which rows have a target of it."""
         table = self._arrow[:]
         return {task: table.column(TARGET + task).is_valid().to_pylist() for task in self.tasks}
@@ -159,13 +159,13 @@ def make_pool(
     def rows() -> Iterator[dict[str, Any]]:
         for each in (preparation, *copies):
             sizes.append(0)
-            for index, row in _prepared(table, each):
+            for index, row in _prepare_table(table, each):
                 if not labelled or any(row[TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
                     origins.append(index)
                     yield row
 
-    dataset = spool(map(packed, rows()), folder)
+    dataset = spool(map(pack_arrays, rows()), folder)
     lengths_N = (
         dataset.with_format("numpy")[LENGTH][:].astype(np.int64)
         if len(dataset)
@@ -222,7 +222,7 @@ def at_row(table: Table, index: int) -> Iterator[None]:
         raise DataError(f"{table.where(index)}: {error}") from error
 
 
-def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
+def _prepare_table(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = enumerate(each_row(table))
     while chunk := list(islice(rows, _CHUNK)):
         for index, row, inputs in prepare(table.where, chunk, preparation):

@@ -11,7 +11,7 @@ from typing_extensions import override
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
-from polytask.data.column_values import typed_value
+from polytask.data.column_values import convert_value
 from polytask.data.nested import path_of, value_of, values_at
 from polytask.data.tables import Table
 
@@ -82,7 +82,7 @@ class RowInMemory(Mapping[str, Any]):
     @override
     def __getitem__(self, name: str) -> Any:
         try:
-            return typed_value(value_of(self._row, name), self._types.get(name))
+            return convert_value(value_of(self._row, name), self._types.get(name))
         except DataError as error:
             raise DataError(f"column {name!r}: {error}") from None
 

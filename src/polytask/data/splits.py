@@ -90,7 +90,7 @@ def assign_splits(
     origin = ALL if ALL in tables else TRAIN
     shares = _shares(tables, options)
     if origin in tables and any(shares.values()):
-        whole[origin] = _divided(tables[origin], shares, options, labelled)
+        whole[origin] = _divide(tables[origin], shares, options, labelled)
     return whole
 
 
@@ -165,7 +165,7 @@ def _shares(tables: Mapping[str, Table], options: SplitOptions) -> dict[str, flo
     return {TEST: options.test or 0.0, VALIDATION: validation}
 
 
-def _divided(
+def _divide(
     table: Table, shares: Mapping[str, float], options: SplitOptions, labelled: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
     """The codes of the rows of one table.

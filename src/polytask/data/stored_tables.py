@@ -29,7 +29,7 @@ from polytask.core.files import sha256 as file_sha256
 from polytask.core.scratch import scratch_folder
 from polytask.data.arrow import FILE, LINE, conflicts_in, types_in, write_rows
 from polytask.data.arrow_types import CellError
-from polytask.data.column_values import typed_rows
+from polytask.data.column_values import convert_rows
 from polytask.data.tables import Origin, Table
 
 if TYPE_CHECKING:
@@ -39,30 +39,30 @@ _FORMAT = 3
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
-def cached_table(
-    key: Mapping[str, Any], read: Callable[[], Iterable[Row]], origin: Origin
-) -> Table:
+def cache_table(key: Mapping[str, Any], read: Callable[[], Iterable[Row]], origin: Origin) -> Table:
     """A table of rows that are read only if the cache does not hold them yet.
 
     :param key: What decides the rows besides the content of the files: reader and options.
-    :param read: Gives the rows, each ``located`` in its file.
+    :param read: Gives the rows, each ``add_location`` in its file.
     """
     types = dict(origin.types)
     path = _cache_folder() / f"{_digest([_FORMAT, dict(key), types, origin.sha256])}.arrow"
     if not _intact(path):
-        with _naming_the_place(origin):
-            _write_sealed(typed_rows(read(), types, origin.files), path, types)
+        with _name_place(origin):
+            _write_sealed(convert_rows(read(), types, origin.files), path, types)
     return _table(path, origin)
 
 
-def spooled_table(rows: Iterable[Row], origin: Origin) -> Table:
+def spool_table(rows: Iterable[Row], origin: Origin) -> Table:
     """A table of rows that no file holds; it lives as long as this process.
 
-    :param rows: The rows, each ``located``.
+    :param rows: The rows, each ``add_location``.
     """
     types = dict(origin.types)
-    with _naming_the_place(origin):
-        path, _ = _spooled(typed_rows(rows, types, origin.files), _process_folder(), types)
+    with _name_place(origin):
+        path, _ = _write_temporary(
+            convert_rows(rows, types, origin.files), _process_folder(), types
+        )
     return _table(path, replace(origin, sha256=file_sha256(path)))
 
 
@@ -77,7 +77,7 @@ def _table(path: Path, origin: Origin) -> Table:
 
 
 @contextlib.contextmanager
-def _naming_the_place(origin: Origin) -> Iterator[None]:
+def _name_place(origin: Origin) -> Iterator[None]:
     try:
         yield
     except CellError as error:
@@ -93,13 +93,13 @@ def spool(rows: Iterable[Row], folder: Path) -> datasets.Dataset:
 
     :raises CellError: If a value does not fit its column.
     """
-    path, conflicts = _spooled(rows, folder)
+    path, conflicts = _write_temporary(rows, folder)
     if conflicts:
         raise conflicts[0]
     return _map(path)
 
 
-def _spooled(
+def _write_temporary(
     rows: Iterable[Row], folder: Path, types: Mapping[str, ColumnType] = MappingProxyType({})
 ) -> tuple[Path, list[CellError]]:
     folder.mkdir(parents=True, exist_ok=True)

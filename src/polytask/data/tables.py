@@ -12,7 +12,7 @@ from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.data.arrow import FILE, LINE
 from polytask.data.arrow_types import CellError
-from polytask.data.nested import nested_names, path_of, values_at
+from polytask.data.nested import list_nested_names, path_of, values_at
 
 if TYPE_CHECKING:
     import datasets
@@ -70,7 +70,7 @@ class Table:
         The values inside a mapping follow, with a dot: ``translation.en``.
         """
         shown = [name for name in self.rows.column_names if name not in (FILE, LINE)]
-        inner = [name for name in nested_names(self.rows.features) if name not in shown]
+        inner = [name for name in list_nested_names(self.rows.features) if name not in shown]
         return [*shown, *inner, *self.conflicts]
 
     def path_to(self, name: str) -> tuple[str, ...] | None:
@@ -130,7 +130,7 @@ class Table:
             yield from values_at(batch[top], inner)
 
 
-def located(row: Row, file: int, line: int) -> dict[str, Any]:
+def add_location(row: Row, file: int, line: int) -> dict[str, Any]:
     """A row with the hidden columns that say where it came from.
 
     :raises CellError: If it has columns of those names already.

@@ -19,8 +19,8 @@ from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sou
 from polytask.data.sources.files import check_splits, sha256_of
 from polytask.data.sources.finding import find
 from polytask.data.sources.text_files import Encoding, text_lines
-from polytask.data.stored_tables import cached_table
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import cache_table
+from polytask.data.tables import Origin, Table, add_location
 
 Files = dict[str, str]
 """The file of every column."""
@@ -77,7 +77,7 @@ class Parallel(_Encoded):
         }
 
     @override
-    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def find_missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         for split, files in self._files.items():
             for column, name in files.items():
                 try:
@@ -88,7 +88,7 @@ class Parallel(_Encoded):
     def _table(self, files: Mapping[str, Path]) -> Table:
         paths = [*files.values()]
         words = sorted(self._words)
-        return cached_table(
+        return cache_table(
             {
                 "reader": "Parallel",
                 "columns": [*files],
@@ -112,7 +112,7 @@ class Parallel(_Encoded):
             cells = [
                 self._cell(column, text) for column, (_, text) in zip(files, lines, strict=True)
             ]
-            yield located(dict(zip(files, cells, strict=True)), 0, number)
+            yield add_location(dict(zip(files, cells, strict=True)), 0, number)
         if not number:
             raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
 
