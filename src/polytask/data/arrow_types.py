@@ -1,4 +1,4 @@
-"""The Arrow type that holds all values of a column, found while rows are read."""
+"""Finds the Arrow type that holds all values of a column, while rows are read."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pyarrow as pa
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 
-_DEEPEST = 50
-"""Arrow writes no more than 64 levels."""
+_MAX_DEPTH = 50
+"""Levels of nesting; Arrow writes at most 64."""
 
 _REFUSED = (pa.ArrowException, OverflowError, RecursionError, TypeError, ValueError)
-"""What pyarrow raises on values that have no common type, or none at all."""
+"""The errors of pyarrow for values that have no common type, or no type at all."""
 
 
 class CellError(DataError):
     """A value that cannot be stored with the other values of its column.
 
-    :param row: The row that holds it.
-    :param column: Its column.
-    :param reason: The finding and the expectation.
+    :param row: The row of the value.
+    :param column: The name of the column.
+    :param reason: What was found and what was expected.
     """
 
     def __init__(self, row: Row, column: str, reason: str) -> None:
@@ -34,32 +34,35 @@ class CellError(DataError):
 
 
 def make_column(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
-    """One column of a chunk, of a type that also holds the known one."""
+    """Return a column of a chunk, of a type that also holds the values of a known type.
+
+    :raises CellError: If there is no such type, or a value is nested too deeply.
+    """
     values = [_split_arrays(row.get(name)) for row in chunk]
     try:
-        name.encode()
+        name.encode()  # half of a surrogate pair is refused here; the schema would fail on it later
         array = _convert(values, known)
     except _REFUSED:
         array = _convert_mixed(name, chunk, known)
     if _is_deep(array.type):
         deep = next(row for row in chunk if _holds_deep(row.get(name)))
-        raise CellError(deep, name, f"more than {_DEEPEST} lists or mappings in each other found")
+        raise CellError(deep, name, f"more than {_MAX_DEPTH} lists or mappings in each other found")
     return array
 
 
-def _is_deep(kind: pa.DataType, left: int = _DEEPEST) -> bool:
+def _is_deep(kind: pa.DataType, left: int = _MAX_DEPTH) -> bool:
     fields = [kind.field(at) for at in range(kind.num_fields)]
     return left < 0 or any(_is_deep(field.type, left - 1) for field in fields)
 
 
-def _holds_deep(value: Any, left: int = _DEEPEST) -> bool:
+def _holds_deep(value: Any, left: int = _MAX_DEPTH) -> bool:
     items = value.values() if isinstance(value, Mapping) else value
     nested = isinstance(value, Mapping | list | tuple | np.ndarray)
     return left < 0 or (nested and any(_holds_deep(item, left - 1) for item in items))
 
 
 def _split_arrays(value: Any) -> Any:
-    """Arrays of several dimensions as lists of vectors, which is what pyarrow takes."""
+    """Split an array of several dimensions into lists of vectors, as pyarrow expects."""
     if isinstance(value, np.ndarray) and value.ndim > 1:
         return [_split_arrays(part) for part in value]
     return value
@@ -68,19 +71,23 @@ def _split_arrays(value: Any) -> Any:
 def _convert(values: list[Any], known: pa.DataType) -> pa.Array:
     array = pa.array(values)
     if pa.types.is_floating(array.type) and bool in set(map(type, values)):
-        raise TypeError  # pyarrow refuses truth values among whole numbers, but not among real ones
+        raise TypeError  # pyarrow refuses truth values among integers, but not among floats
     wanted = _merge_types(known, array.type)
     return array if array.type == wanted else coerce(values, wanted)
 
 
 def _convert_mixed(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
-    """The slow road for values of several types: find the common type value by value."""
+    """Convert values of several types; slow, because it looks at each value by itself."""
     for row in chunk:
         known = _widen_type(known, row, name)
     return coerce([_split_arrays(row.get(name)) for row in chunk], known)
 
 
 def _widen_type(known: pa.DataType, row: Row, name: str) -> pa.DataType:
+    """Return the narrowest type for the known values and for this row.
+
+    :raises CellError: If there is none.
+    """
     try:
         name.encode()
         return _merge_types(known, _infer_type(_split_arrays(row.get(name))))
@@ -101,12 +108,12 @@ def _infer_type(value: Any) -> pa.DataType:
             inner = _merge_types(inner, _infer_type(item))
         return pa.list_(inner)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return pa.string()
+        return pa.string()  # long identifiers; as a float they would lose digits
     return pa.array([value]).type
 
 
 def _merge_types(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The narrowest type that holds the values of both.
+    """Return the narrowest type that holds the values of both types.
 
     :raises TypeError: If there is none.
     """
@@ -136,14 +143,14 @@ def _describe(kind: pa.DataType) -> str:
 
 
 def coerce(values: list[Any], wanted: pa.DataType) -> pa.Array:
-    """Return values as an array of a type that holds them all."""
+    """Convert values to an array of a type that holds all of them."""
     return pa.array([_coerce_value(value, wanted) for value in values], wanted)
 
 
 def _coerce_value(value: Any, wanted: pa.DataType) -> Any:
-    """Turn what is stored as text into text and what is stored as real into real, at any depth."""
+    """Convert a value to the wanted type, at any depth of lists and mappings."""
     if value is None or (pa.types.is_string(wanted) and value != value):
-        return None  # a number that is not one stands for a missing text
+        return None  # NaN stands for a missing text
     if pa.types.is_list(wanted):
         return [_coerce_value(item, wanted.value_type) for item in value]
     if pa.types.is_struct(wanted):
@@ -154,7 +161,10 @@ def _coerce_value(value: Any, wanted: pa.DataType) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text; 1 and 1.0 are the same, because other rows decide which one is stored."""
+    """Return a value as text.
+
+    1 and 1.0 give the same text: other rows of the column decide which of them was stored.
+    """
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, float) and value.is_integer():
