@@ -120,7 +120,7 @@ class FileSource(Source):
             Origin(
                 tuple(map(str, paths)),
                 self.place,
-                sha256_of(paths),
+                content_sha256(paths),
                 tuple(f"{path}: {note}" for path in paths for note in self.notes(path)),
                 self.types,
             ),
@@ -159,17 +159,6 @@ def check_splits(given: dict[str, Any]) -> None:
         raise RecipeError(["no rows are named; expected train (validation, test), or path"])
     if TRAIN in given and ALL in given:
         raise RecipeError(["train and path are both given; expected one of them"])
-
-
-def sha256_of(paths: Sequence[Path]) -> str:
-    """SHA-256 of the content of files.
-
-    :raises DataError: If one cannot be read.
-    """
-    try:
-        return content_sha256(paths)
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
 
 
 @contextlib.contextmanager

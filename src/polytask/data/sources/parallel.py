@@ -16,10 +16,10 @@ from typing_extensions import override
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.sources.files import check_splits, sha256_of
+from polytask.data.sources.files import check_splits
 from polytask.data.sources.finding import find
 from polytask.data.sources.text_files import Encoding, text_lines
-from polytask.data.stored_tables import cache_table
+from polytask.data.stored_tables import cache_table, content_sha256
 from polytask.data.tables import Origin, Table, add_location
 
 Files = dict[str, str]
@@ -96,7 +96,7 @@ class Parallel(_Encoded):
                 "encoding": self._encoding,
             },
             lambda: self._rows(files),
-            Origin(tuple(map(str, paths)), "{file}:{line}", sha256_of(paths)),
+            Origin(tuple(map(str, paths)), "{file}:{line}", content_sha256(paths)),
         )
 
     def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:
