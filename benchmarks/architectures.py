@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.low_resource import BASE, SHOWN, few, varied
 from polytask.assembly.data.loading import Data, load_data
-from polytask.assembly.run.training_parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fit_parts, training_parts
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import Recipe
 from polytask.sharing import architectures
@@ -29,7 +29,7 @@ def begun(recipe: Recipe, data: Data, folder: Path) -> Session:
     """A training before its first step."""
     run, scratch = RunFolder(folder / "run"), folder / "rows"
     scratch.mkdir(parents=True)
-    fitted = fitted_parts(recipe, run, data, started=False)
+    fitted = fit_parts(recipe, run, data, started=False)
     return Session(training_parts(recipe, data, fitted, scratch), recipe.training, run)
 
 

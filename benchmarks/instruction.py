@@ -31,7 +31,7 @@ from polytask.assembly.model.assemble import load_model
 from polytask.assembly.run.evaluation import evaluate
 from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
-from polytask.assembly.run.training_parts import Fitted, fitted_parts, training_parts
+from polytask.assembly.run.training_parts import Fitted, fit_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
@@ -137,7 +137,7 @@ def packing(path: Path, count: int) -> None:
     for sharing in ("lora", "task_lora"):
         recipe = tuned(path, [f"sharing={{kind: {sharing}, rank: 16, alpha: 32}}"], length=ROOM)
         with tempfile.TemporaryDirectory() as folder:
-            fitted = fitted_parts(
+            fitted = fit_parts(
                 recipe, RunFolder(Path(folder) / "run"), load_data(recipe), started=False
             )
             found = batches_of(recipe, fitted, Path(folder), count)

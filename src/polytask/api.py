@@ -108,7 +108,7 @@ def evaluate(
     """
     from polytask.assembly.run import evaluation
 
-    return evaluation.evaluate(_loaded(run, task_best), split, progress=progress).scores
+    return evaluation.evaluate(_load(run, task_best), split, progress=progress).scores
 
 
 def predict(
@@ -129,7 +129,7 @@ def predict(
     :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``.
     :raises PolytaskError: If the folder is not a run, or no task can read the rows.
     """
-    loaded = _loaded(run, task_best)
+    loaded = _load(run, task_best)
     return loaded.predict(rows, overrides=overrides, left_out=left_out, **wanted)
 
 
@@ -271,7 +271,7 @@ def check(recipe: RecipeLike) -> Findings:
     return replace(found, mistakes=[*wrong_strategies(loaded), *found.mistakes])
 
 
-def _loaded(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
+def _load(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
     """Return a loaded run."""
     from polytask.core.errors import RecipeError
 

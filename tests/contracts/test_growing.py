@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from polytask.assembly.model.dependencies import differing, reached
+from polytask.assembly.model.dependencies import find_differing, find_reached
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
@@ -73,8 +73,8 @@ def test_a_task_is_added_without_changing_the_others(kind: str, encoder: str) ->
     old = trained(kind, encoder, OLD)
     grown = new_model(kind, encoder, [*OLD, NEW], seed=7)
     taken = take(grown, old)
-    read = reached(grown, everything(encoder), OLD)
-    if not read <= taken or differing(old, grown, everything(encoder), OLD):
+    read = find_reached(grown, everything(encoder), OLD)
+    if not read <= taken or find_differing(old, grown, everything(encoder), OLD):
         assert kind not in ALWAYS
         return
     for name, parameter in grown.named_parameters(remove_duplicate=False):
@@ -84,9 +84,9 @@ def test_a_task_is_added_without_changing_the_others(kind: str, encoder: str) ->
     train(grown, encoder, NEW)
     after = grown.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed & reached(grown, everything(encoder), [NEW])
+    assert changed & find_reached(grown, everything(encoder), [NEW])
     assert not changed & read
-    assert not differing(old, grown, everything(encoder), OLD)
+    assert not find_differing(old, grown, everything(encoder), OLD)
     for task in OLD:
         rows = {task: ROWS[task]}
         scores = [model(everything(encoder), rows)[task] for model in (old, grown.eval())]
@@ -95,12 +95,12 @@ def test_a_task_is_added_without_changing_the_others(kind: str, encoder: str) ->
 
 def test_what_a_task_does_not_reach_does_not_matter(kind: str, encoder: str) -> None:
     model, other = trained(kind, encoder, OLD), trained(kind, encoder, OLD)
-    read = reached(model, everything(encoder), ["x"])
+    read = find_reached(model, everything(encoder), ["x"])
     with torch.no_grad():
         for name, parameter in other.named_parameters():
             if name not in read:
                 parameter.fill_(3.0)
-    assert not differing(model, other, everything(encoder), ["x"])
+    assert not find_differing(model, other, everything(encoder), ["x"])
     assert {name for name in read if name.startswith("heads.")} == {
         f"heads.x.{name}" for name, _ in model.heads["x"].named_parameters()
     }
@@ -109,7 +109,7 @@ def test_what_a_task_does_not_reach_does_not_matter(kind: str, encoder: str) -> 
 def test_a_task_is_removed_without_changing_the_others(kind: str, encoder: str) -> None:
     model, less = trained(kind, encoder, [*OLD, NEW]), new_model(kind, encoder, OLD, seed=7)
     fits = take(less, model) == set(less.state_dict())
-    if not fits or differing(model, less, everything(encoder), OLD):
+    if not fits or find_differing(model, less, everything(encoder), OLD):
         assert kind not in ALWAYS
         return
     rows = dict.fromkeys(OLD, torch.arange(3))
@@ -123,7 +123,7 @@ def test_looking_changes_nothing(kind: str, encoder: str) -> None:
     first = next(model.parameters())
     first.requires_grad_(False)
     generator = torch.get_rng_state()
-    reached(model, everything(encoder), OLD)
+    find_reached(model, everything(encoder), OLD)
     assert torch.equal(torch.get_rng_state(), generator)
     assert not first.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())

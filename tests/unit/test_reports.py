@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from polytask.evaluation.coverage import coverage, standing
+from polytask.evaluation.coverage import coverage, select_counted
 from polytask.reports.comparison_text import comparison_markdown, render_comparison
 from polytask.reports.summary import (
     best,
@@ -169,7 +169,7 @@ def pooled(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_pooling_counts_in_place_of_its_tasks(pooled: dict[str, Any]) -> None:
-    assert list(standing(pooled)) == ["topic", "stars", "stance"]
+    assert list(select_counted(pooled)) == ["topic", "stars", "stance"]
     found = main_estimate(pooled, "joint")
     assert found is not None
     assert found.mean == pytest.approx((0.9 - 1.5 + 0.25) / 3)

@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from polytask.assembly.data.loading import load_data
-from polytask.assembly.run.training_parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fit_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
@@ -91,7 +91,7 @@ def recipe(folder: Path, weights: list[object], task: str = "kind: classificatio
 
 def parts_of(recipe: Recipe, folder: Path) -> Parts:
     data = load_data(recipe)
-    fitted = fitted_parts(recipe, RunFolder(folder / "run"), data, started=False)
+    fitted = fit_parts(recipe, RunFolder(folder / "run"), data, started=False)
     return training_parts(recipe, data, fitted, folder)
 
 

@@ -76,7 +76,7 @@ def test_following_all_sequences_finds_the_best_that_ends(seed: int, penalty: fl
     ]
 
     def worth(ids: list[int]) -> float:
-        return float(search.normalised(torch.tensor(log_probability(ids, seed)), len(ids)))
+        return float(search.normalise_scores(torch.tensor(log_probability(ids, seed)), len(ids)))
 
     assert found(search, seed, rows=2) == max(ended, key=worth)
 
@@ -91,8 +91,8 @@ def test_a_wider_beam_is_worth_no_less_on_the_whole() -> None:
 
 def test_equation_14() -> None:
     search = Search(9, END, PADDING, length_penalty=0.5)
-    assert float(search.normalised(torch.tensor(-6.0), 1)) == -6.0
-    assert float(search.normalised(torch.tensor(-6.0), 19)) == pytest.approx(-3.0)
+    assert float(search.normalise_scores(torch.tensor(-6.0), 1)) == -6.0
+    assert float(search.normalise_scores(torch.tensor(-6.0), 19)) == pytest.approx(-3.0)
 
 
 def test_drawing_follows_the_probabilities_and_repeats_itself() -> None:

@@ -38,7 +38,7 @@ from itertools import product
 from typing import Any
 
 from polytask.analysis.fairness import fewer_passes
-from polytask.evaluation.coverage import missing_gains
+from polytask.evaluation.coverage import find_missing_gains
 from polytask.evaluation.significance import Paired
 
 MARGIN = 1.0
@@ -100,7 +100,7 @@ def verdict(record: Record) -> Verdict:
     found = _judge(record)
     gains = (record.get("statistics") or {}).get("gains", {})
     tasks = gains[found["strategy"]].get("tasks") if found["strategy"] else None
-    without = {} if tasks is None else missing_gains(record, tasks)
+    without = {} if tasks is None else find_missing_gains(record, tasks)
     passes = fewer_passes(record["results"]).get("single")
     return {**found, "tasks": tasks, "without": without, "passes": passes}
 

@@ -11,7 +11,7 @@ NO_ROWS, UNDEFINED, NO_GAIN = "no_rows", "undefined", "no_gain"
 """Why a task is missing: no labelled rows, an undefined metric, no gain relative to single-task models."""
 
 
-def standing(record: Record) -> dict[str, Record]:
+def select_counted(record: Record) -> dict[str, Record]:
     """Return what counts in means and tables: poolings in place of their tasks, all other tasks."""
     covered = {task for entry in record["pooled"].values() for task in entry["tasks"]}
     tasks = {task: entry for task, entry in record["tasks"].items() if task not in covered}
@@ -25,7 +25,7 @@ def coverage(record: Record) -> dict[str, Any]:
         other task and ``no_rows`` or ``undefined``.
     """
     over, without = [], {}
-    for task, entry in standing(record).items():
+    for task, entry in select_counted(record).items():
         found = [result["scores"].get(task, {}) for result in record["results"]]
         if any(value_of(scores, entry["select"]) is not None for scores in found):
             over.append(task)
@@ -34,7 +34,7 @@ def coverage(record: Record) -> dict[str, Any]:
     return {"over": over, "without": without}
 
 
-def missing_gains(record: Record, judged: Collection[str]) -> dict[str, str]:
+def find_missing_gains(record: Record, judged: Collection[str]) -> dict[str, str]:
     """Return the tasks that Δm is without, and why.
 
     :param judged: The tasks that it is over.

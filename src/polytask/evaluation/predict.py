@@ -37,7 +37,7 @@ _SQUARED = 2**25
 Rows up to 512 tokens long do not reach it in a batch of 65,536 tokens."""
 
 
-class PreparedRows(Protocol):
+class RowPool(Protocol):
     """Prepared rows that can be fetched; see ``Pool`` for the members."""
 
     @property
@@ -73,7 +73,7 @@ class Predictor:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __call__(
-        self, pools: Sequence[PreparedRows], progress: Progress = lambda rows: None
+        self, pools: Sequence[RowPool], progress: Progress = lambda rows: None
     ) -> dict[str, Predictions]:
         """Predict every task of every pool; a task over several pools has their rows in turn.
 
@@ -93,12 +93,12 @@ class Predictor:
         :param rows: The input fields of the rows of the batch.
         """
         rows_B = torch.arange(batch.size, device=self.device)
-        with self._computing():
+        with self._compute_alone():
             scores = self.model(batch.inputs, dict.fromkeys(tasks, rows_B))
         return {name: self.model.tasks[name].decode(scores[name], rows) for name in tasks}
 
     def vectors(
-        self, pools: Sequence[PreparedRows], progress: Progress = lambda rows: None
+        self, pools: Sequence[RowPool], progress: Progress = lambda rows: None
     ) -> dict[str, Predictions]:
         """Return the features that each task reads, averaged over the tokens of a row, as labels."""
         results: dict[str, Predictions] = {}
@@ -117,7 +117,7 @@ class Predictor:
         return min(most, _CACHED // width)
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def _compute_alone(self) -> Iterator[None]:
         """Let one thread at a time compute.
 
         Many architectures keep what belongs to a pass, such as the tasks present, in attributes that
@@ -127,7 +127,7 @@ class Predictor:
             yield
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def _evaluation_mode(self) -> Iterator[None]:
         """Put a model that is being trained into evaluation mode; another one is left alone."""
         training = self.model.training
         if training:
@@ -138,16 +138,16 @@ class Predictor:
             if training:
                 self.model.train()
 
-    def _each(self, pool: PreparedRows) -> Iterator[tuple[Any, Batch]]:
+    def _each(self, pool: RowPool) -> Iterator[tuple[Any, Batch]]:
         """Yield the batches of a pool and the positions of their rows, in evaluation mode."""
-        with self._evaluating():
+        with self._evaluation_mode():
             for rows_b in _batches(pool, self.most_tokens):
                 yield rows_b, collate(pool.fetch(rows_b), self.collation).to(self.device)
 
     @torch.inference_mode()
     def _pool(
         self,
-        pool: PreparedRows,
+        pool: RowPool,
         progress: Progress,
         predict: Callable[[Batch, Sequence[str], Sequence[Fields]], dict[str, Predictions]],
     ) -> dict[str, Predictions]:
@@ -159,13 +159,13 @@ class Predictor:
                 found[task].extend(part)
             order.extend(rows_b.tolist())
             progress(batch.size)
-        return {task: part.reordered(order) for task, part in found.items()}
+        return {task: part.reorder(order) for task, part in found.items()}
 
     def _features(
         self, batch: Batch, tasks: Sequence[str], rows: Sequence[Fields]
     ) -> dict[str, Predictions]:
         rows_B = torch.arange(batch.size, device=self.device)
-        with self._computing():
+        with self._compute_alone():
             features = self.model.features(batch.inputs, dict.fromkeys(tasks, rows_B))
         return {name: Predictions(_means(own)) for name, own in features.items()}
 
@@ -176,7 +176,7 @@ def _means(features: Features) -> list[Any]:
     return [[round(number, _DIGITS) for number in row] for row in means_BD.tolist()]
 
 
-def _batches(pool: PreparedRows, batch_tokens: int) -> Iterator[Any]:
+def _batches(pool: RowPool, batch_tokens: int) -> Iterator[Any]:
     """Positions of rows, longest first so that memory is known to suffice at once."""
     order_N = np.argsort(-pool.lengths_N, kind="stable")
     start = 0

@@ -168,7 +168,7 @@ def _side_by_side(outcomes: Sequence[Outcome]) -> Outcome:
 def _average(entries: Mapping[str, Entry], firsts: Mapping[str, Metric]) -> dict[str, Any]:
     """The mean of the first metrics that are defined, higher being better, and what it is over."""
     values = {
-        name: _signed(entries[name], metric) if name in entries else None
+        name: _sign(entries[name], metric) if name in entries else None
         for name, metric in firsts.items()
     }
     there = [name for name in firsts if name in entries and entries[name]["rows"]]
@@ -182,7 +182,7 @@ def _average(entries: Mapping[str, Entry], firsts: Mapping[str, Metric]) -> dict
     }
 
 
-def _signed(entry: Entry, metric: Metric) -> float | None:
+def _sign(entry: Entry, metric: Metric) -> float | None:
     """The value of a metric, higher being better."""
     value: float | None = entry[metric.name]["value"]
     return value if value is None or metric.higher_is_better else -value

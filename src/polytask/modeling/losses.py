@@ -41,7 +41,7 @@ def losses_of(
         targets = batch.targets[name]
         weights = () if targets.weights_b is None else (targets.weights_b,)
         loss = partial(_loss, tasks[name], own)
-        found.add(name, _mixed(loss, targets.values, weights, mixes.get(name)))
+        found.add(name, _mix(loss, targets.values, weights, mixes.get(name)))
     return found
 
 
@@ -49,7 +49,7 @@ def _loss(task: Task, scores: Any, values: Any, *weights: Tensor) -> Loss:
     return task.weighted_loss(scores, values, *weights) if weights else task.loss(scores, values)
 
 
-def _mixed(
+def _mix(
     loss: Callable[..., Loss], values: Any, weights: tuple[Tensor, ...], mix: Mix | None
 ) -> Loss:
     """Return a loss; of mixed rows, which have two targets each, without its parts."""

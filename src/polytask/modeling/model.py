@@ -126,24 +126,24 @@ class MultiTaskModel(nn.Module):
         single = unfold(inputs, wanted)
         features = self._features(single, wanted)
         for task, mix in mixes.items():
-            features[task] = self._mixed(task, features[task], mix)
+            features[task] = self._mix(task, features[task], mix)
         scores = {
             task: self._head(task)(features[task], *self._context(task, single, values))
             for task in wanted
         }
-        return self._readers.handed(scores, wanted, rows)
+        return self._readers.hand_over(scores, wanted, rows)
 
     def features(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         """The features of rows as they are, with no tokens hidden; see ``forward``."""
-        return self._folded(unfold(inputs, rows), rows)
+        return self._encode_rows(unfold(inputs, rows), rows)
 
     def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         read = single.inputs
         for task, texts_n in single.rows.items():
             read = self._head(task).corrupt_inputs(read, texts_n)
-        return self._folded(replace(single, inputs=read), rows)
+        return self._encode_rows(replace(single, inputs=read), rows)
 
-    def _folded(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
+    def _encode_rows(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
         return encode(self.sharing, single, rows, self._packs)
 
     @property
@@ -159,7 +159,7 @@ class MultiTaskModel(nn.Module):
         packed = pack_segments(self.sharing, inputs, texts, self._packs)
         return texts if packed is None else packed.rows
 
-    def _mixed(self, task: str, features: Features, mix: Mix) -> Features:
+    def _mix(self, task: str, features: Features, mix: Mix) -> Features:
         head = self._head(task)
         assert isinstance(head, PooledHead)
         pooled = head.pooled(features)

@@ -39,7 +39,7 @@ class Readers:
                 found[other] = rows_b if own_b is None else torch.cat([own_b, rows_b]).unique()
         return found
 
-    def handed(
+    def hand_over(
         self, scores: Mapping[str, Any], wanted: Mapping[str, Tensor], rows: Mapping[str, Tensor]
     ) -> dict[str, Any]:
         """Return the scores of every task for its own rows, as its loss reads them.
@@ -48,7 +48,7 @@ class Readers:
         :param wanted: These rows (see ``rows``).
         :param rows: The rows of each task.
         """
-        return {name: self._handed(name, rows_b, scores, wanted) for name, rows_b in rows.items()}
+        return {name: self._hand_on(name, rows_b, scores, wanted) for name, rows_b in rows.items()}
 
     def check_heads(self, heads: Mapping[str, Head]) -> None:
         """Refuse tasks that read scores which depend on targets.
@@ -62,7 +62,7 @@ class Readers:
                     text = f"tasks.{name}: reads the scores of {other!r}, which need its targets"
                     raise RecipeError([f"{text}. Choose another task."])
 
-    def _handed(
+    def _hand_on(
         self, name: str, rows_b: Tensor, scores: Mapping[str, Any], wanted: Mapping[str, Tensor]
     ) -> Any:
         own = scores[name]
@@ -70,7 +70,9 @@ class Readers:
             own = pick(own, torch.searchsorted(wanted[name], rows_b))
         if name not in self._reads:
             return own
-        others = {other: self._handed(other, rows_b, scores, wanted) for other in self._reads[name]}
+        others = {
+            other: self._hand_on(other, rows_b, scores, wanted) for other in self._reads[name]
+        }
         return {name: own, **others}
 
     def _read_by(self, name: str) -> Iterator[str]:
@@ -100,7 +102,7 @@ def _why_not(name: str, other: str, tasks: Mapping[str, Task]) -> str | None:
     if other not in tasks:
         known = [one for one in tasks if one != name]
         return f"which is no task.{did_you_mean(other, known)} Tasks: {', '.join(known)}."
-    if name in _reached(other, tasks):
+    if name in _find_reached(other, tasks):
         return f"which reads the scores of {name!r} in turn. Leave out one of them."
     own, others = tasks[name], tasks[other]
     exclusive = {own.inputs.rows, others.inputs.rows} != {"shared"}
@@ -110,13 +112,13 @@ def _why_not(name: str, other: str, tasks: Mapping[str, Task]) -> str | None:
         or own.inputs.read_as != others.inputs.read_as
     ):
         return (
-            f"but not the same rows: {_reading(own)} here, {_reading(others)} there. Give both "
+            f"but not the same rows: {_find_readers(own)} here, {_find_readers(others)} there. Give both "
             "the same input, and a kind that reads rows alike."
         )
     return None
 
 
-def _reached(name: str, tasks: Mapping[str, Task]) -> set[str]:
+def _find_reached(name: str, tasks: Mapping[str, Task]) -> set[str]:
     """Return a task with all tasks whose scores it reads, also through others."""
     found: set[str] = set()
     waiting = [name]
@@ -128,5 +130,5 @@ def _reached(name: str, tasks: Mapping[str, Task]) -> set[str]:
     return found
 
 
-def _reading(task: Task) -> str:
+def _find_readers(task: Task) -> str:
     return f"{', '.join(task.input_columns)} ({task.inputs.read_as}, {task.inputs.rows} rows)"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from polytask.evaluation.coverage import standing
+from polytask.evaluation.coverage import select_counted
 from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.significance import (
@@ -79,7 +79,7 @@ def means(record: Record) -> SortableTable:
 def by_task(record: Record) -> SortableTable:
     """Return a row per task: its main metric for every strategy."""
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
-    rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
+    rows = [[Cell(task), *_task(record, task)] for task in select_counted(record)]
     return SortableTable("tasks", head, rows, filtered=len(rows) > 3)
 
 
@@ -94,7 +94,7 @@ def differences(record: Record) -> SortableTable:
             *(_difference(record, one, task, metric) for one in strategies),
             _detectable(record, task, metric),
         ]
-        for task, entry in standing(record).items()
+        for task, entry in select_counted(record).items()
         for metric in entry["metrics"]
     ]
     head = [phrase("column.task"), phrase("column.metric"), *strategies]
@@ -184,7 +184,7 @@ def _hurt(record: Record, strategy: str) -> Cell:
 
 
 def _task(record: Record, task: str) -> Iterator[Cell]:
-    metric, winner = standing(record)[task]["select"], best(record, task)
+    metric, winner = select_counted(record)[task]["select"], best(record, task)
     yield Cell(metric)
     for strategy in record["strategies"]:
         found = task_estimate(record, strategy, task, metric)
@@ -199,7 +199,7 @@ def _task(record: Record, task: str) -> Iterator[Cell]:
 def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
     """Return a difference with its interval; the cell is coloured if it is significant."""
     tested = get_difference(record, strategy, task) or {"others": {}}
-    main = metric == standing(record)[task]["select"]
+    main = metric == select_counted(record)[task]["select"]
     found = tested if main else tested["others"].get(metric)
     if not found or "difference" not in found:
         return Cell(formats.NOTHING, -1e9)
@@ -214,7 +214,7 @@ def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
 
 def _detectable(record: Record, task: str, metric: str) -> Cell:
     """Return the detectable difference of the main metric; empty for other metrics."""
-    tested = metric == standing(record)[task]["select"]
+    tested = metric == select_counted(record)[task]["select"]
     value = detectable(record, task) if tested else None
     return Cell("", -1e9) if value is None else Cell(formats.score(metric, value), value)
 

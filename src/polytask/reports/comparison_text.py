@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from polytask.evaluation.coverage import coverage, standing
+from polytask.evaluation.coverage import coverage, select_counted
 from polytask.reports.cells import SortableTable
 from polytask.reports.comparison_tables import by_task, costs, differences, means
 from polytask.reports.coverage_text import describe_coverage
@@ -40,7 +40,7 @@ def _verdict(record: Record) -> Iterator[str]:
 
 
 def _grids(record: Record) -> Iterator[Grid]:
-    over, tasks = len(coverage(record)["over"]), len(standing(record))
+    over, tasks = len(coverage(record)["over"]), len(select_counted(record))
     some = f"{over} of {tasks}" if over < tasks else f"{tasks}"
     yield _grid(means(record), f"{record['name']}: means over {some} tasks")
     yield _grid(by_task(record), "By task")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from polytask.core.errors import RunError
 from polytask.core.files import write_text
-from polytask.evaluation.coverage import standing
+from polytask.evaluation.coverage import select_counted
 from polytask.reports import formats
 from polytask.reports.report_data import Material, is_there
 from polytask.reports.sections.base import Section, fill_template, resource
@@ -148,7 +148,7 @@ def _cards(material: Material) -> list[tuple[Text, Text]]:
         if (found := worst_task(record, top)) is not None:
             value = formats.format_signed(found[1])
             cards.append((phrase("card.worst", task=found[0]), f"{value} %"))
-    return cards if standing(record) else []  # without scores there is nothing to summarise
+    return cards if select_counted(record) else []  # without scores there is nothing to summarise
 
 
 def _run_cards(material: Material) -> list[tuple[Text, Text]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from polytask.evaluation.coverage import coverage, standing, value_of
+from polytask.evaluation.coverage import coverage, select_counted, value_of
 from polytask.evaluation.significance import seeds_interval
 
 Record = Mapping[str, Any]
@@ -65,7 +65,7 @@ def family_estimate(record: Record, strategy: str, family: str) -> Estimate | No
     """Return the mean of a family of metrics over the tasks that have one, over seeds."""
     found = {
         task: next((name for name in FAMILIES[family] if name in entry["metrics"]), None)
-        for task, entry in standing(record).items()
+        for task, entry in select_counted(record).items()
     }
     return _mean(record, strategy, {task: name for task, name in found.items() if name})
 
@@ -75,7 +75,7 @@ def main_estimate(record: Record, strategy: str) -> Estimate | None:
 
     Metrics for which lower is better count negatively, as in the average of a run's scores.
     """
-    metrics = {task: entry["select"] for task, entry in standing(record).items()}
+    metrics = {task: entry["select"] for task, entry in select_counted(record).items()}
     return _mean(record, strategy, metrics)
 
 
@@ -120,7 +120,7 @@ def gain_estimate(record: Record, strategy: str) -> Estimate | None:
 def _gains_by_task(record: Record, strategy: str) -> dict[str, float]:
     """Return the terms of Δm in percent, for the tasks in which both are defined for all seeds."""
     gains = {}
-    for task in standing(record):
+    for task in select_counted(record):
         metric, sign = _main_metric(record, task)
         both = [values_of(record, name, task, metric) for name in (strategy, BASELINE)]
         ours, theirs = (None if None in values else Estimate.of(values) for values in both)
@@ -151,9 +151,9 @@ def best(record: Record, task: str) -> str | None:
 
 def _main_metric(record: Record, task: str) -> tuple[str, int]:
     """Return the main metric of a task, and 1 if higher is better, else -1."""
-    metric = standing(record)[task]["select"]
+    metric = select_counted(record)[task]["select"]
     return metric, _sign(record, task, metric)
 
 
 def _sign(record: Record, task: str, metric: str) -> int:
-    return 1 if standing(record)[task]["higher_is_better"][metric] else -1
+    return 1 if select_counted(record)[task]["higher_is_better"][metric] else -1

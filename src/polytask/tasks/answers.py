@@ -78,11 +78,11 @@ def find_answers(answers: Sequence[Answer], text: str | None) -> list[Found | No
     if text is None:
         return [None if one.start is None else Found(one.text, one.start) for one in answers]
 
-    def pointing(unit: str) -> int:
+    def point_to(unit: str) -> int:
         starts = ((one.text, one.start) for one in answers if one.start is not None)
-        return sum(text.startswith(own, _counted(text, start, unit)) for own, start in starts)
+        return sum(text.startswith(own, _count(text, start, unit)) for own, start in starts)
 
-    unit = max(_UNITS, key=pointing)
+    unit = max(_UNITS, key=point_to)
     return [_find(one, text, unit) for one in answers]
 
 
@@ -91,7 +91,7 @@ def _find(answer: Answer, text: str, unit: str) -> Found | None:
     if answer.start is None:
         found = ((place, SEARCHED) for place, _ in _candidates(answer.text.strip(), text, None))
     else:
-        start = _counted(text, answer.start, unit)
+        start = _count(text, answer.start, unit)
         if text.startswith(answer.text, start):
             return Found(answer.text, start, _UNITS[unit])
         variants = folded_places(folded(answer.text), folded(text))
@@ -117,7 +117,7 @@ def _candidates(part: str, text: str, start: int | None) -> Iterator[tuple[Place
         yield variant, VARIANT
 
 
-def _counted(text: str, start: int, unit: str) -> int:
+def _count(text: str, start: int, unit: str) -> int:
     """Return the character at an offset in units of an encoding."""
     if not unit or text.isascii():
         return start

@@ -99,13 +99,13 @@ class CompletionHead(LanguageHead):
         if remembers(rows.encode, rows.inputs, self._kv_cache):
             with self._kv_cache() as memory:
                 assert memory is not None
-                ids_bT = self._found(rows, Remembered(rows.encode, self.logits, memory))
+                ids_bT = self._generate(rows, Remembered(rows.encode, self.logits, memory))
         else:
-            ids_bT = self._found(rows, Rereading(rows.encode, self.logits))
+            ids_bT = self._generate(rows, Rereading(rows.encode, self.logits))
         texts = [[*self._text(self._to_end(ids)).encode()] for ids in ids_bT.tolist()]
         return {WRITTEN: pad(texts, NO_BYTE).to(ids_bT.device)}
 
-    def _found(self, rows: HeadContext, step: Remembered | Rereading) -> Tensor:
+    def _generate(self, rows: HeadContext, step: Remembered | Rereading) -> Tensor:
         ids_bL, lengths_b = rows.inputs["ids"], rows.inputs["lengths"]
         last_b = at(ids_bL.unsqueeze(-1), lengths_b - 1).squeeze(-1)
         return self._search(step, last_b, step.begin(rows.inputs))

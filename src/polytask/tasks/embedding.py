@@ -231,7 +231,7 @@ def contrastive_loss(
     :param there_bP: Which texts a row has.
     :param texts_bP: Numbers that are equal for equal texts; by default, vectors tell texts apart.
     """
-    texts_bP = _as_wide(_numbered(vectors_bPD) if texts_bP is None else texts_bP, there_bP)
+    texts_bP = _as_wide(_number_texts(vectors_bPD) if texts_bP is None else texts_bP, there_bP)
     candidates_bp = there_bP[:, 1:]
     candidates_cD = vectors_bPD[:, 1:][candidates_bp]
     partner_b = (candidates_bp.flatten().cumsum(0) - 1).view_as(candidates_bp)[:, 0].clamp(min=0)
@@ -270,7 +270,7 @@ def _as_wide(texts_bP: Tensor, there_bP: Tensor) -> Tensor:
     return functional.pad(texts_bP, (0, missing), value=_NO_TEXT)
 
 
-def _numbered(vectors_bPD: Tensor) -> Tensor:
+def _number_texts(vectors_bPD: Tensor) -> Tensor:
     """The same number for equal vectors; anchors, which learn to be near candidates, are none of these."""
     _, numbers = vectors_bPD.detach().flatten(0, 1).unique(dim=0, return_inverse=True)
     texts_bP: Tensor = numbers.view(vectors_bPD.shape[:2]).clone()

@@ -63,7 +63,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
             return None
         choices = row.get(self.input_columns[-1]) if self.input_columns else None
         choices = choices if isinstance(choices, list) else None
-        label = self._marked(value) if isinstance(value, list) else self._named(value, choices)
+        label = self._mark(value) if isinstance(value, list) else self._name_choice(value, choices)
         if choices is not None:
             self._require(label, choices)
             if isinstance(value, list) and len(value) != len(choices):
@@ -73,7 +73,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
                 )
         return label
 
-    def _named(self, value: Any, choices: list[Any] | None) -> str:
+    def _name_choice(self, value: Any, choices: list[Any] | None) -> str:
         """The choice that a number or a name stands for."""
         label = self._label(value)
         if self.names and label not in self.names:
@@ -90,7 +90,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
     def _require(self, label: str, choices: list[Any]) -> None:
         """Refuse a label beyond the choices of its row, and choices without a name."""
         if self.names and len(choices) > len(self.names):
-            raise self._unnamed(len(choices))
+            raise self._number_choice(len(choices))
         if self._place(label) >= len(choices):
             one_based = label == str(len(choices)) and not self.names
             numbers = ", ".join(str(at + 1) for at in range(len(choices)))
@@ -107,13 +107,13 @@ class MultipleChoice(SpelledTask, SentenceTask):
     def _place(self, label: str) -> int:
         return self.names.index(label) if self.names else int(label)
 
-    def _unnamed(self, choices: int) -> DataError:
+    def _number_choice(self, choices: int) -> DataError:
         return DataError(
             f"task {self.name}: found {choices} choices, but names lists {len(self.names)}. Name all "
             "choices that a row may have."
         )
 
-    def _marked(self, value: list[Any]) -> str:
+    def _mark(self, value: list[Any]) -> str:
         """The choice that a list of 0 and 1 marks."""
         right = [place for place, one in enumerate(value) if one == 1]
         names = self.names or [str(place) for place in range(len(value))]
@@ -158,7 +158,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
         best_b = kept_scores(scores, scores["scores_bP"].shape[1]).argmax(1).tolist()
         if self.names and max(best_b, default=0) >= len(self.names):
-            raise self._unnamed(max(best_b) + 1)
+            raise self._number_choice(max(best_b) + 1)
         labels = [self.names[best] if self.names else str(best) for best in best_b]
         return Predictions(labels, confidences=[max(chances) for chances in shares(scores)])
 

@@ -41,7 +41,7 @@ class Predictions:
         """
         found: dict[str, Any] = {}
         if self.confidences:
-            found["confidence"] = _rounded(self.confidences[row])
+            found["confidence"] = _round(self.confidences[row])
         if top_k != 0 and (probabilities := self._by_label(row, labels, top_k)):
             found["probabilities"] = probabilities
         return found
@@ -62,14 +62,14 @@ class Predictions:
         self.probabilities.extend(other.probabilities)
         self.confidences.extend(other.confidences)
 
-    def reordered(self, order: Sequence[int]) -> Predictions:
+    def reorder(self, order: Sequence[int]) -> Predictions:
         """Return rows that were predicted in some order in the order of their numbers."""
         back = np.argsort(np.array(order), kind="stable").tolist()
         columns = self.labels, self.probabilities, self.confidences
         return Predictions(*([own[at] for at in back] if own else [] for own in columns))
 
 
-def _rounded(confidence: Any) -> Any:
+def _round(confidence: Any) -> Any:
     if isinstance(confidence, list):
-        return [_rounded(part) for part in confidence]
+        return [_round(part) for part in confidence]
     return None if confidence is None else round(float(confidence), _DIGITS)

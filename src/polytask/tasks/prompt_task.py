@@ -52,7 +52,7 @@ class WordedTask(Task, ABC):
         key = f"tasks.{name}.completion"
         self._said = None if completion is None else Template(key, completion)
         self._options = options
-        self._pattern = None if pattern is None else self._compiled(pattern)
+        self._pattern = None if pattern is None else self._compile(pattern)
 
     @property
     def ranks(self) -> bool:
@@ -85,7 +85,7 @@ class WordedTask(Task, ABC):
                 "pattern describes"
             )
         if isinstance(self._options, list):
-            options = [self.answer_in(self._spelled(one, row)) for one in self._options]
+            options = [self.answer_in(self._spell(one, row)) for one in self._options]
             if answer not in options:
                 raise DataError(
                     f"task {self.name}: column {self.target_column!r}: "
@@ -103,7 +103,7 @@ class WordedTask(Task, ABC):
                 f"task {self.name}: column {self.target_column!r}: expected a text or a number, "
                 f"found {value!r:.80}"
             )
-        return self._spelled(value, row)
+        return self._spell(value, row)
 
     @override
     def texts(self, row: Row, fields: Fields, *, training: bool) -> list[Fields]:
@@ -113,7 +113,7 @@ class WordedTask(Task, ABC):
             return [(Prompt(prompt, self.training_label({**row, **values}) or ""),)]
         if not self.ranks:
             return [(Prompt(prompt, room=self.room),)]
-        return [(Prompt(prompt, self._spelled(one, values)),) for one in self._choices(values)]
+        return [(Prompt(prompt, self._spell(one, values)),) for one in self._choices(values)]
 
     @override
     def fit(self, references: Iterable[str]) -> None:
@@ -129,7 +129,7 @@ class WordedTask(Task, ABC):
         :param fields: The input fields of the row.
         """
         values = self._values(fields)
-        return self._spelled(self._choices(values)[option], values)
+        return self._spell(self._choices(values)[option], values)
 
     def answer_in(self, completion: str) -> str:
         """Return the answer that a completion holds; empty if it holds none."""
@@ -163,13 +163,13 @@ class WordedTask(Task, ABC):
             )
         return found
 
-    def _spelled(self, value: Any, values: Mapping[str, Any]) -> str:
+    def _spell(self, value: Any, values: Mapping[str, Any]) -> str:
         """The completion for a value of the target."""
         if self._said is None:
             return f" {value if isinstance(value, str) else label_text(value)}"
         return self._said({**values, self.target_column: value})
 
-    def _compiled(self, pattern: str) -> re.Pattern[str]:
+    def _compile(self, pattern: str) -> re.Pattern[str]:
         try:
             compiled = re.compile(pattern)
         except re.error as error:

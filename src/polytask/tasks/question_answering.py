@@ -115,7 +115,7 @@ class SpanAnswer(Task):
     @override
     def reference(self, row: Row) -> list[dict[str, Any]] | None:
         """Return the answers as they are written, with the starts found in the text."""
-        found = self._found(row)
+        found = self._find(row)
         if found is None:
             return None
         return [
@@ -129,7 +129,7 @@ class SpanAnswer(Task):
 
         :raises DataError: If the text holds none of the answers where they are said to start.
         """
-        found = self._found(row)
+        found = self._find(row)
         if not found:
             return None if found is None else []
         places = [place for _, place in found if place is not None]
@@ -138,12 +138,12 @@ class SpanAnswer(Task):
             return [{"text": best.text, "start": best.start}]
         for answer, _ in found:
             if answer.start is not None:
-                raise self._misplaced(answer.text, answer.start, self._text(row) or "")
+                raise self._find_misplaced(answer.text, answer.start, self._text(row) or "")
         return [{"text": found[0][0].text, "start": None}]
 
     @override
     def correction(self, row: Row) -> str | None:
-        places = [place for _, place in self._found(row) or () if place is not None]
+        places = [place for _, place in self._find(row) or () if place is not None]
         return next((place.how for place in places if place.how), None)
 
     @override
@@ -237,7 +237,7 @@ class SpanAnswer(Task):
         texts = {str(id_): answers[0]["text"] if answers else "" for id_, answers in found}
         return {**files, "json": json.dumps(texts, indent=2, ensure_ascii=False).split("\n")}
 
-    def _found(self, row: Row) -> list[tuple[Answer, Found | None]] | None:
+    def _find(self, row: Row) -> list[tuple[Answer, Found | None]] | None:
         """Return the answers of a row, each with its place in the text."""
         value = self._column(row)
         if self.start is not None:
@@ -262,7 +262,7 @@ class SpanAnswer(Task):
         text = row.get(self.input_columns[-1]) if self.input_columns else None
         return text if isinstance(text, str) else None
 
-    def _misplaced(self, answer: str, start: int, text: str) -> DataError:
+    def _find_misplaced(self, answer: str, start: int, text: str) -> DataError:
         there = text[start : start + len(answer)]
         return DataError(
             f"task {self.name}: column {self.target_column!r}: found an answer that does not occur in "

@@ -49,7 +49,7 @@ class Search:
             else beam(self, step, start_b, state)
         )
 
-    def normalised(self, log_probability: Tensor, length: Tensor | int) -> Tensor:
+    def normalise_scores(self, log_probability: Tensor, length: Tensor | int) -> Tensor:
         """Log-probabilities that sequences of different lengths are compared by.
 
         Wu et al., "Google's Neural Machine Translation System", 2016, equation 14, without the
@@ -147,7 +147,7 @@ class _Beams:
     ) -> None:
         """Compare sequences that end now, among the k best, with the best that ended before."""
         ends_bk = ends_bc[:, : self._k] & (self._ended_b < self._k).unsqueeze(1)
-        final_bk = self._search.normalised(score_bc[:, : self._k], length)
+        final_bk = self._search.normalise_scores(score_bc[:, : self._k], length)
         best_b, which_b = final_bk.masked_fill(~ends_bk, -torch.inf).max(dim=1)
         better_b = best_b > self._best_b
         parent_b11 = parent_bc.gather(1, which_b.unsqueeze(1)).unsqueeze(-1)

@@ -59,7 +59,7 @@ class Template:
             raise DataError(f"{self._key}: {error}. Columns: {found}.") from error
 
 
-def _printed(value: Any) -> Any:
+def _print(value: Any) -> Any:
     if value is None:
         raise ValueError("a column is null; write {{ column or '' }} where it may be")
     return value
@@ -68,5 +68,5 @@ def _printed(value: Any) -> Any:
 @functools.cache
 def _environment() -> ImmutableSandboxedEnvironment:
     return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, finalize=_printed, keep_trailing_newline=True
+        undefined=StrictUndefined, finalize=_print, keep_trailing_newline=True
     )

@@ -35,7 +35,7 @@ def accounts_of(data: Data, pools: Mapping[str, Iterable[Pool]]) -> Accounts:
     return found
 
 
-def merged(*parts: Accounts) -> Accounts:
+def merge_accounts(*parts: Accounts) -> Accounts:
     """Join accounts of different splits."""
     tasks = dict.fromkeys(task for part in parts for task in part)
     return {

@@ -23,10 +23,10 @@ def groups_of(
     """
     columns = [set(view.groups) for view, _ in parts]
     shared = sorted(set.intersection(*columns)) if columns else []
-    return {column: _numbered(parts, column, places) for column in shared}
+    return {column: _number(parts, column, places) for column in shared}
 
 
-def _numbered(
+def _number(
     parts: Sequence[tuple[View, Table]], column: str, places: Sequence[Hashable]
 ) -> list[int]:
     groups: dict[Hashable, Hashable] = {

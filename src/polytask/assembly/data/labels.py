@@ -113,7 +113,9 @@ def references_of(task: Task, table: Table) -> Iterator[Any]:
             yield reference
 
 
-def limited(task: Task, tables: Mapping[str, Table], limit: int | None, weight: str = "") -> Labels:
+def limit_rows(
+    task: Task, tables: Mapping[str, Table], limit: int | None, weight: str = ""
+) -> Labels:
     """The labels of a task, or a random ``limit`` of them, the same ones for every seed."""
     everything = Labels(task, weight=weight)
     if limit is None:
@@ -188,7 +190,7 @@ def labels_of(
         own = {source: tables[source] for source in section.sources}
         for table in own.values():
             require_label_column(task, table)
-        found[name] = limited(task, own, section.limit, section.weight or "")
+        found[name] = limit_rows(task, own, section.limit, section.weight or "")
     return found
 
 
@@ -212,7 +214,7 @@ def fit_tasks(
         own = {source: tables[source] for source in recipe.tasks[name].sources}
         return labels[name].references(own)
 
-    for group in _fitted_together(tasks):
+    for group in _fit_together(tasks):
         first = tasks[group[0]]
         first.set_group(group)
         first.fit(chain.from_iterable(map(references, group)))
@@ -221,7 +223,7 @@ def fit_tasks(
     return labels
 
 
-def _fitted_together(tasks: Mapping[str, Task]) -> list[list[str]]:
+def _fit_together(tasks: Mapping[str, Task]) -> list[list[str]]:
     """The names of the tasks, those together that share a head and learn one state for it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, task in tasks.items():

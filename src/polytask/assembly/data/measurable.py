@@ -11,7 +11,7 @@ from polytask.recipe import Recipe
 from polytask.tasks import Task
 
 
-def undefined_metrics(
+def find_undefined_metrics(
     recipe: Recipe, tasks: Mapping[str, Task], tables: Mapping[str, Table]
 ) -> Iterator[str]:
     """Yield a sentence for each task whose metrics tell nothing, whatever is predicted.

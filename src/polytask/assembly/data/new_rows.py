@@ -79,7 +79,7 @@ def readable_views(views: Sequence[View], rows: Sequence[Row]) -> tuple[list[Vie
     if not readable:
         raise _unreadable_error("rows", dict.fromkeys(name for row in rows for name in row), views)
     return readable, [
-        _lacking(view, names) for view, names in zip(views, missing, strict=True) if names
+        _describe_missing(view, names) for view, names in zip(views, missing, strict=True) if names
     ]
 
 
@@ -120,7 +120,7 @@ def _unreadable_error(place: str, columns: Iterable[str], views: Sequence[View])
     )
 
 
-def _given(types: Mapping[str, ColumnType]) -> Types:
+def _select_given(types: Mapping[str, ColumnType]) -> Types:
     """Return the types that new rows do not show by themselves."""
     found: Types = {}
     for name, kind in types.items():
@@ -139,7 +139,7 @@ def _read_file(
     groups: dict[str, tuple[Options | dict[str, str], list[str]]] = {}
     notes = []
     for task in (name for view in views for name in view.tasks):
-        options, ambiguous = _reading(path, known[task])
+        options, ambiguous = _choose_reading(path, known[task])
         if ambiguous:
             notes.append(
                 f"{task}: the training files are not all read alike; {path} is read as the first. "
@@ -184,7 +184,7 @@ def _check_sizes(path: Path, found: Sequence[NewRows], ways: Sequence[Mapping[st
         )
 
 
-def _reading(path: Path, every: Sequence[Options]) -> tuple[Options | dict[str, str], bool]:
+def _choose_reading(path: Path, every: Sequence[Options]) -> tuple[Options | dict[str, str], bool]:
     """Return the options that a file is read with for a task, and whether others fit as well.
 
     The first source of the task with files like this one decides: files with the same ending, or
@@ -243,7 +243,7 @@ def _table(
         options = sources.parse({**options, "path": str(path)})
     source = sources.build(options, ())
     assert isinstance(source, FileSource)
-    source.types = {**_given(types), **source.types}
+    source.types = {**_select_given(types), **source.types}
     return source.read_new(path.absolute(), list({c for view in views for c in view.columns}))
 
 
@@ -261,8 +261,8 @@ def _unreadable(table: Table, view: View) -> str | None:
         missing = [name for name in view.columns if table.path_to(name) is None]
     except DataError as error:  # a column without a common type
         return f"not predicted: {tasks}. {error}"
-    return _lacking(view, missing) if missing else None
+    return _describe_missing(view, missing) if missing else None
 
 
-def _lacking(view: View, columns: Sequence[str]) -> str:
+def _describe_missing(view: View, columns: Sequence[str]) -> str:
     return f"not predicted, as the rows have no {', '.join(columns)}: {', '.join(view.tasks)}."

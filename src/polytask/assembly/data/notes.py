@@ -10,7 +10,7 @@ import numpy as np
 
 from polytask.assembly.data.labels import has_label_column
 from polytask.assembly.data.loading import TRAIN, VALIDATION, Data
-from polytask.assembly.data.measurable import undefined_metrics
+from polytask.assembly.data.measurable import find_undefined_metrics
 from polytask.core.batch import Row
 from polytask.core.encoder import Encoder
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
@@ -39,9 +39,9 @@ def notes(
     copies, batches of too few rows, long rows, trainings of a few steps.
     """
     labels = chain(_files(data), _labels(tasks))
-    measured = undefined_metrics(recipe, tasks, data.split(VALIDATION))
+    measured = find_undefined_metrics(recipe, tasks, data.split(VALIDATION))
     seen = _leaks(recipe, data), labels, _unseen(recipe, data, tasks), measured
-    texts = _cut(pools), _alone(encoder), _copied(recipe, pools)
+    texts = _cut(pools), _alone(encoder), _note_copies(recipe, pools)
     sizes = _narrow(recipe, pools), _long(recipe, pools), _short(recipe, pools)
     return [*chain(*seen, *texts, *sizes)]
 
@@ -89,7 +89,7 @@ def _cut(pools: Sequence[Pool]) -> Iterator[str]:
             )
 
 
-def _copied(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
+def _note_copies(recipe: Recipe, pools: Sequence[Pool]) -> Iterator[str]:
     parts = [augmentations.part(chosen.kind) for chosen in recipe.augment]
     if any(issubclass(part, WordAugmentation | TextAugmentation) for part in parts):
         for pool in pools:

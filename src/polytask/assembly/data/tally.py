@@ -105,7 +105,7 @@ class ScoredLabels:
         try:
             if has_label_column(self.task, row):
                 reference = self.task.reference(row)
-            remarks = [] if reference is None else [*self._checked(row, inputs)]
+            remarks = [] if reference is None else [*self._check(row, inputs)]
         except DataError as error:
             self.mistakes.add(place(), error)
             return
@@ -118,7 +118,7 @@ class ScoredLabels:
         for remark in remarks:
             self.account.remark(remark, place)
 
-    def _checked(self, row: Row, inputs: Inputs) -> Iterator[str]:
+    def _check(self, row: Row, inputs: Inputs) -> Iterator[str]:
         """Encode the label as training does, so that one which does not fit its row is found."""
         if (
             self.task.inputs.rows != "prompts"

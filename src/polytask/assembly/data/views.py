@@ -65,16 +65,16 @@ class View:
 
         :raises DataError: If the last column is to mark spans and does not.
         """
-        fields = self._unchanged(row)
-        fields = fields if self.copying is None else self._copied(self.copying, fields)
+        fields = self._read_fields(row)
+        fields = fields if self.copying is None else self._apply_copying(self.copying, fields)
         return (*fields[:-1], parse_spans(fields[-1])) if self.read_as == "marked" else fields
 
     def augment_label(self, task: Task, label: Any, row: Row) -> Any | None:
         """What a task learns from the fields of a row; None from a copy that came out unchanged."""
         if self.copying is None:
             return label
-        fields = self._unchanged(row)
-        if self._copied(self.copying, fields) == fields:
+        fields = self._read_fields(row)
+        if self._apply_copying(self.copying, fields) == fields:
             return None
         return task.augment_label(label, self.copying.alignment(fields))
 
@@ -88,7 +88,7 @@ class View:
             return self.worded.texts(row, self.fields(row), training=training)
         return texts_of_row(self.fields(row), self.read_as, located=self.located)
 
-    def missing(self, row: Row) -> Iterator[str]:
+    def find_missing(self, row: Row) -> Iterator[str]:
         """Yield the mistake of each input column without a value, where the encoder needs one."""
         if self.encoder.accepts_missing:
             return
@@ -133,19 +133,19 @@ class View:
         there = [column for column in self.columns if table.path_to(column) is not None]
         return replace(self, types={column: table.type_of(column) for column in there})
 
-    def _copied(self, copying: Copying, fields: Fields) -> Fields:
+    def _apply_copying(self, copying: Copying, fields: Fields) -> Fields:
         if self.read_as != "each":
             return copying.fields(fields)
         *front, items = fields  # a list of texts, not one of words
         copied = copying.fields((*front, *items))
         return (*copied[: len(front)], list(copied[len(front) :]))
 
-    def _unchanged(self, row: Row) -> Fields:
-        if missing := next(self.missing(row), None):
+    def _read_fields(self, row: Row) -> Fields:
+        if missing := next(self.find_missing(row), None):
             raise DataError(missing)
-        return tuple(self._stepped(column, row[column]) for column in self.columns)
+        return tuple(self._apply_steps(column, row[column]) for column in self.columns)
 
-    def _stepped(self, column: str, value: Any) -> Any:
+    def _apply_steps(self, column: str, value: Any) -> Any:
         """Return a value with the text steps applied, if it is a text or a list of words."""
         if is_missing(value) or self.types.get(column, "text") not in ("text", "words"):
             return None if is_missing(value) else value

@@ -54,7 +54,7 @@ def _with_columns(recipe: Recipe, types: Mapping[str, ColumnType]) -> Encoder:
     return encoder
 
 
-def restored_encoder(recipe: Recipe, run: RunFolder) -> Encoder:
+def restore_encoder(recipe: Recipe, run: RunFolder) -> Encoder:
     """Return the encoder of a run, without the parameters that the run stores."""
     encoder = _with_columns(recipe, column_types(run))
     encoder.restore(run.model / ENCODER)
@@ -102,7 +102,7 @@ def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Ta
             f"{run.model}: holds no model. Train first: polytask train {run.recipe} "
             f"--run {run.path} --resume"
         )
-    return restored_encoder(recipe, run), restore_tasks(recipe, run)
+    return restore_encoder(recipe, run), restore_tasks(recipe, run)
 
 
 def restore_tasks(recipe: Recipe, run: RunFolder) -> dict[str, Task]:

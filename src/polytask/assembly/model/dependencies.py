@@ -21,7 +21,7 @@ def probe_inputs(encoder: Encoder, rows: Sequence[Fields]) -> Collated:
     return collate_texts(encoder.prepare(rows), encoder.collate)
 
 
-def reached(model: MultiTaskModel, inputs: Collated, tasks: Iterable[str]) -> set[str]:
+def find_reached(model: MultiTaskModel, inputs: Collated, tasks: Iterable[str]) -> set[str]:
     """Names of the parameters that the outputs of tasks depend on, frozen ones included.
 
     Each task goes through the model alone: rows of several may be in one tensor. It does so in
@@ -48,7 +48,7 @@ def with_tied(model: nn.Module, names: Collection[str]) -> set[str]:
 
 
 @torch.no_grad()
-def differing(
+def find_differing(
     one: MultiTaskModel, other: MultiTaskModel, inputs: Collated, tasks: Iterable[str]
 ) -> list[str]:
     """The tasks whose heads read other features in one model than in the other, in any bit."""

@@ -29,10 +29,10 @@ def answer(run: str, task: str, texts: Sequence[str]) -> list[str]:
         return []
     loaded = LoadedRun.load(folder)
     records = loaded.predict([{column: text} for text in texts], [task])
-    return [_written(run, record[task]) for record in records]
+    return [_write(run, record[task]) for record in records]
 
 
-def _written(run: str, answer: Mapping[str, Any]) -> str:
+def _write(run: str, answer: Mapping[str, Any]) -> str:
     """Return the text of an answer.
 
     :raises DataError: If the task could not read the row.

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from polytask.assembly.data.accounts import merged, read_test_rows
+from polytask.assembly.data.accounts import merge_accounts, read_test_rows
 from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.labels import has_label_column, require_label_column
 from polytask.assembly.data.loading import TRAIN, Tables, load_data, load_source
 from polytask.assembly.data.notes import notes
 from polytask.assembly.data.views import View, views_of
 from polytask.assembly.model.assemble import new_tasks
-from polytask.assembly.run.training_parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fit_parts, training_parts
 from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import Accounts
 from polytask.core.errors import DataError, PolytaskError
@@ -60,11 +60,11 @@ def _prepare(recipe: Recipe, warnings: Sequence[str]) -> Findings:
     """
     with scratch_folder() as scratch:
         data = load_data(recipe)
-        fitted = fitted_parts(recipe, RunFolder(scratch), data, started=False)
+        fitted = fit_parts(recipe, RunFolder(scratch), data, started=False)
         parts = training_parts(recipe, data, fitted, scratch)
         tested = read_test_rows(data, fitted.encoder, fitted.tasks)
         said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.pools)
-        return Findings([], [*warnings, *said], merged(parts.accounts, tested))
+        return Findings([], [*warnings, *said], merge_accounts(parts.accounts, tested))
 
 
 def _check_rows(recipe: Recipe) -> Findings:
@@ -82,12 +82,12 @@ def _check_rows(recipe: Recipe) -> Findings:
     tasks = new_tasks(recipe)
     for name, section in recipe.trained.items():
         own = [tables[source] for source in section.sources if source in tables]
-        found.mistakes.extend(_missing_columns(tasks[name], own))
+        found.mistakes.extend(_find_missing_columns(tasks[name], own))
         found.mistakes.extend(_unreadable(tasks[name], own))
     return Findings(list(dict.fromkeys(found.mistakes)), found.warnings)
 
 
-def _missing_columns(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[str]:
+def _find_missing_columns(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[str]:
     for splits in sources:
         try:
             if TRAIN in splits:
@@ -106,7 +106,7 @@ def _check_inputs(view: View, table: Table, found: Findings) -> None:
     missing = (
         f"{table.place_of(row)}: {mistake}"
         for row in each_row(table)
-        for mistake in view.missing(row)
+        for mistake in view.find_missing(row)
     )
     empty = (
         f"{table.place_of(row)}: column {column!r} is empty; there is nothing to learn from."

@@ -9,7 +9,7 @@ from itertools import islice
 
 from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.loading import Data, load_data
-from polytask.assembly.run.training_parts import fitted_parts, training_parts
+from polytask.assembly.run.training_parts import fit_parts, training_parts
 from polytask.core.batch import Batch
 from polytask.core.errors import RunError
 from polytask.core.partition import Partition
@@ -68,7 +68,7 @@ def open_trained(run: RunFolder) -> Iterator[Opened]:
             f"{run.model}: holds no parameters yet. Go on with: polytask train {run.recipe} "
             f"--run {run.path} --resume"
         )
-    with _opened(recipe, run, started=True) as opened:
+    with _open(recipe, run, started=True) as opened:
         opened.model.stored.load_state_dict(read_tensors(run.parameters))
         yield opened
 
@@ -77,16 +77,16 @@ def open_trained(run: RunFolder) -> Iterator[Opened]:
 def open_new(recipe: Recipe) -> Iterator[Opened]:
     """The model that a recipe begins with, and its training rows; nothing is written."""
     recipe = with_columns(recipe)
-    with scratch_folder() as nowhere, _opened(recipe, RunFolder(nowhere), started=False) as opened:
+    with scratch_folder() as nowhere, _open(recipe, RunFolder(nowhere), started=False) as opened:
         yield opened
 
 
 @contextlib.contextmanager
-def _opened(recipe: Recipe, run: RunFolder, *, started: bool) -> Iterator[Opened]:
+def _open(recipe: Recipe, run: RunFolder, *, started: bool) -> Iterator[Opened]:
     with scratch_folder() as scratch:
         data = load_data(recipe, run.splits)
         seed_everything(recipe.training.seed)
-        fitted = fitted_parts(recipe, run, data, started=started)
+        fitted = fit_parts(recipe, run, data, started=started)
         parts = training_parts(recipe, data, fitted, scratch)
         device = select_device(recipe.training.device)
         model = parts.model.to(device).train()

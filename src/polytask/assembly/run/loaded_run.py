@@ -199,7 +199,7 @@ class LoadedRun:
         for file, predictor in self.predictors.items():
             own = {task for task, its in self.files.items() if its == file}
             compute = predictor.vectors if vectors else predictor
-            found |= compute(_narrowed(pools, own), progress)
+            found |= compute(_narrow(pools, own), progress)
         return {name: found[name] for name in self.tasks if name in found}
 
     def _views(self, tasks: Collection[str] | None) -> list[View]:
@@ -236,12 +236,12 @@ class LoadedRun:
         tally = Tally()
         for parts in windows:
             with self._preparing:
-                prepared = [part.prepared(self.encoder) for part in parts]
+                prepared = [part.prepare(self.encoder) for part in parts]
             try:
-                found = self._found(prepared, wanted)
+                found = self._compute(prepared, wanted)
             except DataError:  # only then is every row looked at by itself
                 prepared = [one.readable(self.predictor.collation) for one in prepared]
-                found = self._found(prepared, wanted)
+                found = self._compute(prepared, wanted)
             tally.add(prepared)
             columns = {
                 task: one.records(found[task], wanted, self.tasks[task].labels)
@@ -256,7 +256,7 @@ class LoadedRun:
         for text in tally.notes():
             left_out(text)
 
-    def _found(
+    def _compute(
         self, prepared: Sequence[PreparedRows], wanted: RecordOptions
     ) -> dict[str, Predictions]:
         return self.predict_pools([one.pool for one in prepared], vectors=wanted.vectors)
@@ -288,7 +288,7 @@ def _models(
             yield file, other
 
 
-def _narrowed(pools: Sequence[Pool | MemoryPool], tasks: set[str]) -> list[Pool | MemoryPool]:
+def _narrow(pools: Sequence[Pool | MemoryPool], tasks: set[str]) -> list[Pool | MemoryPool]:
     """The pools that some tasks read, for them alone."""
     return [
         replace(pool, tasks=tuple(task for task in pool.tasks if task in tasks))

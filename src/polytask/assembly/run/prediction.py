@@ -66,7 +66,7 @@ class RecordOptions:
         certainty = found.certainty(row, labels, self.top_k if self.probabilities else 0)
         return {"label": found.labels[row], **certainty}
 
-    def refused(self, error: str) -> dict[str, Any]:
+    def refused_record(self, error: str) -> dict[str, Any]:
         """Return the record of a row that cannot be read."""
         return {"vector" if self.vectors else "label": None, "error": error}
 
@@ -82,7 +82,7 @@ class WindowRows:
     rows: Sequence[Row]
     where: Callable[[int], str]
 
-    def prepared(self, encoder: Encoder) -> PreparedRows:
+    def prepare(self, encoder: Encoder) -> PreparedRows:
         """Return the rows as an encoder reads them."""
         return PreparedRows(self, *new_pool(self.view, self.rows, self.where, encoder))
 
@@ -114,7 +114,7 @@ class PreparedRows:
         numbers = iter(range(len(self.pool)))
         for row in range(len(self.part.rows)):
             if row in self.refused:
-                yield wanted.refused(self.refused[row])
+                yield wanted.refused_record(self.refused[row])
             else:
                 yield wanted.record(found, next(numbers), labels)
 

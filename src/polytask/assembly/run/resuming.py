@@ -48,7 +48,7 @@ def open_folder(run: RunFolder, recipe: Recipe, *, resume: bool) -> tuple[bool, 
     if not run.recipe.is_file():
         raise RunError(f"{run.path}: is not a run folder: it holds no {run.recipe.name}.")
     run.require_format()
-    changed = _changed(run, recipe)
+    changed = _find_changes(run, recipe)
     other = [key for key in changed if key not in _MAY_CHANGE and not key.startswith("compare.")]
     if other:
         raise RunError(
@@ -83,7 +83,7 @@ def reopen(recipe: Recipe, run: RunFolder, session: Session) -> None:
     :param session: The training, after its last checkpoint was loaded.
     :raises RunError: If that leaves no step to do.
     """
-    if _LENGTH.isdisjoint(_changed(run, recipe)):
+    if _LENGTH.isdisjoint(_find_changes(run, recipe)):
         return
     if session.done:
         budget = session.budget
@@ -97,5 +97,5 @@ def reopen(recipe: Recipe, run: RunFolder, session: Session) -> None:
         write_json(run.facts, {**read_json(run.facts), "finished": False})
 
 
-def _changed(run: RunFolder, recipe: Recipe) -> list[str]:
+def _find_changes(run: RunFolder, recipe: Recipe) -> list[str]:
     return find_differences(run.recipe.read_text(encoding="utf-8"), dump(recipe))

@@ -19,7 +19,7 @@ from polytask.training.session import Session
 _PACKAGES = ("polytask", "torch", "transformers", "tokenizers", "datasets", "numpy")
 
 
-def starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, Any]:
+def get_starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, Any]:
     """Versions, plugins, data, device and sizes, known before the first step."""
     model, partition = session.model, session.partition
     trained = model.trainable().values()

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from polytask.assembly.data.accounts import merged, read_test_rows
+from polytask.assembly.data.accounts import merge_accounts, read_test_rows
 from polytask.assembly.data.inputs import with_columns
 from polytask.assembly.data.loading import Data, load_data
 from polytask.assembly.data.notes import notes
 from polytask.assembly.data.views import types_of
 from polytask.assembly.model.assemble import save_columns, save_parts
 from polytask.assembly.run.resuming import open_folder, refuse_begun, reopen
-from polytask.assembly.run.run_metadata import final_facts, starting_facts
-from polytask.assembly.run.training_parts import fitted_parts, training_parts
+from polytask.assembly.run.run_metadata import final_facts, get_starting_facts
+from polytask.assembly.run.training_parts import fit_parts, training_parts
 from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import SHOWN_TASKS, Accounts, account_lines, records
 from polytask.core.distributed import rank
@@ -63,7 +63,7 @@ def train(
             data = load_data(recipe, run.splits) if data is None else data
             session, begun = _session(recipe, run, data, scratch, started, read_tests)
         if not started and is_first():
-            write_json(run.facts, {**starting_facts(session, data.facts()), **begun.facts})
+            write_json(run.facts, {**get_starting_facts(session, data.facts()), **begun.facts})
             begun.show(console)
         run_loop(session, console)
     if is_first():
@@ -106,7 +106,7 @@ def _session(
     if options.threads:
         torch.set_num_threads(options.threads)
     seed_everything(options.seed)
-    fitted = fitted_parts(recipe, run, data, started=started)
+    fitted = fit_parts(recipe, run, data, started=started)
     parts = training_parts(recipe, data, fitted, scratch)
     tested = read_test_rows(data, fitted.encoder, fitted.tasks) if read_tests else {}
     session = Session(parts, options, run)
@@ -125,5 +125,5 @@ def _session(
         write_json(run.reach, session.partition.tasks_of)
     said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.pools)
     begun = fitted.beginning
-    accounts = merged(parts.accounts, tested)
+    accounts = merge_accounts(parts.accounts, tested)
     return session, _Begun(begun.facts, [*begun.notes, *said], accounts)

@@ -60,7 +60,7 @@ class Fitted:
         return self.beginning.model.trained_tasks
 
 
-def fitted_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> Fitted:
+def fit_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> Fitted:
     """Return the model that a recipe begins with, or a run's model without its stored parameters."""
     tables = data.split(TRAIN)
     if started:

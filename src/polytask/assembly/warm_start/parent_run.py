@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polytask.assembly.data.readings import Readings, readings
-from polytask.assembly.model.assemble import load_model, restored_encoder
+from polytask.assembly.model.assemble import load_model, restore_encoder
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import read_json
@@ -43,16 +43,16 @@ class ParentRun:
         :raises RunError: If there is no such run, or it cannot be read.
         :raises RecipeError: If its encoder is another than that of the recipe.
         """
-        run = finished_run(options.run)
+        run = find_finished_run(options.run)
         old = load(run.recipe)
         mistakes = [*_differences(recipe, old, options)]
         if mistakes:
             raise RecipeError(mistakes)
-        encoder = restored_encoder(recipe, run)
+        encoder = restore_encoder(recipe, run)
         return cls(options, load_model(old, run)[0], encoder, readings(old, run))
 
 
-def finished_run(path: str | Path) -> RunFolder:
+def find_finished_run(path: str | Path) -> RunFolder:
     """A run whose training has finished.
 
     :raises RunError: If it has not, or there is none.
@@ -77,7 +77,7 @@ def with_kept(recipe: Recipe, run: RunFolder | None = None) -> Recipe:
     if recipe.start is None or not recipe.start.keep:
         return recipe
     begun = run is not None and run.recipe.is_file()
-    known = load(run.recipe if run and begun else finished_run(recipe.start.run).recipe).tasks
+    known = load(run.recipe if run and begun else find_finished_run(recipe.start.run).recipe).tasks
     kept = {
         name: section.model_copy(update={"sources": ()})
         for name, section in known.items()

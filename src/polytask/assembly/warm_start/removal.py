@@ -13,8 +13,8 @@ from polytask.assembly.model.assemble import (
     save_columns,
     save_parts,
 )
-from polytask.assembly.model.dependencies import differing, probe_inputs
-from polytask.assembly.warm_start.parent_run import finished_run
+from polytask.assembly.model.dependencies import find_differing, probe_inputs
+from polytask.assembly.warm_start.parent_run import find_finished_run
 from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
@@ -37,7 +37,7 @@ def remove(path: Path, task: str, folder: Path) -> RunFolder:
     :raises RunError: If the run or the task is not there, the folder holds something, or the
         outputs of the other tasks depend on this one.
     """
-    run, new = finished_run(path), RunFolder(folder)
+    run, new = find_finished_run(path), RunFolder(folder)
     recipe = load(run.recipe)
     smaller = _without(recipe, task, run)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -48,7 +48,7 @@ def remove(path: Path, task: str, folder: Path) -> RunFolder:
     _fill(left, model, task, smaller)
     columns = next(iter(smaller.tasks.values())).columns
     inputs = probe_inputs(encoder, [(_PROBE,) * len(columns)])
-    if differing(model, left, inputs, left.tasks):
+    if find_differing(model, left, inputs, left.tasks):
         raise _dependent(task, smaller)
     write_text(new.recipe, dump(smaller))
     save_parts(new, encoder, left)

@@ -13,7 +13,12 @@ from torch.nn import Parameter
 
 from polytask.assembly.data.views import View
 from polytask.assembly.model.assemble import assemble, new_encoder
-from polytask.assembly.model.dependencies import differing, probe_inputs, reached, with_tied
+from polytask.assembly.model.dependencies import (
+    find_differing,
+    find_reached,
+    probe_inputs,
+    with_tied,
+)
 from polytask.assembly.warm_start.parent_run import ParentRun
 from polytask.core.batch import Fields
 from polytask.core.capabilities import pretrained_name
@@ -76,10 +81,10 @@ def _begin(
     base = prints_of(encoder.parameters()) if pretrained_name(encoder) is not None else frozenset()
     model = assemble(recipe, encoder, tasks)
     taken = _take(origin, model)
-    frozen = set(_chosen(origin, model, taken))
+    frozen = set(_choose(origin, model, taken))
     inputs = probe_inputs(encoder, rows)
     if origin.options.keep:
-        frozen |= _kept(recipe, origin, model, inputs, taken)
+        frozen |= _keep(recipe, origin, model, inputs, taken)
     _freeze(model, frozen)
     model.given = frozen_among(model, lambda: base)
     _check_trained(model, inputs)
@@ -88,14 +93,14 @@ def _begin(
         "new": {name: t for name, t in model.state_dict().items() if name not in taken},
         "left_over": {n: t for n, t in origin.model.state_dict().items() if n not in taken},
     }
-    counts = {kind: _counted(tensors) for kind, tensors in named.items()}
+    counts = {kind: _count(tensors) for kind, tensors in named.items()}
     facts = {"run": origin.options.run, **counts, "frozen": sorted(frozen)}
     facts["sources"] = {
         name: [options.model_dump(mode="json") for options in origin.readings[name]]
         for name in tasks
         if name not in recipe.trained
     }
-    return Beginning(encoder, model, facts, [*_said(origin.options.run, counts)])
+    return Beginning(encoder, model, facts, [*_describe(origin.options.run, counts)])
 
 
 def _take(origin: ParentRun, model: MultiTaskModel) -> set[str]:
@@ -128,7 +133,7 @@ def _head_shapes(model: MultiTaskModel) -> dict[str, Any]:
     return {task.head_key: task.head_shape for task in model.tasks.values()}
 
 
-def _chosen(origin: ParentRun, model: MultiTaskModel, taken: Collection[str]) -> Iterator[str]:
+def _choose(origin: ParentRun, model: MultiTaskModel, taken: Collection[str]) -> Iterator[str]:
     """What the recipe says shall not be trained, of what was taken."""
     options = origin.options
     encoders = {id(e): e for e in map(model.sharing.encoder_of, model.tasks)}.values()
@@ -169,7 +174,7 @@ def _head_taken(origin: ParentRun, model: MultiTaskModel, task: str, taken: Coll
     return key
 
 
-def _kept(
+def _keep(
     recipe: Recipe,
     origin: ParentRun,
     model: MultiTaskModel,
@@ -181,9 +186,9 @@ def _kept(
     :raises RunError: If part of it is new, so that their outputs cannot stay as they are.
     """
     kept = [name for name in model.tasks if name not in model.trained_tasks]
-    read = reached(model, inputs, kept)
+    read = find_reached(model, inputs, kept)
     new = sorted(read - {*taken})
-    if new or differing(origin.model, model, inputs, kept):
+    if new or find_differing(origin.model, model, inputs, kept):
         shown = ", ".join(new[:3]) or "other features"
         raise RunError(
             f"start.keep: with sharing: {recipe.sharing.kind}, the outputs of {', '.join(kept)} "
@@ -201,7 +206,9 @@ def _freeze(model: MultiTaskModel, names: Collection[str]) -> None:
 
 def _check_trained(model: MultiTaskModel, inputs: Collated) -> None:
     trained = {n for n, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
-    idle = [task for task in model.trained_tasks if not trained & reached(model, inputs, [task])]
+    idle = [
+        task for task in model.trained_tasks if not trained & find_reached(model, inputs, [task])
+    ]
     if idle:
         raise RecipeError(
             [
@@ -211,7 +218,7 @@ def _check_trained(model: MultiTaskModel, inputs: Collated) -> None:
         )
 
 
-def _counted(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def _count(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """How many numbers there are in each part of a model."""
     counts: dict[str, int] = {}
     for name, tensor in tensors.items():
@@ -220,7 +227,7 @@ def _counted(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     return counts
 
 
-def _said(run: str, counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def _describe(run: str, counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     texts: dict[str, Callable[[str], str]] = {
         "taken": lambda parts: f"taken from {run}: {parts}",
         "new": lambda parts: f"new: {parts}",

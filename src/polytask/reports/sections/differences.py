@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polytask.evaluation.coverage import standing
+from polytask.evaluation.coverage import select_counted
 from polytask.reports import formats
 from polytask.reports.charts.bars import Bar, bar_chart, limits_of
 from polytask.reports.report_data import Material
@@ -37,7 +37,7 @@ def differences(material: Material) -> Section | None:
 def _figures(record: Record, strategy: str) -> Iterator[Figure]:
     """Yield one chart of all shares, in percentage points, and a chart per other metric."""
     units: dict[str, list[Bar]] = {}
-    for task, entry in standing(record).items():
+    for task, entry in select_counted(record).items():
         if (bar := _bar(record, strategy, task)) is not None:
             metric = entry["select"]
             units.setdefault("" if formats.is_share(metric) else metric, []).append(bar)
@@ -49,7 +49,7 @@ def _figures(record: Record, strategy: str) -> Iterator[Figure]:
 
 
 def _bar(record: Record, strategy: str, task: str) -> Bar | None:
-    entry = standing(record)[task]
+    entry = select_counted(record)[task]
     metric = entry["select"]
     sign = 1 if entry["higher_is_better"][metric] else -1
     factor = sign * formats.scale_of(metric)
