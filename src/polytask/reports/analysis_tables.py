@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polytask.reports import formats
+from polytask.reports.formats import NOTHING, list_groups
 from polytask.reports.tables import Grid
 
 Record = Mapping[str, Any]
@@ -70,7 +70,7 @@ def _worst_layer(layers: Mapping[str, Sequence[Record]], tasks: Sequence[str]) -
         if layer != "all" and pair["tasks"] == tasks and pair["conflict"]
     }
     if not conflicts:
-        return formats.NOTHING
+        return NOTHING
     layer = max(conflicts, key=lambda name: conflicts[name])
     return f"{layer} ({_share(conflicts[layer])})"
 
@@ -83,9 +83,7 @@ def transference_text(record: Record) -> str:
     rows = []
     for task, means, errors in zip(tasks, matrix["mean"], matrix["error"], strict=True):
         cells = [
-            formats.NOTHING
-            if helper == task and name == "pairwise"
-            else _format_scaled(mean, error, scale)
+            NOTHING if helper == task and name == "pairwise" else _format_scaled(mean, error, scale)
             for helper, mean, error in zip(tasks, means, errors, strict=True)
         ]
         rows.append([task, *cells])
@@ -104,7 +102,7 @@ def groups_text(record: Record) -> str:
     lines = [f"Proposed groups, from {record['from']}:"]
     for group, path in zip(proposed["groups"], record["recipes"], strict=True):
         lines.append(f"  {', '.join(group)}    {path}")
-    lines.append(f"For a comparison, compare.groups: {formats.list_groups(proposed['groups'])}")
+    lines.append(f"For a comparison, compare.groups: {list_groups(proposed['groups'])}")
     scale = _scale(record["from"])
     steps = [f"{each['models']}: {scale * each['value']:+.2f}" for each in record["by_models"]]
     lines.append(
@@ -124,7 +122,7 @@ def _why_fewer(record: Record, instead: Record, scale: float) -> str:
         "partly chance: in samples that did not choose them, they gain "
         f"{_format_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
         "Fewer models are proposed unless that is more than one standard error. To try both, "
-        f"compare with compare.groups: {formats.list_groups(groups)}"
+        f"compare with compare.groups: {list_groups(groups)}"
     )
 
 
@@ -189,16 +187,16 @@ def _end_of_gain(record: Record) -> str:
 
 def _format_scaled(mean: float | None, error: float | None, scale: float) -> str:
     if mean is None:
-        return formats.NOTHING
+        return NOTHING
     return _number(scale * mean, "{:+.2f}", None if error is None else scale * error)
 
 
 def _number(value: float | None, shape: str, error: float | None = None) -> str:
     if value is None:
-        return formats.NOTHING
+        return NOTHING
     spread = "" if error is None else f" ± {shape.replace('+', '').format(error)}"
     return shape.format(value) + spread
 
 
 def _share(value: float | None) -> str:
-    return formats.NOTHING if value is None else f"{100 * value:.0f} %"
+    return NOTHING if value is None else f"{100 * value:.0f} %"
