@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from polytask.evaluation.coverage import standing
-from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.cells import UNKNOWN, Cell, SortableTable
 from polytask.reports.formats import (
     NOTHING,
     format_amount,
@@ -54,7 +54,13 @@ _COSTS: dict[str, Callable[[float | None], str]] = {
 }
 
 
-def tabulate_means(record: Record) -> SortableTable:
+def tabulate_scores(record: Record) -> list[SortableTable]:
+    """Return the tables of strategies and of tasks and, if they were tested, of differences."""
+    tested = [_tabulate_differences(record)] if get_statistics(record) else []
+    return [_tabulate_means(record), _tabulate_tasks(record), *tested]
+
+
+def _tabulate_means(record: Record) -> SortableTable:
     """Return a row per strategy: means of metrics over tasks, and gains over single-task models."""
     families = [
         name
@@ -84,14 +90,14 @@ def tabulate_means(record: Record) -> SortableTable:
     return SortableTable("strategies", head, rows, filtered=len(rows) > 3)
 
 
-def tabulate_tasks(record: Record) -> SortableTable:
+def _tabulate_tasks(record: Record) -> SortableTable:
     """Return a row per task: its main metric for every strategy."""
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
     rows = [[Cell(task), *_task(record, task)] for task in standing(record)]
     return SortableTable("tasks", head, rows, filtered=len(rows) > 3)
 
 
-def tabulate_differences(record: Record) -> SortableTable:
+def _tabulate_differences(record: Record) -> SortableTable:
     """Return the difference of every metric to the baseline; only main metrics were tested."""
     baseline = get_statistics(record)["baseline"]
     strategies = [name for name in record["strategies"] if name != baseline]
@@ -138,7 +144,7 @@ def _shares(record: Record, estimate: Callable[[str], Estimate | None]) -> list[
 
 def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
     if found is None:
-        return Cell(NOTHING, -1e9)
+        return UNKNOWN
     half = "" if found.half is None else f" ± {format_score(metric, found.half)}"
     return Cell(_whole(format_score(metric, found.mean) + half, found), found.mean, best)
 
@@ -153,7 +159,7 @@ def _gain(record: Record, strategy: str) -> Cell:
     """Return Δm with its interval; the cell is coloured if Δm is significant or was not tested."""
     found, tested = gain_estimate(record, strategy), get_gain(record, strategy)
     if found is None:
-        return Cell(NOTHING, -1e9)
+        return UNKNOWN
     value = found.mean
     tone = "good" if value > 0.05 else "bad" if value < -0.05 else ""
     if tested is None:
@@ -178,7 +184,7 @@ def _rank(record: Record, strategy: str) -> Cell:
 def _worst(record: Record, strategy: str) -> Cell:
     found = worst_task(record, strategy)
     if found is None:
-        return Cell(NOTHING, -1e9)
+        return UNKNOWN
     return Cell(f"{found[0]} {format_signed(found[1])}", found[1])
 
 
@@ -210,7 +216,7 @@ def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
     main = metric == standing(record)[task]["select"]
     found = tested if main else tested["others"].get(metric)
     if not found or "difference" not in found:
-        return Cell(NOTHING, -1e9)
+        return UNKNOWN
     middle, low, high = (
         format_difference(metric, found[end]).replace("-", "−")
         for end in ("difference", "low", "high")

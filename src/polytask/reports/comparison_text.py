@@ -6,12 +6,7 @@ from collections.abc import Iterator
 
 from polytask.evaluation.coverage import coverage, standing
 from polytask.reports.cells import SortableTable
-from polytask.reports.comparison_tables import (
-    tabulate_costs,
-    tabulate_differences,
-    tabulate_means,
-    tabulate_tasks,
-)
+from polytask.reports.comparison_tables import tabulate_costs, tabulate_scores
 from polytask.reports.coverage_text import describe_coverage
 from polytask.reports.significance import get_statistics
 from polytask.reports.summary import Record
@@ -47,13 +42,14 @@ def _verdict(record: Record) -> Iterator[str]:
 def _grids(record: Record) -> Iterator[Grid]:
     over, tasks = len(coverage(record)["over"]), len(standing(record))
     some = f"{over} of {tasks}" if over < tasks else f"{tasks}"
-    yield _grid(tabulate_means(record), f"{record['name']}: means over {some} tasks")
-    yield _grid(tabulate_tasks(record), "By task")
-    tested = get_statistics(record)
-    if tested:
-        title = f"Differences to {tested['baseline']} [95 % interval]"
-        yield _grid(tabulate_differences(record), title)
-    yield _grid(tabulate_costs(record), "Cost, means over seeds")
+    titles = {
+        "strategies": f"{record['name']}: means over {some} tasks",
+        "tasks": "By task",
+        "differences": f"Differences to {get_statistics(record).get('baseline')} [95 % interval]",
+        "cost": "Cost, means over seeds",
+    }
+    for table in (*tabulate_scores(record), tabulate_costs(record)):
+        yield _grid(table, titles[table.key])
 
 
 def _grid(table: SortableTable, title: str) -> Grid:

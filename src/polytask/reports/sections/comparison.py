@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from polytask.reports.comparison_tables import (
-    tabulate_differences,
-    tabulate_means,
-    tabulate_tasks,
-)
+from polytask.reports.comparison_tables import tabulate_scores
 from polytask.reports.coverage_text import describe_coverage
 from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
@@ -18,14 +14,11 @@ def comparison(report: ReportData) -> Section | None:
     record = report.record
     if record is None:
         return None
-    tested = get_statistics(record)
-    tables = [
-        tabulate_means(record),
-        tabulate_tasks(record),
-        *([tabulate_differences(record)] if tested else []),
-    ]
-    said = [*describe_coverage(record)]
     body = fill_template(
-        "comparison.html", tables=tables, record=record, tested=tested, covered=said
+        "comparison.html",
+        tables=tabulate_scores(record),
+        record=record,
+        tested=get_statistics(record),
+        covered=[*describe_coverage(record)],
     )
     return Section("comparison", body)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polytask.reports.cells import Cell, SortableTable
-from polytask.reports.formats import NOTHING, format_short
+from polytask.reports.cells import UNKNOWN, Cell, SortableTable
+from polytask.reports.formats import format_short
 from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import phrase
@@ -43,7 +43,7 @@ def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> SortableT
 
 def _cell(value: float | None) -> Cell:
     if value is None:
-        return Cell(NOTHING, -1e9)
+        return UNKNOWN
     sign = "+" if value > 0 else ""
     tone = "good" if value > 0 else "bad" if value < 0 else ""
     return Cell(sign + format_short(value).replace("-", "−"), value, tone=tone)
