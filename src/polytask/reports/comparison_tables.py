@@ -36,6 +36,7 @@ from polytask.reports.summary import (
     family_estimate,
     gain_estimate,
     main_estimate,
+    results_of,
     task_estimate,
     values_of,
     worst_task,
@@ -235,6 +236,6 @@ def _detectable(record: Record, task: str, metric: str) -> Cell:
 
 def _cost(record: Record, strategy: str, name: str) -> Cell:
     """Return a cost cell; it is empty if a result of the strategy lacks the cost."""
-    own = [result for result in record["results"] if result["strategy"] == strategy]
-    value = cost(record, strategy, name) if all(name in result for result in own) else None
+    complete = all(name in result for result in results_of(record, strategy))
+    value = cost(record, strategy, name) if complete else None
     return Cell(_COSTS[name](value), -1.0 if value is None else value)

@@ -54,7 +54,7 @@ class Feed:
 
     def state(self, seen: str = "") -> dict[str, Any] | None:
         """Return the current state of the page; None if its version equals ``seen``."""
-        with self._lock:
+        with self._lock:  # each request has its own thread, and ``_read`` moves the offset
             self._read()
             finished = self._is_finished()
             version = f"{self._file}-{self._records}-{int(finished)}"
