@@ -85,7 +85,7 @@ def test_words_come_from_words_no_two_from_the_same(
     augmentation = make(kind)
     assert isinstance(augmentation, WordAugmentation)
     before = list(words)
-    changed = augmentation.changed(words, np.random.default_rng(seed))
+    changed = augmentation.change(words, np.random.default_rng(seed))
     assert words == before
     assert changed
     origins = [origin for _, origin in changed]
@@ -184,10 +184,10 @@ def test_texts_in_texts_out_and_none_becomes_empty(kind: str, texts: list[str], 
     made = make(kind)
     assert isinstance(made, TextAugmentation)
     before = list(texts)
-    written = made.rewritten(texts, lambda run, task, given: [run * len(text) for text in given])
+    written = made.rewrite(texts, lambda run, task, given: [run * len(text) for text in given])
     assert texts == before
     assert [bool(text) for text in written] == [bool(text) for text in texts]
-    assert made.rewritten(texts, lambda run, task, given: [" " for _ in given]) == texts
+    assert made.rewrite(texts, lambda run, task, given: [" " for _ in given]) == texts
 
 
 def embedding(make: Make, kind: str) -> EmbeddingAugmentation:
@@ -211,7 +211,7 @@ def test_vectors_keep_shape_and_type_and_repeat_with_the_seed(
     kind: str, dtype: torch.dtype, make: Make
 ) -> None:
     vectors_BLD = torch.randn(16, 7, 5, dtype=dtype)
-    changed_BLD = repeated(lambda: embedding(make, kind).changed(vectors_BLD))
+    changed_BLD = repeated(lambda: embedding(make, kind).change(vectors_BLD))
     assert changed_BLD.shape == vectors_BLD.shape
     assert changed_BLD.dtype == dtype
     assert not torch.equal(changed_BLD, vectors_BLD)
@@ -220,14 +220,14 @@ def test_vectors_keep_shape_and_type_and_repeat_with_the_seed(
 @pytest.mark.parametrize("kind", EMBEDDINGS)
 def test_rows_do_not_see_each_other(kind: str, make: Make) -> None:
     vectors_BLD = torch.randn(6, 7, 5, requires_grad=True)
-    embedding(make, kind).changed(vectors_BLD)[2].sum().backward()
+    embedding(make, kind).change(vectors_BLD)[2].sum().backward()
     assert vectors_BLD.grad is not None
     assert vectors_BLD.grad[[0, 1, 3, 4, 5]].eq(0).all()
 
 
 @pytest.mark.parametrize("kind", EMBEDDINGS)
 def test_one_row_of_one_token_is_possible(kind: str, make: Make) -> None:
-    assert embedding(make, kind).changed(torch.ones(1, 1, 1)).isfinite().all()
+    assert embedding(make, kind).change(torch.ones(1, 1, 1)).isfinite().all()
 
 
 def adversary(make: Make, kind: str) -> Adversary:
@@ -242,7 +242,7 @@ def test_an_adversary_moves_rows_uphill_and_repeats_with_the_seed(
     kind: str, dtype: torch.dtype, make: Make
 ) -> None:
     vectors_BLD, gradients_BLD = torch.randn(2, 16, 7, 5, dtype=dtype)
-    changed_BLD = repeated(lambda: adversary(make, kind).changed(vectors_BLD, gradients_BLD))
+    changed_BLD = repeated(lambda: adversary(make, kind).change(vectors_BLD, gradients_BLD))
     assert changed_BLD.dtype == dtype
     gains_B = ((changed_BLD - vectors_BLD) * gradients_BLD).float().sum((1, 2))
     moved_B = (changed_BLD != vectors_BLD).any(-1).any(-1)
@@ -260,7 +260,7 @@ def test_an_adversary_does_not_see_other_rows_and_lets_gradients_pass(
     for others in (1.0, 1e6):
         torch.manual_seed(0)
         scale_B11 = torch.where(torch.arange(6) == 2, 1.0, others).view(6, 1, 1)
-        found.append(adversary(make, kind).changed(vectors_BLD, gradients_BLD * scale_B11)[2])
+        found.append(adversary(make, kind).change(vectors_BLD, gradients_BLD * scale_B11)[2])
     assert_close(*found)
     found[0].sum().backward()
     assert vectors_BLD.grad is not None
@@ -271,7 +271,7 @@ def test_an_adversary_does_not_see_other_rows_and_lets_gradients_pass(
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
 def test_an_adversary_bears_any_gradient(kind: str, scale: float, make: Make) -> None:
     vectors_BLD = torch.ones(9, 1, 1)
-    changed_BLD = adversary(make, kind).changed(vectors_BLD, scale * vectors_BLD)
+    changed_BLD = adversary(make, kind).change(vectors_BLD, scale * vectors_BLD)
     assert changed_BLD.isfinite().all()
     assert torch.equal(changed_BLD, vectors_BLD) == (scale == 0)
 

@@ -21,7 +21,7 @@ from polytask.core.batch import Fields, Inputs
 from polytask.core.encoder import Encoder
 from polytask.core.features import CellLayout, Features, FrameLayout, GridLayout
 from polytask.core.padding import lengths_to_mask
-from polytask.data.packed_arrays import packed, unpacked
+from polytask.data.packed_arrays import pack_arrays, unpack_arrays
 from polytask.data.stored_tables import spool
 from tests.contracts.input_rows import FORMS, KINDS, collate, forms_of, new, rows_of
 
@@ -153,7 +153,7 @@ def test_each_row_is_prepared_by_itself(kind: str, form: str) -> None:
 @each
 def test_prepared_rows_survive_the_disk(kind: str, form: str, tmp_path: Path) -> None:
     encoder, _, prepared = case(kind, form)
-    stored = unpacked(spool(map(packed, prepared), tmp_path).with_format("arrow")[:])
+    stored = unpack_arrays(spool(map(pack_arrays, prepared), tmp_path).with_format("arrow")[:])
     expected, found = encode(encoder, prepared), encode(encoder, stored)
     assert torch.equal(found.mask_BL, expected.mask_BL)
     assert torch.equal(found.tokens_BLD, expected.tokens_BLD)

@@ -103,9 +103,9 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 def test_missing_files_are_those_that_cannot_be_loaded(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert list(sources.build(options, (tmp_path,)).missing_files()) == []
+    assert list(sources.build(options, (tmp_path,)).find_missing_files()) == []
     gone = tmp_path / "gone"
-    missing = list(sources.build(options, (gone,)).missing_files())
+    missing = list(sources.build(options, (gone,)).find_missing_files())
     files = {"path"} & options.keys() if options["kind"] != "huggingface" else set()
     assert {keys[0] for keys, _ in missing} == files
     for keys, text in missing:

@@ -211,7 +211,7 @@ def test_a_flipped_byte_in_the_newest_checkpoint(alone: Reference) -> None:
     tensors.write_bytes(content)
     alone.check(run)
     assert f"{tensors}: damaged" in alone.log(run)
-    assert f"going back to {older.name}" in alone.log(run)
+    assert f"resuming from {older.name} instead" in alone.log(run)
 
 
 def test_a_finished_training_is_left_as_it_is(alone: Reference) -> None:

@@ -30,7 +30,7 @@ from polytask.data.augmentation import (
 from polytask.data.augmentation.adversarial import ascent
 from polytask.data.augmentation.copying import TextCopying, WordCopying, word_copyings
 from polytask.data.augmentation.cutoff import cut_features, cut_span, cut_tokens
-from polytask.data.augmentation.synonym import Neighbours, thesaurus
+from polytask.data.augmentation.synonym import Neighbours, parse_thesaurus
 from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
@@ -41,7 +41,7 @@ from tests.fakes import table_of
 def words_of(kind: str, words: list[str], *search: Path, **options: Any) -> list[str]:
     made = augmentations.build({"kind": kind, **options}, search)
     assert isinstance(made, WordAugmentation)
-    return [word for word, _ in made.changed(words, np.random.default_rng(0))]
+    return [word for word, _ in made.change(words, np.random.default_rng(0))]
 
 
 def test_deletion_keeps_one_word_and_the_order() -> None:
@@ -64,7 +64,7 @@ def test_swap_keeps_all_words() -> None:
 
 def test_thesaurus() -> None:
     lines = ["good\tfine\tGreat", "", "alone", "fine\tthin\r"]
-    assert thesaurus(lines) == {
+    assert parse_thesaurus(lines) == {
         "good": ["fine", "Great"],
         "fine": ["good", "Great", "thin"],
         "great": ["good", "fine"],
@@ -131,7 +131,7 @@ def test_back_translation_goes_through_its_runs_in_their_order() -> None:
     def answer(run: str, task: str, texts: Sequence[str]) -> list[str]:
         return [f"{text} {run}-{task}" if text != "no" else "" for text in texts]
 
-    assert made.rewritten(["yes", "no"], answer) == ["yes a-de b-en", "no"]
+    assert made.rewrite(["yes", "no"], answer) == ["yes a-de b-en", "no"]
 
 
 def test_rewritten_texts_leave_words_where_they_are() -> None:
@@ -180,7 +180,7 @@ def test_cutoff_changes_its_share_of_the_rows_to_zero(what: str) -> None:
     vectors_BLD = torch.rand(400, 9, 8) + 1
     cutoff = augmentations.build({"kind": "cutoff", "what": what, "share": 0.5, "rows": 0.25})
     assert isinstance(cutoff, EmbeddingAugmentation)
-    changed_BLD = cutoff.changed(vectors_BLD)
+    changed_BLD = cutoff.change(vectors_BLD)
     assert set((changed_BLD / vectors_BLD).unique().tolist()) == {0.0, 1.0}
     rows_B = (changed_BLD == 0).flatten(1).any(1)
     assert 0.15 < float(rows_B.float().mean()) < 0.35
@@ -320,7 +320,7 @@ class Watching(Adversary):
 
     seen: Tensor
 
-    def changed(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
+    def change(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
         self.seen = gradients_BLD
         return vectors_BLD
 

@@ -86,7 +86,7 @@ def test_a_checkpoint_is_due_after_so_many_steps() -> None:
         budget.advance(step(1), 0.1)
         due.append(budget.checkpoint_due)
         if budget.checkpoint_due:
-            budget.saved()
+            budget.record_save()
     assert due == [False, False, True, False, False, True, False]
 
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_is_due_after_so_many_minutes(clock: list[float]) -> None:
         clock[0] += seconds
         due.append(budget.checkpoint_due)
         if budget.checkpoint_due:
-            budget.saved()
+            budget.record_save()
     assert due == [False, True, False]
 
 
@@ -140,7 +140,7 @@ def test_validations_and_checkpoints_are_not_part_of_the_time_of_a_step(clock: l
     clock[0] += 2
     assert budget.advance(step(1), 0.1)["seconds"] == 2
     clock[0] += 50
-    budget.saved()
+    budget.record_save()
     clock[0] += 3
     assert budget.advance(step(1), 0.1)["seconds"] == 3
     assert budget.seconds == 6

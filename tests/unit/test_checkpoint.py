@@ -108,7 +108,7 @@ def test_going_back_is_said(pair: Path, caplog: pytest.LogCaptureFixture, tmp_pa
     with caplog.at_level(logging.WARNING, "polytask"):
         Checkpoints(tmp_path / "copy").load()
     assert "state.json: damaged" in caplog.text
-    assert "going back to step-00000001" in caplog.text
+    assert "resuming from step-00000001 instead" in caplog.text
 
 
 def test_a_missing_truncated_or_emptied_file_is_passed_over(pair: Path, tmp_path: Path) -> None:

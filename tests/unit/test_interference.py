@@ -19,9 +19,9 @@ from polytask.training.interference import (
     InterferenceLog,
     Observer,
     agreement,
-    check_plain,
+    check_observable,
 )
-from polytask.training.observation_schedule import Affordable, Regular, first_look
+from polytask.training.observation_schedule import Affordable, Regular, estimate_first_observation
 from polytask.training.options import TrainingOptions
 from tests.unit.test_step import ROWS, make_batch, make_model, values
 
@@ -87,9 +87,9 @@ def test_looks_cost_a_twentieth_of_the_steps_that_pay_for_them(look: float, firs
     seconds, looks = 0.0, []
     pace = Affordable(first, lambda: seconds)
     for step in range(101, 3001):  # a training that is gone on with
-        if pace.due(step):
+        if pace.is_due(step):
             seconds += look
-            pace.looked(step)
+            pace.record_end(step)
             looks.append(step)
         seconds += 0.5
     assert looks[0] == 101 + first
@@ -99,14 +99,22 @@ def test_looks_cost_a_twentieth_of_the_steps_that_pay_for_them(look: float, firs
 
 def test_a_first_look_waits_longer_where_it_will_cost_more() -> None:
     apart = [(name,) for name in "abcdefgh"]
-    assert first_look([("a",)]) < first_look(apart[:2]) < first_look(apart)
-    assert first_look([("a",)]) < first_look([("a", "b")]) < first_look([(*"abcd",)])
+    assert (
+        estimate_first_observation([("a",)])
+        < estimate_first_observation(apart[:2])
+        < estimate_first_observation(apart)
+    )
+    assert (
+        estimate_first_observation([("a",)])
+        < estimate_first_observation([("a", "b")])
+        < estimate_first_observation([(*"abcd",)])
+    )
 
 
 @pytest.mark.parametrize("option", ["compile", "shard"])
 def test_what_cannot_be_looked_at_is_refused(option: str) -> None:
     with pytest.raises(RecipeError, match=f"training.interference.*training.{option}"):
-        check_plain(TrainingOptions.model_validate({option: True, "interference": "auto"}))
+        check_observable(TrainingOptions.model_validate({option: True, "interference": "auto"}))
 
 
 def test_every_parameter_is_in_a_layer() -> None:

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from polytask.data.mixing import mixtures
 from polytask.data.mixing.coba import convergence_weights, divergence_factor, slopes
 from polytask.data.mixing.dynamic import DynamicMixture, softmax
-from polytask.data.mixing.exp3 import rescaled, shared
+from polytask.data.mixing.exp3 import rescale_gains, share_weights
 from polytask.data.mixing.ucb import plan
 
 
@@ -32,16 +32,16 @@ def test_the_radius_of_ucb1() -> None:
 
 def test_gains_are_rescaled_between_quantiles() -> None:
     history = [float(value) for value in range(11)]  # the quantiles are 2 and 8
-    assert_allclose(rescaled(np.array([0.0, 2.0, 5.0, 8.0, 99.0]), history), [-1, -1, 0, 1, 1])
-    assert rescaled(np.array([np.nan, 5.0]), history).tolist() == [0, 0]
-    assert rescaled(np.array([3.0, 3.0]), [3.0, 3.0]).tolist() == [0, 0]
+    assert_allclose(rescale_gains(np.array([0.0, 2.0, 5.0, 8.0, 99.0]), history), [-1, -1, 0, 1, 1])
+    assert rescale_gains(np.array([np.nan, 5.0]), history).tolist() == [0, 0]
+    assert rescale_gains(np.array([3.0, 3.0]), [3.0, 3.0]).tolist() == [0, 0]
 
 
 def test_weights_give_a_share_to_all_others() -> None:
     logits = np.log(np.array([0.6, 0.3, 0.1]))
-    assert_allclose(softmax(shared(logits, 0.5)), [0.4, 0.325, 0.275])
-    assert_allclose(softmax(shared(logits, 0.0)), [0.6, 0.3, 0.1])
-    assert shared(np.array([3.0]), 0.5).tolist() == [0]
+    assert_allclose(softmax(share_weights(logits, 0.5)), [0.4, 0.325, 0.275])
+    assert_allclose(softmax(share_weights(logits, 0.0)), [0.6, 0.3, 0.1])
+    assert share_weights(np.array([3.0]), 0.5).tolist() == [0]
 
 
 def test_slopes_are_those_of_lines() -> None:

@@ -22,7 +22,7 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.loader import Loader
 from polytask.data.mixing import mixtures
-from polytask.data.packed_arrays import packed, unpacked
+from polytask.data.packed_arrays import pack_arrays, unpack_arrays
 from polytask.data.pools import Collation, Pool, Preparation, collate, make_pool
 from polytask.data.sampler import BatchSize
 from polytask.data.sources import sources
@@ -240,9 +240,9 @@ def nested(number: int) -> dict[str, Any]:
 
 def test_rows_come_back_from_arrow_as_they_were(tmp_path: Path) -> None:
     rows = [nested(number) for number in range(50)]
-    stored = spool(map(packed, rows), tmp_path).with_format("arrow")
+    stored = spool(map(pack_arrays, rows), tmp_path).with_format("arrow")
     for chosen in ([*range(50)], [7, 3, 3, 49], [1], [5, 6, 7]):
-        for number, row in zip(chosen, unpacked(stored[chosen]), strict=True):
+        for number, row in zip(chosen, unpack_arrays(stored[chosen]), strict=True):
             assert_tree(row, rows[number])
 
 

@@ -156,7 +156,7 @@ def test_rows_without_a_group_stand_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test": 0.1}, "the source has test rows, and split asks for a share of 0.1"),
+        ({"test": 0.1}, "the source has test rows, and split.test asks for a share of 0.1"),
         ({"stratify": "lable"}, "no column 'lable'. Did you mean 'label'"),
         ({"group": "user"}, "no column 'user'"),
         ({"validation": 0.001}, "validation gets none of the 100 rows"),

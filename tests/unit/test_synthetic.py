@@ -17,7 +17,7 @@ from polytask.data.sources import sources
 from polytask.data.synthesis import grammar
 from polytask.data.synthesis.grammar import Language, Slot, language, parse_language
 from polytask.data.synthesis.reviews import Attitude, Opinions, Writer
-from polytask.data.synthesis.rows import damaged, review_rows
+from polytask.data.synthesis.rows import damage_labels, review_rows
 
 LANGUAGES = ("zh", "en")
 SMALL = {"size": 60, "validation": 20, "test": 30}
@@ -102,7 +102,7 @@ def test_tokens_are_the_words_of_the_text_and_have_a_tag_each() -> None:
 
 def test_tags_are_well_formed_spans() -> None:
     labels = set(language("en").labels)
-    for row in damaged(made(300), random.Random(0), noise=0.3, missing=0.0):
+    for row in damage_labels(made(300), random.Random(0), noise=0.3, missing=0.0):
         for before, tag in zip(["O", *row["aspects"]], row["aspects"], strict=False):
             place, _, label = tag.partition("-")
             assert tag == "O" or label in labels
@@ -121,8 +121,8 @@ def test_labels_are_balanced() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_damage_hits_the_share_asked_for(share: float) -> None:
     rows = made(1500)
-    noisy = list(damaged(rows, random.Random(0), share, 0.0))
-    gone = list(damaged(rows, random.Random(0), 0.0, share))
+    noisy = list(damage_labels(rows, random.Random(0), share, 0.0))
+    gone = list(damage_labels(rows, random.Random(0), 0.0, share))
     for name in ("sentiment", "topic", "stars"):
         wrong = np.not_equal(column(noisy, name), column(rows, name))
         assert wrong.mean() == pytest.approx(share, abs=0.05)
@@ -132,7 +132,7 @@ def test_damage_hits_the_share_asked_for(share: float) -> None:
 
 def test_damage_hits_every_task_on_its_own() -> None:
     rows = made(2000)
-    gone = list(damaged(rows, random.Random(0), 0.0, 0.5))
+    gone = list(damage_labels(rows, random.Random(0), 0.0, 0.5))
     missing = np.array([[row[name] is None for name in ("topic", "stars")] for row in gone])
     assert abs(np.corrcoef(missing.T)[0, 1]) < 0.1
 

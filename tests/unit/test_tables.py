@@ -19,8 +19,8 @@ from polytask.core.errors import DataError
 from polytask.data import arrow
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
-from polytask.data.stored_tables import cached_table, spool
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import cache_table, spool
+from polytask.data.tables import Origin, Table, add_location
 
 CHUNK = 1000
 """Rows that are written at once; types may change between two chunks and inside one."""
@@ -245,10 +245,10 @@ def test_two_may_convert_the_same_file_at_once(cache: Path) -> None:
 
     def read() -> Iterator[Row]:
         both_have_started.wait()
-        return (located({"x": number}, 0, number) for number in range(2 * CHUNK))
+        return (add_location({"x": number}, 0, number) for number in range(2 * CHUNK))
 
     def convert(_: int) -> list[int]:
-        table = cached_table({}, read, Origin(("file",), "{file}:{line}", "0"))
+        table = cache_table({}, read, Origin(("file",), "{file}:{line}", "0"))
         return list(table.column("x"))
 
     with ThreadPoolExecutor(2) as pool:

@@ -192,7 +192,7 @@ def _sizes(pools: Iterable[Pool]) -> dict[frozenset[str], Size]:
     """Training rows by the tasks that label them, with tokens as the encoder counts them."""
     found: dict[frozenset[str], Size] = {}
     for pool in pools:
-        labelled = pool.labelled()
+        labelled = pool.find_labelled_rows()
         for index, length in enumerate(pool.lengths_N.tolist()):
             readers = frozenset(task for task, own_N in labelled.items() if own_N[index])
             rows, tokens = found.get(readers, Size(0, 0))

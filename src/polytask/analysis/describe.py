@@ -17,7 +17,7 @@ from polytask.core.run_folder import RunFolder
 from polytask.modeling import MultiTaskModel
 from polytask.modeling.layers import layers_of
 from polytask.recipe import Recipe, load
-from polytask.training.interference import unchanged
+from polytask.training.interference import restore_afterwards
 
 Record = dict[str, Any]
 
@@ -140,6 +140,6 @@ def _per_row(model: MultiTaskModel, batch: Batch) -> float:
     rows = {task: own.rows_b for task, own in batch.targets.items()}
     values = {task: own.values for task, own in batch.targets.items()}
     # With gradients: the counter cannot follow parameters that a head returns without them.
-    with unchanged(model, device), counter:
+    with restore_afterwards(model, device), counter:
         model(batch.inputs, rows, values)
     return float(counter.get_total_flops() / max(1, batch.size))

@@ -1,12 +1,12 @@
-"""Rows of any shape -> one Arrow stream on disk, a chunk at a time.
+"""Writes rows with any columns to one Arrow stream on disk, a chunk at a time.
 
-Nobody knows the columns of a JSON Lines file before its last line: a column may be missing at
-first, be empty at first, or hold whole numbers for a while and then 0.5. Chunks are therefore
-written to segments, a new one whenever the columns known so far grow or widen; if there was more
-than one segment they are copied into a single file of the final types.
+The columns of a JSON Lines file are known only after its last line. A column may be missing or empty
+at first, or hold whole numbers for a while and then 0.5. Chunks are therefore written to segments.
+A new segment begins when a column is added or gets a wider type. Several segments are copied into
+one file of the final types at the end.
 
-A column whose values have no common type is left out. The schema keeps the first conflict, so that
-only a reader of that column gets an error.
+A column whose values have no common type is left out. The metadata of the schema keeps the first
+conflict, so that only a reader of that column gets an error.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ import pyarrow as pa
 
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
-from polytask.data.arrow_types import CellError, coerced, typed_column
+from polytask.data.arrow_types import CellError, coerce, make_column
 
 FILE, LINE = "_file", "_line"
-"""Hidden columns: which of the table's files a row is from, and where in it."""
+"""Hidden columns: the number of the file that a row is from, and its place in that file."""
 
 _CHUNK = 1000
 _CONFLICTS = b"polytask.conflicts"
-"""Key of the schema's metadata under which conflicts are kept, as JSON."""
+"""Metadata key of the schema for conflicts, as JSON."""
 
 _FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-"""How ``datasets`` stores an image or a sound."""
+"""The Arrow type in which ``datasets`` stores an image or a sound."""
 
 _TYPES = b"polytask.types"
-"""The same for types of columns."""
+"""Metadata key of the schema for the given types of columns, as JSON."""
 
 
 def write_rows(
     rows: Iterable[Row], path: Path, types: Mapping[str, ColumnType] = MappingProxyType({})
 ) -> list[CellError]:
-    """Write rows as one Arrow stream; memory holds one chunk of them at any time.
+    """Write rows as one Arrow stream; memory holds one chunk at a time.
 
-    A column that a row lacks is null there. Numbers widen from whole to real. Where texts, numbers
-    and truth values meet in one column, all of them become text: labels 1, 2 and "other" are
-    "1", "2" and "other".
+    A missing column is null. Integers widen to floats. If a column mixes texts, numbers and truth
+    values, all of them become text: labels 1, 2 and "other" are stored as "1", "2" and "other".
 
-    :param types: Types of columns that Arrow does not know; looked at when a chunk has been read.
-    :return: The first conflict of each column that is left out, because it mixes lists, mappings
-        and single values, or holds an unfit value.
+    :param types: Given types of columns. The reader of the rows may add types while it reads, so
+        they are looked up after each chunk.
+    :return: The first conflict of each column that is left out because it mixes lists, mappings
+        and single values, or because a value cannot be stored.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         segments = _Segments(Path(folder), types)
@@ -61,7 +61,7 @@ def write_rows(
 
 
 def types_in(path: Path) -> dict[str, ColumnType]:
-    """Return the types of columns that were given when a file was written."""
+    """Return the types of columns that were given when the file was written."""
     with pa.memory_map(str(path)) as source:
         metadata = pa.ipc.open_stream(source).schema.metadata or {}
     found: dict[str, ColumnType] = json.loads(metadata.get(_TYPES, b"{}"))
@@ -69,7 +69,7 @@ def types_in(path: Path) -> dict[str, ColumnType]:
 
 
 def conflicts_in(path: Path) -> dict[str, tuple[int, int, str]]:
-    """Return file, line and reason of each column that was left out of a file, by name."""
+    """Return by column name the file, line and reason of each column that was left out."""
     with pa.memory_map(str(path)) as source:
         metadata = pa.ipc.open_stream(source).schema.metadata or {}
     found: dict[str, list[Any]] = json.loads(metadata.get(_CONFLICTS, b"{}"))
@@ -77,7 +77,7 @@ def conflicts_in(path: Path) -> dict[str, tuple[int, int, str]]:
 
 
 class _Segments:
-    """The files of a stream whose types are still growing."""
+    """The segments of a stream whose types may still widen."""
 
     def __init__(self, folder: Path, types: Mapping[str, ColumnType]) -> None:
         self._folder = folder
@@ -94,19 +94,20 @@ class _Segments:
         kept = {name: each for name, each in types.items() if name not in self.conflicts}
         schema = pa.schema(kept, self._metadata())
         if self._writer is None or not schema.equals(self._schema, check_metadata=True):
-            self._writer = self._started(schema)
+            self._writer = self._start_segment(schema)
+        # Rows without columns need a column of nulls: a batch of no columns has no length.
         batch = pa.record_batch(arrays or {"": pa.nulls(len(chunk))})
-        self._writer.write(_widened(batch, schema))
+        self._writer.write(_widen(batch, schema))
 
     def _columns(self, chunk: list[Row]) -> dict[str, pa.Array]:
-        """The columns of a chunk, each of a type that also holds what the schema says."""
+        """Return the columns of a chunk, each of a type that also holds the values so far."""
         known = {field.name: field.type for field in self._schema}
         arrays = {}
         for name in dict.fromkeys(itertools.chain.from_iterable(chunk)):
             if name not in self.conflicts:
                 try:
                     stored = _FILE if self._types.get(name) in ("image", "audio") else pa.null()
-                    arrays[name] = typed_column(name, chunk, known.get(name, stored))
+                    arrays[name] = make_column(name, chunk, known.get(name, stored))
                 except CellError as error:
                     self.conflicts[name] = error
         return arrays
@@ -119,7 +120,7 @@ class _Segments:
         metadata = {_CONFLICTS: places, _TYPES: dict(self._types)}
         return {key: json.dumps(own).encode() for key, own in metadata.items() if own} or None
 
-    def _started(self, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
+    def _start_segment(self, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
         self._close()
         self._schema = schema
         self._paths.append(self._folder / str(len(self._paths)))
@@ -130,16 +131,16 @@ class _Segments:
             self._writer.close()
 
     def finish(self, path: Path) -> None:
-        """Put all of it into one file."""
+        """Write all segments to one file."""
         self._close()
-        if len(self._paths) == 1:
+        if len(self._paths) == 1:  # the usual case: nothing to copy
             self._paths[0].replace(path)
             return
         with pa.ipc.new_stream(str(path), self._schema) as writer:
             for segment in self._paths:
                 with pa.memory_map(str(segment)) as source:
                     for batch in pa.ipc.open_stream(source):
-                        writer.write(_widened(batch, self._schema))
+                        writer.write(_widen(batch, self._schema))
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -148,13 +149,13 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch with the columns and types of a schema that grew out of its own."""
-    return pa.record_batch([_column(batch, field) for field in schema], schema=schema)
+def _widen(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch converted to a wider schema: more columns, wider types."""
+    return pa.record_batch([_widen_column(batch, field) for field in schema], schema=schema)
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+def _widen_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if field.name not in batch.schema.names:
         return pa.nulls(len(batch), field.type)
     column = batch.column(field.name)
-    return column if column.type == field.type else coerced(column.to_pylist(), field.type)
+    return column if column.type == field.type else coerce(column.to_pylist(), field.type)

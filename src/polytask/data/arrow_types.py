@@ -1,4 +1,4 @@
-"""The Arrow type that holds all values of a column, found while rows are read."""
+"""Finds the Arrow type that holds all values of a column, while rows are read."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pyarrow as pa
 from polytask.core.batch import Row
 from polytask.core.errors import DataError
 
-_DEEPEST = 50
-"""Arrow writes no more than 64 levels."""
+_MAX_DEPTH = 50
+"""Levels of nesting; Arrow writes at most 64."""
 
 _REFUSED = (pa.ArrowException, OverflowError, RecursionError, TypeError, ValueError)
-"""What pyarrow raises on values that have no common type, or none at all."""
+"""The errors of pyarrow for values that have no common type, or no type at all."""
 
 
 class CellError(DataError):
     """A value that cannot be stored with the other values of its column.
 
-    :param row: The row that holds it.
-    :param column: Its column.
-    :param reason: The finding and the expectation.
+    :param row: The row of the value.
+    :param column: The name of the column.
+    :param reason: What was found and what was expected.
     """
 
     def __init__(self, row: Row, column: str, reason: str) -> None:
@@ -33,57 +33,64 @@ class CellError(DataError):
         self.column = column
 
 
-def typed_column(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
-    """One column of a chunk, of a type that also holds the known one."""
-    values = [_nested(row.get(name)) for row in chunk]
+def make_column(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
+    """Return a column of a chunk, of a type that also holds the values of a known type.
+
+    :raises CellError: If there is no such type, or a value is nested too deeply.
+    """
+    values = [_split_arrays(row.get(name)) for row in chunk]
     try:
-        name.encode()
-        array = _array(values, known)
+        name.encode()  # half of a surrogate pair is refused here; the schema would fail on it later
+        array = _convert(values, known)
     except _REFUSED:
-        array = _mixed_array(name, chunk, known)
+        array = _convert_mixed(name, chunk, known)
     if _is_deep(array.type):
         deep = next(row for row in chunk if _holds_deep(row.get(name)))
-        raise CellError(deep, name, f"more than {_DEEPEST} lists or mappings in each other found")
+        raise CellError(deep, name, f"more than {_MAX_DEPTH} lists or mappings in each other found")
     return array
 
 
-def _is_deep(kind: pa.DataType, left: int = _DEEPEST) -> bool:
+def _is_deep(kind: pa.DataType, left: int = _MAX_DEPTH) -> bool:
     fields = [kind.field(at) for at in range(kind.num_fields)]
     return left < 0 or any(_is_deep(field.type, left - 1) for field in fields)
 
 
-def _holds_deep(value: Any, left: int = _DEEPEST) -> bool:
+def _holds_deep(value: Any, left: int = _MAX_DEPTH) -> bool:
     items = value.values() if isinstance(value, Mapping) else value
     nested = isinstance(value, Mapping | list | tuple | np.ndarray)
     return left < 0 or (nested and any(_holds_deep(item, left - 1) for item in items))
 
 
-def _nested(value: Any) -> Any:
-    """Arrays of several dimensions as lists of vectors, which is what pyarrow takes."""
+def _split_arrays(value: Any) -> Any:
+    """Split an array of several dimensions into lists of vectors, as pyarrow expects."""
     if isinstance(value, np.ndarray) and value.ndim > 1:
-        return [_nested(part) for part in value]
+        return [_split_arrays(part) for part in value]
     return value
 
 
-def _array(values: list[Any], known: pa.DataType) -> pa.Array:
+def _convert(values: list[Any], known: pa.DataType) -> pa.Array:
     array = pa.array(values)
     if pa.types.is_floating(array.type) and bool in set(map(type, values)):
-        raise TypeError  # pyarrow refuses truth values among whole numbers, but not among real ones
-    wanted = _merged(known, array.type)
-    return array if array.type == wanted else coerced(values, wanted)
+        raise TypeError  # pyarrow refuses truth values among integers, but not among floats
+    wanted = _merge_types(known, array.type)
+    return array if array.type == wanted else coerce(values, wanted)
 
 
-def _mixed_array(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
-    """The slow road for values of several types: find the common type value by value."""
+def _convert_mixed(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
+    """Convert values of several types; slow, because it looks at each value by itself."""
     for row in chunk:
-        known = _widened_by(known, row, name)
-    return coerced([_nested(row.get(name)) for row in chunk], known)
+        known = _widen_type(known, row, name)
+    return coerce([_split_arrays(row.get(name)) for row in chunk], known)
 
 
-def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
+def _widen_type(known: pa.DataType, row: Row, name: str) -> pa.DataType:
+    """Return the narrowest type for the known values and for this row.
+
+    :raises CellError: If there is none.
+    """
     try:
         name.encode()
-        return _merged(known, _inferred(_nested(row.get(name))))
+        return _merge_types(known, _infer_type(_split_arrays(row.get(name))))
     except _REFUSED as error:
         expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
         found = str(error)
@@ -92,21 +99,21 @@ def _widened_by(known: pa.DataType, row: Row, name: str) -> pa.DataType:
         raise CellError(row, name, f"{found}; {expected}") from error
 
 
-def _inferred(value: Any) -> pa.DataType:
+def _infer_type(value: Any) -> pa.DataType:
     if isinstance(value, Mapping):
-        return pa.struct([(key, _inferred(item)) for key, item in value.items()])
+        return pa.struct([(key, _infer_type(item)) for key, item in value.items()])
     if isinstance(value, list | tuple):
         inner = pa.null()
         for item in value:
-            inner = _merged(inner, _inferred(item))
+            inner = _merge_types(inner, _infer_type(item))
         return pa.list_(inner)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return pa.string()
+        return pa.string()  # long identifiers; as a float they would lose digits
     return pa.array([value]).type
 
 
-def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The narrowest type that holds the values of both.
+def _merge_types(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the narrowest type that holds the values of both types.
 
     :raises TypeError: If there is none.
     """
@@ -118,43 +125,46 @@ def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     except pa.ArrowException:
         pass
     if pa.types.is_list(one) and pa.types.is_list(other):
-        return pa.list_(_merged(one.value_type, other.value_type))
+        return pa.list_(_merge_types(one.value_type, other.value_type))
     if pa.types.is_struct(one) and pa.types.is_struct(other):
         fields = {field.name: field.type for field in one}
         for field in other:
-            fields[field.name] = _merged(fields.get(field.name, pa.null()), field.type)
+            fields[field.name] = _merge_types(fields.get(field.name, pa.null()), field.type)
         return pa.struct(fields)
     if pa.types.is_nested(one) or pa.types.is_nested(other):
-        raise TypeError(f"{_named(other)} found where earlier rows hold {_named(one)}")
+        raise TypeError(f"{_describe(other)} found where earlier rows hold {_describe(one)}")
     return pa.string()
 
 
-def _named(kind: pa.DataType) -> str:
+def _describe(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return "a list"
     return "a mapping" if pa.types.is_struct(kind) else "a single value"
 
 
-def coerced(values: list[Any], wanted: pa.DataType) -> pa.Array:
-    """Return values as an array of a type that holds them all."""
-    return pa.array([_coerce(value, wanted) for value in values], wanted)
+def coerce(values: list[Any], wanted: pa.DataType) -> pa.Array:
+    """Convert values to an array of a type that holds all of them."""
+    return pa.array([_coerce_value(value, wanted) for value in values], wanted)
 
 
-def _coerce(value: Any, wanted: pa.DataType) -> Any:
-    """Turn what is stored as text into text and what is stored as real into real, at any depth."""
+def _coerce_value(value: Any, wanted: pa.DataType) -> Any:
+    """Convert a value to the wanted type, at any depth of lists and mappings."""
     if value is None or (pa.types.is_string(wanted) and value != value):
-        return None  # a number that is not one stands for a missing text
+        return None  # NaN stands for a missing text
     if pa.types.is_list(wanted):
-        return [_coerce(item, wanted.value_type) for item in value]
+        return [_coerce_value(item, wanted.value_type) for item in value]
     if pa.types.is_struct(wanted):
-        return {field.name: _coerce(value.get(field.name), field.type) for field in wanted}
+        return {field.name: _coerce_value(value.get(field.name), field.type) for field in wanted}
     if pa.types.is_floating(wanted):
         return float(value)
     return as_text(value) if pa.types.is_string(wanted) else value
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text; 1 and 1.0 are the same, because other rows decide which one is stored."""
+    """Return a value as text.
+
+    1 and 1.0 give the same text: other rows of the column decide which of them was stored.
+    """
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, float) and value.is_integer():

@@ -1,7 +1,7 @@
-"""Values as the types of their columns want them, before they are stored.
+"""Converts values to the types of their columns, before they are stored.
 
-Images and sounds are stored as Hugging Face does: a mapping of ``bytes``, the content of a file, and ``path``,
-where the file is. One of the two may be null.
+Images and sounds are stored as ``datasets`` does: a mapping of ``bytes``, the content of a file, and
+``path``. One of the two may be null.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ _SIGNATURES: Mapping[bytes, ColumnType] = {
     b"ID3": "audio",
     b"\xff\xfb": "audio",
 }
-"""The first bytes of files."""
+"""The first bytes of files of known formats."""
 
 
-def typed_rows(
+def convert_rows(
     rows: Iterable[Row], types: dict[str, ColumnType], files: Sequence[str]
 ) -> Iterator[Row]:
-    """Yield rows with every value as the type of its column wants it.
+    """Yield rows with every value converted to the type of its column.
 
-    :param types: The known types; types of columns of bytes are added when they are met.
-    :param files: The files that rows are from; relative paths are looked up beside them.
+    :param types: The given types. Changed in place: a column of bytes gets its type when it is met.
+    :param files: The files that rows are from; relative paths in rows are relative to these files.
     :raises CellError: If a value does not fit.
     """
     folders = [Path(file).parent for file in files]
     for row in rows:
-        changed = dict(row)
+        converted = dict(row)
         for name, value in row.items():
             if isinstance(value, bytes | bytearray | memoryview) and name not in types:
                 types[name] = _signature(row, name)
             if value is not None and name in types:
                 try:
-                    changed[name] = _CONVERSIONS[types[name]](value, folders[row[FILE]])
+                    converted[name] = _CONVERSIONS[types[name]](value, folders[row[FILE]])
                 except ValueError as error:
                     raise CellError(row, name, str(error)) from None
-        yield changed
+        yield converted
 
 
-def typed_value(value: Any, kind: ColumnType | None) -> Any:
-    """Return a value that was handed over in Python as its column wants it.
+def convert_value(value: Any, kind: ColumnType | None) -> Any:
+    """Convert a value given in Python to the type of its column.
 
-    :param kind: The type of the column; None if that is not known.
+    :param kind: The type of the column; None if it is not known.
     :raises DataError: If the value does not fit.
     """
     if value is None or (kind == "text" and isinstance(value, str)):
@@ -75,7 +75,7 @@ def typed_value(value: Any, kind: ColumnType | None) -> Any:
         except ValueError as error:
             raise DataError(str(error)) from None
     if kind in ("text", "words"):
-        if isinstance(value, list):  # a text that was segmented before is a list of words
+        if isinstance(value, list):  # a text that is segmented already
             return [_single_text(word) for word in value]
         if kind == "words":
             raise DataError(f"found {type(value).__name__}, expected a list of words")

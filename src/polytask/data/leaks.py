@@ -1,8 +1,7 @@
-"""Rows that are in a training split and in a held-out split, over all sources of an experiment.
+"""Finds rows that are both in a training split and in a held-out split, over all sources.
 
-A model trained on several sources at once sees the training rows of all of them, so a test text
-leaks just as well through another source. Rows are compared by their input alone: a text that
-comes with another label the second time has been seen all the same.
+A model that is trained on several sources sees the training rows of all of them. A test row can
+therefore leak through another source. Rows are compared by their inputs alone: labels may differ.
 """
 
 from __future__ import annotations
@@ -30,34 +29,34 @@ _HELD_OUT = (VALIDATION, TEST)
 
 
 def input_keys(rows: Iterable[Fields]) -> Keys:
-    """The keys of rows, from their input fields.
+    """Return a key per row, made of its input fields.
 
-    Case, width (NFKC) and the amount of white space do not count, and a list of words is its words
-    with spaces between; the order of a pair does. An image or a sound is the content of its file,
-    wherever that is. Among a million rows two different inputs have the
-    same key with a probability of 3e-8.
+    Case, width (NFKC) and the amount of white space are ignored. A list of words equals its words
+    joined by spaces. The order of fields counts. An image or a sound is compared by the content of
+    its file. Keys have 64 bits: among a million rows, the probability that any two different inputs
+    share a key is 3e-8.
     """
     return np.fromiter(map(_key, rows), np.uint64)
 
 
 def _key(fields: Fields) -> int:
     # A normalised text holds no separator: U+001F counts as white space.
-    content = "\x1f".join(map(_normalised, fields)).encode("utf-8", "surrogatepass")
+    content = "\x1f".join(map(_normalise, fields)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(content, digest_size=_KEY_BYTES).digest(), "big")
 
 
-def _normalised(field: Any) -> str:
+def _normalise(field: Any) -> str:
     if isinstance(field, list) and all(isinstance(word, str) for word in field):
         field = " ".join(field)
     if is_file(field):
         return hashlib.blake2b(file_content(field)).hexdigest()
     if isinstance(field, str):
         return " ".join(unicodedata.normalize("NFKC", field).casefold().split())
-    return json.dumps(field, sort_keys=True, default=_listed)
+    return json.dumps(field, sort_keys=True, default=_encode)
 
 
-def _listed(value: Any) -> Any:
-    """Arrays and bytes in full, for JSON."""
+def _encode(value: Any) -> Any:
+    """Return arrays and bytes in full, for JSON; their ``repr`` would be shortened."""
     if isinstance(value, bytes):
         return value.hex()
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else repr(value)
@@ -65,12 +64,12 @@ def _listed(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class HeldOutLeaks:
-    """How many rows of one held-out split have been seen in training.
+    """The number of rows of a held-out split that are also in a training split.
 
-    :param rows: Rows of the split.
-    :param own_train: Those of them that are in the training split of the same source.
-    :param other_train: Those that are in the training split of another source.
-    :param any_train: Those that are in one or the other.
+    :param rows: Number of rows in the split.
+    :param own_train: Number of rows that are in the training split of the same source.
+    :param other_train: Number of rows that are in the training split of another source.
+    :param any_train: Number of rows that are in any training split.
     """
 
     source: str
@@ -83,11 +82,11 @@ class HeldOutLeaks:
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What was found, and both ways to mend it: drop the rows from train, or from what is held out.
+    """The leaks found. To remove them, drop either ``train_rows`` or ``held_out_rows``.
 
     :param held_out: Counts of every held-out split.
-    :param train_rows: By source: the training rows that are in any held-out split of any source.
-    :param held_out_rows: By source and split: the held-out rows that are in any training split.
+    :param train_rows: By source, the training rows that are in a held-out split of any source.
+    :param held_out_rows: By source and split, the held-out rows that are in any training split.
     """
 
     held_out: tuple[HeldOutLeaks, ...]
@@ -95,14 +94,14 @@ class LeakReport:
     held_out_rows: Mapping[tuple[str, str], Indices]
 
     def record(self) -> dict[str, Any]:
-        """The counts, as JSON."""
+        """Return the counts as JSON."""
         return {
             "held_out": [asdict(leaks) for leaks in self.held_out],
             "train_rows": {source: len(rows) for source, rows in self.train_rows.items()},
         }
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return a line that describes the counts."""
         seen = [self._split_summary(split) for split in reversed(_HELD_OUT)]
         repeated = sum(map(len, self.train_rows.values()))
         return "; ".join([*filter(None, seen), f"{repeated} training rows repeat a held-out row"])
@@ -118,32 +117,33 @@ class LeakReport:
 
 
 def find_leaks(keys: Mapping[tuple[str, str], Keys]) -> LeakReport:
-    """Look for held-out rows among the training rows of all sources.
+    """Find held-out rows among the training rows of all sources.
 
-    :param keys: By source and split: the keys of its rows, see ``input_keys``.
+    :param keys: By source and split, the keys of the rows; see ``input_keys``.
     """
     train = {source: rows for (source, split), rows in keys.items() if split == TRAIN}
     held_out = {place: rows for place, rows in keys.items() if place[1] in _HELD_OUT}
-    # How many sources train on a key tells "another source" apart without comparing all pairs.
-    seen, sources = np.unique(_joined(map(np.unique, train.values())), return_counts=True)
+    # If a key is in the training rows of more sources than the row's own, another source has it.
+    # Counting sources per key avoids a comparison of all pairs of sources.
+    seen, sources = np.unique(_join_keys(map(np.unique, train.values())), return_counts=True)
     counts, held_out_rows = [], {}
     for (source, split), rows in held_out.items():
-        own = np.isin(rows, train.get(source, _joined([])))
+        own = np.isin(rows, train.get(source, _join_keys([])))
         everywhere = _look_up(rows, seen, sources)
         held_out_rows[source, split] = np.flatnonzero(everywhere)
         found = [int(np.count_nonzero(rows)) for rows in (own, everywhere > own, everywhere)]
         counts.append(HeldOutLeaks(source, split, len(rows), *found))
-    withheld = _joined(held_out.values())
+    withheld = _join_keys(held_out.values())
     train_rows = {name: np.flatnonzero(np.isin(rows, withheld)) for name, rows in train.items()}
     return LeakReport(tuple(counts), train_rows, held_out_rows)
 
 
-def _joined(arrays: Iterable[Keys]) -> Keys:
+def _join_keys(arrays: Iterable[Keys]) -> Keys:
     return np.concatenate([np.empty(0, np.uint64), *arrays])
 
 
 def _look_up(rows: Keys, seen: Keys, counts: Indices) -> Indices:
-    """The count that belongs to each key; 0 if it has not been seen. ``seen`` is sorted."""
+    """Return the count of each key; 0 if it is not in ``seen``, which must be sorted."""
     places = np.searchsorted(seen, rows)
     known = np.isin(rows, seen)
     found = np.zeros(len(rows), np.intp)

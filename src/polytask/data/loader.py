@@ -1,7 +1,7 @@
-"""Batches for training: planned by the sampler, then fetched, read and collated ahead of their use.
+"""Batches for training: planned by the sampler, then fetched, read and collated ahead of use.
 
-With ``workers`` 0, a thread of this process works two batches ahead. Else processes do, for encoders that
-decode images or sounds. Any number of workers gives the same batches.
+With ``workers: 0``, a thread of this process works two batches ahead. Otherwise worker processes do,
+for encoders that decode images or sounds. The batches are the same with any number of workers.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _READ = 2
 
 Window: TypeAlias = Sequence[Rows]
 Ahead: TypeAlias = Callable[[Window], Iterator[Batch]]
-"""The rows of batches to batches, fetched ahead of their use."""
+"""A function that fetches the batches of a window ahead of use."""
 
 
 class Loader:
-    """Endless training batches from several pools: a ``training.stream.Stream``.
+    """Unlimited training batches from several pools: a ``training.stream.Stream``.
 
     :param pools: Training rows.
-    :param collation: How rows become tensors.
-    :param mixture: Shares the draws among the pools.
-    :param size: How large a batch may be.
-    :param seed: Decides every order, and what rows are read with.
-    :param workers: Number of processes that read ahead; 0 for a thread of this one.
+    :param collation: Turns rows into tensors.
+    :param mixture: Sets the share of the draws that each pool gets.
+    :param size: The largest batch allowed.
+    :param seed: Seed of every shuffle, and of the random numbers that rows are read with.
+    :param workers: Number of processes that read ahead; 0 for a thread of this process.
     """
 
     def __init__(
@@ -68,26 +68,26 @@ class Loader:
 
     @property
     def labelled_together(self) -> set[tuple[str, ...]]:
-        """The sets of tasks that label a row together."""
+        """The sets of tasks that label the same rows."""
         return {pool.tasks for pool in self.pools}
 
     def set_rank(self, rank: int, ranks: int, placement: str) -> None:
-        """Hand out one part of every batch, which may be empty; all parts together are the batch.
+        """Yield only this rank's part of every batch; the part may be empty.
 
-        :param placement: What the parts are: ``rows`` of all lengths, or the ``tasks`` of pools.
+        :param placement: How batches are divided: by ``rows`` or by ``tasks`` (whole pools).
         """
         self._rank, self._ranks, self._placement = rank, ranks, placement
 
     def set_progress(self, progress: Callable[[], float]) -> None:
-        """Let mixtures that change know how far the training is, 0 to 1."""
+        """Set the function that returns the share of the training that is done, 0 to 1."""
         self._sampler.progress = progress
 
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Let mixtures that learn know the record of a finished step."""
+        """Pass the record of a finished step to the mixture."""
         self._mixture.observe(record)
 
     def report(self) -> dict[str, Any]:
-        """Return the share of the draws that each pool gets now, where shares change."""
+        """Return the current share of each pool; empty if the mixture does not adapt."""
         if not self._mixture.adapts:
             return {}
         shares_P = self._sampler.shares_P.tolist()
@@ -95,38 +95,43 @@ class Loader:
         return {"mixing": shares}
 
     def exclude(self, tasks: frozenset[str]) -> None:
-        """Draw no more rows that only these tasks label."""
+        """Draw no more rows from pools that only these tasks label."""
         self._sampler.exclude(
             frozenset(p for p, pool in enumerate(self.pools) if tasks.issuperset(pool.tasks))
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield batches from where the state stands; each counts as used when it is handed out.
+        """Yield batches, beginning at the current state; a batch counts as used when yielded.
 
-        A window is planned only when the one before it is used up, so a mixture that learns from
-        records decides the same way in an interrupted training and in one that was not.
+        A window is planned only when the previous one is used up. A mixture that learns from
+        records therefore decides alike in a resumed and in an uninterrupted training.
         """
         starting = _processes(self._fetch, self._workers) if self._workers else _thread(self._fetch)
         with starting as ahead:
             for window in self._sampler.windows():
-                for batch in ahead([self._own(rows) for rows in window]):
+                for batch in ahead([self._take_part(rows) for rows in window]):
+                    # Counted here, not where it is fetched: batches fetched ahead are not yet used.
                     self._sampler.advance()
                     yield batch
 
-    def _own(self, rows: Rows) -> Rows:
+    def _take_part(self, rows: Rows) -> Rows:
+        # Rows of a batch are sorted by length: taking turns gives every rank rows of all lengths.
         numbers_B = rows.pools_B if self._placement == "tasks" else np.arange(len(rows.pools_B))
         return rows.pick(numbers_B % self._ranks == self._rank)
 
 
 @final
 class _Fetch(torch_data.Dataset[Batch | PolytaskError]):
-    """The rows of a batch to the batch; the same in any process."""
+    """Makes a batch of its rows; gives the same result in any process."""
 
     def __init__(self, pools: Sequence[Pool], collation: Collation, seed: int) -> None:
         self._pools, self._collation, self._seed = pools, collation, seed
 
     def __getitem__(self, rows: Rows) -> Batch | PolytaskError:
-        """Return a batch, or the error as a value: raised, it would lose its type on the way."""
+        """Return a batch, or the error as a value.
+
+        An error that is raised in a worker process reaches the trainer with another type.
+        """
         try:
             return self(rows)
         except PolytaskError as error:
@@ -141,11 +146,14 @@ class _Fetch(torch_data.Dataset[Batch | PolytaskError]):
             fetched = self._pools[pool].fetch(rows.rows_B[positions_b])
             found.update(zip(positions_b.tolist(), fetched, strict=True))
         chosen = [found[position] for position in range(len(found))]
-        rngs = None if self._collation.read is None else self._rngs(rows)
+        rngs = None if self._collation.read is None else self._make_rngs(rows)
         return collate(chosen, self._collation, rows.draw, rngs)
 
-    def _rngs(self, rows: Rows) -> list[np.random.Generator]:
-        """The random numbers of each draw, a function of the seed, the row and its pass alone."""
+    def _make_rngs(self, rows: Rows) -> list[np.random.Generator]:
+        """Return a generator per row, seeded by the seed, the row and its pass alone.
+
+        So a row is read alike in any batch, in any process, and after any number of restarts.
+        """
         draws = zip(
             rows.pools_B.tolist(), rows.rows_B.tolist(), rows.passes_B.tolist(), strict=True
         )
@@ -154,7 +162,7 @@ class _Fetch(torch_data.Dataset[Batch | PolytaskError]):
 
 @contextlib.contextmanager
 def _thread(fetch: _Fetch) -> Iterator[Ahead]:
-    """Fetch the batches of windows a little ahead in another thread."""
+    """Provide a function that fetches batches a little ahead, in another thread."""
     with ThreadPoolExecutor(1) as pool:
 
         def ahead(window: Window) -> Iterator[Batch]:
@@ -171,17 +179,17 @@ def _thread(fetch: _Fetch) -> Iterator[Ahead]:
 
 @contextlib.contextmanager
 def _processes(fetch: _Fetch, workers: int) -> Iterator[Ahead]:
-    """Fetch the batches of windows in processes, which live from one window to the next.
+    """Provide a function that fetches batches in worker processes, kept for all windows.
 
-    They are processes rather than threads because Python code of an encoder runs in one thread at a time.
-    They are forked: pools, encoder and plugins are there without being sent.
+    Processes and not threads: only one thread at a time can run the Python code of an encoder.
+    They are forked, so that pools, encoder and plugins need not be pickled.
 
     :raises RecipeError: If the system cannot fork.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise RecipeError(
             [
-                f"training.workers: {workers} processes asked for, but this system cannot fork them. "
+                f"training.workers: found {workers}, but this system cannot fork processes. "
                 "Set it to 0."
             ]
         )
@@ -195,12 +203,15 @@ def _processes(fetch: _Fetch, workers: int) -> Iterator[Ahead]:
             multiprocessing_context="fork",
             persistent_workers=True,
             worker_init_fn=_leave_signals_to_the_training,
-            # It draws a seed for workers: not from the generator that dropout draws from.
+            # The loader draws a seed for its workers. Drawn from the default generator, it would
+            # change every later dropout mask.
             generator=torch.Generator(),
         )
     ]
 
     def ahead(rows: Window) -> Iterator[Batch]:
+        # The loader keeps this list as its sampler: filled anew, it serves the next window with
+        # the same workers.
         window[:] = rows
         for found in kept[0]:
             if isinstance(found, PolytaskError):
@@ -210,15 +221,17 @@ def _processes(fetch: _Fetch, workers: int) -> Iterator[Ahead]:
     try:
         yield ahead
     finally:
-        # The last reference: processes end here. A traceback that holds on to this frame would keep them
-        # alive. The garbage collector would close their queues before it asks them to end.
+        # Drop the last reference, so that the processes end here. A traceback that holds this frame
+        # would keep them alive, and the garbage collector would close their queues before it asks
+        # them to end.
         kept.clear()
 
 
 def _leave_signals_to_the_training(worker: int) -> None:
-    """Ignore Ctrl-C and the first SIGTERM, which terminals and clusters send to all processes of a job.
+    """Ignore Ctrl-C and the first SIGTERM, which reach all processes of a job.
 
-    The process that trains ends its step, saves, and then ends its workers. They notice if it is killed.
+    The training process ends its step, saves, and then ends its workers. If it is killed, the
+    workers notice that and end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))

@@ -1,4 +1,4 @@
-"""Prepared rows in memory, for prediction: nothing is written and nothing is kept."""
+"""Prepared rows in memory, for prediction: nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MemoryPool:
     :param rows: Inputs and length of each row.
     :param tasks: The tasks that read these rows.
     :param lengths_N: Number of tokens of each row.
-    :param fields: Reads the input fields of some rows.
+    :param fields: Returns the input fields of some rows.
     """
 
     rows: Sequence[PreparedRow]
@@ -37,11 +37,11 @@ class MemoryPool:
         return sum(bool(row.get("cut")) for row in self.rows)
 
     def fetch(self, rows_b: Ints) -> list[PreparedRow]:
-        """Return some prepared rows, in the order asked for."""
+        """Return some prepared rows, in the given order."""
         return [self.rows[row] for row in rows_b.tolist()]
 
     def select(self, rows_n: Ints) -> MemoryPool:
-        """Return the pool of some of its rows."""
+        """Return a pool of some of the rows."""
         lengths_N, fields = self.lengths_N[rows_n], self.fields
         return replace(
             self,
@@ -51,7 +51,7 @@ class MemoryPool:
         )
 
 
-def memory_pool(
+def make_memory_pool(
     rows: Sequence[Row],
     preparation: Preparation,
     where: Callable[[int], str],
@@ -60,7 +60,8 @@ def memory_pool(
     """Prepare rows for prediction and keep them in memory.
 
     :param where: Returns the place of the row at a position.
-    :param fields: Reads the input fields of a row.
+    :param fields: Returns the input fields of a row.
+    :raises DataError: If a row cannot be prepared and ``preparation.refuse`` is None.
     """
     found = [*prepare(where, [*enumerate(rows)], preparation)]
     lengths = [preparation.length(inputs) for _, _, inputs in found]

@@ -1,7 +1,7 @@
-"""Arrays inside rows, kept as bytes: as lists of numbers, a picture would take a thousand times as long.
+"""NumPy arrays inside rows, stored as bytes.
 
-A row may hold arrays anywhere, also in lists and mappings. In Arrow, an array is a mapping of its type, its
-shape and its bytes.
+Stored as lists of numbers, an image would take a thousand times as long to read. A row may hold arrays
+anywhere, also in lists and mappings. In Arrow, an array is a mapping of its type, shape and bytes.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ _TYPE, _SHAPE, _BYTES = "array_type", "array_shape", "array_bytes"
 _FIELDS = {_TYPE, _SHAPE, _BYTES}
 
 
-def packed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with every array as a mapping that Arrow stores without a loop over numbers."""
-    return {name: _packed(value) for name, value in row.items()}
+def pack_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with every array replaced by a mapping of type, shape and bytes."""
+    return {name: _pack(value) for name, value in row.items()}
 
 
-def unpacked(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows of a table with the arrays that ``packed`` was given.
+def unpack_arrays(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows of a table with the arrays restored; inverse of ``pack_arrays``.
 
-    Arrays are views of the memory of the table, so nobody may write to them.
+    Arrays are views of memory-mapped Arrow data. Never write into them: copy them first.
     """
     columns = [_column(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _packed(value: Any) -> Any:
+def _pack(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         flat = np.ascontiguousarray(value)
         return {_TYPE: value.dtype.str, _SHAPE: list(value.shape), _BYTES: flat.tobytes()}
     if isinstance(value, Mapping):
-        return {name: _packed(item) for name, item in value.items()}
+        return {name: _pack(item) for name, item in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], Mapping | np.ndarray):
-        return [*map(_packed, value)]
+        return [*map(_pack, value)]
     return value
 
 
@@ -52,6 +52,7 @@ def _column(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _values(column: pa.Array) -> list[Any]:
+    """Return the values of a column; only columns with arrays inside are walked in Python."""
     import pyarrow as pa
 
     if not _holds_arrays(column.type):
@@ -70,7 +71,9 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _arrays(fields: Mapping[str, pa.Array]) -> list[Any]:
-    """Return arrays that look into the memory of Arrow; a scalar of Arrow would be a copy."""
+    """Return arrays as views of Arrow's memory; converting Arrow scalars would copy the bytes."""
+    # A binary column has three buffers: validity, int32 offsets, bytes. A slice of a column shares
+    # them, so its offsets begin at ``offset``.
     _, places, memory = fields[_BYTES].buffers()
     starts_N = np.frombuffer(places, np.int32)[fields[_BYTES].offset :][: len(fields[_BYTES])]
     found = zip(fields[_TYPE].to_pylist(), fields[_SHAPE].to_pylist(), starts_N, strict=True)

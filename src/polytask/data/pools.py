@@ -1,7 +1,7 @@
-"""Pools: rows that are prepared alike, with all tasks that label them.
+"""Pools: rows that are prepared in the same way, with all tasks that label them.
 
-Several tasks on one source with the same input columns share one pool, so each of its rows is
-prepared and encoded once. A task over several sources has a label column in several pools.
+Tasks on one source with the same input columns share a pool, so each row is prepared and encoded
+once. A task over several sources has a label column in several pools.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from polytask.core.accounting import Account
 from polytask.core.batch import DRAW_SEED, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
-from polytask.data.packed_arrays import packed, unpacked
+from polytask.data.packed_arrays import pack_arrays, unpack_arrays
 from polytask.data.reading import LENGTH, TARGET, WEIGHT, PreparedRow, Read, ReadTarget, read_row
 from polytask.data.rows import each_row
 from polytask.data.stored_tables import spool
@@ -38,16 +38,16 @@ _CHUNK = 1000
 
 @dataclass(frozen=True)
 class Preparation:
-    """How the rows of a pool become numbers; made of functions of an encoder and of tasks.
+    """The functions of an encoder and of tasks that turn the rows of a pool into numbers.
 
-    :param fields: What ``prepare`` reads of a row, given its position and columns.
-    :param prepare: The same of some rows to inputs (``Encoder.prepare``).
+    :param fields: Returns the input fields of a row, given its position and columns.
+    :param prepare: Turns the input fields of several rows into inputs (``Encoder.prepare``).
     :param length: Number of tokens of prepared inputs (``Encoder.num_tokens``).
     :param targets: For each task, the target of a row given its position, columns and inputs;
         None where it has none.
     :param weights: For each task whose rows have weights, the weight of a row with a target.
-    :param refuse: Called with the position of a row that cannot be read, and its place with the
-        reason; the row is left out. By default the error is raised.
+    :param refuse: Called for a row that cannot be read, with its position and a message of place
+        and reason; the row is left out. If None, the error is raised.
     """
 
     fields: Callable[[int, Row], Any]
@@ -60,12 +60,12 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Collation:
-    """How prepared rows become tensors.
+    """The functions that turn prepared rows into tensors.
 
     :param inputs: ``Encoder.collate``.
     :param targets: ``Task.collate`` of every task.
-    :param read: ``Encoder.read``; None where it changes nothing.
-    :param read_targets: ``Task.read_target`` of tasks whose targets change with what was read.
+    :param read: ``Encoder.read``; None if it changes nothing.
+    :param read_targets: ``Task.read_target`` of tasks whose targets depend on the inputs as read.
     """
 
     inputs: Callable[[Sequence[Inputs]], Collated]
@@ -74,7 +74,7 @@ class Collation:
     read_targets: Mapping[str, ReadTarget] = field(default_factory=dict)
 
     def without_draws(self) -> Collation:
-        """Return a collation that reads rows as in evaluation, also where they are drawn."""
+        """Return a collation that reads rows without random numbers, as in evaluation."""
         read = self.read
         return self if read is None else replace(self, read=lambda inputs, _: read(inputs, None))
 
@@ -83,15 +83,15 @@ class Collation:
 class Pool:
     """Prepared rows on disk.
 
-    :param name: Name for messages: the source, and the input columns.
-    :param rows: One prepared row each: inputs, length, and a target per task or None.
+    :param name: Name for messages: the source and the input columns.
+    :param rows: The prepared rows: inputs, length, and for each task a target or None.
     :param tasks: The tasks that label rows of this pool.
     :param lengths_N: Number of tokens of each row.
-    :param fields: Reads the input fields of some rows, for tasks that answer with parts of them.
-    :param copies: How many of the rows, the last ones, are changed copies of others.
-    :param accounts: For each task, how many rows of the table are used, and why others are not.
-    :param origins_N: The row of the table that each row was prepared from.
-    :param place_of: Finds the place of a row of the table, for messages.
+    :param fields: Returns the input fields of some rows, for tasks that answer with parts of them.
+    :param copies: Number of changed copies of other rows; they are the last rows.
+    :param accounts: For each task, the number of rows used, and the reasons why others are not.
+    :param origins_N: Position in the table of the row that each row was prepared from.
+    :param place_of: Returns the place of a row of the table, for messages.
     """
 
     name: str
@@ -114,8 +114,8 @@ class Pool:
         return sum(self.rows["cut"]) if known else 0
 
     def fetch(self, rows_b: Ints) -> list[PreparedRow]:
-        """Return some prepared rows, in the order asked for; arrays in them are not writable."""
-        found = zip(rows_b.tolist(), unpacked(self._arrow[rows_b]), strict=True)
+        """Return some prepared rows, in the given order; arrays in them are read-only views."""
+        found = zip(rows_b.tolist(), unpack_arrays(self._arrow[rows_b]), strict=True)
         return [PreparedRow(values, partial(self.where, row)) for row, values in found]
 
     def where(self, row: int) -> str:
@@ -129,11 +129,11 @@ class Pool:
 
     @cached_property
     def _arrow(self) -> Dataset:
-        """The rows as Arrow tables; asked for once, as a format copies all that a data set knows."""
+        """The rows as Arrow tables; cached, because setting a format copies the data set's metadata."""
         return self.rows.with_format("arrow")
 
-    def labelled(self) -> dict[str, list[bool]]:
-        """For each task, which rows have a target of it."""
+    def find_labelled_rows(self) -> dict[str, list[bool]]:
+        """Return for each task whether each of the N rows has a target."""
         table = self._arrow[:]
         return {task: table.column(TARGET + task).is_valid().to_pylist() for task in self.tasks}
 
@@ -147,11 +147,12 @@ def make_pool(
     labelled: bool = True,
     copies: Sequence[Preparation] = (),
 ) -> Pool:
-    """Prepare every row of a table once and keep the result on disk.
+    """Prepare every row of a table once and write the result to disk.
 
-    :param folder: Where to keep it; the caller removes it.
-    :param labelled: Leave out rows that no task has a target for.
-    :param copies: Other ways of reading the rows, whose results come after these.
+    :param folder: Folder for the result; the caller removes it.
+    :param labelled: If true, leave out rows without a target of any task.
+    :param copies: Preparations of changed copies; these follow the rows themselves.
+    :raises DataError: If a row cannot be prepared and ``refuse`` is None; names its place.
     """
     sizes: list[int] = []
     origins = array("q")
@@ -159,13 +160,14 @@ def make_pool(
     def rows() -> Iterator[dict[str, Any]]:
         for each in (preparation, *copies):
             sizes.append(0)
-            for index, row in _prepared(table, each):
+            for index, row in _prepare_table(table, each):
                 if not labelled or any(row[TARGET + task] is not None for task in each.targets):
                     sizes[-1] += 1
                     origins.append(index)
                     yield row
 
-    dataset = spool(map(packed, rows()), folder)
+    # Sizes and origins are filled while spool consumes the rows: only then are they complete.
+    dataset = spool(map(pack_arrays, rows()), folder)
     lengths_N = (
         dataset.with_format("numpy")[LENGTH][:].astype(np.int64)
         if len(dataset)
@@ -183,10 +185,11 @@ def collate(
     draw: int = 0,
     rngs: Sequence[np.random.Generator | None] | None = None,
 ) -> Batch:
-    """Read prepared rows of any pools, and stack them into one batch.
+    """Read prepared rows of any pools, and collate them into one batch.
 
-    :param draw: Becomes the input ``DRAW_SEED``, for what is drawn anew each time; 0 outside training.
-    :param rngs: The random numbers that each row is read with; None in evaluation.
+    :param draw: Value of the input ``DRAW_SEED``, which seeds random choices of the model; 0 outside
+        training.
+    :param rngs: A generator for each row; None in evaluation.
     :raises DataError: If a row cannot be read; names its place.
     """
     read, read_targets = collation.read, collation.read_targets
@@ -204,7 +207,7 @@ def collate(
         ]
         if found:
             positions, values = zip(*found, strict=True)
-            weights_b = _weights([rows[at].get(WEIGHT + task) for at in positions])
+            weights_b = _stack_weights([rows[at].get(WEIGHT + task) for at in positions])
             targets[task] = Targets(torch.tensor(positions), collate_targets(values), weights_b)
     lengths = [row[LENGTH] for row in rows]
     padded = len(rows) * max(lengths, default=0)
@@ -213,16 +216,16 @@ def collate(
 
 @contextlib.contextmanager
 def at_row(table: Table, index: int) -> Iterator[None]:
-    """Put the place of a row before the message of a ``DataError``."""
+    """Prefix the message of a ``DataError`` with the place of a row."""
     try:
         yield
-    except ConflictError:
+    except ConflictError:  # its message names a place already
         raise
     except DataError as error:
         raise DataError(f"{table.where(index)}: {error}") from error
 
 
-def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
+def _prepare_table(table: Table, preparation: Preparation) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = enumerate(each_row(table))
     while chunk := list(islice(rows, _CHUNK)):
         for index, row, inputs in prepare(table.where, chunk, preparation):
@@ -240,9 +243,9 @@ def _prepared(table: Table, preparation: Preparation) -> Iterator[tuple[int, dic
 def prepare(
     where: Callable[[int], str], chunk: Sequence[tuple[int, Row]], preparation: Preparation
 ) -> Iterator[tuple[int, Row, Inputs]]:
-    """Prepare some rows together; if one of them is refused, one by one.
+    """Prepare some rows together; if that fails, one by one, to find the row that fails.
 
-    :raises DataError: If a row is refused; names its place.
+    :raises DataError: If a row fails and ``refuse`` is None; names its place.
     """
     try:
         fields = [preparation.fields(index, row) for index, row in chunk]
@@ -268,15 +271,15 @@ def _prepare_alone(
     yield index, row, inputs
 
 
-def _weights(found: Sequence[float | None]) -> torch.Tensor | None:
-    """Return weights_b; None where no row has one. A task has them in some pools or in none."""
+def _stack_weights(found: Sequence[float | None]) -> torch.Tensor | None:
+    """Return weights_b, 1 for rows without a weight; None if no row has one."""
     if all(weight is None for weight in found):
         return None
     return torch.tensor([1.0 if weight is None else weight for weight in found])
 
 
 def read_error(row: PreparedRow, collation: Collation) -> str | None:
-    """Return why a prepared row cannot be read for evaluation, and its place; None if it can."""
+    """Return place and reason if a prepared row cannot be read for evaluation, else None."""
     try:
         read_row(row, collation.read, {}, None)
     except DataError as error:

@@ -1,7 +1,7 @@
-"""Labels that few rows have: every split gets some of them.
+"""Gives every split some labels of columns in which few rows have one.
 
-Of 200 rows with 6 labels, a tenth drawn at random has no label every second time, and then nothing
-can be measured.
+If 6 of 200 rows have a label, a random tenth of the rows contains no label half of the time. Then no
+score can be computed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from polytask.data.tables import Table
 
-_ENOUGH = 6
-"""Labelled rows from which on every split gets two, as a correlation needs."""
+_ENOUGH_FOR_TWO = 6
+"""With this many labelled rows, every split gets two: a correlation needs two."""
 
 
 def partly_labelled(table: Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return which of N rows have a label, for each of K columns that only some rows have one in."""
+    """Return an (N, K) mask of the rows with a label, for the K columns with labels in some rows."""
     known = [name for name in dict.fromkeys(columns) if name in table.columns]
     found = [[value not in (None, "") for value in table.column(name)] for name in known]
     there = [np.array(each) for each in found if any(each) and not all(each)]
@@ -31,17 +31,18 @@ def share_labels(
     codes_N: npt.NDArray[np.uint8],
     made: Sequence[int],
 ) -> None:
-    """Move rows so that every split has labels of each column: one if possible, two of six or more.
+    """Move rows so that every split has labels of each column: one, or two of six or more.
 
-    No row leaves a split that would then have fewer labels than the one it goes to.
+    A row does not move if its split would then have fewer labels than the split it goes to.
 
-    :param units: Rows that stay together; the last ones move first.
+    :param units: Rows that stay together; the last units move first.
+    :param labelled_KN: Mask of the rows with a label, for each column.
     :param codes_N: The split of every row; changed in place.
-    :param made: The splits that there are.
+    :param made: The splits to fill.
     """
     for labelled_N in labelled_KN:
         total = int(labelled_N.sum())
-        wanted = min(total // len(made), 2 if total >= _ENOUGH else 1)
+        wanted = min(total // len(made), 2 if total >= _ENOUGH_FOR_TWO else 1)
         own = [rows for rows in units if labelled_N[[*rows]].any()]
         counts = np.bincount(codes_N[labelled_N], minlength=max(made) + 1)
         for split in made:

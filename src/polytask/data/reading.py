@@ -1,4 +1,4 @@
-"""Prepared rows, and how they are read when they are drawn: decoded, cropped, flipped, made noisy."""
+"""Prepared rows, and how they are read for each draw: decoded, cropped, flipped, with noise."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Read: TypeAlias = Callable[[Inputs, np.random.Generator | None], Inputs]
 """``Encoder.read`` of a prepared row."""
 
 ReadTarget: TypeAlias = Callable[[Any, Inputs], Any]
-"""``Task.read_target``: a target, given the inputs as they were read."""
+"""``Task.read_target``: the target, given the stored target and the inputs as read."""
 
 
 @final
 class PreparedRow(dict[str, Any]):
     """The inputs of a row, its length, and a target or None for each task.
 
-    :param where: Finds the place of the row, for messages.
+    :param where: Returns the place of the row, for messages.
     """
 
     __slots__ = ("where",)
@@ -36,7 +36,7 @@ class PreparedRow(dict[str, Any]):
 
     @property
     def inputs(self) -> Inputs:
-        """The inputs alone, as an encoder has prepared or read them."""
+        """The inputs without length, targets and weights."""
         return {
             name: value
             for name, value in self.items()
@@ -50,10 +50,13 @@ def read_row(
     read_targets: Mapping[str, ReadTarget],
     rng: np.random.Generator | None,
 ) -> PreparedRow:
-    """Return a row with its inputs as they are read for one draw, and targets that follow them.
+    """Return a row with its inputs as read for one draw, and targets that match them.
 
-    :param read: None where inputs stay as they are.
-    :param read_targets: By task; for tasks whose targets change with the inputs.
+    The given row is not changed: its arrays are views of memory-mapped files, and it may be drawn
+    again.
+
+    :param read: None if inputs stay as they are.
+    :param read_targets: By task, for tasks whose targets depend on the inputs as read.
     :param rng: Random numbers of this draw; None in evaluation.
     :raises DataError: If the row cannot be read; names its place.
     """
@@ -67,8 +70,6 @@ def read_row(
     except DataError as error:
         raise DataError(f"{row.where()}: {error}") from error
     except Exception as error:  # libraries that decode images and sounds raise many kinds
-        found = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"{row.where()}: cannot be read: {found}. Repair the row or remove it."
-        ) from error
+        found = f"cannot be read: {type(error).__name__}: {error}"
+        raise DataError(f"{row.where()}: {found}. Repair the row or remove it.") from error
     return PreparedRow({**inputs, **kept}, row.where)

@@ -1,4 +1,4 @@
-"""The rows of a table one after the other, of which only those columns are read that are asked for."""
+"""Rows of a table as mappings; a column is read from disk when it is first used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing_extensions import override
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
-from polytask.data.column_values import typed_value
+from polytask.data.column_values import convert_value
 from polytask.data.nested import path_of, value_of, values_at
 from polytask.data.tables import Table
 
@@ -25,22 +25,23 @@ _CHUNK = 1000
 
 
 def each_row(table: Table) -> Iterator[Row]:
-    """The rows of a table one after the other, read in chunks."""
+    """Yield the rows of a table, read in chunks."""
     for chunk in table.rows.with_format("arrow").iter(_CHUNK):
         columns = _Columns(table, chunk)
         yield from (_Row(columns, index) for index in range(len(chunk)))
 
 
 def rows_at(table: Table, rows_b: npt.NDArray[np.integer]) -> list[Row]:
-    """Return some rows of a table, in the order asked for."""
+    """Return some rows of a table, in the given order."""
     columns = _Columns(table, table.rows.with_format("arrow")[rows_b])
     return [_Row(columns, index) for index in range(len(rows_b))]
 
 
 @final
 class LateRows(Sequence[V]):
-    """Values of b rows, which are read when one of them is first looked at.
+    """Values of b rows that are read when one of them is first used.
 
+    :param rows: The number of rows, b.
     :param read: Returns the values of all b rows.
     """
 
@@ -68,10 +69,10 @@ class LateRows(Sequence[V]):
 
 @final
 class RowInMemory(Mapping[str, Any]):
-    """A row that was handed over in Python; a column that it lacks is None.
+    """A row given in Python; a missing column is None.
 
-    :param row: Its values.
-    :param types: What columns hold; a value is converted when it is read.
+    :param row: Values by column.
+    :param types: Types of columns; a value is converted when it is read.
     """
 
     __slots__ = ("_row", "_types")
@@ -82,7 +83,7 @@ class RowInMemory(Mapping[str, Any]):
     @override
     def __getitem__(self, name: str) -> Any:
         try:
-            return typed_value(value_of(self._row, name), self._types.get(name))
+            return convert_value(value_of(self._row, name), self._types.get(name))
         except DataError as error:
             raise DataError(f"column {name!r}: {error}") from None
 
@@ -101,7 +102,7 @@ class RowInMemory(Mapping[str, Any]):
 
 @final
 class _Columns:
-    """Some rows, column by column."""
+    """A chunk of rows; converts a column to Python values once, when it is first used."""
 
     def __init__(self, table: Table, chunk: pa.Table) -> None:
         self.table = table
@@ -121,7 +122,7 @@ class _Columns:
 
 @final
 class _Row(Mapping[str, Any]):
-    """One of some rows."""
+    """A row of a chunk."""
 
     __slots__ = ("_columns", "_index")
 

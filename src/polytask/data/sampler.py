@@ -1,9 +1,9 @@
-"""Which rows each batch holds: a pure function of the seed and a few counters.
+"""The sampler: chooses the rows of each batch, as a pure function of the seed and a few counters.
 
-Rows are drawn a window of batches at a time. The mixture says how the window is shared among the pools; each
-pool hands out its rows in shuffled passes, none twice before all once. Within the window rows of
-like length are put together, so little is padding, and the batches are shuffled. Nothing but
-counters is remembered, so a restored sampler goes on with the same rows in the same order.
+Rows are drawn one window of batches at a time. The mixture sets the share of each pool in a window.
+Each pool hands out its rows in shuffled passes: no row comes twice before every row came once.
+Within a window, rows of similar length share a batch, which saves padding; batches are then shuffled.
+The state holds counters alone, so a restored sampler continues with the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SEED_STRIDE = 1_000_003
 
 @dataclass(frozen=True)
 class BatchSize:
-    """How large a batch may be.
+    """The largest batch allowed.
 
-    :param tokens: Most tokens, padding included.
-    :param rows: Most rows, or None for no limit.
+    :param tokens: Maximum number of tokens, padding included.
+    :param rows: Maximum number of rows, or None for no limit.
     """
 
     tokens: int
@@ -39,7 +39,7 @@ class BatchSize:
         return f"{self.tokens} tokens{rows}"
 
     def fits(self, rows: int, longest: int) -> bool:
-        """Whether that many rows, padded to the longest, fit into one batch."""
+        """Return whether a batch may hold this many rows, each padded to ``longest`` tokens."""
         return rows * longest <= self.tokens and (self.rows is None or rows <= self.rows)
 
 
@@ -48,9 +48,9 @@ class Rows:
     """The rows of one batch.
 
     :param pools_B: The pool of each row.
-    :param rows_B: Its position in that pool.
-    :param passes_B: How often it was drawn before.
-    :param draw: A number for the seed and the window, for random choices of a whole batch.
+    :param rows_B: The position of each row in its pool.
+    :param passes_B: How often each row was drawn before.
+    :param draw: A number made of the seed and the window, for random choices per batch.
     """
 
     pools_B: Ints
@@ -59,18 +59,18 @@ class Rows:
     draw: int = 0
 
     def pick(self, own_B: npt.NDArray[np.bool_]) -> Rows:
-        """Return some of the rows."""
+        """Return the rows where the mask is true."""
         return Rows(self.pools_B[own_B], self.rows_B[own_B], self.passes_B[own_B], self.draw)
 
 
 class Sampler:
-    """Endless batches of rows from several pools.
+    """An unlimited sequence of batches of rows from several pools.
 
     :param lengths: Number of tokens of every row, one array per pool.
-    :param mixture: Shares the draws among the pools.
-    :param size: How large a batch may be.
-    :param seed: Decides every order.
-    :param progress: Tells mixtures that change how far the training is, 0 to 1.
+    :param mixture: Sets the share of the draws that each pool gets.
+    :param size: The largest batch allowed.
+    :param seed: Seed of every shuffle.
+    :param progress: Returns the share of the training that is done, 0 to 1, for changing mixtures.
     """
 
     def __init__(
@@ -92,24 +92,26 @@ class Sampler:
         self._position = 0
         self._draws_P = np.zeros(len(lengths), dtype=np.int64)
         self._credit_P = np.zeros(len(lengths))
-        self._shares_P = self._shares()
+        self._shares_P = self._compute_shares()
 
     @property
     def epoch_draws(self) -> int:
-        """Draws of one epoch: as many as there are rows in all pools."""
+        """The number of draws in an epoch: the number of rows of all pools."""
         return int(self._sizes_P.sum())
 
     @property
     def shares_P(self) -> Floats:
-        """The share of the draws of this window that each pool gets."""
+        """The share of the draws in this window for each pool."""
         return self._shares_P
 
     def exclude(self, pools: frozenset[int]) -> None:
-        """Draw nothing more from these pools, beginning with the next window."""
+        """Draw no more rows from these pools, beginning with the next window."""
         self._excluded = pools
 
     def state(self) -> dict[str, Any]:
-        """The counters, as JSON; valid after any batch."""
+        """Return the counters as JSON; valid after any batch."""
+        # Shares are stored, not recomputed: exclusions or what the mixture learned may have changed
+        # since this window was planned, and a restored window must be planned as it was.
         return {
             "window": self._window,
             "position": self._position,
@@ -120,7 +122,7 @@ class Sampler:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on after the batch at which ``state`` was asked for."""
+        """Continue after the batch at which ``state`` was taken."""
         self._window, self._position = state["window"], state["position"]
         self._draws_P = np.array(state["draws"], dtype=np.int64)
         self._credit_P = np.array(state["credit"], dtype=float)
@@ -128,22 +130,24 @@ class Sampler:
         self._mixture.restore(state["mixture"])
 
     def windows(self) -> Iterator[list[Rows]]:
-        """The batches that are left of this window, then those of each following one.
+        """Yield the remaining batches of this window, then the batches of each following window.
 
-        The caller reports every batch it has used with ``advance``.
+        The caller calls ``advance`` for every batch it has used.
         """
         while True:
             draw = self._seed * _SEED_STRIDE + self._window + 1
             yield [replace(rows, draw=draw) for rows in self._plan()[self._position :]]
-            self._draws_P, self._credit_P = self._quota()
+            # Draws and credit change only when a window is used up. A state saved inside a window
+            # therefore plans the same window again and skips the batches that were used.
+            self._draws_P, self._credit_P = self._count_draws()
             self._window, self._position = self._window + 1, 0
-            self._shares_P = self._shares()
+            self._shares_P = self._compute_shares()
 
     def advance(self) -> None:
         """Count one batch as used."""
         self._position += 1
 
-    def _shares(self) -> Floats:
+    def _compute_shares(self) -> Floats:
         weights_P: Floats = np.array(
             self._mixture.weights(self._sizes_P, self.progress()), dtype=float
         )
@@ -152,28 +156,34 @@ class Sampler:
         return weights_P / max(float(weights_P.sum()), 1e-12)
 
     def _window_draws(self) -> int:
-        """Windows divide an epoch evenly, so that an epoch ends where a window ends."""
+        """Return the number of rows in this window; a whole number of windows makes an epoch."""
         total = self.epoch_draws
         mean_length = sum(int(pool.sum()) for pool in self._lengths) / max(total, 1)
         rows = self._size.tokens / max(mean_length, 1.0)
         rows = rows if self._size.rows is None else min(rows, self._size.rows)
         windows = max(1, round(total / max(rows * self._mixture.window, 1.0)))
+        # A difference of rounded running totals: rounding errors of windows do not add up.
         return (self._window + 1) * total // windows - self._window * total // windows
 
-    def _quota(self) -> tuple[Ints, Floats]:
-        """Draws and credit after this window: shares in whole rows, remainders carried over."""
+    def _count_draws(self) -> tuple[Ints, Floats]:
+        """Return draws and credit per pool after this window.
+
+        Shares become whole rows by largest remainders; the rest is carried over as credit, so
+        that even a pool with less than one row per window gets its share over time.
+        """
         draws = self._window_draws()
         credit_P = self._credit_P + self._shares_P * draws
+        # The tolerance: a sum of shares such as 2.9999999 stands for three whole rows.
         counts_P = np.floor(credit_P + 1e-6).clip(min=0)
         largest_first = np.argsort(-(credit_P - counts_P), kind="stable")
         counts_P[largest_first[: max(0, round(draws - counts_P.sum()))]] += 1
         return self._draws_P + counts_P.astype(np.int64), credit_P - counts_P
 
     def _plan(self) -> list[Rows]:
-        after_P, _ = self._quota()
+        after_P, _ = self._count_draws()
         generator = np.random.default_rng([self._seed, 1, self._window])
         drawn = [
-            self._by_length(pool, self._draw(pool, int(first), int(last)), generator)
+            self._sort_by_length(pool, self._draw(pool, int(first), int(last)), generator)
             for pool, (first, last) in enumerate(zip(self._draws_P, after_P, strict=True))
         ]
         if self._mixture.composition == "mixed":
@@ -181,12 +191,17 @@ class Sampler:
         return self._cut_rounds(drawn, generator)
 
     def _draw(self, pool: int, first: int, last: int) -> Ints:
-        """Return rows number ``first`` to ``last`` of the shuffled passes, as (row, pass)."""
+        """Return rows number ``first`` to ``last`` of the shuffled passes, as (row, pass).
+
+        The order of a pass depends on the seed, the pool and the number of the pass alone, not on
+        where windows cut it: a window may end inside a pass and the next one continues it.
+        """
         size = int(self._sizes_P[pool])
         if first == last:
             return np.zeros((2, 0), dtype=np.int64)
         passes = range(first // size, (last - 1) // size + 1)
         orders = [
+            # The second number keeps this stream apart from the stream that shuffles windows.
             np.random.default_rng([self._seed, 0, pool, number]).permutation(size)
             for number in passes
         ]
@@ -194,8 +209,9 @@ class Sampler:
         drawn_2M = np.stack([np.concatenate(orders), np.repeat([*passes], size)])
         return drawn_2M[:, first - offset : last - offset]
 
-    def _by_length(self, pool: int, drawn_2n: Ints, generator: np.random.Generator) -> Ints:
+    def _sort_by_length(self, pool: int, drawn_2n: Ints, generator: np.random.Generator) -> Ints:
         """Return rows by length, equal lengths in random order; as (pool, row, length, pass)."""
+        # Shuffled first, then sorted by a stable sort: this breaks ties at random.
         rows_n, passes_n = drawn_2n[:, generator.permutation(drawn_2n.shape[1])]
         lengths_n = self._lengths[pool][rows_n]
         order_n = np.argsort(lengths_n, kind="stable")
@@ -212,6 +228,7 @@ class Sampler:
     def _cut_rounds(self, drawn: Sequence[Ints], generator: np.random.Generator) -> list[Rows]:
         """Cut every pool into equally many pieces; round k holds the k-th piece of each."""
         drawn = [pool_4n for pool_4n in drawn if pool_4n.shape[1]]
+        # More rounds make smaller pieces: begin with the fewest possible, add until all fit.
         most = max(pool_4n.shape[1] for pool_4n in drawn)
         if self._mixture.composition == "joint":
             most = min(pool_4n.shape[1] for pool_4n in drawn)
@@ -224,25 +241,26 @@ class Sampler:
         return [_rows(batch) for k in generator.permutation(rounds) for batch in cut[k]]
 
     def _rounds(self, drawn: Sequence[Ints], rounds: int) -> list[list[Ints]]:
-        """The batches of every round: one of all pools, or one of each."""
+        """Return the batches of every round: one batch of all pools, or one batch per pool."""
         pieces = zip(*(np.array_split(pool_4n, rounds, axis=1) for pool_4n in drawn), strict=True)
         if self._mixture.composition == "joint":
             return [[np.concatenate(each, axis=1)] for each in pieces]
         return [[piece for piece in each if piece.shape[1]] for each in pieces]
 
     def _fits(self, batch_4B: Ints) -> bool:
+        # A single row is a batch however long it is: it cannot be made smaller.
         return batch_4B.shape[1] == 1 or self._size.fits(batch_4B.shape[1], int(batch_4B[2].max()))
 
     def _too_small(self, pools: int) -> str:
         return (
             f"training: a batch of {self._size} cannot hold one row of each of the {pools} pools, "
-            "as joint mixing needs. Give it more tokens or rows, shorten max_length, or choose "
-            "another mixing."
+            "as joint mixing needs. Raise its tokens or rows, lower max_length, or choose another "
+            "mixing."
         )
 
 
 def _cut(sorted_4N: Ints, size: BatchSize) -> list[Ints]:
-    """Cut rows sorted by length into batches, each as large as it may be."""
+    """Cut rows sorted by length into batches, each as large as allowed."""
     lengths = sorted_4N[2].tolist()
     edges = [0]
     for position, longest in enumerate(lengths):

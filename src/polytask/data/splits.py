@@ -1,8 +1,8 @@
-"""Which row is in which split: as the files say, or made here, and then kept with the run.
+"""Assigns rows to splits: as the files say, or at random. The result is stored with the run.
 
 An assignment has one number per row of every table of a source: the position in ``SPLITS`` of the
-split that the row is in. It is made once, written to the run folder and read back ever after, so
-that no row moves from test to train because of a changed default or a new version.
+row's split. It is made once, written to the run folder, and read back afterwards. So no row moves
+from test to train because of a changed default or a new version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from polytask.data.tables import Table
 
 SPLITS = (TRAIN, VALIDATION, TEST)
 Assignment = Mapping[str, npt.NDArray[np.uint8]]
-"""By name of the table (train, validation, test, all): the position in ``SPLITS`` of each row's split."""
+"""For each table (train, validation, test, all), the position in ``SPLITS`` of each row's split."""
 
 Rows = Sequence[int]
 """Indices of rows that stay together."""
@@ -37,7 +37,7 @@ _VALIDATION_SHARE = 0.1
 
 
 class SplitOptions(BaseModel):
-    """How rows are divided where the source does not say."""
+    """Options for dividing the rows of a source that has no splits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,27 +75,26 @@ def assign_splits(
 ) -> Assignment:
     """Decide the split of every row of a source.
 
-    Tables that the source calls train, validation and test keep their rows, except that a missing
-    validation or test split is cut out of ``train``; a table called ``all`` is divided. Without a
-    share for test and without test rows there is no test split.
+    Tables named train, validation and test keep their rows. A missing validation or test split is
+    taken from ``train``. A table named ``all`` is divided. Without test rows and without a share for
+    test, there is no test split.
 
-    :param labelled: Columns of labels. Rows that have the same ones of them get the same share of
-        every split, unless rows are stratified by a column; and every split gets some rows with a
-        label of each column, if there are enough of them.
-    :raises DataError: If a share is asked for a split that the source has, if a column is missing,
-        or if a split comes out empty.
+    :param labelled: Columns of labels. Unless ``stratify`` is set, rows with labels in the same
+        columns form a stratum. Every split gets some labels of each column if there are enough.
+    :raises DataError: If a share is given for a split that the source has, if a column is missing,
+        or if a split would be empty.
     """
     options = options or SplitOptions()
     whole = {name: np.full(len(table), _code(name), np.uint8) for name, table in tables.items()}
     origin = ALL if ALL in tables else TRAIN
     shares = _shares(tables, options)
     if origin in tables and any(shares.values()):
-        whole[origin] = _divided(tables[origin], shares, options, labelled)
+        whole[origin] = _divide(tables[origin], shares, options, labelled)
     return whole
 
 
 def take_splits(tables: Mapping[str, Table], assignment: Assignment) -> dict[str, Table]:
-    """The tables of an assignment: train, validation and test, as far as there are any rows."""
+    """Return the tables of train, validation and test; those without rows are left out."""
     taken = {}
     for code, split in enumerate(SPLITS):
         for name, codes in assignment.items():
@@ -107,7 +106,7 @@ def take_splits(tables: Mapping[str, Table], assignment: Assignment) -> dict[str
 
 
 def save_splits(path: Path, tables: Mapping[str, Table], assignment: Assignment) -> None:
-    """Write an assignment as JSON, with the hashes of the tables that it is about."""
+    """Write an assignment as JSON, with the hashes of its tables."""
     record = {
         name: {
             "sha256": tables[name].sha256,
@@ -121,9 +120,9 @@ def save_splits(path: Path, tables: Mapping[str, Table], assignment: Assignment)
 
 
 def load_splits(path: Path, tables: Mapping[str, Table]) -> Assignment:
-    """Read an assignment back for the same tables.
+    """Read an assignment for the same tables.
 
-    :raises DataError: If the data are not those that the assignment was made for.
+    :raises DataError: If the data have changed since the assignment was made.
     :raises RunError: If the file is missing or damaged.
     """
     try:
@@ -131,14 +130,17 @@ def load_splits(path: Path, tables: Mapping[str, Table]) -> Assignment:
         known = {name: (entry["sha256"], entry["rows"]) for name, entry in record.items()}
         assignment = {name: _codes(entry["assignment"]) for name, entry in record.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-        raise RunError(f"{path}: not the splits of a run ({error!r}); train again.") from error
+        raise RunError(
+            f"{path}: the file is missing or damaged ({error!r}); expected the splits of a run. "
+            "Start a new run."
+        ) from error
     found = {name: (table.sha256, len(table)) for name, table in tables.items()}
     changed = sorted(n for n in found.keys() | known.keys() if found.get(n) != known.get(n))
     if changed:
         files = ", ".join(file for name in changed if name in tables for file in tables[name].files)
         raise DataError(
             f"{path}: the data have changed since these splits were made: {', '.join(changed)} "
-            f"({files or 'gone'}). Expected the same content; restore it, or start a new run."
+            f"({files or 'gone'}). Restore the files, or start a new run."
         )
     return assignment
 
@@ -152,27 +154,27 @@ def _code(name: str) -> int:
 
 
 def _shares(tables: Mapping[str, Table], options: SplitOptions) -> dict[str, float]:
-    """The shares of the splits that have to be made."""
+    """Return the shares of the splits that have to be made."""
     for split, share in ((VALIDATION, options.validation), (TEST, options.test)):
         if share and split in tables:
             file = tables[split].files[0]
             raise DataError(
-                f"{file}: the source has {split} rows, and split asks for a share of {share} of "
-                f"the others; expected one of the two."
+                f"{file}: the source has {split} rows, and split.{split} asks for a share of {share} "
+                f"of the other rows; expected one of the two. Remove split.{split}."
             )
     default = 0.0 if VALIDATION in tables else _VALIDATION_SHARE
     validation = default if options.validation is None else options.validation
     return {TEST: options.test or 0.0, VALIDATION: validation}
 
 
-def _divided(
+def _divide(
     table: Table, shares: Mapping[str, float], options: SplitOptions, labelled: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
-    """The codes of the rows of one table.
+    """Return the split of each row of a table, as positions in ``SPLITS``.
 
-    Rows, or groups of rows, are walked stratum by stratum in random order. Each goes to the held-out
-    split that is furthest behind its share of the rows walked so far, or to train when none is
-    behind by half of its size. So every stratum gets its share within rounding, whatever the order.
+    Units (rows, or groups of rows) are visited stratum by stratum, in random order. A unit goes to
+    the held-out split that lacks the most rows of its share so far. It goes to train if no split
+    lacks at least half of the unit's size. So every stratum gets its share, up to rounding.
     """
     codes = np.full(len(table), _code(TRAIN), np.uint8)
     missing = dict.fromkeys(shares, 0.0)
@@ -194,13 +196,13 @@ def _divided(
 def _walk(
     table: Table, options: SplitOptions, partly_NK: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[bool, Rows]]:
-    """The rows that stay together, the biggest strata first, in random order inside each.
+    """Yield the rows that stay together, the largest stratum first, in random order inside each.
 
-    The first of a label is kept for training, so that no label is seen in test only. A list of
-    labels is no label: most combinations are rare, and keeping them all would empty the rest.
+    The first unit of a label is kept for training, so that no label occurs in test alone. This does
+    not hold for lists of labels: most combinations are rare, and the other splits would be empty.
 
-    :param partly_NK: Which rows have labels, for each column that some rows have labels in.
-    :return: Whether they are the first of their label; their indices.
+    :param partly_NK: True for rows with a label, for each column that only some rows have one in.
+    :return: Pairs: true if the unit is the first of its label, and the indices of its rows.
     """
     units = _units(table, options.group)
     if options.stratify:
@@ -210,7 +212,7 @@ def _walk(
     strata = _strata(units, values)
     sizes = Counter(strata)
     rank = {stratum: place for place, (stratum, _) in enumerate(sizes.most_common())}
-    # Of all generators, only random() is documented to give the same numbers in every version.
+    # random() alone is documented to give the same numbers in every version of Python.
     draw = random.Random(options.seed).random
     order = sorted((rank[stratum], draw(), unit) for unit, stratum in enumerate(strata))
     for _, stratum_units in itertools.groupby(order, key=lambda entry: entry[0]):
@@ -220,7 +222,7 @@ def _walk(
 
 
 def _units(table: Table, group: str | None) -> list[Rows]:
-    """The rows that stay together; a row whose group is missing stands alone."""
+    """Return the groups of rows that stay together; a row without a group is a unit by itself."""
     if group is None:
         return [(index,) for index in range(len(table))]
     members: dict[Any, list[int]] = {}
@@ -231,7 +233,7 @@ def _units(table: Table, group: str | None) -> list[Rows]:
 
 
 def _strata(units: Sequence[Rows], values: Sequence[Any]) -> list[Any]:
-    """The value that a unit counts as: of its row, or the most common one of its rows."""
+    """Return the value of each unit: the most common value of its rows."""
     return [
         values[rows[0]]
         if len(rows) == 1
@@ -250,6 +252,6 @@ def _check_filled(table: Table, codes: npt.NDArray[np.uint8], shares: Mapping[st
     for split, share in [*shares.items(), (TRAIN, 1.0)]:
         if share and _code(split) not in codes:
             raise DataError(
-                f"{table.files[0]}: {split} gets none of the {len(codes)} rows. Expected shares, "
-                f"groups and labels that leave at least one row; give another share, or files."
+                f"{table.files[0]}: {split} gets none of the {len(codes)} rows; expected at least "
+                f"one. Set another share in split, or give files for each split."
             )

@@ -1,8 +1,8 @@
-"""Tables on disk, as Arrow.
+"""Tables on disk, in Arrow format.
 
 Files are read once and kept as Arrow in a cache folder: ``$POLYTASK_CACHE``, or ``polytask`` in
-``$XDG_CACHE_HOME``, or ``~/.cache/polytask``. An entry is named by what was read and how, so a changed
-file is another entry, and deleting the folder costs nothing but time.
+``$XDG_CACHE_HOME``, or ``~/.cache/polytask``. The name of an entry is a hash of the content and of the
+reader's options, so a changed file is a new entry. The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from polytask.core.files import sha256 as file_sha256
 from polytask.core.scratch import scratch_folder
 from polytask.data.arrow import FILE, LINE, conflicts_in, types_in, write_rows
 from polytask.data.arrow_types import CellError
-from polytask.data.column_values import typed_rows
+from polytask.data.column_values import convert_rows
 from polytask.data.tables import Origin, Table
 
 if TYPE_CHECKING:
@@ -39,36 +39,39 @@ _FORMAT = 3
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
-def cached_table(
-    key: Mapping[str, Any], read: Callable[[], Iterable[Row]], origin: Origin
-) -> Table:
-    """A table of rows that are read only if the cache does not hold them yet.
+def cache_table(key: Mapping[str, Any], read: Callable[[], Iterable[Row]], origin: Origin) -> Table:
+    """Return a table of rows; they are read only if the cache does not hold them yet.
 
-    :param key: What decides the rows besides the content of the files: reader and options.
-    :param read: Gives the rows, each ``located`` in its file.
+    :param key: Reader and options: all that decides the rows besides the content of the files.
+    :param read: Returns the rows, each from ``add_location``.
+    :raises DataError: If a value does not fit its column; names its place.
     """
     types = dict(origin.types)
-    path = _cache_folder() / f"{_digest([_FORMAT, dict(key), types, origin.sha256])}.arrow"
-    if not _intact(path):
-        with _naming_the_place(origin):
-            _write_sealed(typed_rows(read(), types, origin.files), path, types)
+    content = json.dumps([_FORMAT, dict(key), types, origin.sha256], sort_keys=True)
+    path = _cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()}.arrow"
+    if not _is_intact(path):
+        with _name_place(origin):
+            _write_sealed(convert_rows(read(), types, origin.files), path, types)
     return _table(path, origin)
 
 
-def spooled_table(rows: Iterable[Row], origin: Origin) -> Table:
-    """A table of rows that no file holds; it lives as long as this process.
+def spool_table(rows: Iterable[Row], origin: Origin) -> Table:
+    """Return a table of rows that are in no file; it is deleted when the process ends.
 
-    :param rows: The rows, each ``located``.
+    :param rows: The rows, each from ``add_location``.
+    :raises DataError: If a value does not fit its column; names its place.
     """
     types = dict(origin.types)
-    with _naming_the_place(origin):
-        path, _ = _spooled(typed_rows(rows, types, origin.files), _process_folder(), types)
+    with _name_place(origin):
+        path, _ = _write_temporary(
+            convert_rows(rows, types, origin.files), _process_folder(), types
+        )
     return _table(path, replace(origin, sha256=file_sha256(path)))
 
 
 def _table(path: Path, origin: Origin) -> Table:
     conflicts = {
-        name: f"{origin.place.format(file=origin.files[file], line=line)}: {reason}"
+        name: f"{origin.place_at(file, line)}: {reason}"
         for name, (file, line, reason) in conflicts_in(path).items()
     }
     found = origin.files, origin.sha256, origin.place, origin.notes
@@ -77,29 +80,27 @@ def _table(path: Path, origin: Origin) -> Table:
 
 
 @contextlib.contextmanager
-def _naming_the_place(origin: Origin) -> Iterator[None]:
+def _name_place(origin: Origin) -> Iterator[None]:
     try:
         yield
     except CellError as error:
-        file, line = origin.files[error.row[FILE]], error.row[LINE]
-        where = origin.place.format(file=file, line=line)
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{origin.place_at(error.row[FILE], error.row[LINE])}: {error}") from error
 
 
 def spool(rows: Iterable[Row], folder: Path) -> datasets.Dataset:
-    """Write rows to a new Arrow file in a folder and map it; for rows too many to hold.
+    """Write rows to a new Arrow file in a folder and memory-map it.
 
-    Values may be numbers, texts, lists and mappings of them, and NumPy arrays.
+    Values may be numbers, texts, NumPy arrays, and lists and mappings of these.
 
     :raises CellError: If a value does not fit its column.
     """
-    path, conflicts = _spooled(rows, folder)
+    path, conflicts = _write_temporary(rows, folder)
     if conflicts:
         raise conflicts[0]
     return _map(path)
 
 
-def _spooled(
+def _write_temporary(
     rows: Iterable[Row], folder: Path, types: Mapping[str, ColumnType] = MappingProxyType({})
 ) -> tuple[Path, list[CellError]]:
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,21 +110,27 @@ def _spooled(
 
 
 def content_sha256(paths: Sequence[Path]) -> str:
-    """SHA-256 of a file, or of the hashes of several files one after the other."""
-    hashes = [file_sha256(path) for path in paths]
+    """Return the SHA-256 of a file; for several files, the SHA-256 of their joined hashes.
+
+    :raises DataError: If a file cannot be read.
+    """
+    try:
+        hashes = [file_sha256(path) for path in paths]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @functools.cache
 def _process_folder() -> Path:
-    """A scratch folder that lives as long as this process."""
+    """Return a scratch folder that is deleted when the process ends."""
     kept = contextlib.ExitStack()
     atexit.register(kept.close)
     return kept.enter_context(scratch_folder())
 
 
 def _cache_folder() -> Path:
-    """Where converted files are kept; a scratch folder if that place cannot be written."""
+    """Return the cache folder, or a scratch folder if the cache folder is not writable."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(os.environ.get("POLYTASK_CACHE") or f"{base}/polytask")
     try:
@@ -135,14 +142,10 @@ def _cache_folder() -> Path:
     return folder
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def _write_sealed(rows: Iterable[Row], path: Path, types: Mapping[str, ColumnType]) -> None:
-    """Write rows and their checksum; whoever else writes the same file, it is whole at any time.
+    """Write rows and their checksum; the file is complete at any time, whoever else writes it.
 
-    The checksum follows the end of the Arrow stream, where readers of Arrow do not look.
+    The checksum follows the end of the Arrow stream, which readers of Arrow ignore.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         temporary = Path(folder) / path.name
@@ -150,11 +153,11 @@ def _write_sealed(rows: Iterable[Row], path: Path, types: Mapping[str, ColumnTyp
         checksum = hashlib.sha256(_bytes(temporary)).digest()
         with temporary.open("ab") as file:
             file.write(checksum)
-        temporary.replace(path)
+        temporary.replace(path)  # atomic, as both are in one file system
 
 
-def _intact(path: Path) -> bool:
-    """Whether a sealed file is there, and as it was written."""
+def _is_intact(path: Path) -> bool:
+    """Return whether a file with a checksum exists and matches its checksum."""
     if not path.is_file():
         return False
     content = _bytes(path)
@@ -168,8 +171,9 @@ def _bytes(path: Path) -> pa.Buffer:
 
 
 def _map(path: Path, types: Mapping[str, ColumnType] = MappingProxyType({})) -> datasets.Dataset:
-    import datasets  # slow: most commands never read rows
+    import datasets  # slow to import, and most commands never read rows
 
+    # Without ``decode=False`` a row would decode its image when read; encoders decode when drawn.
     files = {"image": datasets.Image(decode=False), "audio": datasets.Audio(decode=False)}
     mapped = datasets.Dataset.from_file(str(path))
     typed = {name: files[kind] for name, kind in types.items() if kind in files}

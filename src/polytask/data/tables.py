@@ -1,4 +1,4 @@
-"""Rows of one split, memory mapped, each knowing the file and line it came from."""
+"""Tables: the rows of a split, memory-mapped, each with the file and line it came from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.data.arrow import FILE, LINE
 from polytask.data.arrow_types import CellError
-from polytask.data.nested import nested_names, path_of, values_at
+from polytask.data.nested import list_nested_names, path_of, values_at
 
 if TYPE_CHECKING:
     import datasets
@@ -23,12 +23,12 @@ _BATCH = 10_000
 
 
 class ConflictError(DataError):
-    """A column whose values have no common type; the message names the first conflict's place."""
+    """A column whose values have no common type; the message names the first conflict."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the rows of a table come from; see ``Table``."""
+    """The files that the rows of a table come from; fields as in ``Table``."""
 
     files: tuple[str, ...]
     place: str
@@ -36,19 +36,22 @@ class Origin:
     notes: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
 
+    def place_at(self, file: int, line: int) -> str:
+        """Return the place of a row, for messages."""
+        return self.place.format(file=self.files[file], line=line)
+
 
 @dataclass(frozen=True)
 class Table:
     """The rows of one split of one source.
 
-    :param rows: The rows, on disk; ``rows[i]`` and ``rows[[i, j]]`` are quick.
+    :param rows: The rows, on disk; ``rows[i]`` and ``rows[[i, j]]`` are fast.
     :param files: The files that the rows came from, as found.
-    :param sha256: SHA-256 of the bytes of the file; of the hashes one after the other if several.
-        A selection keeps the hash of what it was selected from.
-    :param place: How a place is written, from ``file`` and ``line``.
-    :param notes: Remarks on how the files were read, for people.
-    :param conflicts: Columns that cannot be read, because their values have no common type, each
-        with its error message.
+    :param sha256: SHA-256 of the file; for several files, SHA-256 of their joined hashes. A
+        selection keeps the hash of the whole table.
+    :param place: Format of a place, with ``{file}`` and ``{line}``.
+    :param notes: Remarks for the user on how the files were read.
+    :param conflicts: Error message of each column whose values have no common type.
     :param types: Types that were given for columns; ``type_of`` finds the other types.
     """
 
@@ -65,16 +68,16 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns, without the hidden ones.
+        """The names of the columns, without hidden columns.
 
-        The values inside a mapping follow, with a dot: ``translation.en``.
+        Values inside a mapping follow, with a dot: ``translation.en``.
         """
         shown = [name for name in self.rows.column_names if name not in (FILE, LINE)]
-        inner = [name for name in nested_names(self.rows.features) if name not in shown]
+        inner = [name for name in list_nested_names(self.rows.features) if name not in shown]
         return [*shown, *inner, *self.conflicts]
 
     def path_to(self, name: str) -> tuple[str, ...] | None:
-        """Return the names that lead to a column: several for a value inside a mapping.
+        """Return the names that lead to a column; None if there is no such column.
 
         :raises ConflictError: If the values of the column have no common type.
         """
@@ -85,7 +88,7 @@ class Table:
         return found
 
     def type_of(self, name: str) -> ColumnType:
-        """Return what a column holds.
+        """Return the type of a column.
 
         :raises DataError: If there is no such column, or it cannot be read.
         """
@@ -96,9 +99,9 @@ class Table:
         return self.types.get(name) or column_type(feature)
 
     def require(self, name: str) -> None:
-        """Refuse a column that the table lacks or that cannot be read.
+        """Check that the table has a column and that it can be read.
 
-        :raises DataError: Names the nearest column, or the file and line of the conflict.
+        :raises DataError: If not; names the nearest column, or the place of the conflict.
         """
         if self.path_to(name) is None:
             close = difflib.get_close_matches(name, self.columns, n=1)
@@ -107,19 +110,19 @@ class Table:
             raise DataError(f"{self.files[0]}: no column {name!r}.{hint} Columns: {known}.")
 
     def where(self, index: int) -> str:
-        """The place of a row for messages: ``path:line``, or ``rows[3]`` if it has no file."""
+        """Return the place of a row for messages: ``path:line``, or ``rows[3]`` without a file."""
         return self.place_of(self.rows[int(index)])
 
     def place_of(self, row: Mapping[str, Any]) -> str:
-        """The place of a row that was read with its hidden columns."""
+        """Return the place of a row that was read with its hidden columns."""
         return self.place.format(file=self.files[row[FILE]], line=row[LINE])
 
     def select(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> Table:
-        """The rows of these indices, in this order."""
+        """Return a table of the rows at these indices, in this order."""
         return replace(self, rows=self.rows.select(indices))
 
     def column(self, name: str) -> Iterator[Any]:
-        """The values of one column, row by row, without reading the other columns.
+        """Yield the values of one column, without reading the other columns.
 
         :raises DataError: If there is no such column, or it cannot be read.
         """
@@ -130,10 +133,10 @@ class Table:
             yield from values_at(batch[top], inner)
 
 
-def located(row: Row, file: int, line: int) -> dict[str, Any]:
-    """A row with the hidden columns that say where it came from.
+def add_location(row: Row, file: int, line: int) -> dict[str, Any]:
+    """Return a row with hidden columns for the number of its file and its line.
 
-    :raises CellError: If it has columns of those names already.
+    :raises CellError: If the row has columns of these names.
     """
     marked = {**row, FILE: file, LINE: line}
     if len(marked) < len(row) + 2:

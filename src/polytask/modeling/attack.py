@@ -59,7 +59,7 @@ class Attack:
         gradients_BLD = self._gradients.pop(0) if self._gradients else None
         if gradients_BLD is None:
             return vectors_BLD
-        return self._adversary.changed(vectors_BLD, gradients_BLD)
+        return self._adversary.change(vectors_BLD, gradients_BLD)
 
 
 def token_tables(encoders: Iterable[Encoder]) -> list[nn.Embedding]:

@@ -214,9 +214,7 @@ class MultiTaskModel(nn.Module):
         for table in self._tables():
             table.register_forward_hook(
                 lambda module, _, vectors: (
-                    augmentation.changed(vectors)
-                    if module.training and self._augmented
-                    else vectors
+                    augmentation.change(vectors) if module.training and self._augmented else vectors
                 )
             )
 

@@ -40,7 +40,7 @@ def _find_missing(section: Any, search: tuple[Path, ...]) -> Iterator[tuple[Keys
     wrong = _wrong_options(options)
     try:
         source = sources.build({k: v for k, v in options.items() if k not in wrong}, search)
-        yield from source.missing_files()
+        yield from source.find_missing_files()
     except PolytaskError as error:
         if not wrong:  # else the cause may be an option that was left out
             yield from (((), line) for line in str(error).splitlines())

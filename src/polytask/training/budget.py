@@ -1,4 +1,4 @@
-"""How much of its budget a training has used up, and what is due."""
+"""The used share of the training budget, and which validation or checkpoint is due."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from polytask.training.options import TrainingOptions
 from polytask.training.step import PENALTY, StepResult
 
-_OBSERVED = 64
-"""Numbers of an architecture that the record of a step holds, on average."""
+_NUMBERS_PER_STEP = 64
+"""Numbers of an architecture that the record of a step holds on average."""
 
 
 class Budget:
-    """Counts steps and rows against epochs or steps; says when validations and checkpoints are due.
+    """The counts of steps and rows; they decide when validations and checkpoints are due.
 
-    :param options: The budget, and how often to validate and to save.
-    :param epoch_rows: Rows drawn in one epoch.
+    :param options: The budget in epochs or steps, and how often to validate and save.
+    :param epoch_rows: Number of rows drawn in one epoch.
     """
 
     def __init__(self, options: TrainingOptions, epoch_rows: int) -> None:
@@ -31,11 +31,11 @@ class Budget:
 
     @property
     def share(self) -> float:
-        """Share of the budget that is used up, 0 to 1."""
+        """The used share of the budget, 0 to 1."""
         return min(1.0, self._share_of(self.step, self.rows))
 
     def step_share(self, rows: int) -> float:
-        """Share of the budget that one step of some rows takes."""
+        """Return the share of the budget that one step of ``rows`` rows takes."""
         return self._share_of(1, rows)
 
     @property
@@ -45,20 +45,21 @@ class Budget:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is used up."""
+        """True if the budget is used up."""
         if self.options.steps is not None:
             return self.step >= self.options.steps
         return self.rows >= round(self.options.epochs * self.epoch_rows)
 
     @property
     def validation_due(self) -> bool:
-        """Whether another ``evaluate_every`` epochs are over, or all."""
+        """True if another ``evaluate_every`` epochs, or the whole budget, are over."""
         due = (self.validations + 1) * self.options.evaluate_every
+        # 1e-9: a multiple of a fraction such as 0.1 may be rounded just above the exact number.
         return self.finished or self.epoch + 1e-9 >= due
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether enough steps or minutes have passed since the last checkpoint."""
+        """True if enough steps or minutes have passed since the last checkpoint."""
         if self.options.checkpoint_steps is not None:
             return self.step - self._saved_step >= self.options.checkpoint_steps
         return time.monotonic() - self._saved_at >= 60 * self.options.checkpoint_minutes
@@ -69,7 +70,7 @@ class Budget:
         return rows / max(1.0, self.options.epochs * self.epoch_rows)
 
     def advance(self, result: StepResult, learning_rate: float) -> dict[str, Any]:
-        """Count a step, and return its record."""
+        """Count a step and return its record."""
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
         epoch = self.epoch
@@ -78,7 +79,7 @@ class Budget:
         self.tokens += result.tokens
         self.padded += result.padded
         self.seconds += seconds
-        sharing = self._kept(result.sharing)
+        sharing = self._select_numbers(result.sharing)
         return {
             "step": self.step,
             "epoch": round(epoch, 4),
@@ -96,34 +97,37 @@ class Budget:
             **({"skipped": list(result.skipped)} if result.skipped else {}),
         }
 
-    def _kept(self, observed: Mapping[str, float]) -> dict[str, float]:
-        """Of few numbers all; of many all now and then and before a validation, else the penalty.
+    def _select_numbers(self, observed: Mapping[str, float]) -> dict[str, float]:
+        """Return all numbers of an architecture that has few of them.
 
-        Sixteen columns that mix at every layer have thousands.
+        Of many, return all at regular steps and before a validation, and else the penalty alone:
+        sixteen columns that mix at every layer have thousands.
         """
-        every = math.ceil(len(observed) / _OBSERVED)
+        every = math.ceil(len(observed) / _NUMBERS_PER_STEP)
         whole = every < 2 or self.step % every == 1 or self.validation_due
         return {name: number for name, number in observed.items() if whole or name == PENALTY}
 
     def pause(self) -> None:
-        """Leave what has passed since the last step out of the time of the next one."""
+        """Exclude the time since the last step from the time of the next step."""
         self._clock = time.monotonic()
 
-    def saved(self) -> None:
+    def record_save(self) -> None:
         """Note that a checkpoint was written."""
         self._saved_step, self._saved_at = self.step, time.monotonic()
         self.pause()
 
     def state(self) -> dict[str, Any]:
-        """The counts."""
+        """Return the counts."""
         names = ("step", "rows", "tokens", "padded", "seconds", "validations")
         return {name: getattr(self, name) for name in names}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Undo ``state``."""
+        """Restore the counts that ``state`` returned."""
         for name, value in state.items():
             setattr(self, name, value)
-        if not self.finished:  # the last validation of a shorter budget comes between others
+        # A shorter budget ended with a validation between the regular ones. If the budget has been
+        # extended since, it must not count, or the next regular validation would be left out.
+        if not self.finished:
             regular = math.floor((self.epoch + 1e-9) / self.options.evaluate_every)
             self.validations = min(self.validations, regular)
-        self.saved()
+        self.record_save()

@@ -1,8 +1,8 @@
-"""Checkpoints that survive a crash at any moment and never load a damaged byte.
+"""Checkpoints that survive a crash at any moment; a damaged one is never loaded.
 
-Each is a sealed folder ``step-00001234`` with ``state.json`` and ``tensors.safetensors``; neither
-is able to run code. ``latest`` names the newest one for people and scripts; loading does not trust
-it, but takes the newest checkpoint whose bytes are those that were written.
+Each is a sealed folder ``step-00001234`` with ``state.json`` and ``tensors.safetensors``. Neither
+file can run code. ``latest`` names the newest one for people and scripts. Loading ignores it and
+takes the newest checkpoint whose bytes match its manifest.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _NAME = re.compile(rf"step-(\d{{8,}})({re.escape(REPLACED)})?")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state that was loaded.
+    """A loaded state.
 
     :param step: The step after which it was saved.
-    :param state: What was saved, bit for bit, on the CPU.
-    :param path: Where it was.
-    :param damaged: What was wrong with the newer ones that were passed over.
+    :param state: The saved state, bit for bit, on the CPU.
+    :param path: The folder of the checkpoint.
+    :param damaged: Messages about newer checkpoints that were skipped as damaged.
     """
 
     step: int
@@ -44,8 +44,8 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one training.
 
-    :param folder: Where they are, or will be.
-    :param keep: How many verified ones to keep.
+    :param folder: The folder that holds them; created by the first save.
+    :param keep: Number of verified checkpoints to keep.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -53,10 +53,10 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Save the components of a state; what is older or damaged goes once this one is safe.
+        """Save the components of a state, then delete old and damaged checkpoints.
 
         :param state: Components by name: nests of dicts, lists, tuples, numbers, text and tensors.
-        :raises RunError: If it cannot be written; earlier checkpoints are then still there.
+        :raises RunError: If it cannot be written; earlier checkpoints are then unharmed.
         """
         path = self.folder / f"step-{step:08d}"
         content, tensors = flatten(state)
@@ -64,31 +64,33 @@ class Checkpoints:
             with sealed_folder(path, {"step": step}) as folder:
                 write_text(folder / "state.json", json.dumps(content, allow_nan=False))
                 write_tensors(folder / "tensors.safetensors", tensors)
+            # Only after the seal and the rename: a crash before leaves the name of an intact one.
             write_text(self.folder / "latest", path.name + "\n")
         except OSError as error:
             raise RunError(
                 f"{path}: the checkpoint could not be saved: {error}. Earlier checkpoints are "
-                "unharmed: make room or choose another disk, then resume."
+                "unharmed. Make room or choose another disk, then run the command with --resume."
             ) from error
-        self._prune(path)
+        self._prune(path)  # last: until here the older checkpoints are needed
         return path
 
     def load(
         self, components: Collection[str] | None = None, *, partial: bool = False
     ) -> Checkpoint | None:
-        """The newest verified checkpoint, or None if there are none at all.
+        """Return the newest verified checkpoint, or None if there is none at all.
 
-        :param components: What the caller will restore; None for whatever was saved.
-        :param partial: Accept a checkpoint that holds other components than these.
-        :raises RunError: If every checkpoint is damaged, or this one holds other components.
+        :param components: Names of the components to restore; None for any.
+        :param partial: Accept a checkpoint that holds other components.
+        :raises RunError: If every checkpoint is damaged, or the newest holds other components.
         """
         paths = self._newest_first()
         found, damaged = _first_intact(paths)
-        while found is None and paths != (paths := self._newest_first()):  # someone else is saving
+        # Another process may save and prune meanwhile, so that all listed folders are gone: list again.
+        while found is None and paths != (paths := self._newest_first()):
             found, damaged = _first_intact(paths)
         if found is None and damaged:
             raise RunError(
-                "\n".join(damaged) + f"\n{self.folder}: no checkpoint is intact. Bring back a "
+                "\n".join(damaged) + f"\n{self.folder}: no checkpoint is intact. Restore a "
                 "copy of the folder, or delete it to train from the start."
             )
         if found is not None and components is not None and not partial:
@@ -96,20 +98,22 @@ class Checkpoints:
         return found
 
     def _newest_first(self) -> list[Path]:
-        """All checkpoints, intact or not; a replaced one counts as older than its replacement."""
+        """Return all checkpoints, intact or not; a replaced one comes after its replacement."""
         if not self.folder.is_dir():
             return []
         paths = [
             path for path in self.folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()
         ]
+        # The suffix of a replaced folder makes its name longer, so it sorts after the plain name.
         return sorted(paths, key=lambda path: (-_step(path), path.name))
 
     def _prune(self, saved: Path) -> None:
-        """Keep the one just saved and the newest verified ones before it."""
+        """Delete all but the checkpoint just saved and the newest verified ones before it."""
         kept = 1
         for path in self._newest_first():
             if path == saved:
                 continue
+            # Later steps belong to a training that was started again from an earlier checkpoint.
             if kept < self.keep and _step(path) < _step(saved) and _is_intact(path):
                 kept += 1
             else:
@@ -117,9 +121,9 @@ class Checkpoints:
 
 
 def verify(path: Path) -> None:
-    """Check every byte of one checkpoint.
+    """Compare every byte of one checkpoint with its manifest.
 
-    :raises RunError: If it is damaged or was renamed; says how.
+    :raises RunError: If it is damaged or was renamed.
     """
     step = verify_sealed(path).get("step")
     if step != _step(path):
@@ -132,16 +136,17 @@ def _step(path: Path) -> int:
 
 
 def _first_intact(paths: list[Path]) -> tuple[Checkpoint | None, list[str]]:
-    """The first one that verifies, and what is wrong with those before it that are still there."""
+    """Return the first checkpoint that verifies, and messages about damaged ones before it."""
     damaged: list[str] = []
     for path in paths:
         try:
             state = _read(path)
         except RunError as error:
+            # A folder that is gone was pruned by another process while it was read: no damage.
             damaged += [str(error)] if path.exists() else []
             continue
         for message in damaged:
-            _LOG.warning("%s; going back to %s", message, path.name)
+            _LOG.warning("%s; resuming from %s instead", message, path.name)
         return Checkpoint(_step(path), state, path, tuple(damaged)), damaged
     return None, damaged
 
@@ -177,6 +182,6 @@ def _check_components(checkpoint: Checkpoint, expected: set[str]) -> None:
     missing, unknown = sorted(expected - saved), sorted(saved - expected)
     if missing or unknown:
         raise RunError(
-            f"{checkpoint.path}: a partial state: missing {missing}, not expected {unknown}. "
-            "Resume with the settings that the training was started with, or allow a partial state."
+            f"{checkpoint.path}: other components than expected: missing {missing}, not expected "
+            f"{unknown}. Run the command with the settings that the training was started with."
         )

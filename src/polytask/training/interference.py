@@ -1,11 +1,11 @@
-"""How the gradients of tasks agree, looked at now and then while a model is trained.
+"""Records of how far the gradients of tasks agree, taken in some steps of a training.
 
-The cosine between the gradients of two tasks, and whether it is negative (a conflict): Yu, Kumar,
+The cosine between the gradients of two tasks; a negative one is a conflict: Yu, Kumar,
 Gupta, Levine, Hausman and Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020,
 definition 1. https://arxiv.org/abs/2001.06782
 
-Deviation: also layer by layer, and in some steps only. A look changes nothing: random numbers and
-buffers are put back, and ``.grad`` is not touched.
+Deviation: also layer by layer, and in some steps only. An observation does not change the training:
+random numbers and buffers are restored, and ``.grad`` is not touched.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from polytask.modeling import MultiTaskModel
 from polytask.modeling.layers import in_layers, layers_of
 from polytask.training.log import finite
 from polytask.training.loss_scaling import Shares
-from polytask.training.observation_schedule import Pace
+from polytask.training.observation_schedule import ObservationSchedule
 from polytask.training.options import TrainingOptions
 
 WHOLE = "all"
-"""All shared parameters together, among the layers of a record."""
+"""The key of all shared parameters together, among the layers of a record."""
 
 
-def check_plain(options: TrainingOptions) -> None:
-    """Refuse to look at gradients where that would not leave the training as it is.
+def check_observable(options: TrainingOptions) -> None:
+    """Check that observing gradients leaves the training unchanged.
 
-    :raises RecipeError: If the model is compiled or divided among processes.
+    :raises RecipeError: If the model is compiled or sharded.
     """
     for name in ("compile", "shard"):
         if getattr(options, name):
             raise RecipeError(
                 [
                     f"training.interference: cannot look at the gradients of tasks together with "
-                    f"training.{name}. Leave one of the two out."
+                    f"training.{name}. Remove one of the two options."
                 ]
             )
 
 
 @dataclass
 class Observer:
-    """Looks at the gradients of tasks without changing a training.
+    """An observer of task gradients that leaves the training unchanged.
 
-    Random numbers and buffers are put back, so that all looks at a step see the same dropout.
+    Random numbers and buffers are restored, so all observations of a step see the same dropout.
 
-    :param autocast: Makes the context of the forward pass.
-    :param scale: What fp16 multiplies losses by.
+    :param autocast: Returns the context of the forward pass.
+    :param scale: Returns the factor of the losses in fp16.
     """
 
     model: MultiTaskModel
@@ -79,17 +79,18 @@ class Observer:
         self._provider = Exact()
 
     def look(self, batches: Sequence[Batch]) -> dict[str, Any]:
-        """Cosines and norms of the gradients of the tasks in a step, layer by layer.
+        """Return cosines and norms of the gradients of the tasks in a step, layer by layer.
 
         :return: ``tasks`` present; ``losses`` of each; ``layers``: for each, ``cosine`` (t × t) and
             ``norm`` (t); a cosine is None where a task does not reach the layer. ``gramian`` (t × t)
-            of all shared parameters. Gradients are those of the mean loss of a task in the step.
+            of all shared parameters. The gradient of a task is taken of its mean loss in the step.
         """
         losses_T, jacobian_TP = self.gradients(batches)
         present = losses_T.isfinite().nonzero().flatten().tolist()
         pieces = jacobian_TP.split([p.numel() for p in self.partition.shared], dim=1)
 
         def gramian(places: Sequence[int]) -> Tensor:
+            # Double precision and a sum over blocks: over millions of numbers fp32 loses digits.
             parts = [inner_products(pieces[place]).double().cpu() for place in places]
             return torch.stack(parts).sum(0)[present][:, present]
 
@@ -104,27 +105,27 @@ class Observer:
         }
 
     def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """The mean losses_T of the tasks in a step, nan for absent ones, and their jacobian_TP.
+        """Return the mean losses_T of the tasks in a step, nan if absent, and their jacobian_TP.
 
-        The latter is valid until the next call.
+        The Jacobian is valid until the next call, which reuses its memory.
         """
-        sums_2T = self._over(batches, self._differentiate)
+        sums_2T = self._sum_losses(batches, self._differentiate)
         jacobian_TP = sum_over_ranks(self._provider.jacobian(range(len(self._names))))
         scale_T1 = self.scale() * sums_2T[1, :, None].to(jacobian_TP)
         self._provider.forget()
         return sums_2T[0] / sums_2T[1], jacobian_TP.div_(scale_T1)
 
     def losses(self, batches: Sequence[Batch]) -> Tensor:
-        """The mean losses_T of the tasks in a step, with the same dropout as their gradients."""
+        """Return the mean losses_T of the tasks in a step, with the dropout that gradients see."""
         with torch.no_grad():
-            sums_2T = self._over(batches, lambda losses: None)
+            sums_2T = self._sum_losses(batches, lambda losses: None)
         return sums_2T[0] / sums_2T[1]
 
-    def _over(self, batches: Sequence[Batch], take: Callable[[TaskLosses], None]) -> Tensor:
-        """The losses of a step times their shares, and the shares, over all ranks, sums_2T."""
+    def _sum_losses(self, batches: Sequence[Batch], take: Callable[[TaskLosses], None]) -> Tensor:
+        """Return sums_2T over all ranks: losses times their shares, and the shares."""
         parts = [part for batch in batches for part in batch.by_tasks()]
         sums_2T = torch.zeros(2, len(self._names), dtype=torch.float64)
-        with unchanged(self.model, self.device):
+        with restore_afterwards(self.model, self.device):
             shares = Shares(parts, self.model.trained_tasks, self.device)
             for part in parts:
                 losses = self._losses(part, shares)
@@ -149,7 +150,7 @@ class Observer:
 
 
 def agreement(gramian_tt: Tensor) -> dict[str, Any]:
-    """Norms and cosines from inner products, as JSON.
+    """Return norms and cosines computed from inner products, as JSON.
 
     :return: ``norm`` (t) and ``cosine`` (t × t), None where a norm is 0 or not finite.
     """
@@ -163,36 +164,39 @@ def _json(values: Sequence[float]) -> list[float | None]:
 
 
 @contextlib.contextmanager
-def unchanged(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Put the random numbers of PyTorch and the buffers of a model back afterwards."""
+def restore_afterwards(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Restore the random numbers of PyTorch and the buffers of a model at the end of the context."""
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
     with torch.no_grad():
+        # In place: the graph and other modules may hold the same buffer.
         for name, buffer in model.named_buffers():
             buffer.copy_(kept[name])
 
 
 class InterferenceLog:
-    """Appends a record of every look to a file.
+    """A file that every observation adds a record to.
 
-    :param pace: When to look.
-    :param path: None to keep no record, as in all processes but the first.
+    :param schedule: Decides which steps are observed.
+    :param path: The file; None to write nothing, as in all processes but the first.
     """
 
-    def __init__(self, observer: Observer, pace: Pace, path: Path | None) -> None:
-        self._observer, self._pace, self._path = observer, pace, path
+    def __init__(
+        self, observer: Observer, schedule: ObservationSchedule, path: Path | None
+    ) -> None:
+        self._observer, self._schedule, self._path = observer, schedule, path
 
     def before(self, step: int, batches: Sequence[Batch]) -> None:
-        """Look at the rows of a step before it is made, if it is one to be looked at.
+        """Observe the rows of a step before its update, if the step is due.
 
-        :param step: Its number, from 1 on.
+        :param step: The number of the step, from 1 on.
         """
-        if not self._pace.due(step):
+        if not self._schedule.is_due(step):
             return
         record = {"step": step, **self._observer.look(batches)}
         if self._path is not None:
             with self._path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
-        self._pace.looked(step)
+        self._schedule.record_end(step)

@@ -1,4 +1,4 @@
-"""The record of a training: ``metrics.jsonl``, the console, and trackers, fed with the same."""
+"""The record of a training: ``metrics.jsonl``, the console and trackers, all with equal records."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_TASKS = 6
 
 
 class TrainingLog:
-    """Takes in the record of every step and validation; a context manager.
+    """The log of every step and validation; a context manager.
 
-    :param path: The ``metrics.jsonl`` to append to; None to keep no record.
-    :param start: Step of the checkpoint that training goes on from: later records are dropped, so
-        that the file ends up as if there had been no interruption. 0 for a new training.
-    :param console: Where progress goes; standard error by default, nowhere if it is quiet.
+    :param path: The ``metrics.jsonl`` to append to; None to write no file.
+    :param start: Step of the checkpoint that training resumes from; 0 for a new training. Later
+        records are dropped, so that the file equals the file of an uninterrupted training.
+    :param console: The console for progress; standard error by default.
     """
 
     def __init__(
@@ -54,27 +54,26 @@ class TrainingLog:
             tracker.close()
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Record a step.
+        """Write the record of a step, with ``tokens_per_second`` added.
 
         :param record: ``step``, ``share`` of the training that is over, ``losses`` by task,
-            ``learning_rate``, ``tokens``, ``padded``, ``seconds``; anything else is kept, too.
-            ``tokens_per_second`` is added.
+            ``learning_rate``, ``tokens``, ``padded``, ``seconds``, and anything else.
         """
         pace = record["tokens"] / max(record["seconds"], 1e-9)
         self._write({**record, "tokens_per_second": round(pace, 1)})
         self._progress.update(record)
 
     def validation(self, record: Mapping[str, Any]) -> None:
-        """Record a validation, and print a line about it.
+        """Write the record of a validation and print a line about it.
 
-        :param record: ``step``; ``validation``: task to metric to score; ``selection``: the score
-            that picks the best model, or None; ``best``: whether it is the best so far.
+        :param record: ``step``; ``validation``: scores by task and metric; ``selection``: the score
+            that selects the best model, or None; ``best``: True if it is the best so far.
         """
         self._write(record)
         self._progress.say(_validation_line(record))
 
     def message(self, text: str) -> None:
-        """Tell the user something."""
+        """Print a message."""
         self._progress.say(text)
 
     def _write(self, record: Mapping[str, Any]) -> None:
@@ -84,15 +83,15 @@ class TrainingLog:
 
 
 def _to_json(record: Mapping[str, Any]) -> str:
-    """One line of JSON, which has no nan and no infinity; they become null."""
-    try:
+    """Return one line of JSON; nan and infinity, which JSON lacks, become null."""
+    try:  # almost every record is finite, and a copy of each would take time
         return json.dumps(record, allow_nan=False, ensure_ascii=False)
     except ValueError:
         return json.dumps(finite(record), ensure_ascii=False)
 
 
 def finite(value: Any) -> Any:
-    """The same without nan and infinity, which JSON does not have; they become None."""
+    """Return a copy of a value with None in place of nan and infinity."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -101,7 +100,7 @@ def finite(value: Any) -> Any:
 
 
 def drop_records_after(path: Path, step: int) -> None:
-    """Rewrite the file without the records after a step; a half-written last one goes, too."""
+    """Rewrite a file without the records after a step and without a half-written last line."""
     kept = list(_records_until(path, step)) if step and path.is_file() else []
     with atomic_writer(path) as file:
         file.writelines(kept)
@@ -117,12 +116,12 @@ def _records_until(path: Path, step: int) -> Iterator[str]:
                     yield line
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
-                    f"{path}:{number}: not a record of a training: {error!r}. Delete that line."
+                    f"{path}:{number}: not a record of a training: {error!r}. Delete this line."
                 ) from error
 
 
 def _validation_line(record: Mapping[str, Any]) -> str:
-    """The first metric of each task if they are few, else of the best and the worst one."""
+    """Return the first metric of every task; of many tasks, only of the worst and the best."""
     firsts = {
         task: next(iter(scores.items())) for task, scores in record["validation"].items() if scores
     }
@@ -136,7 +135,7 @@ def _validation_line(record: Mapping[str, Any]) -> str:
 
 
 def _extremes(firsts: Mapping[str, tuple[str, float | None]]) -> str:
-    """How many tasks there are, the worst and the best of them, and how many are undefined."""
+    """Return the number of tasks, the worst and the best one, and the number of undefined ones."""
     known = {task: value for task, (_, value) in firsts.items() if value is not None}
     names = sorted(known, key=lambda task: known[task])
     ends = [f"{task} {firsts[task][0]} {known[task]:.4f}" for task in (*names[:1], *names[1:][-1:])]

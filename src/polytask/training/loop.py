@@ -1,12 +1,11 @@
-"""The training loop: one for all, single-task and multi-task, any source, encoder and method."""
+"""The training loop, for one task or many, and for any source, encoder and balancer."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
 from rich.console import Console
-from torch import Tensor
 
 from polytask.core.batch import Batch
 from polytask.core.distributed import gathered
@@ -22,12 +21,12 @@ from polytask.training.task_best import keep_task_best
 def train(session: Session, console: Console | None = None) -> None:
     """Train until the budget is used up, patience runs out or every task has stopped.
 
-    :param console: Where progress goes; standard error by default.
+    :param console: The console for progress; standard error by default.
     :raises InterruptedTrainingError: If a signal asked to stop; a checkpoint has been written.
     :raises TrainingError: If a loss is not finite and the policy is to stop.
     """
     budget = session.budget
-    # Closed at once, not when a traceback is dropped: a stream may have processes that work ahead.
+    # Closed here, not when a traceback is garbage collected: a stream may own worker processes.
     with (
         StopSignals() as stop,
         session.open_log(console) as log,
@@ -36,13 +35,15 @@ def train(session: Session, console: Console | None = None) -> None:
         for batches in steps:
             taken = budget.step_share(total(sum(batch.size for batch in batches)))
             rate = session.schedule.apply(session.optimiser, budget.share, taken)
-            session.look(batches)
+            session.record_interference(batches)
             result = session.stepper.step(batches)
             record = {**budget.advance(result, rate), **session.loader.report()}
             session.observe(record)
             log.step(record)
             if budget.validation_due:
                 _validate(session, log)
+            # Ranks get signals and read clocks at different times: they decide together, or they would
+            # leave after different steps and hang. The first rank's clock alone decides on saving.
             stopping, due = anywhere(stop.requested, is_first() and budget.checkpoint_due)
             if session.done and not stopping:
                 break
@@ -58,7 +59,7 @@ def train(session: Session, console: Console | None = None) -> None:
 
 
 def _steps(session: Session) -> Generator[list[Batch]]:
-    """The batches of each step; those whose tasks have all stopped are passed over."""
+    """Yield the batches of each step; skip batches whose tasks have all stopped."""
     if session.done:  # killed after the last step, before the run was marked as finished
         return
     batches: list[Batch] = []
@@ -72,20 +73,25 @@ def _steps(session: Session) -> Generator[list[Batch]]:
 def _active(session: Session, batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         active = batch.without(session.selection.stopped_tasks)
+        # A rank without labels in this batch takes the step as well: the others wait for it there.
         if any(anywhere(bool(active.targets))):
             yield active
 
 
 def _validate(session: Session, log: TrainingLog) -> None:
-    """Score the validation rows, keep what is best, stop tasks that had enough."""
+    """Score the validation rows, save the best model, and stop tasks without improvement."""
     scores = session.validate()
     session.budget.validations += 1
     before = session.selection.stopped_tasks
     best, kept = session.selection.update(scores), session.selection.keeps_last
     if kept or session.options.task_best:
-        state = session.model_state()
+        state = session.model_state()  # a collective if sharded, so outside is_first
         if is_first():
-            _keep(session, state, kept=kept)
+            if kept:
+                write_tensors(session.run.parameters, state)
+            if session.options.task_best:
+                improved, step = session.selection.improved_tasks, session.budget.step
+                keep_task_best(session.run.task_best, improved, step, state)
     session.observe_validation(scores)
     log.validation(session.validation_record(scores, best=best))
     stopped = session.selection.stopped_tasks
@@ -93,12 +99,3 @@ def _validate(session: Session, log: TrainingLog) -> None:
         log.message(f"stopped alone: {', '.join(sorted(stopped - before))}")
         session.loader.exclude(stopped)
     session.budget.pause()
-
-
-def _keep(session: Session, state: Mapping[str, Tensor], *, kept: bool) -> None:
-    """Write the model if it is to be kept, or the best of some tasks."""
-    if kept:
-        write_tensors(session.run.parameters, state)
-    if session.options.task_best:
-        improved, step = session.selection.improved_tasks, session.budget.step
-        keep_task_best(session.run.task_best, improved, step, state)

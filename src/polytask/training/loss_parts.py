@@ -11,7 +11,7 @@ from polytask.core.distributed import sum_over_ranks
 
 
 class LossParts:
-    """Means over all batches of a step, on all ranks.
+    """The means of loss parts over all batches and ranks of a step.
 
     :param names: The parts of each task whose loss has several; equal on all ranks.
     """
@@ -23,7 +23,7 @@ class LossParts:
     def add(self, parts: Mapping[str, Mapping[str, Tensor]], shares: Mapping[str, float]) -> None:
         """Add the parts of the losses of one batch.
 
-        :param shares: The share of the loss of each task that counts.
+        :param shares: The share of each task's loss in the step; tasks left out are ignored.
         """
         for place, (task, part) in enumerate(self._places):
             if task in shares and part in parts.get(task, {}):

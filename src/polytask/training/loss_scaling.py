@@ -1,4 +1,4 @@
-"""What each label counts in a step."""
+"""The weight of every label in a step."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from polytask.tasks import Task
 
 
 class Shares:
-    """Every row of a step counts the same, whatever batch, part or process it is in.
+    """The shares of losses with which every row of a step counts the same.
 
-    The loss of a task counts by the share of the step's rows that it labels. Within the task every
-    label counts the same: rows with many words have more of them. A row with weight 2 counts as if
-    it were there twice.
+    It does not matter which batch, part or process a row is in. The loss of a task is weighted by
+    the share of the step's rows that the task labels. Within the task all labels weigh the same, so
+    rows with many words weigh more. A row with weight 2 counts as if it occurred twice.
 
-    :param parts: All that goes through the model on this rank.
+    :param parts: All batches that go through the model on this rank in the step.
     """
 
     rows: float
-    """The rows of the step that carry a label, by weight, over all ranks."""
+    """The summed weight of the step's rows with a label, over all ranks."""
 
     def __init__(
         self, parts: Sequence[Batch], tasks: Mapping[str, Task], device: torch.device
@@ -43,7 +43,7 @@ class Shares:
         self._per_label_T = (rows_S / rows_S[-1] / labels_S)[:-1]
 
     def of(self, part: Batch, tasks: Sequence[str]) -> Tensor:
-        """The shares of some tasks' losses in one part, shares_t."""
+        """Return shares_t, the shares of some tasks' losses in one part."""
         labels_t = [_labels(self._tasks[task], part.targets[task]) for task in tasks]
         places_t = [self._names.index(task) for task in tasks]
         shares_t: Tensor = self._per_label_T[places_t] * torch.tensor(labels_t, dtype=torch.float64)

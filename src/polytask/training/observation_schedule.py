@@ -1,4 +1,4 @@
-"""In which steps of a training to look at something that takes time."""
+"""Schedules of the steps in which an observation that takes time is made."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from typing import Protocol
 from polytask.core.distributed import gathered
 
 BUDGET = 0.05
-"""What looks may cost, over what the steps between them do."""
+"""The time of observations, as a share of the time of the steps between them."""
 
 
-class Pace(Protocol):
-    """Says when to look, and is told when that is done."""
+class ObservationSchedule(Protocol):
+    """The interface of a schedule of observations."""
 
-    def due(self, step: int) -> bool:
-        """Whether to look in this step; called before every step."""
+    def is_due(self, step: int) -> bool:
+        """Return whether to observe this step; called before every step."""
 
-    def looked(self, step: int) -> None:
-        """A look that was due is over."""
+    def record_end(self, step: int) -> None:
+        """Note that the observation of a step is over."""
 
 
 class Regular:
-    """Every so many steps."""
+    """A schedule of every ``every``-th step."""
 
     def __init__(self, every: int) -> None:
         self._every = every
 
-    def due(self, step: int) -> bool:
-        """Whether to look in this step."""
+    def is_due(self, step: int) -> bool:
+        """Return whether to observe this step."""
         return step % self._every == 0
 
-    def looked(self, step: int) -> None:
-        """Nothing follows from it."""
+    def record_end(self, step: int) -> None:
+        """Do nothing: the schedule is fixed."""
 
 
 class Affordable:
-    """As often as ``BUDGET`` pays for, by the time that the last look took; the same on all ranks.
+    """A schedule of as many observations as ``BUDGET`` allows, equal on all ranks.
 
-    :param first: Steps before the first look, whose cost is not known.
-    :param clock: Seconds.
+    The time of the last observation decides how many steps come before the next.
+
+    :param first: Number of steps before the first observation, whose cost is not known.
+    :param clock: Returns the time in seconds.
     """
 
     def __init__(self, first: int, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -49,29 +51,30 @@ class Affordable:
         self._start: tuple[int, float] | None = None
         self._begun = 0.0
 
-    def due(self, step: int) -> bool:
-        """Whether to look in this step: whether the steps since the last look pay for one."""
+    def is_due(self, step: int) -> bool:
+        """Return whether enough steps have passed since the last observation."""
         self._begun = self._clock()
         self._start = self._start or (step, self._begun)
         return step - self._start[0] >= self._wait
 
-    def looked(self, step: int) -> None:
-        """Wait until the steps to come have taken long enough."""
+    def record_end(self, step: int) -> None:
+        """Compute how many steps must pass before the next observation."""
         assert self._start is not None
         then, since = self._start
         now = self._clock()
         of_a_step = (self._begun - since) / (step - then)
+        # Clocks differ: all ranks take the first rank's number, or some would observe alone and hang.
         [self._wait, *_] = gathered(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
         self._start = step, now
 
 
-def first_look(tasks_of_rows: Collection[Sequence[str]]) -> int:
-    """Steps before a first look at gradients, so that it probably costs 5 % of them at most.
+def estimate_first_observation(tasks_of_rows: Collection[Sequence[str]]) -> int:
+    """Return the number of steps before the first observation of gradients.
 
-    A look costs a forward pass and, for every row, a backward pass for each task that reads it; a
-    backward pass costs two forward passes, and a step three. It takes rows that other tasks read
-    one after the other, and small batches are slower than a large one: with sixteen sets of tasks a
-    look was seen to cost eight steps.
+    The observation should cost at most 5 % of these steps. It takes a forward pass and, for every
+    row, a backward pass for each task that reads the row. A backward pass costs two forward passes,
+    and a step three. Rows read by different tasks are passed in separate, smaller and slower
+    batches: with sixteen sets of tasks an observation was measured to cost eight steps.
 
     :param tasks_of_rows: The sets of tasks that read a row.
     """

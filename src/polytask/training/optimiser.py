@@ -25,17 +25,17 @@ def build_optimiser(
     options: OptimiserOptions,
     tasks_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> AdamW:
-    """AdamW with a group for each rate and decay, in the order of the parameters.
+    """Return AdamW with a group for each rate and decay, in the order of the parameters.
 
-    Norms, biases and other vectors do not decay, nor do the parameters of the balancer. Encoders
-    have the rate of the recipe, lower by ``layer_decay`` for each layer further down; everything
-    else has the rate of the heads, or of the task that alone reaches it. Frozen parameters are
-    left out, tied ones taken once.
+    There is no decay of norms, biases, other vectors and the balancer's parameters. Encoders have
+    the rate of the recipe, multiplied by ``layer_decay`` for each layer further down. Everything
+    else has the rate of the heads, or of the only task that reaches it. Frozen parameters are
+    left out, and tied ones occur once.
 
-    The rates set here are peak rates; each group remembers its own as ``initial_lr``.
+    The rates are peak rates; each group keeps its peak as ``initial_lr``.
 
-    :param tasks_of: The tasks that reach each parameter, by its name; needed for rates of tasks.
-    :raises RecipeError: If a task with a rate alone reaches no parameter outside the encoder.
+    :param tasks_of: The tasks that reach each parameter, by its name; for rates of tasks.
+    :raises RecipeError: If a task with a rate trains no parameter alone outside the encoder.
     """
     head_rate = options.head_learning_rate or options.learning_rate
     rates = {**_task_rates(model, options, tasks_of), **_encoder_rates(model, options)}
@@ -65,7 +65,7 @@ def _group(rate: float, decay: float, parameters: list[Parameter]) -> dict[str, 
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[Parameter, bool]]:
-    """Every trainable parameter once, in order, and whether it decays."""
+    """Yield every trainable parameter once, in order, and whether it decays."""
     seen: set[Parameter] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -75,15 +75,15 @@ def _trainable(model: nn.Module) -> Iterator[tuple[Parameter, bool]]:
                 yield parameter, not (is_vector or isinstance(module, _NORMS))
 
 
-def encoders_of(model: MultiTaskModel) -> list[Encoder]:
-    """The encoders of a model; what an architecture puts into their layers belongs to them."""
+def find_encoders(model: MultiTaskModel) -> list[Encoder]:
+    """Return the encoders of a model, with all that an architecture put into their layers."""
     return [module for module in model.sharing.modules() if isinstance(module, Encoder)]
 
 
 def _encoder_rates(model: MultiTaskModel, options: OptimiserOptions) -> dict[Parameter, float]:
     return {
         parameter: options.learning_rate * options.layer_decay**depth
-        for encoder in encoders_of(model)
+        for encoder in find_encoders(model)
         for parameter, depth in _depths(encoder)
     }
 
@@ -92,7 +92,7 @@ def _task_rates(
     model: MultiTaskModel, options: OptimiserOptions, tasks_of: Mapping[str, Sequence[str]]
 ) -> dict[Parameter, float]:
     """The rates of parameters that one task with a rate alone reaches."""
-    inside = {parameter for encoder in encoders_of(model) for parameter in encoder.parameters()}
+    inside = {parameter for encoder in find_encoders(model) for parameter in encoder.parameters()}
     owners = {
         parameter: tasks_of[name][0]
         for name, parameter in model.named_parameters()
@@ -112,7 +112,10 @@ def _task_rates(
 
 
 def _depths(encoder: Encoder) -> Iterator[tuple[Parameter, int]]:
-    """How many layers lie above each parameter; what is registered before them lies below all."""
+    """Yield each parameter and the number of layers above it.
+
+    Parameters registered before the layers, such as embeddings, lie below all of them.
+    """
     depth_of = {
         parameter: depth
         for depth, layer in enumerate(reversed(encoder.layers))
@@ -130,7 +133,7 @@ def _suits_fused_kernel(parameter: Parameter) -> bool:
 
 
 def _make_gradients_contiguous(optimiser: Optimizer, *_: Any) -> None:
-    """The fused CPU kernel walks through memory and ignores strides, so there must be none."""
+    """Make gradients contiguous: the fused CPU kernel ignores strides."""
     for group in optimiser.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None:

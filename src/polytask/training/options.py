@@ -1,4 +1,4 @@
-"""What a recipe may set about training."""
+"""The training options of a recipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OptimiserOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     learning_rate: PositiveFloat = Field(
         default=3e-5,
-        description="Peak rate of the encoder. The default is that of pretrained ones; from "
+        description="Peak rate of the encoder. The default for pretrained encoders; from "
         "scratch it is 5e-4 for transformers and 2e-3 for others.",
     )
     head_learning_rate: PositiveFloat | None = Field(
@@ -46,7 +46,7 @@ class OptimiserOptions(BaseModel):
         default=1e-8, description="Added to the root of the mean square, to divide by."
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, description="Each layer's rate is this times that of the layer above it."
+        default=1.0, description="Rate of a layer, divided by the rate of the layer above it."
     )
     schedule: Literal["linear", "cosine", "constant"] = Field(
         default="linear", description="How the rate falls to zero after the warm-up, if at all."
@@ -114,10 +114,10 @@ class TrainingOptions(OptimiserOptions):
     )
     task_patience: PositiveInt | None = Field(
         default=None,
-        description="Validations without a better score of its own before a task stops alone.",
+        description="Validations without a better score of a task before it stops alone.",
     )
     not_finite: Literal["stop", "skip"] = Field(
-        default="stop", description="What to do when a task's loss is NaN or infinite."
+        default="stop", description="Reaction to a loss that is NaN or infinite."
     )
     checkpoint_minutes: PositiveFloat = Field(
         default=10.0, description="Minutes between checkpoints."
@@ -138,10 +138,10 @@ class TrainingOptions(OptimiserOptions):
 
     @property
     def budget(self) -> str:
-        """How long training is, for messages."""
+        """The length of the training, for messages."""
         return f"{self.epochs:g} epochs" if self.steps is None else f"{self.steps} steps"
 
     def only(self, tasks: Collection[str]) -> TrainingOptions:
-        """The same for some of the tasks."""
+        """Return the options restricted to some of the tasks."""
         rates = {task: r for task, r in self.task_learning_rates.items() if task in tasks}
         return self.model_copy(update={"task_learning_rates": rates})

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which number format.
+"""The device and the number format of a training.
 
 Parameters, gradients and the optimiser stay in fp32; only the forward and backward passes are
 computed in half precision. Micikevicius et al., "Mixed Precision Training", ICLR 2018.
@@ -23,10 +23,10 @@ _FAST_BF16 = ("amx_bf16", "avx512_bf16")
 
 
 def select_device(name: str, option: str = "training.device") -> torch.device:
-    """A device that is there.
+    """Return an available device.
 
     :param name: ``auto``, or a device as PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``.
-    :param option: Where the name comes from, for messages.
+    :param option: The option that gave the name, for messages.
     :raises RecipeError: If there is no such device.
     """
     if name == "auto":
@@ -47,7 +47,7 @@ class FloatPrecision:
     """The number format of the forward and backward passes.
 
     :param name: ``fp32``, ``bf16`` or ``fp16``.
-    :param device: Where they are computed.
+    :param device: The device of the passes.
     """
 
     name: PrecisionName
@@ -60,10 +60,9 @@ class FloatPrecision:
         device: torch.device,
         option: str = "training.precision",
     ) -> FloatPrecision:
-        """The precision asked for; ``auto`` is bf16 where the hardware computes in it, else fp32.
+        """Return the precision of a name; ``auto`` is bf16 if the hardware is fast at it, else fp32.
 
-        :param option: Where the name comes from, for messages.
-
+        :param option: The option that gave the name, for messages.
         :raises RecipeError: If the device cannot train in it.
         """
         if name == "auto":
@@ -78,14 +77,14 @@ class FloatPrecision:
         return cls(name, device)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The context for a forward pass."""
+        """Return the context for a forward pass."""
         if self.name == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=_TYPES[self.name])
 
     @cached_property
     def scaler(self) -> GradScaler:
-        """Keeps gradients of fp16 from vanishing; does nothing in other formats."""
+        """The scaler that keeps fp16 gradients from underflow; inactive in other formats."""
         return GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
@@ -94,5 +93,6 @@ def _has_fast_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
+    # Without these instructions a CPU emulates bf16, which is slower than fp32.
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(feature, False) for feature in _FAST_BF16)

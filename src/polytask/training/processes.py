@@ -1,7 +1,7 @@
-"""The processes that train together: torchrun starts them, and the first one alone writes.
+"""Training in several processes: torchrun starts them, and only the first one writes.
 
-Each runs the same loop with the same sampler, and takes its own part of the rows of every batch.
-What could be decided differently, such as when to stop, is decided together.
+Each runs the same loop with the same sampler, and takes one part of the rows of every batch.
+Decisions that could differ among processes, such as when to stop, are made together.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from polytask.training.precision import select_device
 A = TypeVar("A")
 _VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 _PATIENCE = timedelta(hours=12)
-"""How long the others wait for the first, which scores alone."""
+"""The time that other processes wait for the first one, which validates alone."""
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or what works like it, has started this process as one of several."""
+    """Return whether a launcher such as torchrun started this process as one of several."""
     return os.environ.keys() >= _VARIABLES and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and prints."""
+    """Return whether this is the process that writes and prints."""
     if is_launched() and not dist.is_initialized():
         return int(os.environ["RANK"]) == 0
     return rank() == 0
@@ -40,9 +40,9 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Join the processes that were launched together; a group that is there is made use of.
+    """Join the processes that were launched together; reuse an existing group.
 
-    :param device: As in a recipe; each process of a machine has a CUDA device of its own.
+    :param device: A device name as in a recipe. Each process of a machine uses another CUDA device.
     """
     if not is_launched() or dist.is_initialized():
         yield
@@ -58,9 +58,9 @@ def process_group(device: str) -> Iterator[None]:
 
 
 def on_first(function: Callable[[], A]) -> A:
-    """Call a function on the first rank alone; what it returns is returned on all.
+    """Call a function on the first rank only and return its result on all ranks.
 
-    :raises TrainingError: On the other ranks, if it raises an error on purpose.
+    :raises TrainingError: On the other ranks, if the function raises a ``PolytaskError``.
     """
     if world_size() == 1:
         return function()
@@ -71,6 +71,7 @@ def on_first(function: Callable[[], A]) -> A:
             outcome[0] = function()
         except PolytaskError as error:
             failed, outcome[1] = error, str(error)
+    # Broadcast also after a failure: the other ranks wait here and must fail as well, not hang.
     dist.broadcast_object_list(outcome, 0)
     found, message = outcome
     if message is not None:
@@ -80,17 +81,17 @@ def on_first(function: Callable[[], A]) -> A:
 
 
 def anywhere(*flags: bool) -> list[bool]:
-    """Of each flag, whether it is set on any rank."""
+    """Return for each flag whether it is set on any rank."""
     return [count > 0 for count in sum_over_ranks(torch.tensor(flags).int()).tolist()]
 
 
 def total(number: int) -> int:
-    """The sum of a number over all ranks."""
+    """Return the sum of a number over all ranks."""
     return int(sum_over_ranks(torch.tensor(number)))
 
 
 def copy_from_first(module: nn.Module) -> None:
-    """Make parameters and buffers those of the first rank; nobody goes on before all are there."""
+    """Copy parameters and buffers from the first rank to all; wait until every rank is done."""
     if world_size() == 1:
         return
     with torch.no_grad():

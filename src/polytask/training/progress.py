@@ -1,4 +1,4 @@
-"""How a training is going: a live display in a terminal, a line now and then elsewhere."""
+"""The progress of a training: a live display in a terminal, a line every 10 s elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORST_TASKS = 3
 
 
 class Average:
-    """An exponential moving average without a bias towards zero at its start.
+    """An exponential moving average with bias correction.
 
     Kingma and Ba, "Adam", ICLR 2015, section 3. https://arxiv.org/abs/1412.6980
     """
@@ -32,7 +32,7 @@ class Average:
         self._weight = 0.0
 
     def add(self, value: float) -> None:
-        """Take in a value; what is not finite is passed over, as it would never fade."""
+        """Add a value; ignore one that is not finite, which would never fade."""
         if math.isfinite(value):
             self._sum = _SMOOTHING * self._sum + (1 - _SMOOTHING) * value
             self._weight = _SMOOTHING * self._weight + (1 - _SMOOTHING)
@@ -44,9 +44,9 @@ class Average:
 
 
 class Progress:
-    """Shows step, losses, speed, learning rate, padding and the time left.
+    """A display of step, losses, speed, learning rate, padding and the time left.
 
-    :param console: Where to; a live display only if it is a terminal, nothing if it is quiet.
+    :param console: The console; the display is live if it is a terminal, and empty if it is quiet.
     """
 
     def __init__(self, console: Console) -> None:
@@ -58,20 +58,24 @@ class Progress:
         self._tokens, self._padded, self._seconds = Average(), Average(), Average()
         self._line_at = time.monotonic()
         is_live = console.is_interactive and not console.quiet
-        self._live = _live(self, console) if is_live else None
+        self._live = (
+            Live(self, console=console, refresh_per_second=_REFRESHES_PER_SECOND, transient=True)
+            if is_live
+            else None
+        )
 
     def open(self) -> None:
-        """Begin to display."""
+        """Start the live display."""
         if self._live is not None:
             self._live.start()
 
     def close(self) -> None:
-        """Take the live display away."""
+        """Remove the live display."""
         if self._live is not None:
             self._live.stop()
 
     def update(self, record: Mapping[str, Any]) -> None:
-        """Take in a finished step."""
+        """Add the record of a finished step."""
         now = time.monotonic()
         self._step, self._share = record["step"], record["share"]
         self._first = self._first or (now, self._share)
@@ -90,7 +94,7 @@ class Progress:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return the progress as one line."""
         return f"step {self._step} ({100 * self._share:.0f} %)  {self._pace()}  {self._loss_text()}"
 
     def __rich__(self) -> RenderableType:
@@ -108,13 +112,14 @@ class Progress:
         return "  ".join([*parts, *self._time_left()])
 
     def _time_left(self) -> list[str]:
-        """Estimated from the first step seen, so neither start-up nor an earlier part counts."""
+        """Return the estimated time left; only time since the first step of this process counts."""
         if self._first is None or self._share <= self._first[1]:
             return []
         pace = (time.monotonic() - self._first[0]) / (self._share - self._first[1])
         return [f"{timedelta(seconds=round(pace * (1 - self._share)))} left"]
 
     def _loss_text(self) -> str:
+        # list(): the thread of the live display reads while the training adds tasks.
         losses = {task: average.value for task, average in list(self._losses.items())}
         if len(losses) <= _MOST_TASKS:
             return "  ".join(f"{task} {loss:.3f}" for task, loss in losses.items())
@@ -122,7 +127,3 @@ class Progress:
         worst = sorted(losses, key=lambda task: -losses[task])[:_WORST_TASKS]
         named = "  ".join(f"{task} {losses[task]:.3f}" for task in worst)
         return f"mean of {len(losses)} losses {mean:.3f}, highest: {named}"
-
-
-def _live(progress: Progress, console: Console) -> Live:
-    return Live(progress, console=console, refresh_per_second=_REFRESHES_PER_SECOND, transient=True)

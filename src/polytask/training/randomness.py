@@ -1,4 +1,4 @@
-"""The random numbers of Python, NumPy and PyTorch, as one seed and one state."""
+"""The random number generators of Python, NumPy and PyTorch: one seed and one state."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Start every generator of the process from a seed."""
+    """Seed every generator of the process."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:
-    """Where every generator of the process stands, as tensors, arrays and numbers."""
+    """Return the state of every generator of the process, as tensors, arrays and numbers."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=False),
@@ -28,7 +28,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Undo ``random_state``, on as many CUDA devices as there are now."""
+    """Restore the state of every generator, on as many CUDA devices as are available now."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])

@@ -1,7 +1,7 @@
 """Learning rates as a pure function of progress, so there is no state to save.
 
-The curves are those of ``transformers.optimization``, which makes runs comparable: the rate rises
-in a straight line, then falls to zero in a straight line or half a cosine. One deviation: the first
+The curves equal ``transformers.optimization``, which makes runs comparable. The rate rises
+linearly, then falls to zero linearly or as half a cosine. One deviation: the first
 of W updates of the warm-up has 1/W of the peak rate, not 0, so that no update is lost.
 Cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5. https://arxiv.org/abs/1608.03983
 """
@@ -18,11 +18,11 @@ Kind = Literal["linear", "cosine", "constant"]
 
 
 def factor(share: float, warmup: float, kind: Kind, step: float = 0.0) -> float:
-    """The share of the peak rate.
+    """Return the learning rate as a share of its peak.
 
     :param share: Share of the training that is over, 0 to 1.
     :param warmup: Share of the training in which the rate rises, 0 to 1.
-    :param step: Share of the training that the update at hand takes.
+    :param step: Share of the training that the current update takes.
     """
     if share + step < warmup:
         return (share + step) / warmup
@@ -36,7 +36,7 @@ def factor(share: float, warmup: float, kind: Kind, step: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Sets the rates of an optimiser whose groups hold their peak as ``initial_lr``.
+    """The schedule of an optimiser whose groups hold their peak rate as ``initial_lr``.
 
     :param warmup: Share of the training in which the rate rises, 0 to 1.
     """
@@ -48,8 +48,8 @@ class Schedule:
         """Set the rate of every group.
 
         :param share: Share of the training that is over, 0 to 1.
-        :param step: Share of the training that the update at hand takes.
-        :return: The rate of groups without one of their own, as the recipe has it.
+        :param step: Share of the training that the current update takes.
+        :return: The current rate of ``training.learning_rate``.
         """
         now = factor(share, self.warmup, self.kind, step)
         for group in optimiser.param_groups:

@@ -1,4 +1,4 @@
-"""Which model is kept, and when training, or a single task, has had enough."""
+"""Selection of the best model, and early stopping of the training and of single tasks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Scores = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Criterion:
-    """The validation metrics that choose models.
+    """The validation metrics that select models.
 
     :param higher_is_better: For each task and each pooling of tasks, its metrics and whether a
-        higher value is better; the first metric of a task stands for it.
+        higher value is better; the first metric of a task represents it.
     :param select: ``average`` of all tasks, or one ``TASK.METRIC``, also of a pooling.
     """
 
@@ -41,7 +41,7 @@ class Criterion:
         return {task: merit([self._values(scores, task)]) for task in scores["tasks"]}
 
     def merit(self, scores: Scores) -> Merit:
-        """Return what picks the best model, the greater the better."""
+        """Return the merit that selects the best model; greater is better."""
         if self.select == "average":
             names = [*scores["average_over"], *scores["average_without"]]
             known = [name for name in names if name in self.higher_is_better]
@@ -50,7 +50,7 @@ class Criterion:
         return merit([self._values(scores, name, metric)])
 
     def _values(self, scores: Scores, name: str, *metrics: str) -> list[float | None]:
-        """The metrics of a task or a pooling, all of them unless some are named."""
+        """Return the named metrics of a task or a pooling, or all; lower-is-better ones negated."""
         entry, higher = {**scores["tasks"], **scores["pooled"]}[name], self.higher_is_better[name]
         values = {metric: entry[metric]["value"] for metric in metrics or higher}
         return [
@@ -60,12 +60,12 @@ class Criterion:
 
 @dataclass
 class Selection:
-    """Remembers the best validation of the model and of each task.
+    """The best validation so far of the model and of each task.
 
-    Undefined metrics are never better, and patience begins with the first one that is defined.
+    Undefined metrics are never better. Patience counts from the first defined one.
 
     :param patience: Validations without improvement before training stops; None for never.
-    :param task_patience: The same for each task alone.
+    :param task_patience: Validations without improvement before a single task stops.
     """
 
     criterion: Criterion
@@ -77,7 +77,7 @@ class Selection:
     task_since_best: dict[str, int] = field(default_factory=dict)
 
     def update(self, scores: Scores) -> bool:
-        """Take in a validation; True if it is the best so far."""
+        """Add the scores of a validation; return whether it is the best so far."""
         found = self.criterion.merit(scores) if scores["tasks"] else []
         improved = found > self.best
         self.best = max(self.best, found)
@@ -92,17 +92,17 @@ class Selection:
 
     @property
     def keeps_last(self) -> bool:
-        """Whether the model of the last validation is the one to keep, for want of any better."""
+        """True if the model of the last validation is the one to keep."""
         return self.since_best == 0
 
     @property
     def improved_tasks(self) -> frozenset[str]:
-        """Tasks whose best validation so far is the last one."""
+        """The tasks whose best validation so far is the last one."""
         return frozenset(task for task, since in self.task_since_best.items() if since == 0)
 
     @property
     def stopped_tasks(self) -> frozenset[str]:
-        """Tasks that have not improved for ``task_patience`` validations; they stay stopped."""
+        """The tasks without improvement for ``task_patience`` validations; they stay stopped."""
         if self.task_patience is None:
             return frozenset()
         return frozenset(
@@ -111,15 +111,15 @@ class Selection:
 
     @property
     def finished(self) -> bool:
-        """Whether patience has run out."""
+        """True if patience has run out."""
         return self.patience is not None and self.since_best >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """All that is remembered."""
+        """Return the best merits and the counts since them."""
         names = ("best", "since_best", "task_best", "task_since_best")
         return {name: getattr(self, name) for name in names}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Undo ``state``."""
+        """Restore the values that ``state`` returned."""
         for name, value in state.items():
             setattr(self, name, value)

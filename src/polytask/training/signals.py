@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the loop looks at between steps."""
+"""Ctrl-C and SIGTERM as a request that the loop reads between steps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class StopSignals:
-    """While the context lasts, SIGINT and SIGTERM ask for a stop instead of causing one.
+    """A context in which SIGINT and SIGTERM request a stop instead of causing one.
 
-    A SIGINT after that leaves at once, as ``KeyboardInterrupt``. Outside the main thread, where
-    Python hands nobody a signal, a stop is never asked for.
+    A SIGINT after the first signal raises ``KeyboardInterrupt`` at once. Outside the main thread
+    nothing is requested, because Python delivers signals to the main thread only.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class StopSignals:
 
     @property
     def requested(self) -> bool:
-        """Whether to save and leave; ``received`` is the name of the signal."""
+        """True if a signal requested a stop; ``received`` is its name."""
         return self.received is not None
 
     def __enter__(self) -> StopSignals:
@@ -36,7 +36,7 @@ class StopSignals:
         self._previous.clear()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        """Nothing but a note: whatever the signal interrupted, printing included, goes on."""
+        """Note the signal and return, so that the interrupted code is not affected."""
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or signal.Signals(number).name

@@ -1,8 +1,8 @@
-"""State as JSON and tensors: nests of dicts, lists and tuples, and back without losing a bit.
+"""Conversion of nested state to JSON and tensors, and back without loss of a bit.
 
-What JSON has no word for is a dict with one key that begins with ``!``: tensors, arrays, tuples,
-dicts with keys that are not text, and numbers that are not finite. Finite floats need no help:
-their decimal form is the shortest that reads back as the same bits.
+Tensors, arrays, tuples, dicts with keys that are not text, and numbers that are not finite have no
+form in JSON. Each becomes a dict with one key that begins with ``!``. Finite floats stay as they
+are: Python writes the shortest decimal form that reads back as the same bits.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Tensors = dict[str, Tensor]
 
 
 def flatten(state: Mapping[str, Any]) -> tuple[Any, Tensors]:
-    """Split a nest into a JSON value and its tensors, named after their place in it.
+    """Split nested state into a JSON value and tensors, named after their place in it.
 
-    :raises TypeError: If the nest holds something else; names the place.
+    :raises TypeError: If the state holds a value of another type.
     """
     tensors: Tensors = {}
     return _encode(dict(state), "", tensors), tensors
 
 
 def unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Undo ``flatten``."""
+    """Return the state that ``flatten`` split."""
     if isinstance(value, list):
         return [unflatten(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -90,13 +90,14 @@ def _(value: tuple[Any, ...], place: str, tensors: Tensors) -> Any:
 @_encode.register(Mapping)
 def _(value: Mapping[Any, Any], place: str, tensors: Tensors) -> Any:
     items = {key: _encode(item, f"{place}/{key}", tensors) for key, item in value.items()}
+    # A key with ! would be read back as a mark, so such a dict becomes a list of pairs.
     if all(isinstance(key, str) and not key.startswith("!") for key in items):
         return items
     return {"!dict": [[_encode(key, place, tensors), item] for key, item in items.items()]}
 
 
 def _keep(tensor: Tensor, place: str, tensors: Tensors) -> str:
-    """Remember a tensor under the name of its place, or a like one if that is taken."""
+    """Add a tensor under the name of its place, with primes if the name is taken; return the name."""
     name = place.lstrip("/")
     while name in tensors:
         name += "'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import compress
@@ -28,19 +28,19 @@ from polytask.training.penalties import Penalties
 from polytask.training.sharding import clip_gradients
 
 PENALTY = "penalty"
-"""What the own term of an architecture is called among the numbers that are observed."""
+"""The key of the architecture's penalty among the numbers it reports."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one update did, over all ranks.
+    """The outcome of one update, over all ranks.
 
     :param losses: Mean loss of every task present, over all its labels in the step.
-    :param weights: Weight that the balancer gave each of them.
-    :param gradient_norm: Norm of the whole gradient before clipping.
-    :param skipped: Tasks whose loss or gradient was not finite and was left out.
-    :param sharing: What the architecture observed; its own term as ``PENALTY``, if it has one.
-    :param parts: The means of the named parts of losses that have several, by task.
+    :param weights: Weight that the balancer gave each task present.
+    :param gradient_norm: L2 norm of the whole gradient before clipping.
+    :param skipped: Tasks left out because their loss was not finite; ``gradient`` if the gradient was.
+    :param sharing: Numbers that the architecture reports; its penalty, if any, as ``PENALTY``.
+    :param parts: Mean of each named part of a loss that has several, by task.
     """
 
     losses: dict[str, float]
@@ -56,15 +56,15 @@ class StepResult:
 
 @dataclass
 class Stepper:
-    """Everything an update needs besides its batches.
+    """The objects that every update uses.
 
-    :param autocast: Makes the context of the forward pass.
+    :param autocast: Returns the context of the forward pass.
     :param scaler: Scales the gradients of fp16; disabled for other precisions.
     :param clip: Largest gradient norm; 0 for no limit.
-    :param not_finite: ``stop`` or ``skip``.
+    :param not_finite: Reaction to a loss or gradient that is not finite: ``stop`` or ``skip``.
     :param validation: Batches of validation rows, for methods that need them.
-    :param frozen: The parameters that are not updated now. Their gradients are computed, so that
-        balancing methods see the same model throughout, and dropped before clipping.
+    :param frozen: Returns the parameters that are not updated now. Their gradients are computed,
+        so that balancing methods always see the same model, and dropped before clipping.
     """
 
     model: MultiTaskModel
@@ -85,35 +85,38 @@ class Stepper:
         self._penalties = Penalties(self.model, self.partition)
         self.model.tasks_apart = not isinstance(self.balancer, LossBalancer)
         for parameter in self.balancer.parameters():
-            parameter.register_hook(self._like_the_model)
+            parameter.register_hook(self._scale_like_losses)
         self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def step(self, batches: Sequence[Batch]) -> StepResult:
-        """Do one update: every row of the step counts the same, with all the labels it has.
+        """Do one update in which every row of the step has the same weight.
 
-        :raises TrainingError: If a loss or the gradient is not finite and the policy is to stop.
+        All ranks must call this together, each with its own part of the rows.
+
+        :raises TrainingError: If a loss or the gradient is not finite and ``not_finite`` is ``stop``.
         """
         self.optimiser.zero_grad(set_to_none=True)
+        # scale(), not get_scale(): unscale_ needs the state that the first call creates.
         self.balancer.loss_scale = float(self.scaler.scale(torch.ones((), device=self.device)))
         self.balancer.gather()
         parts = self._plan(batches)
         skipped: set[str] = set()
-        losses = self._present(parts, skipped)
-        named = self._parts.means()
+        losses = self._pass_losses(parts, skipped)
+        named = self._parts.means()  # before the validation rows below replace _parts
         if "validation" in self.balancer.needs and self.validation is not None:
             guide = self._plan([next(self.validation)])
             with self.model.unaugmented():
-                self._present([(1, part) for _, part in guide], skipped)
+                self._pass_losses([(1, part) for _, part in guide], skipped)
         absent = [place for place, task in enumerate(self._names) if task not in losses]
         observed = self.model.sharing.observe()
         weights_T, norm = torch.zeros(0), math.nan
         if losses:
-            weights_T = self._gradients(observed)
-            norm = self._update(skipped, absent)
+            weights_T = self._combine_gradients(observed)
+            norm = self._descend(skipped, absent)
         updated = math.isfinite(norm)  # else fp16 has overflowed, or the step was left out
         if updated and "losses_after" in self.balancer.needs:
-            self._look_again([part for _, part in parts])
-        self.balancer.release()
+            self._report_losses_after([part for _, part in parts])
+        self.balancer.release()  # drops the retained graphs; nothing may be differentiated after
         weights = {task: float(weights_T[self._names.index(task)]) for task in losses}
         counts = torch.tensor([[batch.size, batch.tokens, batch.padded] for batch in batches])
         rows, tokens, padded = sum_over_ranks(counts.sum(0)).tolist()
@@ -125,31 +128,31 @@ class Stepper:
         alone = self.model.scores_alone
         return plan(batches, self.balancer, self.partition, scores_alone=alone)
 
-    def _present(self, parts: Sequence[tuple[int, Batch]], skipped: set[str]) -> dict[str, float]:
-        """Hand the losses of parts to the balancer; return the mean loss of every task."""
+    def _pass_losses(
+        self, parts: Sequence[tuple[int, Batch]], skipped: set[str]
+    ) -> dict[str, float]:
+        """Pass the losses of parts to the balancer; return the mean loss of every task."""
         shares = Shares([part for _, part in parts], self.model.trained_tasks, self.device)
         self._parts = LossParts(self.model.loss_parts)
         sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
         for sample, part in parts:
             self._share = part.labelled / shares.rows
             sums_3T += self._accumulate(sample, part, shares)
-        totals, counted, broken = sum_over_ranks(sums_3T).tolist()
-        found = {task: value for task, value in zip(self._names, broken, strict=True) if value}
-        self._judge(found)
+        totals, counted, not_finite = sum_over_ranks(sums_3T).tolist()
+        # A sum with nan or infinity is nan or infinity, so after it all ranks agree on who is skipped.
+        found = {task: value for task, value in zip(self._names, not_finite, strict=True) if value}
+        if found and self.not_finite == "stop":
+            listed = ", ".join(f"{task} ({value})" for task, value in found.items())
+            raise TrainingError(
+                f"the loss is not finite: {listed}. Lower training.learning_rate, check the rows "
+                "of that task, or set training.not_finite: skip to leave such batches out."
+            )
         skipped.update(found)
         everything = zip(self._names, totals, counted, strict=True)
         return {task: total / share for task, total, share in everything if share}
 
-    def _judge(self, broken: Mapping[str, float]) -> None:
-        if broken and self.not_finite == "stop":
-            found = ", ".join(f"{task} ({value})" for task, value in broken.items())
-            raise TrainingError(
-                f"the loss is not finite: {found}. Lower training.learning_rate, look at the rows "
-                "of that task, or set training.not_finite: skip to leave such batches out."
-            )
-
-    def _look_again(self, batches: Sequence[Batch]) -> None:
-        """Tell the balancer the losses of the same rows after the update."""
+    def _report_losses_after(self, batches: Sequence[Batch]) -> None:
+        """Pass the losses of the same rows after the update to the balancer."""
         self.balancer.gather()
         shares = Shares(batches, self.model.trained_tasks, self.device)
         tally = MeanLosses(len(self._names))
@@ -162,7 +165,7 @@ class Stepper:
         self.balancer.after(losses_t, active_t)
 
     def _accumulate(self, sample: int, batch: Batch, shares: Shares) -> Tensor:
-        """Hand the losses of one part to the balancer; it is told of every part on every rank.
+        """Pass the losses of one part to the balancer.
 
         :return: sums_3T: the losses times their shares, the shares, and losses that are not finite.
         """
@@ -174,13 +177,15 @@ class Stepper:
         kept = [*compress(losses, finite_t.tolist())]
         places, shares_t = places_t[finite_t].tolist(), shares.of(batch, kept)
         self._parts.add(losses.parts, dict(zip(kept, shares_t.tolist(), strict=True)))
-        handed = [losses[task] for task in kept]
+        passed = [losses[task] for task in kept]
+        # Validation rows guide the weights only: their penalty is not part of the objective.
         if not (sample and "validation" in self.balancer.needs):
-            handed = self._penalties.add(handed, self._share, self.balancer.loss_scale)
+            passed = self._penalties.add(passed, self._share, self.balancer.loss_scale)
         lines = self.model.lines(batch)
         rows = [lines[task] for task in kept]
+        # Also without a loss: accumulate may communicate, so all ranks call it equally often.
         self.balancer.accumulate(
-            TaskLosses(handed, places, shares_t.to(self.device), sample, rows), self.partition
+            TaskLosses(passed, places, shares_t.to(self.device), sample, rows), self.partition
         )
         sums_3T = torch.zeros(3, len(self._names), dtype=torch.float64)
         sums_3T[0, places] = values_t[finite_t] * shares_t
@@ -189,22 +194,25 @@ class Stepper:
         return sums_3T
 
     def _losses(self, batch: Batch) -> Losses:
-        """The losses of a batch; none if this rank has none of its rows."""
+        """Return the losses of a batch; none if this rank has no row of it."""
         if not batch.targets:
             return Losses()
         with self.autocast():
             return self.model.losses(batch.to(self.device))
 
-    def _like_the_model(self, gradient: Tensor) -> Tensor:
-        """Gradients of the balancer's own parameters: a batch counts by its rows; scaled for fp16.
-
-        All ranks come to the same gradient, so each takes the share of its own rows.
-        """
+    def _scale_like_losses(self, gradient: Tensor) -> Tensor:
+        """Scale a gradient of the balancer's parameters by the share of rows, and for fp16."""
+        # Called by a hook, in the middle of a backward pass: _share is then that of the current batch.
+        # Every rank computes the same gradient; the shares of all ranks add up to 1.
         return gradient * (self._share * self.scaler.get_scale())
 
-    def _gradients(self, observed: dict[str, float]) -> Tensor:
-        """Bring the gradients of the update together; return weights_T."""
-        self._share = 1 / world_size()
+    def _combine_gradients(self, observed: dict[str, float]) -> Tensor:
+        """Combine the gradients of all tasks in ``.grad``; return weights_T.
+
+        The balancer resolves first, then its parameters are summed, then the penalty is added:
+        each is a collective, so the order is the same on all ranks.
+        """
+        self._share = 1 / world_size()  # a backward pass in resolve is the same on every rank
         weights_T = self.balancer.resolve(self.partition)
         sum_gradients([*self.balancer.parameters()])
         penalty = self._penalties.apply()
@@ -212,12 +220,13 @@ class Stepper:
             observed[PENALTY] = penalty
         return weights_T
 
-    def _update(self, skipped: set[str], absent: list[int]) -> float:
-        """Clip and descend; return the norm of the gradient."""
+    def _descend(self, skipped: set[str], absent: list[int]) -> float:
+        """Clip the gradient and update the parameters; return the norm before clipping."""
         for parameter in self.frozen():
             parameter.grad = None  # AdamW then neither moves nor decays it, and keeps no moments
         self.scaler.unscale_(self.optimiser)
         norm = clip_gradients(self._parameters, self.clip or math.inf)
+        # With fp16 an overflow is normal: the scaler skips the update and lowers its scale.
         if not self.scaler.is_enabled() and not norm.isfinite():
             if self.not_finite == "stop":
                 raise TrainingError(
@@ -229,7 +238,7 @@ class Stepper:
         learned = [p for p in self.balancer.parameters() if p.shape == (len(self._names),)]
         before = [parameter.detach()[absent] for parameter in learned]
         self.scaler.step(self.optimiser)
-        with torch.no_grad():  # momentum must not move what belongs to absent tasks
+        with torch.no_grad():  # AdamW's momentum must not move the weights of absent tasks
             for parameter, kept in zip(learned, before, strict=True):
                 parameter[absent] = kept
         self.scaler.update()

@@ -1,4 +1,4 @@
-"""The interface of the source of batches that a training draws from."""
+"""The interface of a source of training batches."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from polytask.core.batch import Batch
 
 
 class Stream(Protocol):
-    """Endless batches, from pools of rows, from environments, or from anywhere else.
+    """An endless source of batches: pools of rows, environments, or anything else.
 
     The loader over pools (``data.loader.Loader``) is one stream. Another one may draw rows that depend on
-    the model: whatever it remembers is part of its state.
+    the model; its memory is then part of its state.
     """
 
     @property
@@ -30,22 +30,22 @@ class Stream(Protocol):
         """Return what a resumed training needs to draw the same batches from here on, as JSON."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Undo ``state``."""
+        """Restore what ``state`` returned."""
 
     def set_rank(self, rank: int, ranks: int, placement: str) -> None:
-        """Hand out one part of every batch; the parts of all ranks together are the batch.
+        """Yield only this rank's part of every batch from now on.
 
-        :param placement: The kind of parts: ``rows`` or ``tasks``.
+        :param placement: How a batch is divided: by ``rows`` or ``tasks``.
         """
 
     def set_progress(self, progress: Callable[[], float]) -> None:
-        """Take note of how to ask how far the training is, 0 to 1."""
+        """Keep a function that returns the progress of the training, 0 to 1."""
 
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Take note of the record of a finished step."""
+        """Receive the record of a finished step."""
 
     def report(self) -> Mapping[str, Any]:
-        """Return what the record of a step says about the stream; nothing where nothing changes."""
+        """Return entries for the record of a step; empty if nothing changes."""
 
     def exclude(self, tasks: frozenset[str]) -> None:
-        """Draw no more rows that only these tasks label, as they have stopped."""
+        """Draw no more rows that only these stopped tasks label."""

@@ -1,6 +1,6 @@
-"""The model at the best validation of each task.
+"""The model parameters at the best validation of each task.
 
-A state is kept once, however many tasks were best with it, for as long as it is the best of one.
+A state is stored once, even if several tasks were best with it, and deleted when none is.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ _INDEX = "steps.json"
 def keep_task_best(
     folder: Path, tasks: Collection[str], step: int, state: Mapping[str, Tensor]
 ) -> None:
-    """Keep a state as the best one of some tasks; a crash leaves every task the old or the new one.
+    """Write a state as the best one of some tasks.
 
-    :param folder: Where the states of all tasks are, or will be.
+    A crash leaves each task its old or its new state.
+
+    :param folder: The folder with the states of all tasks; created if absent.
     """
     if not tasks:
         return
     write_tensors(_file(folder, step), state)
     steps = {**_steps(folder), **dict.fromkeys(sorted(tasks), step)}
-    write_json(folder / _INDEX, steps)
+    write_json(
+        folder / _INDEX, steps
+    )  # atomic, after the new state and before old ones are deleted
     needed = {folder / _INDEX, *(_file(folder, each) for each in steps.values())}
     for path in set(folder.iterdir()) - needed:
         path.unlink()
@@ -36,9 +40,9 @@ def keep_task_best(
 def copy_task_best(
     source: Path, target: Path, tasks: Collection[str], names: Collection[str]
 ) -> None:
-    """Keep the best states of some tasks elsewhere.
+    """Copy the best states of some tasks to another folder.
 
-    :param names: The tensors to keep of each state.
+    :param names: The tensors to copy of each state.
     """
     for task, step in _steps(source).items():
         if task in tasks:
@@ -47,12 +51,12 @@ def copy_task_best(
 
 
 def task_best_files(folder: Path) -> dict[str, Path]:
-    """The file with the best state of every task that has one."""
+    """Return the file with the best state of every task that has one."""
     return {task: _file(folder, step) for task, step in _steps(folder).items()}
 
 
 def _steps(folder: Path) -> dict[str, int]:
-    """The step after which each task was best."""
+    """Return the step after which each task was best."""
     index = folder / _INDEX
     return dict(read_json(index)) if index.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""Other places that can show a training; each gets the records of ``metrics.jsonl``."""
+"""Experiment trackers; each receives the records of ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from polytask.core.optional import require
 
 
 class Tracker(ABC):
-    """Shows the numbers of a training somewhere."""
+    """A service that displays the numbers of a training."""
 
     @abstractmethod
     def write(self, record: Mapping[str, Any]) -> None:
-        """Take in a record; all numbers in it belong to its ``step``."""
+        """Send a record; all its numbers belong to its ``step``."""
 
     @abstractmethod
     def close(self) -> None:
-        """Send what is left."""
+        """Send what is left and end the tracking."""
 
 
 class TensorBoardTracker(Tracker):
     """Event files for TensorBoard.
 
-    :param folder: The run folder; events go into ``tensorboard`` in it.
-    :param start: Step that training goes on from; later events of an interrupted one are hidden.
+    :param folder: The run folder; events go into its subfolder ``tensorboard``.
+    :param start: Step that training resumes from; later events of the interrupted part are hidden.
     :raises MissingExtraError: If TensorBoard is not installed.
     """
 
@@ -52,7 +52,7 @@ class MLflowTracker(Tracker):
     """A run of MLflow, on the server and in the experiment that its environment variables name.
 
     :param folder: The run folder, whose name the MLflow run takes.
-    :param start: Step that training goes on from; not 0: the MLflow run is gone on with, too.
+    :param start: Step that training resumes from; if not 0, the same MLflow run is resumed.
     :raises MissingExtraError: If MLflow is not installed.
     """
 
@@ -78,7 +78,7 @@ class WandbTracker(Tracker):
     Files go into ``wandb`` in the run folder; ``WANDB_MODE=offline`` sends nothing.
 
     :param folder: The run folder, whose name the W&B run takes.
-    :param start: Step that training resumes from; not 0: the same W&B run is resumed.
+    :param start: Step that training resumes from; if not 0, the same W&B run is resumed.
     :raises MissingExtraError: If the package wandb is not installed.
     """
 
@@ -106,16 +106,16 @@ _TRACKERS: dict[str, Callable[[Path, int], Tracker]] = {
 
 
 def build_trackers(names: Sequence[str], folder: Path, start: int = 0) -> list[Tracker]:
-    """The trackers that a recipe asks for.
+    """Return the trackers that a recipe names.
 
     :param folder: The run folder.
-    :param start: Step that training goes on from; 0 for a new one.
+    :param start: Step that training resumes from; 0 for a new training.
     """
     return [_TRACKERS[name](folder, start) for name in names]
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in a record, nested names joined by ``/``."""
+    """Yield the numbers of a record, with nested names joined by ``/``."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from scalars(value, f"{prefix}{name}/")

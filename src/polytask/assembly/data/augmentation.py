@@ -107,5 +107,5 @@ def _text_copyings(
     for part in parts:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            written = part.rewritten(texts, answer)
+            written = part.rewrite(texts, answer)
         yield TextCopying(dict(zip(texts, written, strict=True)))

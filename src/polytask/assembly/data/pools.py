@@ -14,7 +14,7 @@ from polytask.assembly.data.views import View
 from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.encoder import Encoder
 from polytask.core.texts import collate_texts, length_of, prepare_texts, read_texts
-from polytask.data.memory_pool import MemoryPool, memory_pool
+from polytask.data.memory_pool import MemoryPool, make_memory_pool
 from polytask.data.pools import Collation, Ints, Pool, Preparation, make_pool
 from polytask.data.rows import rows_at
 from polytask.data.tables import Table
@@ -78,7 +78,7 @@ def new_pool(
     targets = dict.fromkeys(view.tasks, _no_target)
     preparation = _preparation(view, encoder, targets, training=False)
     preparation = replace(preparation, refuse=lambda row, error: refused.setdefault(row, error))
-    return memory_pool(rows, preparation, where, view.fields), refused
+    return make_memory_pool(rows, preparation, where, view.fields), refused
 
 
 def evaluation_pool(

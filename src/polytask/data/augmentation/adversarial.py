@@ -40,7 +40,7 @@ class Adversarial(Adversary):
         self._size, self._rows = size, rows
 
     @override
-    def changed(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
+    def change(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
         moves_BLD = ascent(vectors_BLD.detach(), gradients_BLD, self._size)
         moved_B11 = torch.rand_like(vectors_BLD[:, :1, :1], dtype=torch.float) < self._rows
         return vectors_BLD + (moves_BLD * moved_B11).to(vectors_BLD)

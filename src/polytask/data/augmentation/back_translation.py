@@ -46,7 +46,7 @@ class BackTranslation(TextAugmentation):
         self._through = through
 
     @override
-    def rewritten(self, texts: Sequence[str], answer: Answer) -> list[str]:
+    def rewrite(self, texts: Sequence[str], answer: Answer) -> list[str]:
         written = list(texts)
         for hop in self._through:
             found = answer(hop.run, hop.task, written)

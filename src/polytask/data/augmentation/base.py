@@ -45,7 +45,7 @@ class WordAugmentation(Augmentation, ABC):
         self.copies = copies
 
     @abstractmethod
-    def changed(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
+    def change(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
         """Words of a changed text, at least one.
 
         :param words: At least one.
@@ -61,7 +61,7 @@ class TextAugmentation(Augmentation, ABC):
     """Texts -> other texts, by runs trained before, for one changed copy of each training row."""
 
     @abstractmethod
-    def rewritten(self, texts: Sequence[str], answer: Answer) -> list[str]:
+    def rewrite(self, texts: Sequence[str], answer: Answer) -> list[str]:
         """As many texts; one that comes out empty stays as it was.
 
         :param answer: Lets a task of a run write.
@@ -75,7 +75,7 @@ class EmbeddingAugmentation(Augmentation, ABC):
     """
 
     @abstractmethod
-    def changed(self, vectors_BLD: Tensor) -> Tensor:
+    def change(self, vectors_BLD: Tensor) -> Tensor:
         """Vectors of the same shape; rows do not see each other."""
 
 
@@ -86,7 +86,7 @@ class Adversary(Augmentation, ABC):
     """
 
     @abstractmethod
-    def changed(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
+    def change(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
         """Vectors of the same shape; rows do not see each other.
 
         :param gradients_BLD: Those of the losses, at vectors of the same rows.

@@ -52,26 +52,26 @@ class WordCopying(Copying):
     def alignment(self, fields: Fields) -> Alignment:
         for at, field in enumerate(fields):
             if _is_words(field):
-                words = self._changed(at, field)
+                words = self._change(at, field)
                 same = tuple(word == field[origin] for word, origin in words)
                 return Alignment(tuple(origin for _, origin in words), same)
         return Alignment()
 
     def _field(self, at: int, field: Any) -> Any:
         if _is_words(field):
-            return [word for word, _ in self._changed(at, field)]
+            return [word for word, _ in self._change(at, field)]
         if isinstance(field, str):
             words = field.split()
-            changed = [word for word, _ in self._changed(at, words)]
+            changed = [word for word, _ in self._change(at, words)]
             return field if changed == words else " ".join(changed)
         return field
 
-    def _changed(self, at: int, words: Sequence[str]) -> list[Word]:
+    def _change(self, at: int, words: Sequence[str]) -> list[Word]:
         if not words:
             return []
         content = zlib.crc32("\n".join(words).encode("utf-8", "surrogatepass"))
         random = np.random.default_rng([self.seed, self.number, at, content])
-        return self.augmentation.changed(words, random)
+        return self.augmentation.change(words, random)
 
 
 @final

@@ -46,7 +46,7 @@ class Cutoff(EmbeddingAugmentation):
         self._cut, self._share, self._rows = _CUTS[what], share, rows
 
     @override
-    def changed(self, vectors_BLD: Tensor) -> Tensor:
+    def change(self, vectors_BLD: Tensor) -> Tensor:
         cut_BLD = self._cut(vectors_BLD, self._share)
         spared_B11 = torch.rand_like(vectors_BLD[:, :1, :1], dtype=torch.float) >= self._rows
         return vectors_BLD * (~cut_BLD | spared_B11)

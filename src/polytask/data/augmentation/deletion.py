@@ -30,7 +30,7 @@ class Deletion(WordAugmentation):
         self._share = share
 
     @override
-    def changed(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
+    def change(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
         kept = np.flatnonzero(random.random(len(words)) >= self._share).tolist()
         kept = kept or [int(random.integers(len(words)))]
         return [(words[at], at) for at in kept]

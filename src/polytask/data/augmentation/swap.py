@@ -30,7 +30,7 @@ class Swap(WordAugmentation):
         self._share = share
 
     @override
-    def changed(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
+    def change(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
         order = list(range(len(words)))
         for _ in range(max(1, round(self._share * len(words))) if len(words) > 1 else 0):
             one, other = random.choice(len(words), 2, replace=False).tolist()

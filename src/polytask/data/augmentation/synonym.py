@@ -55,13 +55,13 @@ class Synonym(WordAugmentation):
                 ["augment: synonym takes its words from a file or from vectors; set one of them"]
             )
         if file is not None:
-            self._synonyms = _of_thesaurus(_found(search, "file", file))
+            self._synonyms = _read_thesaurus(_find_file(search, "file", file))
         else:
-            path = _found(search, "vectors", str(vectors))
+            path = _find_file(search, "vectors", str(vectors))
             self._synonyms = Neighbours(*read_vectors(path), neighbours, least)
 
     @override
-    def changed(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
+    def change(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
         known = {at: found for at, word in enumerate(words) if (found := self._of(word))}
         count = min(len(known), max(1, round(self._share * len(words))))
         chosen = random.choice([*known], count, replace=False).tolist() if known else []
@@ -104,14 +104,14 @@ class Neighbours:
         return [self._words[at] for at in nearest if cosines_V[at] >= self._least]
 
 
-def _of_thesaurus(path: Path) -> Synonyms:
+def _read_thesaurus(path: Path) -> Synonyms:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"augment: synonym.file: {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"augment: synonym.file: {path}: not UTF-8 text ({error})") from error
-    known = thesaurus(lines)
+    known = parse_thesaurus(lines)
     if not known:
         raise DataError(
             f"augment: synonym.file: {path}: no line holds two words. Expected words that stand "
@@ -120,7 +120,7 @@ def _of_thesaurus(path: Path) -> Synonyms:
     return lambda word: known.get(word, ())
 
 
-def thesaurus(lines: Sequence[str]) -> Mapping[str, list[str]]:
+def parse_thesaurus(lines: Sequence[str]) -> Mapping[str, list[str]]:
     """For each word in lower case, the others of its lines."""
     known: dict[str, dict[str, None]] = {}
     for line in lines:
@@ -131,7 +131,7 @@ def thesaurus(lines: Sequence[str]) -> Mapping[str, list[str]]:
     return {word: [*others] for word, others in known.items() if others}
 
 
-def _found(search: Sequence[Path], option: str, name: str) -> Path:
+def _find_file(search: Sequence[Path], option: str, name: str) -> Path:
     """A file that a recipe names."""
     places = [folder / name for folder in search or (Path(),)]
     for place in places:

@@ -46,14 +46,14 @@ class Convergence(DynamicMixture):
         last_P = self.recall("last")
         now_P = np.where(np.isnan(seen.ratios_P), last_P, seen.ratios_P)
         self.keep("last", now_P)
-        ratios_NP = self._grown("ratios", now_P)
+        ratios_NP = self._append("ratios", now_P)
         if len(ratios_NP) < 2:
             return np.ones_like(now_P)
         return convergence_weights(
-            self._grown("slopes", slopes(ratios_NP)), self.temperature, np.isfinite(now_P)
+            self._append("slopes", slopes(ratios_NP)), self.temperature, np.isfinite(now_P)
         )
 
-    def _grown(self, name: str, newest_P: Floats) -> Floats:
+    def _append(self, name: str, newest_P: Floats) -> Floats:
         """What was kept under a name, of as many rounds as count, with the newest one."""
         self.memory[name] = [*self.memory.get(name, []), as_json(newest_P)][-self.rounds :]
         return np.array(self.memory[name], dtype=float)

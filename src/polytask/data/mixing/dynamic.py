@@ -86,7 +86,7 @@ class DynamicMixture(Mixture, ABC):
             add(self._powers, str(alone[0]), norm**2)
         self._steps += 1
         if self._steps == self.window:
-            self._policy_P = normalised(self.learn(self._round()))
+            self._policy_P = normalise(self.learn(self._round()))
             self._clear()
 
     @override
@@ -145,7 +145,7 @@ def add(sums: dict[str, list[float]], name: str, value: float) -> None:
     sums[name] = [total + value, count + 1]
 
 
-def normalised(weights_P: Floats) -> Floats:
+def normalise(weights_P: Floats) -> Floats:
     """The same proportions, with a sum of one."""
     total = weights_P.sum()
     return weights_P / total if total > 0 else np.full(len(weights_P), 1 / max(len(weights_P), 1))
@@ -153,7 +153,7 @@ def normalised(weights_P: Floats) -> Floats:
 
 def softmax(logits_P: Floats) -> Floats:
     """Exponentials with a sum of one."""
-    return normalised(np.exp(logits_P - logits_P.max()))
+    return normalise(np.exp(logits_P - logits_P.max()))
 
 
 def as_json(values_P: Floats) -> list[float | None]:

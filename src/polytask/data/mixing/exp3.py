@@ -50,13 +50,13 @@ class ExponentialWeights(DynamicMixture, ABC):
         logits_P = np.nan_to_num(self.recall("logits"))
         if new:
             self.memory["rounds"] = rounds = self.memory.get("rounds", 0) + 1
-            rewards_P = rescaled(gains_P, history)
-            logits_P = shared(logits_P + self.learning_rate * rewards_P, 1 / (rounds + 1))
+            rewards_P = rescale_gains(gains_P, history)
+            logits_P = share_weights(logits_P + self.learning_rate * rewards_P, 1 / (rounds + 1))
         self.keep("logits", logits_P)
         return softmax(logits_P)
 
 
-def rescaled(gains_P: Floats, history: list[float]) -> Floats:
+def rescale_gains(gains_P: Floats, history: list[float]) -> Floats:
     """Gains between two quantiles of all so far as -1 to 1; 0 where it is not known (equation 3)."""
     low, high = np.quantile(history, _QUANTILES)
     if high - low < EPSILON:
@@ -65,7 +65,7 @@ def rescaled(gains_P: Floats, history: list[float]) -> Floats:
     return rewards_P.clip(-1, 1)
 
 
-def shared(logits_P: Floats, share: float) -> Floats:
+def share_weights(logits_P: Floats, share: float) -> Floats:
     """Logits after each weight has given a share of itself to all others (section 2.1)."""
     if len(logits_P) == 1:
         return np.zeros(1)

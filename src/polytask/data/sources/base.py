@@ -32,7 +32,7 @@ class Source(ABC):
         :raises DataError: If a file is missing, empty or broken; names file and line.
         """
 
-    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def find_missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield each option that names a missing file, as keys of a recipe, with a message.
 
         Files are looked up, not read, so this is cheap. Sources without files yield nothing.

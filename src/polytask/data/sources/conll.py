@@ -100,7 +100,7 @@ class Conll(TextFileSource):
             if words:
                 first = _cells(words[0][1])
                 layouts = [next((each for each in layouts if each.fits(first)), layouts[-1])]
-                cells = [self._checked(line, layouts[0], f"{path}:{n}") for n, line in words]
+                cells = [self._check_cells(line, layouts[0], f"{path}:{n}") for n, line in words]
                 positions = layouts[0].positions.items()
                 yield words[0][0], {name: [each[at] for each in cells] for name, at in positions}
 
@@ -123,7 +123,7 @@ class Conll(TextFileSource):
             layouts = [alone, *parts, full]
         return layouts if self.needed and self.needed != names else [full]
 
-    def _checked(self, line: str, layout: _Layout, place: str) -> list[str]:
+    def _check_cells(self, line: str, layout: _Layout, place: str) -> list[str]:
         """The cells of a word."""
         cells = _cells(line)
         if not layout.fits(cells):

@@ -18,8 +18,8 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source
 from polytask.data.sources.filtering import Filter, Wanted
 from polytask.data.sources.finding import find_all
-from polytask.data.stored_tables import cached_table, content_sha256
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import cache_table, content_sha256
+from polytask.data.tables import Origin, Table, add_location
 
 Paths = str | list[str] | None
 """A file, a folder of files or a pattern such as ``part-*.jsonl``; or several of them in order."""
@@ -84,7 +84,7 @@ class FileSource(Source):
         return {split: self._table(paths, self.search) for split, paths in self.paths.items()}
 
     @override
-    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def find_missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         for split, names in self.paths.items():
             option = "path" if split == ALL else split
             for index, name in enumerate(names):
@@ -109,7 +109,7 @@ class FileSource(Source):
 
     def _table(self, names: list[str], search: tuple[Path, ...]) -> Table:
         paths = [path for name in names for path in find_all(name, search, self.suffixes)]
-        return cached_table(
+        return cache_table(
             {
                 "reader": type(self).__qualname__,
                 "version": self.version,
@@ -120,7 +120,7 @@ class FileSource(Source):
             Origin(
                 tuple(map(str, paths)),
                 self.place,
-                sha256_of(paths),
+                content_sha256(paths),
                 tuple(f"{path}: {note}" for path in paths for note in self.notes(path)),
                 self.types,
             ),
@@ -142,7 +142,7 @@ class FileSource(Source):
         for file, path in enumerate(paths):
             before = chosen.seen
             yield from (
-                located(row, file, line) for line, row in self.read(path) if chosen.keeps(row)
+                add_location(row, file, line) for line, row in self.read(path) if chosen.keeps(row)
             )
             if chosen.seen == before:
                 raise DataError(f"{path}: the file holds no rows; expected at least one.")
@@ -159,17 +159,6 @@ def check_splits(given: dict[str, Any]) -> None:
         raise RecipeError(["no rows are named; expected train (validation, test), or path"])
     if TRAIN in given and ALL in given:
         raise RecipeError(["train and path are both given; expected one of them"])
-
-
-def sha256_of(paths: Sequence[Path]) -> str:
-    """SHA-256 of the content of files.
-
-    :raises DataError: If one cannot be read.
-    """
-    try:
-        return content_sha256(paths)
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from polytask.core.batch import Row
-from polytask.data.nested import nested_names, value_of
+from polytask.data.nested import list_nested_names, value_of
 
 Value = str | int | float | bool
 Wanted = dict[str, Value | list[Value]]
@@ -40,7 +40,7 @@ class Filter:
         self.seen += 1
         matching = [self._matches(row, name, wanted) for name, wanted in self._wanted.items()]
         if not self.kept and matching:
-            self._columns |= dict.fromkeys([*row, *nested_names(row)])
+            self._columns |= dict.fromkeys([*row, *list_nested_names(row)])
         self.kept += all(matching)
         return all(matching)
 

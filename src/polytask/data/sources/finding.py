@@ -29,7 +29,7 @@ def find_all(name: str, search: tuple[Path, ...], suffixes: tuple[str, ...]) -> 
             if path.is_dir():
                 return _in_folder(path, suffixes)
         if any(character in name for character in _PATTERN):
-            return _matching(name, search)
+            return _match_pattern(name, search)
         return [find(name, search)]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
@@ -52,7 +52,7 @@ def _in_folder(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _matching(name: str, search: tuple[Path, ...]) -> list[Path]:
+def _match_pattern(name: str, search: tuple[Path, ...]) -> list[Path]:
     wanted = Path(name).expanduser()
     for path in _candidates(name, search):
         if path.is_file():
@@ -66,7 +66,7 @@ def _matching(name: str, search: tuple[Path, ...]) -> list[Path]:
             raise DataError(f"{name}: not a pattern of names: {error}.") from error
         if found:
             return found
-    raise DataError(f"{name}: no file matches this pattern.{_looked_in(wanted, search)}")
+    raise DataError(f"{name}: no file matches this pattern.{_describe_search(wanted, search)}")
 
 
 def _is_shown(path: Path) -> bool:
@@ -85,10 +85,12 @@ def find(name: str, search: tuple[Path, ...]) -> Path:
             return path
     if any(path.is_dir() for path in candidates):
         raise DataError(f"{name}: a folder was found where a file was expected.")
-    raise DataError(f"{name}: no such file.{_nearest(candidates)}{_looked_in(wanted, search)}")
+    raise DataError(
+        f"{name}: no such file.{_nearest(candidates)}{_describe_search(wanted, search)}"
+    )
 
 
-def _looked_in(wanted: Path, search: tuple[Path, ...]) -> str:
+def _describe_search(wanted: Path, search: tuple[Path, ...]) -> str:
     if wanted.is_absolute():
         return ""
     folders = ", ".join(map(str, search)) or str(Path.cwd())

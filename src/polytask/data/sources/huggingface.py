@@ -17,8 +17,8 @@ from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.core.hub import hub_is_offline
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.stored_tables import cached_table, content_sha256
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import cache_table, content_sha256
+from polytask.data.tables import Origin, Table, add_location
 
 if TYPE_CHECKING:
     import datasets
@@ -63,10 +63,10 @@ class HuggingFaceSource(Source):
 
     @override
     def load(self) -> dict[str, Table]:
-        found = self._found()
+        found = self._load_splits()
         return {split: self._table(found[name], name) for split, name in self._names(found).items()}
 
-    def _found(self) -> dict[str, datasets.Dataset]:
+    def _load_splits(self) -> dict[str, datasets.Dataset]:
         """Every split of the data set by its own name.
 
         :raises DataError: If it cannot be loaded.
@@ -111,7 +111,7 @@ class HuggingFaceSource(Source):
 
     def _table(self, data: datasets.Dataset, name: str) -> Table:
         files = [Path(file["filename"]) for file in data.cache_files]
-        return cached_table(
+        return cache_table(
             {"reader": "huggingface", "version": _VERSION, "features": repr(data.features)},
             lambda: _rows(data),
             Origin(
@@ -134,11 +134,11 @@ def _rows(data: datasets.Dataset) -> Iterator[Row]:
     line = 0
     for batch in data.with_format("arrow").iter(_BATCH):
         for row in batch.to_pylist():
-            yield located(_named(data.features, row), 0, line)
+            yield add_location(_name_classes(data.features, row), 0, line)
             line += 1
 
 
-def _named(feature: Any, value: Any) -> Any:
+def _name_classes(feature: Any, value: Any) -> Any:
     """A value of a data set with class numbers replaced by label names; -1 stands for no label."""
     from datasets import ClassLabel, LargeList, List, Value
 
@@ -147,9 +147,9 @@ def _named(feature: Any, value: Any) -> Any:
     if isinstance(feature, ClassLabel):
         return feature.names[value] if value >= 0 else None
     if isinstance(feature, Mapping):
-        return {name: _named(feature[name], item) for name, item in value.items()}
+        return {name: _name_classes(feature[name], item) for name, item in value.items()}
     if isinstance(feature, List | LargeList) and not isinstance(feature.feature, Value):
-        return [_named(feature.feature, item) for item in value]
+        return [_name_classes(feature.feature, item) for item in value]
     return value
 
 

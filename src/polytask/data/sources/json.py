@@ -35,7 +35,7 @@ class Json(TextFileSource):
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
         text = self.text(path).strip()
-        value, end = _decoded(text, path)
+        value, end = _decode(text, path)
         if end < len(text):
             yield from objects(self.lines(path), path)
             return
@@ -46,7 +46,7 @@ class Json(TextFileSource):
             yield number, row
 
 
-def _decoded(text: str, path: Path) -> tuple[Any, int]:
+def _decode(text: str, path: Path) -> tuple[Any, int]:
     """The first value of a text, and where it ends."""
     try:
         return json.JSONDecoder(object_pairs_hook=unique).raw_decode(text)

@@ -16,11 +16,11 @@ from typing_extensions import override
 from polytask.core.batch import Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.sources.files import check_splits, sha256_of
+from polytask.data.sources.files import check_splits
 from polytask.data.sources.finding import find
 from polytask.data.sources.text_files import Encoding, text_lines
-from polytask.data.stored_tables import cached_table
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import cache_table, content_sha256
+from polytask.data.tables import Origin, Table, add_location
 
 Files = dict[str, str]
 """The file of every column."""
@@ -77,7 +77,7 @@ class Parallel(_Encoded):
         }
 
     @override
-    def missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def find_missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         for split, files in self._files.items():
             for column, name in files.items():
                 try:
@@ -88,7 +88,7 @@ class Parallel(_Encoded):
     def _table(self, files: Mapping[str, Path]) -> Table:
         paths = [*files.values()]
         words = sorted(self._words)
-        return cached_table(
+        return cache_table(
             {
                 "reader": "Parallel",
                 "columns": [*files],
@@ -96,7 +96,7 @@ class Parallel(_Encoded):
                 "encoding": self._encoding,
             },
             lambda: self._rows(files),
-            Origin(tuple(map(str, paths)), "{file}:{line}", sha256_of(paths)),
+            Origin(tuple(map(str, paths)), "{file}:{line}", content_sha256(paths)),
         )
 
     def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:
@@ -112,7 +112,7 @@ class Parallel(_Encoded):
             cells = [
                 self._cell(column, text) for column, (_, text) in zip(files, lines, strict=True)
             ]
-            yield located(dict(zip(files, cells, strict=True)), 0, number)
+            yield add_location(dict(zip(files, cells, strict=True)), 0, number)
         if not number:
             raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
 

@@ -11,8 +11,8 @@ from polytask.core.errors import DataError
 from polytask.data.column_values import Types
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.sources.files import check_splits
-from polytask.data.stored_tables import spooled_table
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import spool_table
+from polytask.data.tables import Origin, Table, add_location
 
 Rows = list[dict[str, Any]] | None
 
@@ -52,5 +52,5 @@ def _table(split: str, rows: list[dict[str, Any]], types: Types) -> Table:
     name = "rows" if split == ALL else f"{split} rows"
     if not rows:
         raise DataError(f"{name}: no rows; expected at least one.")
-    numbered = (located(row, 0, number) for number, row in enumerate(rows))
-    return spooled_table(numbered, Origin((name,), "{file}[{line}]", types=types))
+    numbered = (add_location(row, 0, number) for number, row in enumerate(rows))
+    return spool_table(numbered, Origin((name,), "{file}[{line}]", types=types))

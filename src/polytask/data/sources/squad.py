@@ -31,7 +31,7 @@ class Squad(TextFileSource):
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        yield from enumerate(_rows(_parsed(self.text(path), path)), start=1)
+        yield from enumerate(_rows(_parse(self.text(path), path)), start=1)
 
 
 class _Answer(BaseModel):
@@ -75,7 +75,7 @@ def _rows(file: _File) -> Iterator[Row]:
                 }
 
 
-def _parsed(text: str, path: Path) -> _File:
+def _parse(text: str, path: Path) -> _File:
     try:
         return _File.model_validate_json(text)
     except ValidationError as error:

@@ -14,9 +14,9 @@ from pydantic import Field, PositiveInt
 from typing_extensions import override
 
 from polytask.data.sources.base import TEST, TRAIN, VALIDATION, Source, sources
-from polytask.data.stored_tables import spooled_table
-from polytask.data.synthesis.rows import damaged, review_rows
-from polytask.data.tables import Origin, Table, located
+from polytask.data.stored_tables import spool_table
+from polytask.data.synthesis.rows import damage_labels, review_rows
+from polytask.data.tables import Origin, Table, add_location
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -70,10 +70,10 @@ class GeneratedSource(Source):
         if split == TRAIN:
             rows = self.train_rows(rows, labels)
         numbered = (
-            located({"id": f"{split}-{number}", **row}, 0, number)
+            add_location({"id": f"{split}-{number}", **row}, 0, number)
             for number, row in enumerate(rows)
         )
-        return spooled_table(numbered, Origin((f"synthetic {split} rows",), "{file}[{line}]"))
+        return spool_table(numbered, Origin((f"synthetic {split} rows",), "{file}[{line}]"))
 
 
 @sources.register("synthetic")
@@ -124,7 +124,7 @@ class Synthetic(GeneratedSource):
     def train_rows(
         self, rows: Iterable[dict[str, Any]], rng: random.Random
     ) -> Iterable[dict[str, Any]]:
-        return damaged(rows, rng, self._label_noise, self._missing)
+        return damage_labels(rows, rng, self._label_noise, self._missing)
 
 
 def _new(rows: Iterable[dict[str, Any]], seen: set[bytes]) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from polytask.data.sources.files import FileSource, open_bytes
 _BOM = "\ufeff"
 
 
-def _known(encoding: str) -> str:
+def _check_encoding(encoding: str) -> str:
     try:
         "".encode(encoding)
     except (LookupError, UnicodeError, ValueError) as error:
@@ -25,7 +25,7 @@ def _known(encoding: str) -> str:
     return encoding
 
 
-Encoding = Annotated[str, AfterValidator(_known)]
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
 """A text encoding that Python knows."""
 
 
@@ -60,26 +60,26 @@ def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 
     :raises DataError: If a line does not have the encoding, or holds a NUL; names it.
     """
-    for number, line in _decoded(path, encoding):
+    for number, line in _decode_lines(path, encoding):
         if "\0" in line:
             found = f"{path}:{number}: a NUL character found; expected text as {encoding}"
             raise DataError(f"{found}.{_advice(path, encoding)}")
         yield number, line.removeprefix(_BOM) if number == 1 else line
 
 
-def _decoded(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+def _decode_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     if "\n".encode(encoding) != b"\n":
-        yield from _decoded_at_once(path, encoding)
+        yield from _decode_whole(path, encoding)
         return
     with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 yield number, line.decode(encoding)
             except UnicodeDecodeError as error:
-                raise _undecodable(f"{path}:{number}", path, encoding, error) from error
+                raise _encoding_error(f"{path}:{number}", path, encoding, error) from error
 
 
-def _decoded_at_once(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+def _decode_whole(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     """The lines of a file whose line ends are not single bytes, as in UTF-16."""
     with open_bytes(path) as file:
         content = file.read()
@@ -88,11 +88,11 @@ def _decoded_at_once(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content[:start].decode(encoding, "ignore").count("\n") + 1
-        raise _undecodable(f"{path}:{line}", path, encoding, error) from error
+        raise _encoding_error(f"{path}:{line}", path, encoding, error) from error
     yield from enumerate(io.StringIO(text, newline="\n"), start=1)
 
 
-def _undecodable(place: str, path: Path, encoding: str, error: UnicodeError) -> DataError:
+def _encoding_error(place: str, path: Path, encoding: str, error: UnicodeError) -> DataError:
     reason = (
         f"{error.reason} at byte {error.start}" if isinstance(error, UnicodeDecodeError) else error
     )

@@ -95,18 +95,18 @@ class Writer:
     def _expand(self, symbol: str, attitude: Attitude) -> Iterator[Word]:
         """What a symbol stands for, said with an attitude."""
         if symbol == "clause":
-            attitude = replace(attitude, aspect=self._unused_aspect(attitude.of))
+            attitude = replace(attitude, aspect=self._pick_aspect(attitude.of))
         template = self._rng.choice(self._choices(symbol, attitude))
         if symbol == "term" and attitude.aspect and attitude.tagged:
-            yield from _tagged(template, attitude.aspect.label)
+            yield from _tag(template, attitude.aspect.label)
             return
         for part in template:
             if isinstance(part, str):
                 yield part, "O"
             elif not part.optional or self._rng.random() < 0.5:
-                yield from self._expand(part.symbol, self._turned(attitude, part))
+                yield from self._expand(part.symbol, self._turn(attitude, part))
 
-    def _turned(self, attitude: Attitude, slot: Slot) -> Attitude:
+    def _turn(self, attitude: Attitude, slot: Slot) -> Attitude:
         """The attitude with which a slot is filled."""
         attitude = self._opinions.subjects.get(slot.subject, attitude)
         return replace(attitude, sign=-attitude.sign) if slot.opposite else attitude
@@ -124,7 +124,7 @@ class Writer:
         names = (symbol, f"{symbol}/{sign}", f"{symbol}/{attitude.strength}")
         return next(rules[name] for name in names if name in rules)
 
-    def _unused_aspect(self, of: str) -> Aspect:
+    def _pick_aspect(self, of: str) -> Aspect:
         """An aspect that the review has not spoken of yet, or once more if there is none."""
         own = of == "shop" or self._rng.random() < self._opinions.relatedness
         group = of if own else "general"
@@ -134,7 +134,7 @@ class Writer:
         return self._left[group].pop()
 
 
-def _tagged(template: Template, label: str) -> Iterator[Word]:
+def _tag(template: Template, label: str) -> Iterator[Word]:
     """The words of an aspect: the first begins a span, the others are inside."""
     for position, word in enumerate(template):
         yield str(word), f"{'I' if position else 'B'}-{label}"

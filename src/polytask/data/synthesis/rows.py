@@ -38,7 +38,7 @@ def review_rows(
         }
 
 
-def damaged(
+def damage_labels(
     rows: Iterable[dict[str, Any]], rng: random.Random, noise: float, missing: float
 ) -> Iterator[dict[str, Any]]:
     """Rows with some labels wrong and some gone; every label is hit on its own.
@@ -52,7 +52,7 @@ def damaged(
             "sentiment": _other(row["sentiment"], list(SENTIMENT.values()), rng, noise),
             "topic": _other(row["topic"], spoken.topics, rng, noise),
             "stars": _other(row["stars"], STARS, rng, noise),
-            "aspects": _relabelled(row["aspects"], spoken, rng, noise),
+            "aspects": _relabel(row["aspects"], spoken, rng, noise),
         }
         yield row | {
             name: None if rng.random() < missing else label for name, label in labels.items()
@@ -65,9 +65,7 @@ def _other(label: Any, labels: Sequence[Any], rng: random.Random, noise: float) 
     return rng.choice([other for other in labels if other != label]) if hit else label
 
 
-def _relabelled(
-    tags: Iterable[str], spoken: Language, rng: random.Random, noise: float
-) -> list[str]:
+def _relabel(tags: Iterable[str], spoken: Language, rng: random.Random, noise: float) -> list[str]:
     """BIO tags, some of whose spans got another label."""
     relabelled: list[str] = []
     now = ""
