@@ -63,7 +63,7 @@ def train(
     from polytask.reports.page import write_page
     from polytask.training.processes import on_first, process_group
 
-    loaded = _recipe(recipe)
+    loaded = _open_recipe(recipe)
     folder = Path(run or RUNS / loaded.name)
 
     def score(trained: RunFolder) -> None:
@@ -71,7 +71,7 @@ def train(
             evaluation.evaluate(LoadedRun.load(trained))
 
     with process_group(loaded.training.device):
-        with _advice("Run the same command with --resume to continue."):
+        with _add_advice("Run the same command with --resume to continue."):
             trained = training.train(loaded, folder, resume=resume, console=console)
         on_first(lambda: score(trained))
         on_first(lambda: write_page(trained.path))
@@ -108,7 +108,7 @@ def evaluate(
     """
     from polytask.assembly.run import evaluation
 
-    return evaluation.evaluate(_load(run, task_best), split, progress=progress).scores
+    return evaluation.evaluate(_open_run(run, task_best), split, progress=progress).scores
 
 
 def predict(
@@ -129,7 +129,7 @@ def predict(
     :return: One record per row, in order: task to ``label``, ``confidence`` and ``probabilities``.
     :raises PolytaskError: If the folder is not a run, or no task can read the rows.
     """
-    loaded = _load(run, task_best)
+    loaded = _open_run(run, task_best)
     return loaded.predict(rows, overrides=overrides, left_out=left_out, **wanted)
 
 
@@ -170,9 +170,9 @@ def compare(
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("compare runs in one process, but there are several. Start it by itself.")
-    loaded = _recipe(recipe)
+    loaded = _open_recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
-    with _advice("Run the same command to continue."):
+    with _add_advice("Run the same command to continue."):
         try:
             record = analysis.compare(loaded, folder, console or Console(stderr=True))
         except KeyboardInterrupt:
@@ -203,9 +203,9 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
     if isinstance(target, str | Path) and Path(target).is_dir():
         run = RunFolder.open(Path(target))
         return {**analysis.analyse(run, asked, shown), "folder": str(run.analysis)}
-    recipe = _recipe(target)
+    recipe = _open_recipe(target)
     folder = RUNS / f"{recipe.name}-analysis"
-    with _advice("Run the same command to continue."):
+    with _add_advice("Run the same command to continue."):
         found = analysis.analyse_recipe(recipe, folder, asked, shown)
     return {**found, "folder": str(folder)}
 
@@ -221,7 +221,7 @@ def describe(target: RecipeLike) -> dict[str, Any]:
 
     if isinstance(target, str | Path) and Path(target).is_dir():
         return facts.describe_run(RunFolder.open(Path(target)))
-    return facts.describe_recipe(_recipe(target))
+    return facts.describe_recipe(_open_recipe(target))
 
 
 def report(folder: PathLike, out: PathLike | None = None, *, language: str = "en") -> Path:
@@ -266,12 +266,12 @@ def check(recipe: RecipeLike) -> Findings:
     from polytask.analysis.named_strategies import wrong_strategies
     from polytask.assembly.run import checking
 
-    loaded = _recipe(recipe)
+    loaded = _open_recipe(recipe)
     found = checking.check(loaded)
     return replace(found, mistakes=[*wrong_strategies(loaded), *found.mistakes])
 
 
-def _load(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
+def _open_run(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
     """Return a loaded run."""
     from polytask.core.errors import RecipeError
 
@@ -282,13 +282,13 @@ def _load(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
     return run
 
 
-def _recipe(recipe: RecipeLike) -> Recipe:
+def _open_recipe(recipe: RecipeLike) -> Recipe:
     """Return the recipe itself, or the recipe at the given path."""
     return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
 
 
 @contextmanager
-def _advice(text: str) -> Iterator[None]:
+def _add_advice(text: str) -> Iterator[None]:
     """Append advice to the error of a training that a signal has stopped."""
     from polytask.core.errors import InterruptedTrainingError
 

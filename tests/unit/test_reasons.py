@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from polytask.reports.analysis_tables import (
-    curve_text,
-    groups_text,
-    interference_text,
+    render_curve,
+    render_groups,
+    render_interference,
+    render_transference,
     render_verification,
-    transference_text,
 )
 
 
@@ -25,7 +25,7 @@ def test_the_worst_pair_comes_first_with_its_worst_layer() -> None:
         "low": [pair("a", "c", -0.1, 0.5)],
         "top": [pair("a", "c", -0.5, 1.0)],
     }
-    lines = interference_text({"when": "after", "layers": layers}).splitlines()
+    lines = render_interference({"when": "after", "layers": layers}).splitlines()
     shown = [line for line in lines if " – " in line]
     assert shown[0].startswith("a – c")
     assert "-0.200 ± 0.100" in shown[0]
@@ -37,9 +37,9 @@ def test_the_worst_pair_comes_first_with_its_worst_layer() -> None:
 def test_pairs_are_in_percent_and_affinities_in_thousandths() -> None:
     matrix = {"mean": [[0.0, 0.02], [-0.01, 0.0]], "error": [[None, 0.001], [None, None]]}
     record = {"tasks": ["a", "b"], "preferred": "pairwise", "methods": {"pairwise": matrix}}
-    assert "+2.00 ± 0.10" in transference_text(record)
+    assert "+2.00 ± 0.10" in render_transference(record)
     record = {"tasks": ["a", "b"], "preferred": "lookahead", "methods": {"lookahead": matrix}}
-    assert "-10.00" in transference_text(record)
+    assert "-10.00" in render_transference(record)
 
 
 def groups(held: bool) -> dict[str, Any]:
@@ -59,11 +59,11 @@ def groups(held: bool) -> dict[str, Any]:
 
 
 def test_whether_the_prediction_held_is_said() -> None:
-    text = groups_text(groups(held=True))
+    text = render_groups(groups(held=True))
     assert "compare.groups: [[a, b], [c]]" in text
     assert "The prediction held" in text
     assert "One seed shows little" in text
-    assert "did not hold" in groups_text(groups(held=False))
+    assert "did not hold" in render_groups(groups(held=False))
 
 
 def test_why_fewer_models_are_proposed_than_gain_most_is_said() -> None:
@@ -72,11 +72,11 @@ def test_why_fewer_models_are_proposed_than_gain_most_is_said() -> None:
     record["by_models"] = [{"models": 1, "value": 0.01, "groups": [["a", "b", "c"]]}]
     record["by_models"] += [{"models": 2, "value": 0.02, "groups": [["a", "b"], ["c"]]}]
     record["by_models"] += [{"models": 3, "value": 0.03, "groups": [["a"], ["b"], ["c"]]}]
-    text = groups_text({**record, "instead": instead})
+    text = render_groups({**record, "instead": instead})
     assert "3 models are predicted to gain more" in text
     assert "they gain +2.00 ± 3.00 over those proposed" in text
     assert "compare.groups: [[a], [b], [c]]" in text
-    assert "predicted to gain more" not in groups_text({**record, "instead": None})
+    assert "predicted to gain more" not in render_groups({**record, "instead": None})
 
 
 def test_gains_that_are_undefined_are_in_no_mean_and_named() -> None:
@@ -96,13 +96,13 @@ def test_gains_that_are_undefined_are_in_no_mean_and_named() -> None:
     verified |= {"gains": {"grouped": nothing, "joint": nothing}, "held": None}
     assert "Nothing can be said" in render_verification(verified, 100.0)
     point = {"rows": 50, "gain": None, "error": None, "without": ["a", "b"]}
-    text = curve_text({"points": [point], "stops_paying": None})
+    text = render_curve({"points": [point], "stops_paying": None})
     assert ["50", "–", "a,", "b"] in map(str.split, text.splitlines())
     assert "Gains are undefined at all of these sizes." in text
 
 
 def test_the_end_of_a_learning_curve_is_said() -> None:
     points = [{"rows": 50, "gain": 0.1, "error": None}, {"rows": 100, "gain": -0.1, "error": None}]
-    assert "about 71 rows" in curve_text({"points": points, "stops_paying": 70.7})
-    assert "still pays at 50 rows" in curve_text({"points": points[:1], "stops_paying": None})
-    assert "at none" in curve_text({"points": points[1:], "stops_paying": None})
+    assert "about 71 rows" in render_curve({"points": points, "stops_paying": 70.7})
+    assert "still pays at 50 rows" in render_curve({"points": points[:1], "stops_paying": None})
+    assert "at none" in render_curve({"points": points[1:], "stops_paying": None})

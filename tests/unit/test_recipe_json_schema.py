@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polytask.recipe import dump, json_schema, load, yaml
-from polytask.recipe.json_schema import properties_at
+from polytask.recipe.json_schema import get_properties
 from polytask.recipe.registries import REGISTRIES
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -134,7 +134,7 @@ def test_every_part_is_there_with_its_options(schema: Mapping[str, Any], name: s
         name, "balancing"
     )
     for kind in REGISTRIES[name].kinds():
-        found = properties_at(schema, {key: {"kind": kind}}, (key,))
+        found = get_properties(schema, {key: {"kind": kind}}, (key,))
         options = REGISTRIES[name].schema(kind).model_fields
         assert set(found) == set(options)
         assert found["kind"] == {"const": kind}
@@ -159,13 +159,15 @@ def test_entries_of_data_and_tasks_have_the_options_of_their_kind_and_their_own(
 ) -> None:
     own = {"data": {"split"}, "tasks": {"from", "input", "limit", "weight", "metrics"}}[key]
     for kind in REGISTRIES[name].kinds():
-        found = properties_at(schema, {key: {"x": {"kind": kind}}}, (key, "x"))
+        found = get_properties(schema, {key: {"x": {"kind": kind}}}, (key, "x"))
         assert set(found) == set(REGISTRIES[name].schema(kind).model_fields) | own
 
 
 def test_defaults_are_stated(schema: Mapping[str, Any]) -> None:
     assert schema["properties"]["sharing"]["default"] == "hard"
-    assert properties_at(schema, {"training": {}}, ("training",))["schedule"]["default"] == "linear"
+    assert (
+        get_properties(schema, {"training": {}}, ("training",))["schedule"]["default"] == "linear"
+    )
 
 
 def test_only_a_kind_without_required_options_may_stand_alone(schema: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from polytask.core.errors import RunError
 from polytask.core.files import read_json, write_json
 from polytask.core.run_folder import FORMAT
 from polytask.reports.page import render_page, write_page
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.differences import differences
 from polytask.reports.sections.mistakes import mistakes
 from polytask.reports.wording import LANGUAGES, dictionary
@@ -158,7 +158,7 @@ def test_mistakes_show_answers_and_relations_in_words(
     record = {"place": "a:1", "input": fields, "reference": reference, "prediction": prediction}
     line = json.dumps({**record, "confidence": 0.25})
     (folder / "predictions" / "test" / "mood.jsonl").write_text(f"{line}\n", encoding="utf-8")
-    section = mistakes(Material.read(folder))
+    section = mistakes(ReportData.read(folder))
     assert section is not None
     labels = re.findall(r"<b[^>]*>(.*?)</b>", section.body)
     assert tuple(labels) == shown
@@ -242,8 +242,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_differences_are_paired_and_to_the_right_is_better(tmp_path: Path) -> None:
     record = comparison(["error"], ["single", "joint"], 2)
     entry = {**record["tasks"]["error"], "higher_is_better": {"accuracy": False}}
-    material = Material(tmp_path, "", "test", {**record, "tasks": {"error": entry}}, [], None)
-    section = differences(material)
+    report = ReportData(tmp_path, "", "test", {**record, "tasks": {"error": entry}}, [], None)
+    section = differences(report)
     assert section is not None
     assert "error · accuracy: −1.0 against single" in section.body
     assert section.body.count('class="seed"') == 2
@@ -253,7 +253,7 @@ def test_differences_are_paired_and_to_the_right_is_better(tmp_path: Path) -> No
 def test_tested_differences_have_whiskers_and_are_grey_unless_significant(tmp_path: Path) -> None:
     record = comparison(["mood", "topic"], ["single", "joint"], 2)
     record["statistics"] = statistics(["mood", "topic"], ["single", "joint"])
-    section = differences(Material(tmp_path, "", "test", record, [], None))
+    section = differences(ReportData(tmp_path, "", "test", record, [], None))
     assert section is not None
     assert "[-1, 3] · p = 0.250" in section.body
     assert "[-3, -1] · p = 0.010" in section.body
@@ -279,7 +279,7 @@ def test_a_tested_comparison_says_so_in_tables_and_words(tmp_path: Path) -> None
 
 
 def test_the_most_confident_mistake_comes_first(tmp_path: Path) -> None:
-    section = mistakes(Material.read(write_run(tmp_path)))
+    section = mistakes(ReportData.read(write_run(tmp_path)))
     assert section is not None
     assert section.body.index("shop.csv:3") < section.body.index("shop.csv:4")
     assert "shop.csv:1" not in section.body

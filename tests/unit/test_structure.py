@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from polytask.reports.structure import blocks, mermaid, structure_text, svg
+from polytask.reports.structure import blocks, mermaid, render_structure, svg
 
 HOSTILE = '"]<script>alert(1)</script>&'
 
@@ -58,7 +58,7 @@ def test_what_is_not_drawn_is_counted() -> None:
 
 
 def test_the_table_shows_who_reaches_what() -> None:
-    text = structure_text(record(("a", "b")))
+    text = render_structure(record(("a", "b")))
     [top] = [line for line in text.splitlines() if line.startswith("encoder.top")]
     assert top.split()[-2:] == ["●", "·"]
     [head] = [line for line in text.splitlines() if line.startswith("heads.b")]

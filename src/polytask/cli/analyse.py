@@ -59,7 +59,7 @@ class Analyse:
     def __post_init__(self) -> None:
         """Analyse. The command is a class because it has too many options for a function."""
         from polytask import api
-        from polytask.reports.analysis_tables import render_reasons
+        from polytask.reports.analysis_tables import render_analysis
 
         sizes = _sizes(self.curve)
         open_plugins(self.plugins)
@@ -74,7 +74,7 @@ class Analyse:
             seeds=self.seeds,
             curve=sizes,
         )
-        typer.echo(render_reasons(found), nl=False)
+        typer.echo(render_analysis(found), nl=False)
         typer.echo(f"Records: {found['folder']}")
         if self.target.is_dir():
             typer.echo(f"Report: {api.report(self.target)}")

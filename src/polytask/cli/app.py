@@ -42,7 +42,7 @@ class Command(TyperCommand):
 
     @override
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, changes_apart(args))
+        return super().parse_args(ctx, split_changes(args))
 
     @override
     def invoke(self, ctx: Any) -> Any:
@@ -66,7 +66,7 @@ class Command(TyperCommand):
             raise _end(f"{type(error).__name__}: {error}\n{hint}", _FAILED) from error
 
 
-def changes_apart(arguments: Sequence[str]) -> list[str]:
+def split_changes(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with ``--set a=1 b=2`` written as ``--set a=1 --set b=2``."""
     found: list[str] = []
     for argument in arguments:

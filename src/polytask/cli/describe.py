@@ -40,12 +40,12 @@ def describe(
     import json
 
     from polytask import api
-    from polytask.reports.structure import mermaid, structure_text, svg
+    from polytask.reports.structure import mermaid, render_structure, svg
 
     open_plugins(plugins)
     found = api.describe(target if target.is_dir() else api.load_recipe(target, overrides or ()))
     written: dict[Form, Callable[[Mapping[str, Any]], str]] = {
-        Form.table: structure_text,
+        Form.table: render_structure,
         Form.mermaid: mermaid,
         Form.svg: svg,
         Form.json: lambda record: json.dumps(record, indent=2, ensure_ascii=False) + "\n",

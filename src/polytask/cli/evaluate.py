@@ -30,10 +30,10 @@ def evaluate(
 ) -> None:
     """Score a run with confidence intervals, and write its predictions."""
     from polytask import api
-    from polytask.cli.progress import row_counter
+    from polytask.cli.progress import count_rows
     from polytask.reports.tables import render_scores
 
     open_plugins(plugins)
-    with row_counter("scoring") as count:
+    with count_rows("scoring") as count:
         scores = api.evaluate(run, split, task_best=task_best, progress=count)
     typer.echo(render_scores(scores))

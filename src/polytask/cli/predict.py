@@ -81,14 +81,14 @@ class Predict:
     def __post_init__(self) -> None:
         """Predict. The command is a class because it has too many options for a function."""
         from polytask import api
-        from polytask.cli.progress import row_counter
+        from polytask.cli.progress import count_rows
 
         open_plugins(self.plugins)
         seen = self.output == STANDARD and sys.stdout.isatty()  # the records show the progress
         with (
             _rows(self.file) as rows,
             _writer(self.output) as write,
-            row_counter("predicting", hidden=seen) as count,
+            count_rows("predicting", hidden=seen) as count,
         ):
             for record in api.predict(
                 self.run,

@@ -11,7 +11,7 @@ _QUIET = 2.0
 
 
 @contextmanager
-def row_counter(text: str, *, hidden: bool = False) -> Iterator[Callable[[int], None]]:
+def count_rows(text: str, *, hidden: bool = False) -> Iterator[Callable[[int], None]]:
     """Yield a function that counts rows and shows the count on standard error, on a terminal.
 
     :param hidden: Show nothing.

@@ -17,7 +17,7 @@ def is_name(path: Path) -> bool:
     return path.name == str(path) and not path.suffix
 
 
-def recipe_file(path: Path) -> Path:
+def find_recipe_file(path: Path) -> Path:
     """Return the file that holds a recipe: the path, or a built-in recipe if there is no such file."""
     if path.is_file() or not is_name(path):
         return path

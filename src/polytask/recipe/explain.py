@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from polytask.recipe.json_schema import JsonSchema, properties_at
+from polytask.recipe.json_schema import JsonSchema, get_properties
 from polytask.recipe.mistakes import Keys, Mistake, closest, holds
 from polytask.recipe.wording import describe_errors
 
@@ -42,10 +42,10 @@ def explain(error: ValidationError, recipe: Any, schema: JsonSchema) -> Iterator
     :param schema: The JSON Schema of recipes.
     """
     errors = error.errors(include_url=False)
-    # ``wrong_references`` has reported references already, with more exact places
+    # ``find_wrong_references`` has reported references already, with more exact places
     findings = [_place(one, recipe) for one in errors if one["type"] != "references"]
     options = {
-        finding.keys: properties_at(schema, recipe, finding.keys[:-1]) for finding in findings
+        finding.keys: get_properties(schema, recipe, finding.keys[:-1]) for finding in findings
     }
     # a required key that is misspelt is both missing and extra: report the extra key only
     meant = {

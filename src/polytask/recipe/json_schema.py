@@ -23,7 +23,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def properties_at(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, JsonSchema]:
+def get_properties(schema: JsonSchema, recipe: Any, keys: Keys) -> dict[str, JsonSchema]:
     """Return the schema of each key that one mapping of a recipe may have.
 
     :param recipe: The recipe as plain data; the chosen kinds decide which options exist.

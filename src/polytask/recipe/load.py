@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from polytask.core.errors import RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.recipe import yaml
-from polytask.recipe.built_in import built_in_recipes, is_name, recipe_file
+from polytask.recipe.built_in import built_in_recipes, find_recipe_file, is_name
 from polytask.recipe.explain import explain
 from polytask.recipe.json_schema import json_schema
 from polytask.recipe.mistakes import Keys, Mistake, hint, list_known
 from polytask.recipe.override import override
 from polytask.recipe.plugins import describe_missing_plugins
-from polytask.recipe.references import wrong_references
+from polytask.recipe.references import find_wrong_references
 from polytask.recipe.schema import Recipe
 from polytask.recipe.wording import format_value
 
@@ -72,7 +72,7 @@ def dump(recipe: Recipe) -> str:
 def _read(path: Path) -> yaml.Document:
     """Read a recipe file, or a built-in recipe, as plain data."""
     try:
-        return yaml.read(recipe_file(path))
+        return yaml.read(find_recipe_file(path))
     except FileNotFoundError:
         raise RecipeError([f"{path}: {_unknown(path)}"]) from None
     except OSError as error:
@@ -93,7 +93,7 @@ def _validate(document: yaml.Document, checks: Sequence[Check]) -> Recipe:
 
     :raises RecipeError: With every mistake, in the order of the file.
     """
-    mistakes = [*document.mistakes, *wrong_references(document.value)]
+    mistakes = [*document.mistakes, *find_wrong_references(document.value)]
     mistakes += [mistake for check in checks for mistake in check(document.value)]
     try:
         recipe = Recipe.model_validate(document.value)

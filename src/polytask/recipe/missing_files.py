@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from polytask.core.errors import PolytaskError
 from polytask.data.sources import sources
 from polytask.recipe.mistakes import Keys, Mistake
-from polytask.recipe.schema import SourceSection, search_folders
+from polytask.recipe.schema import SourceSection, get_search_folders
 
 
 def find_missing_files(values: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -25,7 +25,7 @@ def find_missing_files(values: Mapping[str, Any]) -> Iterator[Mistake]:
     if not isinstance(root, str) or not isinstance(data, Mapping):
         return
     for name, section in data.items():
-        for keys, text in _find_missing(section, search_folders(Path(root))):
+        for keys, text in _find_missing(section, get_search_folders(Path(root))):
             yield Mistake(("data", name, *keys), text)
 
 

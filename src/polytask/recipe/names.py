@@ -12,27 +12,24 @@ from torch import nn
 _NAME = re.compile(r"\w[\w-]*")
 
 
+def _make_error(text: str) -> PydanticCustomError:
+    """Return an error whose text may contain braces, which pydantic would replace."""
+    return PydanticCustomError("name", "{m}", {"m": text})
+
+
 def _check_name(name: str) -> str:
     """Return a name that can be a file name and part of a parameter's name."""
     if not _NAME.fullmatch(name):
-        raise PydanticCustomError(
-            "name",
-            "{m}",
-            {
-                "m": f"found {name!r}, expected a name of letters, digits, '_' and '-', "
-                "because it becomes a file name."
-            },
-        )
+        expected = "a name of letters, digits, '_' and '-', because it becomes a file name."
+        raise _make_error(f"found {name!r}, expected {expected}")
     return name
 
 
 def _check_task_name(name: str) -> str:
     """Return a name that ``nn.ModuleDict`` accepts as a key: no method name such as ``type``."""
     if hasattr(nn.ModuleDict(), _check_name(name)):
-        raise PydanticCustomError(
-            "name",
-            "{m}",
-            {"m": f"PyTorch reserves the name {name!r}. Choose another, such as {name}_task."},
+        raise _make_error(
+            f"PyTorch reserves the name {name!r}. Choose another, such as {name}_task."
         )
     return name
 

@@ -15,7 +15,7 @@ from polytask.core.registry import Registry
 from polytask.data.text import text_steps
 from polytask.encoders import encoders
 from polytask.recipe.mistakes import Keys, Mistake, unknown
-from polytask.recipe.task_options import list_trained_tasks, unknown_tasks, with_positions
+from polytask.recipe.task_options import find_unknown_tasks, list_trained_tasks, replace_task_names
 from polytask.tasks import Metric, metrics, tasks
 
 Plain = Mapping[str, Any]
@@ -32,7 +32,7 @@ def fill_references(values: Any) -> Any:
     """
     if not isinstance(values, Mapping):
         return values
-    return with_positions(_fill_learning_rate(_fill_tasks(values)))
+    return replace_task_names(_fill_learning_rate(_fill_tasks(values)))
 
 
 def _fill_tasks(values: Plain) -> Plain:
@@ -59,7 +59,7 @@ def _fill_learning_rate(values: Plain) -> Plain:
     return {**values, "training": {"learning_rate": rate, **training}}
 
 
-def wrong_references(values: Any) -> list[Mistake]:
+def find_wrong_references(values: Any) -> list[Mistake]:
     """Return a mistake for every unknown name, and for all sections that do not fit together."""
     if not isinstance(values, Mapping):
         return []
@@ -75,7 +75,7 @@ def wrong_references(values: Any) -> list[Mistake]:
         _find_moved_options,
     )
     found = [mistake for check in checks for mistake in check(values, sections)]
-    return [*found, *unknown_tasks(values)]
+    return [*found, *find_unknown_tasks(values)]
 
 
 def _find_wrong_sources(values: Plain, sections: Mapping[str, Plain]) -> Iterator[Mistake]:

@@ -31,7 +31,7 @@ from polytask.encoders import encoders
 from polytask.evaluation.options import EvaluationOptions
 from polytask.recipe.names import AnyTexts, Name, TaskName, Texts
 from polytask.recipe.parts import Part, RecipeSection
-from polytask.recipe.references import fill_references, wrong_references
+from polytask.recipe.references import fill_references, find_wrong_references
 from polytask.sharing import architectures
 from polytask.tasks import metrics, tasks
 from polytask.training.options import TrainingOptions
@@ -218,7 +218,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:  # also for recipes that are made in Python, without ``load``
-        mistakes = wrong_references(self.model_dump(mode="json", by_alias=True))
+        mistakes = find_wrong_references(self.model_dump(mode="json", by_alias=True))
         if mistakes:
             text = "\n".join(map(str, mistakes))
             raise PydanticCustomError("references", "{m}", {"m": text})
@@ -235,9 +235,9 @@ class Recipe(BaseModel):
         :param folder: The folder of the recipe.
         :return: ``data_root`` or the folder, then the folder named by ``POLYTASK_DATA``, if set.
         """
-        return search_folders(folder / os.path.expanduser(self.data_root or ""))
+        return get_search_folders(folder / os.path.expanduser(self.data_root or ""))
 
 
-def search_folders(root: Path) -> tuple[Path, ...]:
+def get_search_folders(root: Path) -> tuple[Path, ...]:
     """Return the folders in which relative data paths are looked up; see ``Recipe.search``."""
     return tuple(Path(place) for place in (root, os.environ.get("POLYTASK_DATA")) if place)

@@ -18,7 +18,7 @@ _SECTIONS: Mapping[str, Registry[Any]] = {
 }
 
 
-def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def replace_task_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Replace names of tasks by their positions; tasks without a number get 1."""
     names = list_trained_tasks(values)
     placed = {
@@ -29,7 +29,7 @@ def with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**values, **placed}
 
 
-def unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
+def find_unknown_tasks(values: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield a mistake for each task name in an option that no task has."""
     names = list_trained_tasks(values)
     for section, registry in _SECTIONS.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polytask.reports import formats
+from polytask.reports.formats import NOTHING, list_groups
 from polytask.reports.tables import Grid
+from polytask.reports.wording import Phrase, in_language, phrase
 
 Record = Mapping[str, Any]
 _MOST_PAIRS = 12
@@ -23,18 +24,18 @@ _VERDICTS = {
 }
 
 
-def render_reasons(found: Mapping[str, Any]) -> str:
+def render_analysis(found: Mapping[str, Any]) -> str:
     """Return the existing records of an analysis as text for the console."""
     sections = {
-        "interference": interference_text,
-        "transference": transference_text,
-        "groups": groups_text,
-        "curve": curve_text,
+        "interference": render_interference,
+        "transference": render_transference,
+        "groups": render_groups,
+        "curve": render_curve,
     }
     return "".join(render(found[name]) + "\n" for name, render in sections.items() if name in found)
 
 
-def interference_text(record: Record) -> str:
+def render_interference(record: Record) -> str:
     """Return the gradient cosine of each pair of tasks, worst first."""
     layers = record["layers"]
     pairs = sorted(layers.get("all", []), key=lambda pair: (pair["cosine"] is None, pair["cosine"]))
@@ -70,12 +71,12 @@ def _worst_layer(layers: Mapping[str, Sequence[Record]], tasks: Sequence[str]) -
         if layer != "all" and pair["tasks"] == tasks and pair["conflict"]
     }
     if not conflicts:
-        return formats.NOTHING
+        return NOTHING
     layer = max(conflicts, key=lambda name: conflicts[name])
     return f"{layer} ({_share(conflicts[layer])})"
 
 
-def transference_text(record: Record) -> str:
+def render_transference(record: Record) -> str:
     """Return the preferred matrix of transference: a row per task and a column per helper."""
     name = record["preferred"]
     matrix, tasks = record["methods"][name], record["tasks"]
@@ -83,9 +84,7 @@ def transference_text(record: Record) -> str:
     rows = []
     for task, means, errors in zip(tasks, matrix["mean"], matrix["error"], strict=True):
         cells = [
-            formats.NOTHING
-            if helper == task and name == "pairwise"
-            else _format_scaled(mean, error, scale)
+            NOTHING if helper == task and name == "pairwise" else _format_scaled(mean, error, scale)
             for helper, mean, error in zip(tasks, means, errors, strict=True)
         ]
         rows.append([task, *cells])
@@ -98,13 +97,13 @@ def _scale(method: str) -> float:
     return 100.0 if method == "pairwise" else 1000.0
 
 
-def groups_text(record: Record) -> str:
+def render_groups(record: Record) -> str:
     """Return the proposed groups, their predicted gain, and the gain after training them."""
     proposed = record["proposed"]
     lines = [f"Proposed groups, from {record['from']}:"]
     for group, path in zip(proposed["groups"], record["recipes"], strict=True):
         lines.append(f"  {', '.join(group)}    {path}")
-    lines.append(f"For a comparison, compare.groups: {formats.list_groups(proposed['groups'])}")
+    lines.append(f"For a comparison, compare.groups: {list_groups(proposed['groups'])}")
     scale = _scale(record["from"])
     steps = [f"{each['models']}: {scale * each['value']:+.2f}" for each in record["by_models"]]
     lines.append(
@@ -124,7 +123,7 @@ def _why_fewer(record: Record, instead: Record, scale: float) -> str:
         "partly chance: in samples that did not choose them, they gain "
         f"{_format_scaled(instead['cross_validated'], instead['error'], scale)} over those proposed. "
         "Fewer models are proposed unless that is more than one standard error. To try both, "
-        f"compare with compare.groups: {formats.list_groups(groups)}"
+        f"compare with compare.groups: {list_groups(groups)}"
     )
 
 
@@ -159,7 +158,7 @@ def render_verification(record: Record, scale: float) -> str:
     return f"{grid.text()}{verdict}{signs}{caution}\n"
 
 
-def curve_text(record: Record) -> str:
+def render_curve(record: Record) -> str:
     """Return the gains of sharing by the number of rows, and where they end."""
     rows = [
         [
@@ -173,32 +172,33 @@ def curve_text(record: Record) -> str:
     if not any(missing for *_, missing in rows):
         head, rows = head[:2], [row[:2] for row in rows]
     grid = Grid("Learning curve: % gained by sharing, mean of tasks", head, rows)
-    return grid.text() + _end_of_gain(record) + "\n"
+    end = describe_end_of_gain(record)
+    said = in_language(end, "en") if end else "Gains are undefined at all of these sizes."
+    return f"{grid.text()}{said}\n"
 
 
-def _end_of_gain(record: Record) -> str:
-    if record["stops_paying"] is not None:
-        return f"Sharing stops paying at about {record['stops_paying']:.0f} rows a task."
+def describe_end_of_gain(record: Record) -> Phrase | None:
+    """Return a sentence about the size at which sharing stops paying; None without gains."""
     known = [point for point in record["points"] if point["gain"] is not None]
     if not known:
-        return "Gains are undefined at all of these sizes."
-    if known[-1]["gain"] > 0:
-        return f"Sharing still pays at {known[-1]['rows']} rows a task."
-    return "Sharing pays at none of these sizes."
+        return None
+    if record["stops_paying"] is not None:
+        return phrase("data.stops", rows=f"{record['stops_paying']:.0f}")
+    return phrase("data.pays" if known[-1]["gain"] > 0 else "data.never", rows=known[-1]["rows"])
 
 
 def _format_scaled(mean: float | None, error: float | None, scale: float) -> str:
     if mean is None:
-        return formats.NOTHING
+        return NOTHING
     return _number(scale * mean, "{:+.2f}", None if error is None else scale * error)
 
 
 def _number(value: float | None, shape: str, error: float | None = None) -> str:
     if value is None:
-        return formats.NOTHING
+        return NOTHING
     spread = "" if error is None else f" ± {shape.replace('+', '').format(error)}"
     return shape.format(value) + spread
 
 
 def _share(value: float | None) -> str:
-    return formats.NOTHING if value is None else f"{100 * value:.0f} %"
+    return NOTHING if value is None else f"{100 * value:.0f} %"

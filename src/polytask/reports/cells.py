@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polytask.reports.formats import NOTHING
 from polytask.reports.wording import Text
 
 
@@ -21,6 +22,10 @@ class Cell:
     order: float | str | None = None
     best: bool = False
     tone: str = ""
+
+
+UNKNOWN = Cell(NOTHING, -1e9)
+"""The cell of an unknown number; it sorts below all numbers."""
 
 
 @dataclass(frozen=True)

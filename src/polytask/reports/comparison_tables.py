@@ -7,17 +7,25 @@ from dataclasses import replace
 from functools import partial
 
 from polytask.evaluation.coverage import select_counted
-from polytask.reports import formats
-from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.cells import UNKNOWN, Cell, SortableTable
+from polytask.reports.formats import (
+    NOTHING,
+    format_amount,
+    format_difference,
+    format_p_value,
+    format_score,
+    format_seconds,
+    format_signed,
+)
 from polytask.reports.significance import (
     BETTER,
-    detectable,
+    get_detectable,
     get_difference,
     get_gain,
+    get_mean_rank,
     get_moved_tasks,
+    get_statistics,
     mark,
-    mean_rank,
-    statistics_of,
 )
 from polytask.reports.summary import (
     FAMILIES,
@@ -28,6 +36,7 @@ from polytask.reports.summary import (
     family_estimate,
     gain_estimate,
     main_estimate,
+    results_of,
     task_estimate,
     values_of,
     worst_task,
@@ -35,25 +44,31 @@ from polytask.reports.summary import (
 from polytask.reports.wording import Text, phrase
 
 _COSTS: dict[str, Callable[[float | None], str]] = {
-    "parameters": formats.amount,
-    "trained_parameters": formats.amount,
-    "tokens": formats.amount,
-    "seconds": formats.seconds,
-    "flops": formats.amount,
-    "peak_memory_mb": formats.amount,
-    "inference_parameters": formats.amount,
-    "inference_flops_per_row": formats.amount,
+    "parameters": format_amount,
+    "trained_parameters": format_amount,
+    "tokens": format_amount,
+    "seconds": format_seconds,
+    "flops": format_amount,
+    "peak_memory_mb": format_amount,
+    "inference_parameters": format_amount,
+    "inference_flops_per_row": format_amount,
 }
 
 
-def means(record: Record) -> SortableTable:
+def tabulate_scores(record: Record) -> list[SortableTable]:
+    """Return the tables of strategies and of tasks and, if they were tested, of differences."""
+    tested = [_tabulate_differences(record)] if get_statistics(record) else []
+    return [_tabulate_means(record), _tabulate_tasks(record), *tested]
+
+
+def _tabulate_means(record: Record) -> SortableTable:
     """Return a row per strategy: means of metrics over tasks, and gains over single-task models."""
     families = [
         name
         for name in FAMILIES
         if any(family_estimate(record, one, name) for one in record["strategies"])
     ]
-    tested = bool(statistics_of(record))
+    tested = bool(get_statistics(record))
     columns: list[tuple[Text, Callable[[Record, str], Cell]]] = [
         ("Δm %", _gain),
         *([(phrase("column.chance"), _chance), (phrase("column.rank"), _rank)] if tested else []),
@@ -76,16 +91,16 @@ def means(record: Record) -> SortableTable:
     return SortableTable("strategies", head, rows, filtered=len(rows) > 3)
 
 
-def by_task(record: Record) -> SortableTable:
+def _tabulate_tasks(record: Record) -> SortableTable:
     """Return a row per task: its main metric for every strategy."""
     head: list[Text] = [phrase("column.task"), phrase("column.metric"), *record["strategies"]]
     rows = [[Cell(task), *_task(record, task)] for task in select_counted(record)]
     return SortableTable("tasks", head, rows, filtered=len(rows) > 3)
 
 
-def differences(record: Record) -> SortableTable:
+def _tabulate_differences(record: Record) -> SortableTable:
     """Return the difference of every metric to the baseline; only main metrics were tested."""
-    baseline = statistics_of(record)["baseline"]
+    baseline = get_statistics(record)["baseline"]
     strategies = [name for name in record["strategies"] if name != baseline]
     rows = [
         [
@@ -103,7 +118,7 @@ def differences(record: Record) -> SortableTable:
     )
 
 
-def costs(record: Record) -> SortableTable:
+def tabulate_costs(record: Record) -> SortableTable:
     """Return a row per strategy: parameters, tokens, time and memory of its trainings."""
     there = [
         name for name in _COSTS if any(result.get(name) is not None for result in record["results"])
@@ -130,9 +145,9 @@ def _shares(record: Record, estimate: Callable[[str], Estimate | None]) -> list[
 
 def _estimate(metric: str, found: Estimate | None, *, best: bool) -> Cell:
     if found is None:
-        return Cell(formats.NOTHING, -1e9)
-    half = "" if found.half is None else f" ± {formats.score(metric, found.half)}"
-    return Cell(_whole(formats.score(metric, found.mean) + half, found), found.mean, best)
+        return UNKNOWN
+    half = "" if found.half is None else f" ± {format_score(metric, found.half)}"
+    return Cell(_whole(format_score(metric, found.mean) + half, found), found.mean, best)
 
 
 def _whole(shown: str, found: Estimate) -> Text:
@@ -145,40 +160,40 @@ def _gain(record: Record, strategy: str) -> Cell:
     """Return Δm with its interval; the cell is coloured if Δm is significant or was not tested."""
     found, tested = gain_estimate(record, strategy), get_gain(record, strategy)
     if found is None:
-        return Cell(formats.NOTHING, -1e9)
+        return UNKNOWN
     value = found.mean
     tone = "good" if value > 0.05 else "bad" if value < -0.05 else ""
     if tested is None:
-        return Cell(_whole(formats.format_signed(value), found), value, tone=tone)
-    low, high = (formats.format_signed(tested[end]) for end in ("low", "high"))
+        return Cell(_whole(format_signed(value), found), value, tone=tone)
+    low, high = (format_signed(tested[end]) for end in ("low", "high"))
     p = tested["p_holm"]
-    significant = p is not None and p < statistics_of(record)["level"]
-    shown = _whole(f"{formats.format_signed(value)} [{low}, {high}]", found)
+    significant = p is not None and p < get_statistics(record)["level"]
+    shown = _whole(f"{format_signed(value)} [{low}, {high}]", found)
     return Cell(shown, value, tone=tone if significant else "")
 
 
 def _chance(record: Record, strategy: str) -> Cell:
     p = (get_gain(record, strategy) or {}).get("p_holm")
-    return Cell(formats.chance(p), 2.0 if p is None else p)
+    return Cell(format_p_value(p), 2.0 if p is None else p)
 
 
 def _rank(record: Record, strategy: str) -> Cell:
-    rank = mean_rank(record, strategy)
-    return Cell(formats.NOTHING, 1e9) if rank is None else Cell(f"{rank:.1f}", rank)
+    rank = get_mean_rank(record, strategy)
+    return Cell(NOTHING, 1e9) if rank is None else Cell(f"{rank:.1f}", rank)
 
 
 def _worst(record: Record, strategy: str) -> Cell:
     found = worst_task(record, strategy)
     if found is None:
-        return Cell(formats.NOTHING, -1e9)
-    return Cell(f"{found[0]} {formats.format_signed(found[1])}", found[1])
+        return UNKNOWN
+    return Cell(f"{found[0]} {format_signed(found[1])}", found[1])
 
 
 def _hurt(record: Record, strategy: str) -> Cell:
     """Return the number of significantly worse tasks and, in brackets, of tasks with a worse mean."""
     found = get_moved_tasks(record, strategy, "hurt")
     if found is None:
-        return Cell(formats.NOTHING, -1)
+        return Cell(NOTHING, -1)
     shown = f"{len(found.found)} ({len(found.seen)}) / {found.of}"
     return Cell(shown, len(found.found), tone="bad" if found.found else "")
 
@@ -202,9 +217,9 @@ def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
     main = metric == select_counted(record)[task]["select"]
     found = tested if main else tested["others"].get(metric)
     if not found or "difference" not in found:
-        return Cell(formats.NOTHING, -1e9)
+        return UNKNOWN
     middle, low, high = (
-        formats.difference(metric, found[end]).replace("-", "−")
+        format_difference(metric, found[end]).replace("-", "−")
         for end in ("difference", "low", "high")
     )
     sign = mark(record, strategy, task) if main else ""
@@ -215,12 +230,12 @@ def _difference(record: Record, strategy: str, task: str, metric: str) -> Cell:
 def _detectable(record: Record, task: str, metric: str) -> Cell:
     """Return the detectable difference of the main metric; empty for other metrics."""
     tested = metric == select_counted(record)[task]["select"]
-    value = detectable(record, task) if tested else None
-    return Cell("", -1e9) if value is None else Cell(formats.score(metric, value), value)
+    value = get_detectable(record, task) if tested else None
+    return Cell("", -1e9) if value is None else Cell(format_score(metric, value), value)
 
 
 def _cost(record: Record, strategy: str, name: str) -> Cell:
     """Return a cost cell; it is empty if a result of the strategy lacks the cost."""
-    own = [result for result in record["results"] if result["strategy"] == strategy]
-    value = cost(record, strategy, name) if all(name in result for result in own) else None
+    complete = all(name in result for result in results_of(record, strategy))
+    value = cost(record, strategy, name) if complete else None
     return Cell(_COSTS[name](value), -1.0 if value is None else value)

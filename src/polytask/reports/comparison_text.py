@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from polytask.evaluation.coverage import coverage, select_counted
 from polytask.reports.cells import SortableTable
-from polytask.reports.comparison_tables import by_task, costs, differences, means
+from polytask.reports.comparison_tables import tabulate_costs, tabulate_scores
 from polytask.reports.coverage_text import describe_coverage
-from polytask.reports.significance import statistics_of
+from polytask.reports.significance import get_statistics
 from polytask.reports.summary import Record
 from polytask.reports.tables import Grid
 from polytask.reports.verdict_text import decision
@@ -42,13 +42,14 @@ def _verdict(record: Record) -> Iterator[str]:
 def _grids(record: Record) -> Iterator[Grid]:
     over, tasks = len(coverage(record)["over"]), len(select_counted(record))
     some = f"{over} of {tasks}" if over < tasks else f"{tasks}"
-    yield _grid(means(record), f"{record['name']}: means over {some} tasks")
-    yield _grid(by_task(record), "By task")
-    tested = statistics_of(record)
-    if tested:
-        title = f"Differences to {tested['baseline']} [95 % interval]"
-        yield _grid(differences(record), title)
-    yield _grid(costs(record), "Cost, means over seeds")
+    titles = {
+        "strategies": f"{record['name']}: means over {some} tasks",
+        "tasks": "By task",
+        "differences": f"Differences to {get_statistics(record).get('baseline')} [95 % interval]",
+        "cost": "Cost, means over seeds",
+    }
+    for table in (*tabulate_scores(record), tabulate_costs(record)):
+        yield _grid(table, titles[table.key])
 
 
 def _grid(table: SortableTable, title: str) -> Grid:
@@ -83,7 +84,7 @@ def _remarks(record: Record) -> Iterator[str]:
 
 
 def _tests(record: Record) -> Iterator[str]:
-    found = statistics_of(record)
+    found = get_statistics(record)
     if found:
         yield (
             f"↑ ↓: significantly better and worse than {found['baseline']}, after Holm's correction "

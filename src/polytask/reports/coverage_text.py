@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from polytask.evaluation.coverage import coverage
-from polytask.reports.significance import statistics_of
+from polytask.reports.significance import get_statistics
 from polytask.reports.summary import Record
 from polytask.reports.wording import Phrase, join_phrases, phrase
 
@@ -17,7 +17,7 @@ def describe_coverage(record: Record) -> Iterator[Phrase]:
         key = "means.over" if found["over"] else "means.none"
         missing = describe_missing_tasks(record, found["without"])
         yield phrase(key, over=", ".join(found["over"]), missing=missing)
-    ranked = statistics_of(record).get("ranked", found["over"])
+    ranked = get_statistics(record).get("ranked", found["over"])
     if {*ranked} != {*found["over"]} and ranked:
         yield phrase("means.ranked", ranked=", ".join(ranked))
 

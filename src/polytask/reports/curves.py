@@ -30,7 +30,7 @@ class Track:
             self._bins.append([0.0, 0.0, 0.0])
         last = self._bins[-1]
         last[0], last[1], last[2] = last[0] + epoch, last[1] + value, last[2] + 1
-        if len(self._bins) >= 2 * _MOST:
+        if len(self._bins) >= 2 * _MOST:  # bins hold sums, so that merged bins weigh records alike
             pairs = zip(self._bins[::2], self._bins[1::2], strict=True)
             self._bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
             self._width *= 2

@@ -33,14 +33,14 @@ def scale_of(metric: str) -> float:
     return 100.0 if is_share(metric) else 1.0
 
 
-def score(metric: str, value: float | None) -> str:
+def format_score(metric: str, value: float | None) -> str:
     """Format a score: shares in percent with one decimal, other metrics with three decimals."""
     if value is None:
         return NOTHING
     return f"{100 * value:.1f}" if is_share(metric) else f"{value:.3f}"
 
 
-def difference(metric: str, value: float | None) -> str:
+def format_difference(metric: str, value: float | None) -> str:
     """Format a difference of two scores with its sign; shares in percentage points."""
     if value is None:
         return NOTHING
@@ -52,21 +52,21 @@ def format_signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.1f}".replace("-", "−")
 
 
-def chance(p: float | None) -> str:
+def format_p_value(p: float | None) -> str:
     """Format a p-value."""
     if p is None:
         return NOTHING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def short(value: float) -> str:
+def format_short(value: float) -> str:
     """Format a number with four significant digits, for small labels."""
     if not math.isfinite(value):
         return NOTHING
-    return f"{value:.4g}" if abs(value) < 1e4 else amount(value)
+    return f"{value:.4g}" if abs(value) < 1e4 else format_amount(value)
 
 
-def amount(value: float | None) -> str:
+def format_amount(value: float | None) -> str:
     """Format a count with a unit: 12.3k, 4.56M."""
     if value is None:
         return NOTHING
@@ -76,7 +76,7 @@ def amount(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """Format a time in seconds: 12.3 s, 4 min 10 s, 2 h 05 min."""
     if value is None:
         return NOTHING

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from polytask.core.errors import RunError
 from polytask.core.files import write_text
 from polytask.evaluation.coverage import select_counted
-from polytask.reports import formats
-from polytask.reports.report_data import Material, is_there
+from polytask.reports.formats import format_amount, format_seconds, format_short, format_signed
+from polytask.reports.report_data import ReportData, holds_report
 from polytask.reports.sections.base import Section, fill_template, resource
 from polytask.reports.sections.comparison import comparison
 from polytask.reports.sections.confusion import confusions
@@ -36,7 +36,7 @@ from polytask.reports.wording import LANGUAGES, Text, phrase
 
 NAME = "report.html"
 
-SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     verdict,
     comparison,
     scores,
@@ -75,13 +75,13 @@ def render_page(folder: Path, language: str = "en") -> str:
     :param language: The first language; every page contains all languages.
     """
     _check(folder, language)
-    material = Material.read(folder)
-    sections = [made for section in SECTIONS if (made := section(material)) is not None]
+    report = ReportData.read(folder)
+    sections = [made for section in SECTIONS if (made := section(report)) is not None]
     return shell(
-        name=material.name,
-        kind="comparison" if material.record is not None else "run",
+        name=report.name,
+        kind="comparison" if report.record is not None else "run",
         language=language,
-        cards=_cards(material),
+        cards=_cards(report),
         sections=sections,
     )
 
@@ -122,18 +122,18 @@ def shell(
 def _check(folder: Path, language: str) -> None:
     if language not in LANGUAGES:
         raise RunError(f"no language called {language!r}. Known: {', '.join(LANGUAGES)}.")
-    if not is_there(folder):
+    if not holds_report(folder):
         raise RunError(
             f"{folder}: holds neither a run nor a comparison. Expected a folder made by "
             "polytask train or polytask compare."
         )
 
 
-def _cards(material: Material) -> list[tuple[Text, Text]]:
+def _cards(report: ReportData) -> list[tuple[Text, Text]]:
     """Return the cards at the top of the page: a name and a number each."""
-    if material.record is None:
-        return _run_cards(material)
-    record = material.record
+    if report.record is None:
+        return _run_cards(report)
+    record = report.record
     cards: list[tuple[Text, Text]] = [
         (phrase("card.tasks"), str(len(record["tasks"]))),
         (phrase("card.strategies"), str(len(record["strategies"]))),
@@ -143,34 +143,34 @@ def _cards(material: Material) -> list[tuple[Text, Text]]:
     known = {name: value for name, value in gains.items() if value is not None}
     if known:
         top = max(known, key=lambda name: known[name])
-        value = formats.format_signed(known[top])
+        value = format_signed(known[top])
         cards.append((phrase("card.gain", strategy=top), f"{value} %"))
         if (found := worst_task(record, top)) is not None:
-            value = formats.format_signed(found[1])
+            value = format_signed(found[1])
             cards.append((phrase("card.worst", task=found[0]), f"{value} %"))
     return cards if select_counted(record) else []  # without scores there is nothing to summarise
 
 
-def _run_cards(material: Material) -> list[tuple[Text, Text]]:
-    facts = material.trained[0].facts
-    average = (material.scores or {}).get("average")
-    cards: list[tuple[Text, Text]] = [(phrase("card.tasks"), str(len(material.tasks)))]
+def _run_cards(report: ReportData) -> list[tuple[Text, Text]]:
+    facts = report.trained[0].facts
+    average = (report.scores or {}).get("average")
+    cards: list[tuple[Text, Text]] = [(phrase("card.tasks"), str(len(report.tasks)))]
     if average is not None:
-        cards.append((_average_title(material), f"{average:.4f}"))
+        cards.append((_average_title(report), f"{average:.4f}"))
     for key, show in (
-        ("parameters", formats.amount),
-        ("epochs", formats.short),
-        ("seconds", formats.seconds),
+        ("parameters", format_amount),
+        ("epochs", format_short),
+        ("seconds", format_seconds),
     ):
         if facts.get(key) is not None:
             cards.append((phrase(f"card.{key}"), show(facts[key])))
     return cards
 
 
-def _average_title(material: Material) -> Text:
+def _average_title(report: ReportData) -> Text:
     """Return the title of the mean; it names the tasks if some are missing."""
-    title = phrase("card.average", split=material.split)
-    scores = material.scores or {}
+    title = phrase("card.average", split=report.split)
+    scores = report.scores or {}
     return (
         title.with_suffix(f": {', '.join(scores['average_over'])}")
         if scores.get("average_without")

@@ -56,7 +56,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportData:
     """The records of a run or a comparison that the sections of a page read.
 
     :param record: The content of ``comparison.json``; None for a run.
@@ -72,7 +72,7 @@ class Material:
     scores: Mapping[str, Any] | None
 
     @classmethod
-    def read(cls, folder: Path) -> Material:
+    def read(cls, folder: Path) -> ReportData:
         """Read the folder of a training or a comparison.
 
         :raises RunError: If the folder holds neither.
@@ -122,7 +122,7 @@ class Material:
         return dict(found) if isinstance(found, Mapping) else None
 
 
-def is_there(folder: Path) -> bool:
+def holds_report(folder: Path) -> bool:
     """Return whether a folder holds a run or a comparison."""
     return (folder / "comparison.json").is_file() or (folder / "run.json").is_file()
 

@@ -24,40 +24,40 @@ class Moved(NamedTuple):
     of: int
 
 
-def statistics_of(record: Record) -> Mapping[str, Any]:
+def get_statistics(record: Record) -> Mapping[str, Any]:
     """Return all test results; empty if nothing was tested."""
     return record.get("statistics") or {}
 
 
 def get_difference(record: Record, strategy: str, task: str) -> Mapping[str, Any] | None:
     """Return the test of the difference in one task, or None if it was not tested."""
-    found = statistics_of(record).get("differences", {}).get(strategy, {}).get(task)
+    found = get_statistics(record).get("differences", {}).get(strategy, {}).get(task)
     return None if found is None else dict(found)
 
 
 def get_gain(record: Record, strategy: str) -> Mapping[str, Any] | None:
     """Return the test of Δm, or None if it was not tested."""
-    found = statistics_of(record).get("gains", {}).get(strategy)
+    found = get_statistics(record).get("gains", {}).get(strategy)
     return None if found is None else dict(found)
 
 
-def mean_rank(record: Record, strategy: str) -> float | None:
+def get_mean_rank(record: Record, strategy: str) -> float | None:
     """Return the mean rank over tasks; 1 is the best."""
-    rank = statistics_of(record).get("ranks", {}).get(strategy)
+    rank = get_statistics(record).get("ranks", {}).get(strategy)
     return None if rank is None else float(rank)
 
 
 def get_moved_tasks(record: Record, strategy: str, way: str) -> Moved | None:
     """Return the tasks that are ``hurt`` or ``helped``."""
-    found = statistics_of(record).get(way, {}).get(strategy)
+    found = get_statistics(record).get(way, {}).get(strategy)
     if found is None:
         return None
     return Moved(found["found"], found["seen"], len(record["statistics"]["differences"][strategy]))
 
 
-def detectable(record: Record, task: str) -> float | None:
+def get_detectable(record: Record, task: str) -> float | None:
     """Return the largest detectable difference of a task among the strategies that share."""
-    found = statistics_of(record).get("differences", {})
+    found = get_statistics(record).get("differences", {})
     # only baselines such as linear may have been tested; then all of them count
     sharing = [name for name in record["sharing"] if name in found] or list(found)
     entries = (found[name].get(task) for name in sharing)

@@ -17,7 +17,7 @@ _MOST = 60
 """Largest number of blocks of layers in a drawing."""
 
 
-def structure_text(record: Record) -> str:
+def render_structure(record: Record) -> str:
     """Return a table for the console: one row per layer, one column per task."""
     tasks, parameters = record["tasks"], record["parameters"]
     share = parameters["shared"] / max(1, parameters["trained"])

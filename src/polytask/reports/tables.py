@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from polytask.core.accounting import reasons
-from polytask.reports import formats
+from polytask.reports.formats import NOTHING, format_score
 
 _WIDTH = 1000  # wider than any table, so that rich cuts no column
 
@@ -71,10 +71,10 @@ def _average(scores: Mapping[str, Any]) -> str:
         return "" if average is None else f"average {average:.4f}\n"
     missing = f"undefined or without labelled rows: {', '.join(without)}"
     if average is None:
-        return f"average {formats.NOTHING} ({missing})\n"
+        return f"average {NOTHING} ({missing})\n"
     return f"average {average:.4f} over {', '.join(over)} ({missing})\n"
 
 
 def _interval(metric: str, value: Mapping[str, float | None]) -> tuple[str, str]:
-    middle, low, high = (formats.score(metric, value[end]) for end in ("value", "low", "high"))
-    return middle, formats.NOTHING if value["low"] is value["high"] is None else f"{low} to {high}"
+    middle, low, high = (format_score(metric, value[end]) for end in ("value", "low", "high"))
+    return middle, NOTHING if value["low"] is value["high"] is None else f"{low} to {high}"

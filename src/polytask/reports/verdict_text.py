@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from polytask.reports import formats
 from polytask.reports.coverage_text import describe_missing_tasks
-from polytask.reports.significance import get_gain, get_moved_tasks, statistics_of
+from polytask.reports.formats import format_p_value, format_signed, list_groups
+from polytask.reports.significance import get_gain, get_moved_tasks, get_statistics
 from polytask.reports.summary import Record
 from polytask.reports.wording import Phrase, phrase
 
@@ -47,10 +47,10 @@ def _give_reasons(record: Record, found: Record) -> Iterator[Phrase]:
     yield phrase(
         f"verdict.rule.{found['rule']}",
         strategy=strategy,
-        gain=formats.format_signed(gain.get("difference")),
-        low=formats.format_signed(gain.get("low")),
-        high=formats.format_signed(gain.get("high")),
-        p=formats.chance(gain.get("p_holm")),
+        gain=format_signed(gain.get("difference")),
+        low=format_signed(gain.get("low")),
+        high=format_signed(gain.get("high")),
+        p=format_p_value(gain.get("p_holm")),
         hurt=hurt,
         margin=f"{found['margin']:g}",
     )
@@ -60,7 +60,7 @@ def _give_reasons(record: Record, found: Record) -> Iterator[Phrase]:
         yield phrase(
             "verdict.detectable",
             detectable=f"{gain['detectable']:.1f}",
-            power=f"{100 * statistics_of(record)['power']:.0f}",
+            power=f"{100 * get_statistics(record)['power']:.0f}",
         )
     if others := _also_better(record, strategy):
         yield phrase("verdict.others", others=", ".join(others))
@@ -69,7 +69,7 @@ def _give_reasons(record: Record, found: Record) -> Iterator[Phrase]:
         yield phrase(
             f"verdict.passes.{'more' if more else 'unknown'}",
             passes=f"{found['passes']:.2f}",
-            gain=formats.format_signed((more or {}).get("difference")),
+            gain=format_signed((more or {}).get("difference")),
         )
     settle = found["settle"]
     if settle:
@@ -77,7 +77,7 @@ def _give_reasons(record: Record, found: Record) -> Iterator[Phrase]:
             f"verdict.settle.{settle['rule']}",
             seeds=settle["seeds"],
             times=settle["times"],
-            groups=formats.list_groups(found["groups"] or ()),
+            groups=list_groups(found["groups"] or ()),
         )
 
 
@@ -90,7 +90,7 @@ def _describe_missing_tasks(record: Record, found: Record) -> Iterator[Phrase]:
 
 def _also_better(record: Record, strategy: str | None) -> list[str]:
     """Return the other strategies whose Δm is significantly above 0, best first."""
-    tested = statistics_of(record)
+    tested = get_statistics(record)
     if not tested or len(record["seeds"]) < 2:
         return []
     gains = {
@@ -99,4 +99,4 @@ def _also_better(record: Record, strategy: str | None) -> list[str]:
         if name != strategy and gain["p_holm"] is not None and gain["p_holm"] < tested["level"]
     }
     ordered = sorted((name for name in gains if gains[name] > 0), key=lambda name: -gains[name])
-    return [f"{name} ({formats.format_signed(gains[name])} %)" for name in ordered]
+    return [f"{name} ({format_signed(gains[name])} %)" for name in ordered]

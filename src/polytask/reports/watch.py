@@ -18,10 +18,10 @@ from typing_extensions import override
 from polytask.core.errors import RunError
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
-from polytask.reports import formats
 from polytask.reports.curves import Curves
+from polytask.reports.formats import format_amount, format_seconds
 from polytask.reports.page import shell
-from polytask.reports.report_data import Material, Trained
+from polytask.reports.report_data import ReportData, Trained
 from polytask.reports.sections.base import Section, fill_template, resource
 from polytask.reports.sections.curves import learning_curves, losses
 from polytask.reports.sections.interference import interference
@@ -54,7 +54,7 @@ class Feed:
 
     def state(self, seen: str = "") -> dict[str, Any] | None:
         """Return the current state of the page; None if its version equals ``seen``."""
-        with self._lock:
+        with self._lock:  # each request has its own thread, and ``_read`` moves the offset
             self._read()
             finished = self._is_finished()
             version = f"{self._file}-{self._records}-{int(finished)}"
@@ -96,8 +96,8 @@ class Feed:
     def _sections(self) -> list[Section]:
         trained = Trained("", 0, self.run, self._curves)
         name = trained.recipe.get("name") or self.run.path.name
-        material = Material(self.run.path, name, "", None, [trained], None)
-        return [made for section in _SECTIONS if (made := section(material)) is not None]
+        report = ReportData(self.run.path, name, "", None, [trained], None)
+        return [made for section in _SECTIONS if (made := section(report)) is not None]
 
     def page(self, language: str) -> str:
         """Return the page without contents; its script asks for the states."""
@@ -195,7 +195,7 @@ def _cards(curves: Curves) -> list[tuple[Text, Text]]:
         (phrase("card.share"), f"{curves.share:.0%}"),
         (phrase("card.step"), str(curves.step)),
         (phrase("card.epochs"), f"{curves.epoch:.2f}"),
-        (phrase("card.pace"), formats.amount(pace)),
-        (phrase("card.tokens"), formats.amount(curves.tokens)),
-        (phrase("card.seconds"), formats.seconds(curves.seconds)),
+        (phrase("card.pace"), format_amount(pace)),
+        (phrase("card.tokens"), format_amount(curves.tokens)),
+        (phrase("card.seconds"), format_seconds(curves.seconds)),
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from polytask.reports.charts.svg import Scale, chart, element, label, mark, pad_range, tick_text
+from polytask.reports.charts.svg import Scale, chart, element, format_tick, label, mark, pad_range
 from polytask.reports.formats import clip
 from polytask.reports.wording import Text
 
@@ -52,7 +52,7 @@ def dot_chart(title: Text, bars: Sequence[Bar], limits: tuple[float, float]) -> 
     return _rows(title, bars, limits, _dot)
 
 
-def limits_of(bars: Sequence[Bar], *, zero: bool) -> tuple[float, float]:
+def find_limits(bars: Sequence[Bar], *, zero: bool) -> tuple[float, float]:
     """Return a range that holds all values, dots and intervals."""
     values = [
         number for bar in bars for number in (bar.value, *bar.dots, *(bar.interval or ()))
@@ -78,7 +78,7 @@ def _axis(x: Scale, height: float) -> Iterator[Markup]:
     for value in x.ticks(6):
         kind = "zero" if abs(value) < 1e-12 else "grid"
         yield element("line", x1=x(value), x2=x(value), y1=_TOP, y2=bottom, class_=kind)
-        yield label(tick_text(value), x(value), height - 7, class_="tick", text_anchor="middle")
+        yield label(format_tick(value), x(value), height - 7, class_="tick", text_anchor="middle")
 
 
 def _bar(bar: Bar, x: Scale, middle: float) -> Iterator[Markup]:

@@ -12,11 +12,11 @@ from polytask.reports.charts.svg import (
     Scale,
     chart,
     element,
+    format_tick,
     label,
     pad_range,
     path,
     series_class,
-    tick_text,
 )
 from polytask.reports.wording import LANGUAGES, Phrase, Text, in_language, phrase
 
@@ -82,9 +82,11 @@ def _scales(lines: Sequence[Line]) -> tuple[Scale, Scale]:
 def _axes(x: Scale, y: Scale) -> Iterator[Markup]:
     for value in y.ticks(6):
         yield element("line", x1=x.start, x2=x.end, y1=y(value), y2=y(value), class_="grid")
-        yield label(tick_text(value), x.start - 6, y(value) + 3.5, class_="tick", text_anchor="end")
+        yield label(
+            format_tick(value), x.start - 6, y(value) + 3.5, class_="tick", text_anchor="end"
+        )
     for value in x.ticks(5):
-        yield label(tick_text(value), x(value), _HEIGHT - 7, class_="tick", text_anchor="middle")
+        yield label(format_tick(value), x(value), _HEIGHT - 7, class_="tick", text_anchor="middle")
     yield element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
-from polytask.reports.charts.svg import chart, element, label, mark, room_for
+from polytask.reports.charts.svg import chart, element, estimate_width, label, mark
 from polytask.reports.formats import clip
 from polytask.reports.wording import Text
 
@@ -20,8 +20,8 @@ Cells = Mapping[tuple[int, int], tuple[str, str, Text]]
 
 def matrix_chart(title: Text, rows: Sequence[str], columns: Sequence[str], cells: Cells) -> Markup:
     """Draw cells with numbers, names on the left and slanted names on top."""
-    left = room_for([clip(name, _LETTERS) for name in rows], most=_MOST) + 12
-    top = 0.75 * room_for([clip(name, _LETTERS) for name in columns], most=_MOST) + 18
+    left = estimate_width([clip(name, _LETTERS) for name in rows], most=_MOST) + 12
+    top = 0.75 * estimate_width([clip(name, _LETTERS) for name in columns], most=_MOST) + 18
     wide = left + _CELL * len(columns) + top  # slanted names reach to the right of the last column
     size = (wide, top + _CELL * len(rows) + 4)
     body = [

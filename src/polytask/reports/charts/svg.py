@@ -94,7 +94,7 @@ def series_class(index: int) -> str:
     return f"s{index % SERIES + 1} d{index // SERIES % 3}"
 
 
-def room_for(texts: Sequence[str], *, most: float) -> float:
+def estimate_width(texts: Sequence[str], *, most: float) -> float:
     """Return the width of the longest label, at most ``most``; wide characters count twice."""
     widths = [sum(2 if ord(letter) > 0x2E7F else 1 for letter in text) for text in texts]
     return min(most, _EM * max(widths, default=0))
@@ -131,7 +131,7 @@ def pad_range(values: Sequence[float], share: float = 0.05) -> tuple[float, floa
     return low - margin, high + margin
 
 
-def tick_text(value: float) -> str:
+def format_tick(value: float) -> str:
     """Format a value at an axis."""
     return "0" if abs(value) < 1e-12 else f"{value:.6g}".replace("-", "−")
 

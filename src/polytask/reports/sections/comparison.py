@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from polytask.reports.comparison_tables import by_task, differences, means
+from polytask.reports.comparison_tables import tabulate_scores
 from polytask.reports.coverage_text import describe_coverage
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
-from polytask.reports.significance import statistics_of
+from polytask.reports.significance import get_statistics
 
 
-def comparison(material: Material) -> Section | None:
+def comparison(report: ReportData) -> Section | None:
     """Return the tables of a comparison."""
-    record = material.record
+    record = report.record
     if record is None:
         return None
-    tested = statistics_of(record)
-    tables = [means(record), by_task(record), *([differences(record)] if tested else [])]
-    said = [*describe_coverage(record)]
     body = fill_template(
-        "comparison.html", tables=tables, record=record, tested=tested, covered=said
+        "comparison.html",
+        tables=tabulate_scores(record),
+        record=record,
+        tested=get_statistics(record),
+        covered=[*describe_coverage(record)],
     )
     return Section("comparison", body)

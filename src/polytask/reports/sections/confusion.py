@@ -8,7 +8,7 @@ from typing import Any
 
 from polytask.reports.charts.matrix import get_sequential_style, matrix_chart
 from polytask.reports.predictions import PredictedRow, confusion
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
@@ -16,23 +16,23 @@ _LABELS = 14
 _STRATEGIES = 2
 
 
-def confusions(material: Material) -> Section | None:
+def confusions(report: ReportData) -> Section | None:
     """Return a matrix per strategy and task with one label per row."""
     figures = [
         figure
-        for task in material.tasks
-        for strategy in choose_strategies(material)
-        for figure in _figure(task, strategy, material.answers(strategy, task))
+        for task in report.tasks
+        for strategy in choose_strategies(report)
+        for figure in _figure(task, strategy, report.answers(strategy, task))
     ]
     if not figures:
         return None
     return Section("confusion", fill_template("confusion.html", figures=figures, most=_LABELS))
 
 
-def choose_strategies(material: Material) -> list[str]:
+def choose_strategies(report: ReportData) -> list[str]:
     """Return the first trained strategies: single and joint in the default order."""
-    trained = {one.strategy for one in material.trained}
-    return [name for name in material.strategies if name in trained][:_STRATEGIES]
+    trained = {one.strategy for one in report.trained}
+    return [name for name in report.strategies if name in trained][:_STRATEGIES]
 
 
 def _figure(task: str, strategy: str, answers: Sequence[PredictedRow]) -> Iterator[Figure]:

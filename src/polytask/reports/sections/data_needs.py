@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polytask.reports import formats
-from polytask.reports.cells import Cell, SortableTable
+from polytask.reports.analysis_tables import describe_end_of_gain
+from polytask.reports.cells import UNKNOWN, Cell, SortableTable
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.report_data import Material
+from polytask.reports.formats import format_signed
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import Phrase, Text, phrase
 
 _STYLES = {"single": 0, "joint": 1}
 
 
-def data_needs(material: Material) -> Section | None:
+def data_needs(report: ReportData) -> Section | None:
     """Return the gain of sharing by the number of training rows, and the scores of every task."""
-    found = material.analysis("curve") or {}
+    found = report.analysis("curve") or {}
     points = found.get("points", ())
     if not points:
         return None
@@ -36,7 +37,7 @@ def data_needs(material: Material) -> Section | None:
         figures=figures,
         names=[*_STYLES.items()],
         table=SortableTable("data_needs", [phrase("column.rows"), "Δm %"], rows),
-        end=_end(found["stops_paying"], known),
+        end=describe_end_of_gain(found) or "",
     )
     return Section("data", body)
 
@@ -57,18 +58,8 @@ def _gain(point: Mapping[str, Any]) -> Cell:
     """Return the gain, with the tasks that it lacks."""
     gain, error = point["gain"], point["error"]
     if gain is None:
-        return Cell(formats.NOTHING, -1e9)
+        return UNKNOWN
     spread = "" if error is None else f" ± {100 * error:.1f}"
-    shown = formats.format_signed(100 * gain) + spread
+    shown = format_signed(100 * gain) + spread
     without = ", ".join(point.get("without", ()))
     return Cell(phrase("mean.without", value=shown, tasks=without) if without else shown, gain)
-
-
-def _end(rows: float | None, known: Sequence[Mapping[str, Any]]) -> Phrase | str:
-    if not known:
-        return ""
-    largest = known[-1]
-    if rows is not None:
-        return phrase("data.stops", rows=f"{rows:.0f}")
-    key = "data.pays" if largest["gain"] > 0 else "data.never"
-    return phrase(key, rows=largest["rows"])

@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
-from polytask.reports.report_data import Material
+from polytask.reports.formats import format_amount
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.structure import block_title, blocks, svg
 from polytask.reports.wording import Text, phrase
@@ -17,9 +17,9 @@ from polytask.reports.wording import Text, phrase
 _MOST = 60
 
 
-def describe(material: Material) -> Section | None:
+def describe(report: ReportData) -> Section | None:
     """Return a drawing and a table of layers; neighbours with the same tasks are one row."""
-    found = material.analysis("describe")
+    found = report.analysis("describe")
     if not found or not found.get("layers"):
         return None
     tasks = [str(task) for task in found["tasks"]]
@@ -33,6 +33,6 @@ def describe(material: Material) -> Section | None:
 def _row(block: Mapping[str, Any], tasks: Sequence[str]) -> list[Cell]:
     return [
         Cell(block_title(block)),
-        Cell(formats.amount(block["parameters"]), block["parameters"]),
+        Cell(format_amount(block["parameters"]), block["parameters"]),
         *(Cell("●" if task in block["tasks"] else "·") for task in tasks),
     ]

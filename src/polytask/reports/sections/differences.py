@@ -6,18 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polytask.evaluation.coverage import select_counted
-from polytask.reports import formats
-from polytask.reports.charts.bars import Bar, bar_chart, limits_of
-from polytask.reports.report_data import Material
+from polytask.reports.charts.bars import Bar, bar_chart, find_limits
+from polytask.reports.formats import (
+    format_difference,
+    format_p_value,
+    format_short,
+    is_share,
+    scale_of,
+)
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
-from polytask.reports.significance import get_difference, mark, statistics_of
+from polytask.reports.significance import get_difference, get_statistics, mark
 from polytask.reports.summary import BASELINE, Record, results_of
 from polytask.reports.wording import Phrase, phrase
 
 
-def differences(material: Material) -> Section | None:
+def differences(report: ReportData) -> Section | None:
     """Return a chart per strategy and unit."""
-    record = material.record
+    record = report.record
     if record is None or BASELINE not in record["strategies"]:
         return None
     figures = [
@@ -28,7 +34,7 @@ def differences(material: Material) -> Section | None:
     ]
     if not figures:
         return None
-    tested = bool(statistics_of(record))
+    tested = bool(get_statistics(record))
     seeds = len(record["seeds"])
     body = fill_template("differences.html", figures=figures, tested=tested, seeds=seeds)
     return Section("differences", body)
@@ -40,11 +46,11 @@ def _figures(record: Record, strategy: str) -> Iterator[Figure]:
     for task, entry in select_counted(record).items():
         if (bar := _bar(record, strategy, task)) is not None:
             metric = entry["select"]
-            units.setdefault("" if formats.is_share(metric) else metric, []).append(bar)
+            units.setdefault("" if is_share(metric) else metric, []).append(bar)
     title = phrase("differences.title", strategy=strategy)
     for unit, bars in units.items():
         key = "differences.figure" if unit else "differences.points"
-        drawn = bar_chart(title, bars, limits=limits_of(bars, zero=True))
+        drawn = bar_chart(title, bars, limits=find_limits(bars, zero=True))
         yield Figure(phrase(key, strategy=strategy, unit=unit), drawn)
 
 
@@ -52,7 +58,7 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     entry = select_counted(record)[task]
     metric = entry["select"]
     sign = 1 if entry["higher_is_better"][metric] else -1
-    factor = sign * formats.scale_of(metric)
+    factor = sign * scale_of(metric)
     pairs = _pairs(record, strategy, task, metric)
     tested = get_difference(record, strategy, task)
     if not pairs:
@@ -61,7 +67,7 @@ def _bar(record: Record, strategy: str, task: str) -> Bar | None:
     value = factor * (mean if tested is None else tested["difference"])
     interval = None if tested is None else _interval(tested, factor)
     dots = [factor * pair for pair in pairs] if len(pairs) > 1 else []
-    shown = formats.difference(metric, value / formats.scale_of(metric)).replace("-", "−")
+    shown = format_difference(metric, value / scale_of(metric)).replace("-", "−")
     tip = _tip(f"{task} · {metric}", shown, tested, interval)
     plain = tested is not None and not mark(record, strategy, task)
     tone = "plain" if plain else "good" if value >= 0 else "bad"
@@ -84,9 +90,9 @@ def _tip(
 ) -> Phrase:
     said = phrase("differences.tip", name=name, shown=shown)
     if interval is not None:
-        said = said.with_suffix(f" [{formats.short(interval[0])}, {formats.short(interval[1])}]")
+        said = said.with_suffix(f" [{format_short(interval[0])}, {format_short(interval[1])}]")
     p = None if tested is None else tested["p_holm"]
-    return said if p is None else said.with_suffix(f" · p = {formats.chance(p)}")
+    return said if p is None else said.with_suffix(f" · p = {format_p_value(p)}")
 
 
 def _pairs(record: Record, strategy: str, task: str, metric: str) -> list[float]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polytask.reports import formats
-from polytask.reports.cells import Cell, SortableTable
-from polytask.reports.report_data import Material
+from polytask.reports.cells import UNKNOWN, Cell, SortableTable
+from polytask.reports.formats import format_short
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import phrase
 
 
-def groups(material: Material) -> Section | None:
+def groups(report: ReportData) -> Section | None:
     """Return the proposed groups, their recipes, and their measured gains."""
-    found = material.analysis("groups") or {}
+    found = report.analysis("groups") or {}
     proposed = found.get("proposed") or {}
     sets = [[str(task) for task in group] for group in proposed.get("groups", ())]
     if not sets:
@@ -43,7 +43,7 @@ def _table(gains: Mapping[str, float], verified: Mapping[str, Any]) -> SortableT
 
 def _cell(value: float | None) -> Cell:
     if value is None:
-        return Cell(formats.NOTHING, -1e9)
+        return UNKNOWN
     sign = "+" if value > 0 else ""
     tone = "good" if value > 0 else "bad" if value < 0 else ""
-    return Cell(sign + formats.short(value).replace("-", "−"), value, tone=tone)
+    return Cell(sign + format_short(value).replace("-", "−"), value, tone=tone)

@@ -11,7 +11,7 @@ from typing import Any
 
 from polytask.reports.charts.lines import Line, line_chart
 from polytask.reports.charts.matrix import get_diverging_style, matrix_chart
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
@@ -26,9 +26,9 @@ _WHOLE = "all"
 _SEEN = "interference.jsonl"
 
 
-def interference(material: Material) -> Section | None:
+def interference(report: ReportData) -> Section | None:
     """Return the cosines over time of the pairs with most conflict, and the mean of all pairs."""
-    looks = _looks(material)
+    looks = _looks(report)
     means = {pair: fmean(y for _, y in points) for pair, points in looks.items() if points}
     if not means:
         return None
@@ -61,16 +61,16 @@ def _cells(names: Sequence[str], means: Mapping[Pair, float]) -> dict[Any, Any]:
     return cells
 
 
-def _looks(material: Material) -> Looks:
+def _looks(report: ReportData) -> Looks:
     """Return the analysed conflicts, else the first ones that a training recorded."""
-    found = material.analysis("interference")
+    found = report.analysis("interference")
     if found is not None:
         over_time = found.get("over_time", {})
         return {
             (str(entry["tasks"][0]), str(entry["tasks"][1])): _get_points(over_time["steps"], entry)
             for entry in over_time.get("pairs", ())
         }
-    paths = [one.run.path / _SEEN for one in material.trained]
+    paths = [one.run.path / _SEEN for one in report.trained]
     return next((_read_looks(path) for path in paths if path.is_file()), {})
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from polytask.reports import formats
+from polytask.reports.formats import NOTHING, clip
 from polytask.reports.predictions import PredictedRow, worst
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
 
 _ROWS = 5
@@ -41,12 +41,12 @@ class TaskMistakes:
     shown: list[WrongRow]
 
 
-def mistakes(material: Material) -> Section | None:
+def mistakes(report: ReportData) -> Section | None:
     """Return the worst rows per task, for the last trained strategy."""
-    trained = {one.strategy for one in material.trained}
-    strategy = next((name for name in reversed(material.strategies) if name in trained), "")
+    trained = {one.strategy for one in report.trained}
+    strategy = next((name for name in reversed(report.strategies) if name in trained), "")
     found = [
-        own for task in material.tasks if (own := _of(task, material.answers(strategy, task))).shown
+        own for task in report.tasks if (own := _of(task, report.answers(strategy, task))).shown
     ]
     if not found:
         return None
@@ -64,9 +64,9 @@ def _show(answer: PredictedRow) -> WrongRow:
     reference, prediction = _labels(answer)
     return WrongRow(
         place=answer.place,
-        text=formats.clip(answer.text, _TEXT),
-        reference=formats.clip(reference, _LABEL),
-        prediction=formats.clip(prediction, _LABEL),
+        text=clip(answer.text, _TEXT),
+        reference=clip(reference, _LABEL),
+        prediction=clip(prediction, _LABEL),
         confidence="" if confidence is None else f"{confidence:.0%}",
     )
 
@@ -89,7 +89,7 @@ def _readable(value: Any, words: Any) -> str:
     """Return a label as text: quotes of answers, and words instead of the spans of relations."""
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         return _label(value)
-    return ", ".join(_part(one, words) for one in value) or formats.NOTHING
+    return ", ".join(_part(one, words) for one in value) or NOTHING
 
 
 def _part(value: dict[str, Any], words: Any) -> str:

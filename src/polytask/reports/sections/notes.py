@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
-from polytask.reports.report_data import Material
+from polytask.reports.formats import clip
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.summary import Record
 from polytask.reports.wording import Text, phrase
@@ -15,28 +15,28 @@ from polytask.reports.wording import Text, phrase
 _HASH = 12
 
 
-def notes(material: Material) -> Section | None:
+def notes(report: ReportData) -> Section | None:
     """Return the method in sentences, the hashes of the data, leaks, and versions."""
-    facts = material.trained[0].facts if material.trained else {}
-    data = (material.record or facts).get("data", {})
-    path = material.folder / "recipe.yaml"
+    facts = report.trained[0].facts if report.trained else {}
+    data = (report.record or facts).get("data", {})
+    path = report.folder / "recipe.yaml"
     recipe = path.read_text(encoding="utf-8") if path.is_file() else ""
-    said: list[Text] = [*_method(material), *map(str, facts.get("notes", ()))]
+    said: list[Text] = [*_method(report), *map(str, facts.get("notes", ()))]
     body = fill_template(
         "notes.html",
         said=said,
         table=_data(data),
         versions=facts.get("versions", {}),
-        recipe=formats.clip(recipe, 20_000),
+        recipe=clip(recipe, 20_000),
     )
     return Section("notes", body)
 
 
-def _method(material: Material) -> Iterator[Text]:
-    record = material.record
+def _method(report: ReportData) -> Iterator[Text]:
+    record = report.record
     if record is None:
-        if material.split:
-            yield phrase("notes.split", split=material.split)
+        if report.split:
+            yield phrase("notes.split", split=report.split)
         return
     seeds = len(record["seeds"])
     yield phrase("notes.split", split=record["split"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from polytask.reports.cells import Cell, SortableTable
 from polytask.reports.formats import NOTHING
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.wording import Phrase, dictionary, phrase
 
@@ -17,9 +17,9 @@ _UNFILTERED = 8
 _COLUMNS = ("task", "split", "rows", "used", "concerned", "reason", "example")
 
 
-def rows(material: Material) -> Section | None:
+def rows(report: ReportData) -> Section | None:
     """Return the number of rows of every task and split, with each reason for leaving rows out."""
-    facts = material.trained[0].facts if material.record is None else material.record
+    facts = report.trained[0].facts if report.record is None else report.record
     cells = [
         line
         for task, splits in (facts.get("rows") or {}).items()

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polytask.reports import formats
 from polytask.reports.cells import Cell, SortableTable
-from polytask.reports.charts.bars import Bar, dot_chart, limits_of
-from polytask.reports.report_data import Material
+from polytask.reports.charts.bars import Bar, dot_chart, find_limits
+from polytask.reports.formats import NOTHING, format_score, scale_of
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 
-def scores(material: Material) -> Section | None:
+def scores(report: ReportData) -> Section | None:
     """Return the scores of a run, with their intervals."""
-    found = material.scores
+    found = report.scores
     if not found:
         return None
     entries = {**found["tasks"], **found.get("pooled", {})}
     figures = [
         Figure(
             phrase("scores.figure", metric=metric),
-            dot_chart(phrase("scores.title", metric=metric), bars, limits_of(bars, zero=False)),
+            dot_chart(phrase("scores.title", metric=metric), bars, find_limits(bars, zero=False)),
         )
         for metric, bars in _by_metric(entries).items()
     ]
@@ -42,9 +42,9 @@ def _by_metric(entries: Mapping[str, Any]) -> dict[str, list[Bar]]:
 
 
 def _bar(task: str, metric: str, value: Mapping[str, float | None]) -> Bar:
-    factor = formats.scale_of(metric)
+    factor = scale_of(metric)
     low, high, middle = value["low"], value["high"], value["value"] or 0.0
-    shown = formats.score(metric, middle)
+    shown = format_score(metric, middle)
     interval = None if low is None or high is None else (factor * low, factor * high)
     tip = f"{task} · {metric} {shown} {_interval(metric, value)}"
     return Bar(task, factor * middle, shown, tip, interval)
@@ -53,7 +53,7 @@ def _bar(task: str, metric: str, value: Mapping[str, float | None]) -> Bar:
 def _interval(metric: str, value: Mapping[str, float | None]) -> str:
     if value["low"] is None:
         return ""
-    return f"[{formats.score(metric, value['low'])}, {formats.score(metric, value['high'])}]"
+    return f"[{format_score(metric, value['low'])}, {format_score(metric, value['high'])}]"
 
 
 def _rows(entries: Mapping[str, Any]) -> Iterator[list[Cell]]:
@@ -64,7 +64,7 @@ def _rows(entries: Mapping[str, Any]) -> Iterator[list[Cell]]:
                 yield [
                     Cell(task),
                     Cell(metric),
-                    Cell(formats.score(metric, number), -1e9 if number is None else number),
-                    Cell(_interval(metric, value) or formats.NOTHING),
+                    Cell(format_score(metric, number), -1e9 if number is None else number),
+                    Cell(_interval(metric, value) or NOTHING),
                     Cell(f"{entry['rows']}", entry["rows"]),
                 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 
-def pace(material: Material) -> Section | None:
+def pace(report: ReportData) -> Section | None:
     """Return tokens per second and the learning rate over the epochs."""
-    curves = material.trained[0].curves
+    curves = report.trained[0].curves
     figures = [
         Figure(title, line_chart(title, [Line("", track.points(), 1)]))
         for title, track in (

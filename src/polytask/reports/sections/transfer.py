@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from polytask.reports import formats
 from polytask.reports.charts.graph import graph_chart
 from polytask.reports.charts.matrix import get_diverging_style, matrix_chart
-from polytask.reports.report_data import Material
+from polytask.reports.formats import format_short
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import Phrase, phrase
 
@@ -18,9 +18,9 @@ _SHOWN = 0.15
 """Smallest arrow of the graph, as a share of the strongest."""
 
 
-def transfer(material: Material) -> Section | None:
+def transfer(report: ReportData) -> Section | None:
     """Return the matrix of transference, and the graph of its larger entries."""
-    found = material.analysis("transference") or {}
+    found = report.analysis("transference") or {}
     method = str(found.get("preferred", ""))
     measured = found.get("methods", {}).get(method)
     names = [str(name) for name in found.get("tasks", ())]
@@ -89,6 +89,6 @@ def _tip(
     names: Sequence[str], source: int, target: int, value: float, error: float | None = None
 ) -> Phrase:
     key = "transfer.helps" if value >= 0 else "transfer.hurts"
-    shown = formats.short(value).replace("-", "−")
+    shown = format_short(value).replace("-", "−")
     said = phrase(key, source=names[source], target=names[target], value=shown)
-    return said if error is None else said.with_suffix(f" ± {formats.short(error)}")
+    return said if error is None else said.with_suffix(f" ± {format_short(error)}")

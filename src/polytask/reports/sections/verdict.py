@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from polytask.reports.report_data import Material
+from polytask.reports.report_data import ReportData
 from polytask.reports.sections.base import Section, fill_template
 from polytask.reports.verdict_text import decision
 
 
-def verdict(material: Material) -> Section | None:
+def verdict(report: ReportData) -> Section | None:
     """Return the verdict of a comparison, or None without one."""
-    found = None if material.record is None else decision(material.record)
+    found = None if report.record is None else decision(report.record)
     if found is None:
         return None
     return Section(

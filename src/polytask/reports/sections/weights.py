@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from polytask.reports.charts.lines import Line, line_chart
-from polytask.reports.report_data import Material, Trained
+from polytask.reports.report_data import ReportData, Trained
 from polytask.reports.sections.base import Figure, Section, fill_template
 from polytask.reports.wording import phrase
 
 
-def weights(material: Material) -> Section | None:
+def weights(report: ReportData) -> Section | None:
     """Return a chart per strategy that trains several tasks in one model, for its first seed."""
-    firsts = _firsts(material)
+    firsts = _firsts(report)
     charts = [_figure(name, one) for name, one in firsts.items()]
     if not charts:
         return None
@@ -19,10 +19,10 @@ def weights(material: Material) -> Section | None:
     return Section("weights", fill_template("weights.html", figures=charts, legend=names))
 
 
-def _firsts(material: Material) -> dict[str, Trained]:
+def _firsts(report: ReportData) -> dict[str, Trained]:
     """Return the first training of each strategy whose model has several tasks."""
     found: dict[str, Trained] = {}
-    for one in material.trained:
+    for one in report.trained:
         if len(one.curves.weights) > 1:
             found.setdefault(one.strategy, one)
     return found
