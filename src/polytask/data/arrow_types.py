@@ -24,7 +24,7 @@ class CellError(DataError):
 
     :param row: The row of the value.
     :param column: The name of the column.
-    :param reason: What was found and what was expected.
+    :param reason: The value found, and the value expected.
     """
 
     def __init__(self, row: Row, column: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Every pool in every batch, as methods that compare task gradients expect."""
+"""Batches with rows of every pool, as methods that compare task gradients expect."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from polytask.data.mixing.base import Composition, Floats, Mixture, mixtures
 
 @mixtures.register("joint")
 class Joint(Mixture):
-    """Puts equally many rows of every pool into each batch."""
+    """Puts the same number of rows of every pool into each batch."""
 
     composition: ClassVar[Composition] = "joint"
 

@@ -1,4 +1,4 @@
-"""One pool after the other."""
+"""Batches of one pool each, in turn."""
 
 from typing import ClassVar
 
