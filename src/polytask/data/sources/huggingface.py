@@ -77,7 +77,7 @@ class HuggingFaceSource(Source):
         folders = [folder / self.path for folder in self.search or (Path(),)]
         folder = next((folder for folder in folders if folder.is_dir()), None)
         try:
-            with _quiet(), _offline(folder is None and hub_is_offline()):
+            with _settings(offline=folder is None and hub_is_offline()):
                 if folder and any((folder / name).is_file() for name in _SAVED):
                     loaded = datasets.load_from_disk(str(folder))
                 else:
@@ -155,27 +155,19 @@ def _name_classes(feature: Any, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Disable the progress bars of ``datasets``."""
+def _settings(*, offline: bool) -> Iterator[None]:
+    """Disable the progress bars of ``datasets``, and downloads if offline; restore both at the end.
+
+    ``load_dataset`` has no argument for either.
+    """
     import datasets
 
-    shown = not datasets.are_progress_bars_disabled()
+    shown, before = not datasets.are_progress_bars_disabled(), datasets.config.HF_HUB_OFFLINE
     datasets.disable_progress_bars()
+    datasets.config.HF_HUB_OFFLINE = before or offline
     try:
         yield
     finally:
+        datasets.config.HF_HUB_OFFLINE = before
         if shown:
             datasets.enable_progress_bars()
-
-
-@contextlib.contextmanager
-def _offline(wanted: bool) -> Iterator[None]:
-    """Let ``datasets`` use cached downloads only; it has no argument for this."""
-    from datasets import config
-
-    before = config.HF_HUB_OFFLINE
-    config.HF_HUB_OFFLINE = before or wanted
-    try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE = before

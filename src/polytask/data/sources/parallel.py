@@ -109,10 +109,8 @@ class Parallel(_EncodedSource):
                     f"{paths[lines.index(None)]}: ends after line {number - 1}, before another file of "
                     f"these rows; expected as many lines in each of {', '.join(map(str, paths))}."
                 )
-            cells = [
-                self._cell(column, text) for column, (_, text) in zip(files, lines, strict=True)
-            ]
-            yield add_location(dict(zip(files, cells, strict=True)), 0, number)
+            texts = {column: text for column, (_, text) in zip(files, lines, strict=True)}
+            yield add_location({c: self._cell(c, text) for c, text in texts.items()}, 0, number)
         if not number:
             raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from typing_extensions import override
@@ -58,15 +58,12 @@ def _load_language(language: str) -> frozenset[str]:
     """Return the stop words of a language."""
     package = require("stopwordsiso", part="stop_words", extra="text")
     if not package.has_lang(language):
-        raise RecipeError([f"stop_words.language: {_unknown(language, package.langs())}"])
+        known = sorted(package.langs())
+        close = difflib.get_close_matches(language, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        found = f"no list for {language!r}.{hint} Known: {', '.join(known)}."
+        raise RecipeError([f"stop_words.language: {found}"])
     return frozenset(package.stopwords(language))
-
-
-def _unknown(language: str, known: Collection[str]) -> str:
-    """Return the message for a language without a list."""
-    close = difflib.get_close_matches(language, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"no list for {language!r}.{hint} Known: {', '.join(sorted(known))}."
 
 
 def _read_words(name: str, search: Sequence[Path]) -> frozenset[str]:
