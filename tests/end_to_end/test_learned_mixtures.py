@@ -90,7 +90,7 @@ def test_a_mixture_that_cannot_tell_the_sources_apart_is_named_before_training(
     path = write_experiment(tmp_path, text, {"more": reviews(72, 300)})
     result = polytask("check", path)
     assert result.exit_code != 0
-    assert "exp3_gradient tells sources apart by their tasks" in result.stdout + result.stderr
+    assert "exp3_gradient distinguishes pools by their tasks" in result.stdout + result.stderr
 
 
 def test_a_reference_without_a_task_is_named_before_training(tmp_path: Path) -> None:

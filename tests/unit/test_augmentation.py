@@ -95,7 +95,7 @@ def test_neighbours_of_vectors(tmp_path: Path) -> None:
 
 
 def test_mistakes_about_synonyms(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="a file or from vectors; set one of them"):
+    with pytest.raises(RecipeError, match=r"a file or from vectors\. Set one of them"):
         augmentations.build("synonym")
     with pytest.raises(RecipeError, match=r"synonym.file: no file 'absent.tsv' in"):
         augmentations.build({"kind": "synonym", "file": "absent.tsv"}, (tmp_path,))

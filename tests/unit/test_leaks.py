@@ -119,7 +119,7 @@ def test_the_report_is_json_and_reads_as_a_line() -> None:
         "train_rows": {"a": 1},
     }
     assert report.summary() == (
-        "1 of 2 test rows are in train (1 of their own source, 0 of another); "
+        "1 of 2 test rows are in train (1 of the same source, 0 of another); "
         "1 training rows repeat a held-out row"
     )
 

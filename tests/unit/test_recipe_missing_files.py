@@ -50,7 +50,7 @@ def test_files_and_other_mistakes_are_one_list_in_the_order_of_the_file(
         "recipe.yaml:9: data.lines.path.de: text.de: no such file. Did you mean text.en?",
         "recipe.yaml:10: data.table.path: part-*.csv: no file matches this pattern.",
         "recipe.yaml:10: data.table.encoding: ",
-        "recipe.yaml:11: data.none: no rows are named",
+        "recipe.yaml:11: data.none: no rows are given",
         "recipe.yaml:13: encoder.dimensions: unknown key.",
         "recipe.yaml:15: tasks.mood.kind: no task type called 'clasification'.",
         "recipe.yaml:16: compare.strategies.1: no strategy called 'singel'.",

@@ -17,7 +17,7 @@ from polytask.data.tables import Table
 @pytest.mark.parametrize(("kind", "delimiter"), [("csv", ";"), ("csv", "\t"), ("tsv", ",")])
 def test_another_delimiter_is_recognised(kind: str, delimiter: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(f"text{delimiter}label\ngood{delimiter}1\n")
-    with pytest.raises(DataError, match="a single one") as caught:
+    with pytest.raises(DataError, match="a single name") as caught:
         sources.build({"kind": kind, "path": "a"}, (tmp_path,)).load()
     asked = "kind: tsv" if delimiter == "\t" else f"kind: csv, delimiter: {delimiter!r}"
     assert asked in str(caught.value)

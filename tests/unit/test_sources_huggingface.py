@@ -71,10 +71,10 @@ def test_splits_of_usual_names_are_found(name: str, tmp_path: Path) -> None:
 
 def test_splits_of_other_names_are_chosen(tmp_path: Path) -> None:
     saved(tmp_path, "first", "second")
-    with pytest.raises(DataError, match="it has first, second"):
+    with pytest.raises(DataError, match="found first, second"):
         load(tmp_path)
     assert load(tmp_path, splits={"train": "second"})["train"].where(0) == "set/second[0]"
-    with pytest.raises(DataError, match="no split 'third'; it has first, second"):
+    with pytest.raises(DataError, match=r"no split 'third'\. Available: first, second"):
         load(tmp_path, splits={"train": "third"})
 
 

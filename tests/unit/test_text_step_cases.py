@@ -99,12 +99,12 @@ def test_stop_words_file_is_looked_up_like_data(tmp_path: Path) -> None:
 
 
 def test_stop_words_needs_words() -> None:
-    with pytest.raises(DataError, match="put segment before stop_words"):
+    with pytest.raises(DataError, match="Put segment before stop_words"):
         run("stop_words", "the price is high", language="en")
 
 
 def test_stop_words_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="which words"):
+    with pytest.raises(RecipeError, match="no list of words"):
         run("stop_words", [])
     with pytest.raises(RecipeError, match=r"no list for 'zhh'\. Did you mean 'zh'"):
         run("stop_words", [], language="zhh")

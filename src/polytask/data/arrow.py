@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pyarrow as pa
 
@@ -60,20 +59,15 @@ def write_rows(
     return [*segments.conflicts.values()]
 
 
-def types_in(path: Path) -> dict[str, ColumnType]:
-    """Return the types of columns that were given when the file was written."""
+def read_metadata(path: Path) -> tuple[dict[str, ColumnType], dict[str, tuple[int, int, str]]]:
+    """Return the types and the conflicts that ``write_rows`` stored in a file.
+
+    :return: The given type of each column; file, line and reason of each column that was left out.
+    """
     with pa.memory_map(str(path)) as source:
         metadata = pa.ipc.open_stream(source).schema.metadata or {}
-    found: dict[str, ColumnType] = json.loads(metadata.get(_TYPES, b"{}"))
-    return found
-
-
-def conflicts_in(path: Path) -> dict[str, tuple[int, int, str]]:
-    """Return by column name the file, line and reason of each column that was left out."""
-    with pa.memory_map(str(path)) as source:
-        metadata = pa.ipc.open_stream(source).schema.metadata or {}
-    found: dict[str, list[Any]] = json.loads(metadata.get(_CONFLICTS, b"{}"))
-    return {name: (file, line, reason) for name, (file, line, reason) in found.items()}
+    types, conflicts = (json.loads(metadata.get(key, b"{}")) for key in (_TYPES, _CONFLICTS))
+    return types, conflicts
 
 
 class _Segments:

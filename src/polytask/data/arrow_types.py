@@ -24,7 +24,7 @@ class CellError(DataError):
 
     :param row: The row of the value.
     :param column: The name of the column.
-    :param reason: What was found and what was expected.
+    :param reason: The value found, and the value expected.
     """
 
     def __init__(self, row: Row, column: str, reason: str) -> None:
@@ -79,24 +79,16 @@ def _convert(values: list[Any], known: pa.DataType) -> pa.Array:
 def _convert_mixed(name: str, chunk: list[Row], known: pa.DataType) -> pa.Array:
     """Convert values of several types; slow, because it looks at each value by itself."""
     for row in chunk:
-        known = _widen_type(known, row, name)
+        try:
+            name.encode()
+            known = _merge_types(known, _infer_type(_split_arrays(row.get(name))))
+        except _REFUSED as error:
+            expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
+            found = str(error)
+            if isinstance(error, UnicodeEncodeError):
+                found = f"half of a character found, {error.object[error.start]!a}"
+            raise CellError(row, name, f"{found}; {expected}") from error
     return coerce([_split_arrays(row.get(name)) for row in chunk], known)
-
-
-def _widen_type(known: pa.DataType, row: Row, name: str) -> pa.DataType:
-    """Return the narrowest type for the known values and for this row.
-
-    :raises CellError: If there is none.
-    """
-    try:
-        name.encode()
-        return _merge_types(known, _infer_type(_split_arrays(row.get(name))))
-    except _REFUSED as error:
-        expected = "expected numbers, texts, or lists and mappings of them, alike in all rows"
-        found = str(error)
-        if isinstance(error, UnicodeEncodeError):
-            found = f"half of a character found, {error.object[error.start]!a}"
-        raise CellError(row, name, f"{found}; {expected}") from error
 
 
 def _infer_type(value: Any) -> pa.DataType:

@@ -125,18 +125,10 @@ def _number(value: Any, folder: Path) -> float | int | None:
         raise ValueError(f"found {value!r}, expected a number, or nothing") from None
 
 
-def _text(value: Any, folder: Path) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def _category(value: Any, folder: Path) -> str | None:
-    return _text(value, folder).strip() or None
-
-
 _CONVERSIONS: Mapping[ColumnType, Callable[[Any, Path], Any]] = {
     "image": _file,
     "audio": _file,
     "number": _number,
-    "category": _category,
-    "text": _text,
+    "category": lambda value, _: str(value).strip() or None,
+    "text": lambda value, _: str(value),
 }

@@ -112,7 +112,7 @@ class LeakReport:
             return ""
         rows, seen = sum(leaks.rows for leaks in found), sum(leaks.any_train for leaks in found)
         own, other = sum(x.own_train for x in found), sum(x.other_train for x in found)
-        where = f" ({own} of their own source, {other} of another)" if seen else ""
+        where = f" ({own} of the same source, {other} of another)" if seen else ""
         return f"{seen} of {rows} {split} rows are in train{where}"
 
 

@@ -210,7 +210,7 @@ def _processes(fetch: _Fetch, workers: int) -> Iterator[Ahead]:
     ]
 
     def ahead(rows: Window) -> Iterator[Batch]:
-        # The loader keeps this list as its sampler: filled anew, it serves the next window with
+        # The loader keeps this list as its sampler: refilled, it serves the next window with
         # the same workers.
         window[:] = rows
         for found in kept[0]:

@@ -248,27 +248,20 @@ def prepare(
     :raises DataError: If a row fails and ``refuse`` is None; names its place.
     """
     try:
-        fields = [preparation.fields(index, row) for index, row in chunk]
-        prepared = preparation.prepare(fields)
-    except DataError:
-        for index, row in chunk:
-            yield from _prepare_alone(where, index, row, preparation)
+        prepared = preparation.prepare([preparation.fields(index, row) for index, row in chunk])
+    except DataError as error:
+        if len(chunk) != 1:
+            for numbered in chunk:
+                yield from prepare(where, [numbered], preparation)
+            return
+        [(index, _)] = chunk
+        message = f"{where(index)}: {error}"
+        if preparation.refuse is None:
+            raise DataError(message) from error
+        preparation.refuse(index, message)
         return
     for (index, row), inputs in zip(chunk, prepared, strict=True):
         yield index, row, inputs
-
-
-def _prepare_alone(
-    where: Callable[[int], str], index: int, row: Row, preparation: Preparation
-) -> Iterator[tuple[int, Row, Inputs]]:
-    try:
-        [inputs] = preparation.prepare([preparation.fields(index, row)])
-    except DataError as error:
-        if preparation.refuse is None:
-            raise DataError(f"{where(index)}: {error}") from error
-        preparation.refuse(index, f"{where(index)}: {error}")
-        return
-    yield index, row, inputs
 
 
 def _stack_weights(found: Sequence[float | None]) -> torch.Tensor | None:

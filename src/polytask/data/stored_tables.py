@@ -27,7 +27,7 @@ from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
 from polytask.core.files import sha256 as file_sha256
 from polytask.core.scratch import scratch_folder
-from polytask.data.arrow import FILE, LINE, conflicts_in, types_in, write_rows
+from polytask.data.arrow import FILE, LINE, read_metadata, write_rows
 from polytask.data.arrow_types import CellError
 from polytask.data.column_values import convert_rows
 from polytask.data.tables import Origin, Table
@@ -70,13 +70,13 @@ def spool_table(rows: Iterable[Row], origin: Origin) -> Table:
 
 
 def _table(path: Path, origin: Origin) -> Table:
+    types, found = read_metadata(path)
     conflicts = {
         name: f"{origin.place_at(file, line)}: {reason}"
-        for name, (file, line, reason) in conflicts_in(path).items()
+        for name, (file, line, reason) in found.items()
     }
-    found = origin.files, origin.sha256, origin.place, origin.notes
-    types = types_in(path)
-    return Table(_map(path, types), *found, conflicts, types)
+    known = {**vars(origin), "types": types}
+    return Table(**known, rows=_map(path, types), conflicts=conflicts)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,15 @@ class ConflictError(DataError):
 
 @dataclass(frozen=True)
 class Origin:
-    """The files that the rows of a table come from; fields as in ``Table``."""
+    """The files that the rows of a table come from.
+
+    :param files: The files that the rows came from, as found.
+    :param place: Format of a place, with ``{file}`` and ``{line}``.
+    :param sha256: SHA-256 of the file; for several files, SHA-256 of their joined hashes. A
+        selection keeps the hash of the whole table.
+    :param notes: Remarks for the user on how the files were read.
+    :param types: Types that were given for columns; ``Table.type_of`` finds the other types.
+    """
 
     files: tuple[str, ...]
     place: str
@@ -41,27 +49,16 @@ class Origin:
         return self.place.format(file=self.files[file], line=line)
 
 
-@dataclass(frozen=True)
-class Table:
-    """The rows of one split of one source.
+@dataclass(frozen=True, kw_only=True)
+class Table(Origin):
+    """The rows of one split of one source, with their origin.
 
     :param rows: The rows, on disk; ``rows[i]`` and ``rows[[i, j]]`` are fast.
-    :param files: The files that the rows came from, as found.
-    :param sha256: SHA-256 of the file; for several files, SHA-256 of their joined hashes. A
-        selection keeps the hash of the whole table.
-    :param place: Format of a place, with ``{file}`` and ``{line}``.
-    :param notes: Remarks for the user on how the files were read.
     :param conflicts: Error message of each column whose values have no common type.
-    :param types: Types that were given for columns; ``type_of`` finds the other types.
     """
 
     rows: datasets.Dataset
-    files: tuple[str, ...]
-    sha256: str
-    place: str = "{file}:{line}"
-    notes: tuple[str, ...] = ()
-    conflicts: Mapping[str, str] = field(default_factory=dict)
-    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    conflicts: Mapping[str, str]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -115,7 +112,7 @@ class Table:
 
     def place_of(self, row: Mapping[str, Any]) -> str:
         """Return the place of a row that was read with its hidden columns."""
-        return self.place.format(file=self.files[row[FILE]], line=row[LINE])
+        return self.place_at(row[FILE], row[LINE])
 
     def select(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> Table:
         """Return a table of the rows at these indices, in this order."""

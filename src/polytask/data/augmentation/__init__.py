@@ -1,4 +1,8 @@
-"""What training sees besides the rows as they are."""
+"""Augmentations: changed copies of training rows, and changed features inside a batch.
+
+``base`` holds the interfaces, ``copying`` makes the changed copies of rows, and every other module
+holds one augmentation. Start reading at ``base``.
+"""
 
 from polytask.core.registry import import_siblings
 from polytask.data.augmentation.base import (

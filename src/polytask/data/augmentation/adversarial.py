@@ -1,4 +1,4 @@
-"""Token vectors moved to where the losses are higher."""
+"""Adversarial training: moves token vectors along the gradient of the losses."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from polytask.data.augmentation.base import Adversary, augmentations
 @final
 @augmentations.register("adversarial")
 class Adversarial(Adversary):
-    """Moves the word vectors that enter the encoder to where the losses of their row are higher.
+    """Moves the word vectors that enter the encoder to raise the losses of their row.
 
     Miyato, Dai and Goodfellow, "Adversarial Training Methods for Semi-Supervised Text
     Classification", ICLR 2017, equation 5. https://arxiv.org/abs/1605.07725 Deviations: vectors are
-    not normalised, but the size of a move is a share of theirs; a row is either moved or not, where
-    the paper adds up both losses; with several tasks, losses are those of all tasks of the row.
-    A step costs a forward pass and a backward pass without parameters more.
+    not normalised; the size of a move is relative to their norm. A row is either moved or not; the
+    paper adds both losses. With several tasks, the losses of all tasks of a row are added. A step
+    costs one more forward pass and one more backward pass, without gradients of parameters.
 
-    :param size: The length of a move, as a share of that of all vectors of the row.
-    :param rows: The share of the rows that are moved.
+    :param size: Norm of a move, as a share of the norm of all vectors of the row.
+    :param rows: Share of the rows that are moved.
     """
 
     def __init__(
@@ -47,19 +47,20 @@ class Adversarial(Adversary):
 
 
 def ascent(vectors_BLD: Tensor, gradients_BLD: Tensor, size: float) -> Tensor:
-    """The moves of a length along the gradient of each row, equation 5; zero where that is zero.
+    """Return moves along the gradient of each row (equation 5); zero if the gradient is zero.
 
-    :param size: The length, as a share of that of the vectors of the row that have a gradient.
+    :param size: Norm of a move, as a share of the norm of the row's vectors that have a gradient.
     """
     gradients_BLD = gradients_BLD.float()
     reached_BL1 = gradients_BLD.ne(0).any(-1, keepdim=True)
     lengths_B11 = _length(vectors_BLD.float() * reached_BL1)
+    # Divided by the largest entry first: the square of a tiny gradient would underflow in the norm.
     steepest_BLD = gradients_BLD / gradients_BLD.abs().amax((1, 2), keepdim=True).clamp(min=_TINY)
     return size * lengths_B11 * steepest_BLD / _length(steepest_BLD).clamp(min=_TINY)
 
 
 _TINY = torch.finfo(torch.float).tiny
-"""Keeps the gradient of a row that has none from being divided by zero."""
+"""Lower bound of divisors, for rows whose gradient is zero."""
 
 
 def _length(vectors_BLD: Tensor) -> Tensor:

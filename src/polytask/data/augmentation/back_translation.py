@@ -1,4 +1,4 @@
-"""Texts translated and translated back."""
+"""Back-translation: translates texts to another language and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytask.data.augmentation.base import Answer, TextAugmentation, augmentati
 
 
 class Hop(BaseModel):
-    """A task of a run that writes texts."""
+    """A task of a finished run that generates texts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     run: str = Field(description="Folder of a finished training, as seen from the working folder.")
@@ -23,15 +23,14 @@ class Hop(BaseModel):
 @final
 @augmentations.register("back_translation")
 class BackTranslation(TextAugmentation):
-    """A copy of texts that trained runs have translated, the last one back into the language.
+    """Copies texts by translation: trained runs translate them, the last one back.
 
     Sennrich, Haddow and Birch, "Improving Neural Machine Translation Models with Monolingual
-    Data", ACL 2016, section 3. https://aclanthology.org/P16-1009 There it makes sources for
-    targets; that labels outlive the way there and back is assumed, as by Xie et al.,
-    "Unsupervised Data Augmentation for Consistency Training", NeurIPS 2020. Lists of words stay
-    as they are.
+    Data", ACL 2016, section 3. https://aclanthology.org/P16-1009 The paper makes sources
+    for targets. Labels are assumed to stay true, as in Xie et al., "Unsupervised Data Augmentation
+    for Consistency Training", NeurIPS 2020. Lists of words stay as they are.
 
-    :param through: The tasks that texts go through, one after the other, each with ``run``, its
+    :param through: Tasks that translate the texts, one after the other, each with ``run``, its
         folder, and ``task``, its name.
     """
 

@@ -1,6 +1,6 @@
-"""The interface of an augmentation, for words, texts, token vectors and rows of a batch.
+"""The interfaces of augmentations: of words, texts, token vectors and rows of a batch.
 
-Training alone uses them. Rows of validation and test, and what is predicted later, stay as they are.
+Only training uses them. Validation, test and prediction use the rows unchanged.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from polytask.core.batch import pick
 from polytask.core.registry import Registry
 
 Word: TypeAlias = tuple[str, int]
-"""A word, and the place of the word that it comes from."""
+"""A word, and the position of the word that it comes from."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Augmentation:
-    """Shows a training something else than the rows as they are.
+    """Base of all augmentations.
 
     :param search: Folders in which relative paths are looked up, first match wins.
     """
@@ -35,9 +35,9 @@ class Augmentation:
 
 
 class WordAugmentation(Augmentation, ABC):
-    """Words -> other words, for changed copies of the training rows.
+    """Changes words, for changed copies of the training rows.
 
-    :param copies: Changed copies of each training row, beside the row itself.
+    :param copies: Changed copies of each training row, in addition to the row itself.
     """
 
     def __init__(self, search: tuple[Path, ...] = (), /, *, copies: PositiveInt = 1) -> None:
@@ -46,84 +46,84 @@ class WordAugmentation(Augmentation, ABC):
 
     @abstractmethod
     def change(self, words: Sequence[str], random: np.random.Generator) -> list[Word]:
-        """Words of a changed text, at least one.
+        """Return the words of a changed text, at least one.
 
-        :param words: At least one.
-        :return: No two come from the same word.
+        :param words: At least one word.
+        :return: Words with the positions that they come from; no position occurs twice.
         """
 
 
 Answer: TypeAlias = Callable[[str, str, Sequence[str]], list[str]]
-"""What a task of a run writes: folder of the run, name of the task, texts that it reads."""
+"""A function that returns the texts a task of a run generates: (run folder, task, inputs)."""
 
 
 class TextAugmentation(Augmentation, ABC):
-    """Texts -> other texts, by runs trained before, for one changed copy of each training row."""
+    """Rewrites texts with finished runs, for one changed copy of each training row."""
 
     @abstractmethod
     def rewrite(self, texts: Sequence[str], answer: Answer) -> list[str]:
-        """As many texts; one that comes out empty stays as it was.
+        """Return one text per text; a text that would become empty stays as it was.
 
-        :param answer: Lets a task of a run write.
+        :param answer: Returns the texts that a task of a run generates.
         """
 
 
 class EmbeddingAugmentation(Augmentation, ABC):
-    """Token vectors -> other token vectors, whenever a training batch enters an encoder.
+    """Changes token vectors whenever a training batch enters an encoder.
 
-    What is random is drawn from the generators of PyTorch, as dropout is.
+    Random numbers come from the generators of PyTorch, as for dropout.
     """
 
     @abstractmethod
     def change(self, vectors_BLD: Tensor) -> Tensor:
-        """Vectors of the same shape; rows do not see each other."""
+        """Return vectors of the same shape; rows must not depend on each other."""
 
 
 class Adversary(Augmentation, ABC):
-    """Token vectors -> others with higher losses, whenever a training batch enters an encoder.
+    """Changes token vectors to raise the losses, whenever a training batch enters an encoder.
 
-    What is random is drawn from the generators of PyTorch, as dropout is.
+    Random numbers come from the generators of PyTorch, as for dropout.
     """
 
     @abstractmethod
     def change(self, vectors_BLD: Tensor, gradients_BLD: Tensor) -> Tensor:
-        """Vectors of the same shape; rows do not see each other.
+        """Return vectors of the same shape; rows must not depend on each other.
 
-        :param gradients_BLD: Those of the losses, at vectors of the same rows.
+        :param gradients_BLD: Gradients of the losses with respect to the vectors.
         """
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Each of b rows of a task mixed with another one, or with itself.
+    """A convex combination of each of b rows with a partner row, which may be the row itself.
 
-    :param weight: What the row itself counts, 0 to 1; the other one counts the rest.
-    :param partners_b: The other row.
+    :param weight: Weight of the row, 0 to 1; the partner has weight 1 - weight.
+    :param partners_b: Position of the partner of each row.
     """
 
     weight: float
     partners_b: Tensor
 
     def vectors(self, vectors_b: Tensor) -> Tensor:
-        """Vectors of the rows, mixed."""
+        """Return the mixed vectors of the rows."""
         partners_b = vectors_b[self.partners_b.to(vectors_b.device)]
         return self.weight * vectors_b + (1 - self.weight) * partners_b
 
     def loss(self, loss_of: Callable[[Any], Tensor], values: Any) -> Tensor:
-        """The loss of the rows' own targets and that of their partners', mixed.
+        """Return the mix of two losses: one with the targets of the rows, one with the partners'.
 
-        :param loss_of: The mean loss over the rows, given their targets.
+        :param loss_of: Returns the mean loss over the rows, given their targets.
         """
         others = pick(values, self.partners_b)
         return self.weight * loss_of(values) + (1 - self.weight) * loss_of(others)
 
 
 class RowMixing(Augmentation, ABC):
-    """Mixes the rows that a batch holds of a task, where a head reads one vector per row."""
+    """Mixes the rows of a task in a batch, for heads that read one vector per row."""
 
     @abstractmethod
     def draw(self, rows: int) -> Mix:
-        """How to mix so many rows; drawn from the generators of PyTorch, on the CPU."""
+        """Draw how to mix a number of rows, from the generator of PyTorch on the CPU."""
 
 
 augmentations: Registry[Augmentation] = Registry("augmentation", Augmentation)

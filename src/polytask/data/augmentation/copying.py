@@ -1,4 +1,4 @@
-"""Changed copies of rows: which text they have, and where its words come from."""
+"""Changed copies of rows: their fields, and the alignment of their words with the row's words."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from polytask.data.augmentation.base import Augmentation, Word, WordAugmentation
 
 
 class Copying(ABC):
-    """One changed copy of every row: a pure function of its fields."""
+    """Makes one changed copy of each row, as a pure function of its fields."""
 
     @abstractmethod
     def fields(self, fields: Fields) -> Fields:
-        """The fields of the copy; equal to those of the row if nothing came out changed."""
+        """Return the fields of the copy; equal to the row's fields if nothing has changed."""
 
     @abstractmethod
     def alignment(self, fields: Fields) -> Alignment:
-        """Where the words of the first list of words come from; of none if there is no list.
+        """Return the alignment of the first list of words; empty if no field is a list of words.
 
-        :param fields: As they were.
+        :param fields: The fields of the row, unchanged.
         """
 
 
 @final
 @dataclass(frozen=True)
 class WordCopying(Copying):
-    """Changes words. A text is cut at white space; what is neither text nor words stays.
+    """Changes words. A text is split at white space; other fields stay.
 
-    :param seed: Decides the changes, with the number and the words of the field.
-    :param number: Which copy it is.
+    :param seed: Seed of the changes, with the number of the copy and the words of the field.
+    :param number: Number of the copy.
     """
 
     augmentation: WordAugmentation
@@ -69,6 +69,8 @@ class WordCopying(Copying):
     def _change(self, at: int, words: Sequence[str]) -> list[Word]:
         if not words:
             return []
+        # Seeded by the content: ``fields`` and ``alignment`` must draw the same changes, in any order,
+        # and Python's own hash of a text differs between processes.
         content = zlib.crc32("\n".join(words).encode("utf-8", "surrogatepass"))
         random = np.random.default_rng([self.seed, self.number, at, content])
         return self.augmentation.change(words, random)
@@ -77,9 +79,9 @@ class WordCopying(Copying):
 @final
 @dataclass(frozen=True)
 class TextCopying(Copying):
-    """Puts other texts in the places of texts; lists of words stay as they are.
+    """Replaces texts; lists of words stay as they are.
 
-    :param instead: For each text, another one.
+    :param instead: The replacement of each text.
     """
 
     instead: Mapping[str, str]
@@ -97,7 +99,7 @@ class TextCopying(Copying):
 
 
 def word_copyings(augmentations: Sequence[Augmentation], seed: int) -> Iterator[WordCopying]:
-    """All copies with changed words that some augmentations make of each row."""
+    """Yield every copy with changed words that the augmentations make of a row."""
     rounds = [a for a in augmentations if isinstance(a, WordAugmentation) for _ in range(a.copies)]
     for number, augmentation in enumerate(rounds):
         yield WordCopying(augmentation, seed, number)

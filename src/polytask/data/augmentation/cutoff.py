@@ -1,4 +1,4 @@
-"""Parts of the token vectors set to zero."""
+"""Cutoff: sets parts of the token vectors to zero."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Cutoff(EmbeddingAugmentation):
 
     Shen et al., "A Simple but Tough-to-Beat Data Augmentation Approach for Natural Language
     Understanding and Generation", 2020, section 3. https://arxiv.org/abs/2009.13818 Deviations:
-    vectors of positions and segments stay, and tokens that are cut off are still attended to; a
-    row is either changed or not, where the paper adds up both losses; no term asks that both are
-    predicted alike. A span is one of the batch's positions, padding included.
+    vectors of positions and segments stay, and tokens that are cut off are still attended to. A
+    row is either changed or not, where the paper adds both losses. There is no consistency loss
+    between both. A span is drawn among the positions of the batch, padding included.
 
-    :param what: ``tokens``: each with that chance; ``span``: some that follow each other;
-        ``features``: the same numbers of all tokens of a row, each with that chance.
-    :param share: The share of a row that is cut off.
-    :param rows: The share of the rows that anything is cut off from.
+    :param what: ``tokens``: each token with probability ``share``; ``span``: consecutive tokens;
+        ``features``: each feature with probability ``share``, the same for all tokens of a row.
+    :param share: Share of a row that is set to zero.
+    :param rows: Share of the rows that are changed.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Cutoff(EmbeddingAugmentation):
 
 
 def cut_tokens(vectors_BLD: Tensor, share: float) -> Tensor:
-    """Tokens, each by chance: True where something is cut off, of shape (B, L, 1)."""
+    """Return a (B, L, 1) mask that is true for each token with probability ``share``."""
     return torch.rand_like(vectors_BLD[:, :, :1], dtype=torch.float) < share
 
 
 def cut_features(vectors_BLD: Tensor, share: float) -> Tensor:
-    """Features, each by chance, the same of all tokens: (B, 1, D)."""
+    """Return a (B, 1, D) mask that is true for each feature with probability ``share``."""
     return torch.rand_like(vectors_BLD[:, :1, :], dtype=torch.float) < share
 
 
 def cut_span(vectors_BLD: Tensor, share: float) -> Tensor:
-    """So many positions, at least one, from a random one on: (B, L, 1)."""
+    """Return a (B, L, 1) mask of a random span of at least one position."""
     length = vectors_BLD.shape[1]
     size = max(1, round(share * length))
     chance_B11 = torch.rand_like(vectors_BLD[:, :1, :1], dtype=torch.float)

@@ -1,4 +1,4 @@
-"""Words left out."""
+"""Random deletion of words."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from polytask.data.augmentation.base import Share, Word, WordAugmentation, augme
 @final
 @augmentations.register("deletion")
 class Deletion(WordAugmentation):
-    """Copies of texts that lack some words: each is left out by chance, one always stays.
+    """Copies texts without some words: each word is deleted at random, but one always stays.
 
     Wei and Zou, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text
     Classification Tasks", EMNLP 2019, section 2. https://aclanthology.org/D19-1670
 
-    :param share: The chance of a word to be left out.
+    :param share: Probability of a word to be deleted.
     """
 
     def __init__(

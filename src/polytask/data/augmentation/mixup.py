@@ -1,4 +1,4 @@
-"""Rows of a task mixed with each other."""
+"""Mixup of the rows of a task."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from polytask.data.augmentation.base import Mix, RowMixing, augmentations
 class Mixup(RowMixing):
     """Mixes the pooled features of two rows of a task, and the losses of their labels, alike.
 
-    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, section 2; of the
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, section 2; for
     features of texts: Guo, Mao and Zhang, "Augmenting Data with Mixup for Sentence
     Classification", 2019, section 2 (senMixup). https://arxiv.org/abs/1710.09412 One weight for
-    all rows that a batch holds of a task. Tasks about words learn as they do without it.
+    all rows of a task in a batch. Word-level tasks are not affected.
 
-    :param alpha: The weight is drawn from Beta(alpha, alpha): of any size with 1, near 0 or 1,
-        which changes little, with less.
+    :param alpha: The weight is drawn from Beta(alpha, alpha): uniform for 1; for smaller values,
+        mostly near 0 or 1, which changes little.
     """
 
     def __init__(self, search: tuple[Path, ...] = (), /, *, alpha: PositiveFloat = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Words in another order."""
+"""Random swaps of words."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from polytask.data.augmentation.base import Share, Word, WordAugmentation, augme
 @final
 @augmentations.register("swap")
 class Swap(WordAugmentation):
-    """Copies of texts in which two words, drawn anew each time, change places, some times over.
+    """Copies texts with two random words swapped, repeated several times.
 
     Wei and Zou, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text
     Classification Tasks", EMNLP 2019, section 2. https://aclanthology.org/D19-1670
 
-    :param share: Swaps per word of the text; at least one.
+    :param share: Number of swaps per word of the text; at least one swap.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Words replaced by others that mean the same."""
+"""Replacement of words by synonyms or by neighbours among word vectors."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from polytask.core.vectors import Vectors, read_vectors
 from polytask.data.augmentation.base import Share, Word, WordAugmentation, augmentations
 
 Synonyms: TypeAlias = Callable[[str], Sequence[str]]
-"""The words that may stand for a word in lower case; none if nothing is known of it."""
+"""A function that returns the synonyms of a lower-case word; empty if there are none."""
 
 
 @final
 @augmentations.register("synonym")
 class Synonym(WordAugmentation):
-    """Copies of texts in which some words are replaced by synonyms, or by neighbours.
+    """Copies texts with some words replaced by synonyms, or by neighbours among word vectors.
 
-    Of a thesaurus of one's own: Wei and Zou, "EDA", EMNLP 2019, section 2, where it is WordNet.
+    Synonyms from a thesaurus file: Wei and Zou, "EDA", EMNLP 2019, section 2, which uses WordNet.
     https://aclanthology.org/D19-1670 Nearest neighbours among word vectors: Wang and Yang, "That's
-    So Annoying!!!", EMNLP 2015. Neighbours are words that are used alike: "bad" may be one of
-    "good". Set ``least`` high, and do not use them where such words decide.
+    So Annoying!!!", EMNLP 2015. Neighbours occur in similar contexts: "bad" may be a neighbour of
+    "good". Set ``least`` high, and do not use neighbours if such words decide the label.
 
-    :param file: A thesaurus: words that stand for each other, in a line, separated by tabs.
-    :param vectors: File of word vectors (text, .gz or .npz) whose neighbours are taken.
-    :param neighbours: How many of the nearest are taken.
-    :param least: Their least similarity, a cosine.
-    :param share: The share of the words that are replaced, as far as synonyms are known; at least
-        one.
+    :param file: A thesaurus: each line holds words that may replace each other, between tabs.
+    :param vectors: File of word vectors (text, .gz or .npz) for nearest neighbours.
+    :param neighbours: Number of nearest neighbours to choose from.
+    :param least: Smallest cosine similarity of a neighbour.
+    :param share: Share of the words that are replaced, among words with synonyms; at least one.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Synonym(WordAugmentation):
         self._share = share
         if (file is None) == (vectors is None):
             raise RecipeError(
-                ["augment: synonym takes its words from a file or from vectors; set one of them"]
+                ["augment: synonym takes its words from a file or from vectors. Set one of them."]
             )
         if file is not None:
             self._synonyms = _read_thesaurus(_find_file(search, "file", file))
@@ -69,18 +68,18 @@ class Synonym(WordAugmentation):
         return [(instead.get(at, word), at) for at, word in enumerate(words)]
 
     def _of(self, word: str) -> Sequence[str]:
-        """The synonyms of a word, with a capital where it has one."""
+        """Return the synonyms of a word, capitalised if the word is."""
         found = self._synonyms(word.lower())
         return [one.capitalize() for one in found] if word.istitle() else found
 
 
 class Neighbours:
-    """The words whose vectors are most similar to that of a word.
+    """Nearest neighbours of words by cosine similarity.
 
-    :param words: V of them.
+    :param words: V words.
     :param vectors_VD: Their vectors.
-    :param most: How many are given.
-    :param least: Their least cosine.
+    :param most: Largest number of neighbours.
+    :param least: Smallest cosine similarity of a neighbour.
     """
 
     def __init__(self, words: Sequence[str], vectors_VD: Vectors, most: int, least: float) -> None:
@@ -91,7 +90,7 @@ class Neighbours:
         self._found: dict[str, list[str]] = {}
 
     def __call__(self, word: str) -> list[str]:
-        """The neighbours of a word, nearest first."""
+        """Return the neighbours of a word, nearest first; empty if the word has no vector."""
         if word not in self._found:
             self._found[word] = self._search(word) if word in self._places else []
         return self._found[word]
@@ -114,14 +113,14 @@ def _read_thesaurus(path: Path) -> Synonyms:
     known = parse_thesaurus(lines)
     if not known:
         raise DataError(
-            f"augment: synonym.file: {path}: no line holds two words. Expected words that stand "
-            "for each other in a line, separated by tabs."
+            f"augment: synonym.file: {path}: no line holds two words. Put words that may replace "
+            "each other in a line, separated by tabs."
         )
     return lambda word: known.get(word, ())
 
 
 def parse_thesaurus(lines: Sequence[str]) -> Mapping[str, list[str]]:
-    """For each word in lower case, the others of its lines."""
+    """Return for each lower-case word the other words of its lines."""
     known: dict[str, dict[str, None]] = {}
     for line in lines:
         group = [word.strip() for word in line.split("\t") if word.strip()]
@@ -132,7 +131,10 @@ def parse_thesaurus(lines: Sequence[str]) -> Mapping[str, list[str]]:
 
 
 def _find_file(search: Sequence[Path], option: str, name: str) -> Path:
-    """A file that a recipe names."""
+    """Return the path of a file that a recipe names.
+
+    :raises RecipeError: If it is in none of the folders.
+    """
     places = [folder / name for folder in search or (Path(),)]
     for place in places:
         if place.is_file():

@@ -1,4 +1,4 @@
-"""From proportional towards uniform.
+"""Temperature mixing that moves from proportional towards uniform.
 
 Stickland and Murray, "BERT and PALs: Projected Attention Layers for Efficient Adaptation in
 Multi-Task Learning", ICML 2019, section 4.1: alpha = 1 - 0.8 (e - 1) / (E - 1).
@@ -12,7 +12,7 @@ from polytask.data.mixing.base import Floats, Mixture, mixtures
 
 @mixtures.register("annealed")
 class Annealed(Mixture):
-    """Lowers the exponent of temperature mixing as training goes on, so tasks end more equal.
+    """Lowers the exponent of temperature mixing during training, towards equal shares.
 
     Deviation: the exponent falls with the share of the budget used, not once per epoch.
 

@@ -1,4 +1,4 @@
-"""The interface of a mixture: which rows each step sees."""
+"""The interface of a mixture: the share of the draws that each pool gets."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ Composition = Literal["mixed", "alternating", "joint"]
 
 
 class Mixture(ABC):
-    """How many rows of each pool the next steps see, and how they are put together.
+    """Sets the share of the draws for each pool, and how rows of pools are combined in batches.
 
-    A pool is a set of rows that are prepared alike, with all tasks that label them.
+    A pool is a set of rows that are prepared in the same way, with all tasks that label them.
     """
 
     composition: ClassVar[Composition] = "mixed"
-    """mixed: a batch holds rows of any pools; alternating: of one pool, each in turn; joint: of
-    every pool."""
+    """mixed: a batch holds rows of any pools; alternating: rows of one pool, pools take turns;
+    joint: rows of every pool."""
 
     adapts: ClassVar[bool] = False
-    """Whether shares follow from the training itself; they are then part of its record."""
+    """True if shares depend on the training; they are then part of its record."""
 
     window: int = 100
-    """Batches that are drawn with the same shares."""
+    """Number of batches that are drawn with the same shares."""
 
     def set_pools(self, tasks_P: Sequence[Sequence[str]]) -> None:
-        """Take note of the tasks that label each pool; called once, before everything else."""
+        """Receive the tasks that label each pool; called once, before everything else."""
 
     @abstractmethod
     def weights(self, sizes_P: Floats, progress: float) -> Floats:
-        """The share of draws that each pool gets from here on, up to a common factor.
+        """Return the share of the next draws for each of P pools, up to a common factor.
 
         :param sizes_P: Number of training rows of each pool.
         :param progress: Share of the budget that is used up, 0 to 1.
         """
 
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Be told the record of a finished step."""
+        """Receive the record of a finished step."""
 
     def state(self) -> dict[str, Any]:
-        """What was learned from observed records, as JSON."""
+        """Return what was learned from observed records, as JSON."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Undo ``state``."""
+        """Continue from a ``state``."""
 
 
 mixtures: Registry[Mixture] = Registry("mixing", Mixture)

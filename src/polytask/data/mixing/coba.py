@@ -19,14 +19,14 @@ from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, as_json
 @final
 @mixtures.register("coba")
 class Convergence(DynamicMixture):
-    """Draws less from pools that converge faster than others, and from those that begin to diverge.
+    """Draws less from pools that converge faster than others, and from pools that begin to diverge.
 
-    Deviations: the weights share out draws, where the paper weighs losses (the balancer of this
-    name does that); the losses are those of training rounds, not of validations; the divergence
-    factor looks back as far as the slopes do.
+    Deviations: the weights are shares of the draws. The paper weights losses; the balancer ``coba``
+    does that. Slopes are fitted to training losses of rounds, not to validation losses. The
+    divergence factor uses as many rounds as the slopes.
 
-    :param rounds: Rounds that a slope is fitted to, and slopes that it is compared with.
-    :param temperature: How sharply divergence is told from convergence; 5 in the paper.
+    :param rounds: Number of rounds that a slope is fitted to, and of slopes it is compared with.
+    :param temperature: Sharpness of the divergence factor; 5 in the paper.
     """
 
     favours: ClassVar[Literal["fast", "slow"]] = "slow"
@@ -54,19 +54,19 @@ class Convergence(DynamicMixture):
         )
 
     def _append(self, name: str, newest_P: Floats) -> Floats:
-        """What was kept under a name, of as many rounds as count, with the newest one."""
+        """Store the values of this round under a name, and return the last ``rounds`` rounds."""
         self.memory[name] = [*self.memory.get(name, []), as_json(newest_P)][-self.rounds :]
         return np.array(self.memory[name], dtype=float)
 
 
 def slopes(ratios_NP: Floats) -> Floats:
-    """Least squares slope of each column over N rounds; 0 for one with a gap."""
+    """Return the least-squares slope of each pool over N rounds; 0 if a value is NaN."""
     at_N = np.arange(len(ratios_NP)) - (len(ratios_NP) - 1) / 2
     return np.nan_to_num(at_N @ ratios_NP / (at_N @ at_N))
 
 
 def convergence_weights(slope_NP: Floats, temperature: float, known_P: Any) -> Floats:
-    """DF RCS + (1 - DF) ACS; 0 for pools that were never seen."""
+    """Return DF RCS + (1 - DF) ACS per pool (section 3); 0 for pools that were never seen."""
     rounds, latest_P = len(slope_NP), slope_NP[-1]
     among_pools_P = len(latest_P) * latest_P / max(np.abs(latest_P).sum(), EPSILON)
     among_rounds_P = -rounds * latest_P / np.maximum(np.abs(slope_NP).sum(0), EPSILON)
@@ -77,7 +77,7 @@ def convergence_weights(slope_NP: Floats, temperature: float, known_P: Any) -> F
 
 
 def divergence_factor(worst_N: Floats, temperature: float) -> float:
-    """DF, 1 while the slowest pool converges as it used to, near 0 when it diverges."""
+    """Return DF: 1 while the slowest pool converges as before, near 0 when it diverges."""
     size = max(np.abs(worst_N).sum(), EPSILON)
     logits_N = -temperature * len(worst_N) * worst_N / size
     return min(1.0, len(worst_N) * float(softmax(logits_N)[-1]))

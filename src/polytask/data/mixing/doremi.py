@@ -23,13 +23,13 @@ from polytask.data.mixing.dynamic import DynamicMixture, Round, softmax
 class DoReMi(DynamicMixture):
     """Draws more and more from the pools with the largest excess loss, by exponentiated gradient.
 
-    Excess is the loss above that of a reference model, at least 0. Deviations: without a reference
-    it is the share that is left of the loss of the first round. The shares are used for the model
-    that they are learned on, as they are in each window, not their mean for another model. An
-    update per round; ``floor`` is the paper's smoothing c, 0.001 there.
+    The excess is the loss minus the loss of a reference model, at least 0. Deviations: without a
+    reference, the excess is the loss divided by the loss of the first round. The learned shares
+    are used at once for this model; the paper uses their mean for another model. Shares change once
+    per round. ``floor`` is the smoothing c of the paper (0.001 there).
 
     :param step_size: Factor of the excess; 1 in the paper, with an update per step.
-    :param reference: Loss of each task in a reference model, such as the last ones of a
+    :param reference: Loss of each task in a reference model, such as the last losses of a
         proportional run.
     """
 
@@ -53,7 +53,9 @@ class DoReMi(DynamicMixture):
         missing = {task for tasks in tasks_P for task in tasks if known and task not in known}
         if missing:
             found = ", ".join(sorted(missing))
-            raise RecipeError([f"mixing.reference: no loss for {found}. Give one for every task."])
+            raise RecipeError(
+                [f"mixing.reference: no loss for {found}. Give a loss for every task."]
+            )
 
     @override
     def learn(self, seen: Round) -> Floats:

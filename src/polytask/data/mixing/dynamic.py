@@ -1,4 +1,4 @@
-"""What mixtures have in common that learn from the training which pools to draw from."""
+"""The common part of mixtures that learn their shares from the training."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Least = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True)
 class Round:
-    """What was seen of the P pools in a number of steps; NaN where nothing was.
+    """Observations of P pools over the steps of a window; NaN for pools without any.
 
     :param losses: Mean loss of each task.
-    :param ratios_P: Mean loss of the tasks of a pool, each divided by that of its first round.
-    :param shares_P: Share of the draws that each pool was to have, its least share included.
-    :param powers_P: Mean square of the gradient norm in steps that saw this pool alone.
+    :param ratios_P: Mean over the tasks of a pool of loss divided by loss in the first round.
+    :param shares_P: Planned share of the draws of each pool, ``floor`` included.
+    :param powers_P: Mean squared gradient norm of steps with rows of this pool alone.
     """
 
     losses: Mapping[str, float]
@@ -36,19 +36,18 @@ class Round:
 
 
 class DynamicMixture(Mixture, ABC):
-    """Begins with equal shares and changes them after each round of steps.
+    """Begins with equal shares and updates them after each round of steps.
 
-    All that is learned is in ``memory``, as JSON. Records hold numbers of all processes together,
-    so that each of these comes to the same shares.
+    All that subclasses learn is in ``memory``, as JSON. Records hold values reduced over all
+    processes, so every process computes the same shares.
 
-    :param window: Batches that are drawn with the same shares, and steps whose means they are
-        learned from.
-    :param floor: Least share of a pool, as a share of an equal one.
+    :param window: Number of batches drawn with the same shares, and number of steps per round.
+    :param floor: Smallest share of a pool, as a fraction of an equal share.
     """
 
     adapts: ClassVar[bool] = True
     favours: ClassVar[Literal["fast", "slow"]]
-    """Which pools get more: those whose losses fall fast, or those whose losses fall slowly."""
+    """The pools that get larger shares: pools whose losses fall fast, or slowly."""
 
     _losses: dict[str, list[float]]
     _powers: dict[str, list[float]]
@@ -63,9 +62,9 @@ class DynamicMixture(Mixture, ABC):
 
     @abstractmethod
     def learn(self, seen: Round) -> Floats:
-        """The shares from here on, up to a common factor and the least share.
+        """Return the next shares, up to a common factor and before ``floor`` is applied.
 
-        A pool that was not seen, such as one whose tasks have all stopped, must not disturb others.
+        A pool without observations, such as one whose tasks have stopped, must not affect others.
         """
 
     @override
@@ -80,6 +79,8 @@ class DynamicMixture(Mixture, ABC):
     def observe(self, record: Mapping[str, Any]) -> None:
         for task, loss in record["losses"].items():
             add(self._losses, task, loss)
+        # With accumulation or several ranks a step may hold rows of several pools. Its gradient norm
+        # belongs to a pool only if one pool alone can have given all of its tasks.
         alone = [p for p, tasks in enumerate(self._tasks_P) if tasks.issuperset(record["losses"])]
         norm = record["gradient_norm"]
         if record["losses"] and len(alone) == 1 and math.isfinite(norm):
@@ -105,19 +106,19 @@ class DynamicMixture(Mixture, ABC):
         self._steps, self._losses, self._powers = state["steps"], state["losses"], state["powers"]
 
     def by_pool(self, values: Mapping[str, float]) -> Floats:
-        """For each pool the mean value of its tasks; NaN for those without any."""
+        """Return for each pool the mean value of its tasks; NaN without any."""
         own_P = [
             [values[task] for task in sorted(tasks & values.keys())] for tasks in self._tasks_P
         ]
         return np.array([np.mean(own) if own else np.nan for own in own_P])
 
     def recall(self, name: str) -> Floats:
-        """Numbers by pool that were kept; NaN where there are none."""
+        """Return the values by pool that were kept under a name; NaN where there are none."""
         kept = self.memory.get(name, [None] * len(self._tasks_P))
         return np.array(kept, dtype=float)
 
     def keep(self, name: str, values_P: Floats) -> None:
-        """Keep numbers by pool for ``recall``."""
+        """Keep values by pool for ``recall``."""
         self.memory[name] = as_json(values_P)
 
     def _round(self) -> Round:
@@ -140,29 +141,29 @@ class DynamicMixture(Mixture, ABC):
 
 
 def add(sums: dict[str, list[float]], name: str, value: float) -> None:
-    """Add to a sum and a count."""
+    """Add a value to the sum and the count of a name."""
     total, count = sums.get(name, (0.0, 0))
     sums[name] = [total + value, count + 1]
 
 
 def normalise(weights_P: Floats) -> Floats:
-    """The same proportions, with a sum of one."""
+    """Return weights divided by their sum; equal weights if the sum is 0."""
     total = weights_P.sum()
     return weights_P / total if total > 0 else np.full(len(weights_P), 1 / max(len(weights_P), 1))
 
 
 def softmax(logits_P: Floats) -> Floats:
-    """Exponentials with a sum of one."""
+    """Return the softmax of logits."""
     return normalise(np.exp(logits_P - logits_P.max()))
 
 
 def as_json(values_P: Floats) -> list[float | None]:
-    """Numbers with None for NaN, which JSON does not have."""
+    """Return values with None for NaN, which JSON lacks."""
     return [None if math.isnan(value) else value for value in values_P.tolist()]
 
 
 def progress_of(mixture: DynamicMixture, ratios_P: Floats) -> Floats:
-    """By how much of itself each loss has fallen since the pool was seen before; NaN at first."""
+    """Return the relative decrease of each pool's loss since it was last seen; NaN at first."""
     before_P = mixture.recall("before")
     mixture.keep("before", np.where(np.isnan(ratios_P), before_P, ratios_P))
     return (before_P - ratios_P) / np.maximum(before_P, EPSILON)

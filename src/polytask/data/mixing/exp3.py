@@ -1,7 +1,7 @@
 """Exponential weights for rewards that may change at any time.
 
 Graves, Bellemare, Menick, Munos and Kavukcuoglu, "Automated Curriculum Learning for Neural
-Networks", ICML 2017, sections 2 and 3: Exp3.S, rewards between the quantiles of those so far,
+Networks", ICML 2017, sections 2 and 3: Exp3.S, rewards scaled by quantiles of past rewards,
 prediction gain. https://arxiv.org/abs/1704.03003
 """
 
@@ -18,17 +18,17 @@ from polytask.data.mixing.base import Floats, mixtures
 from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, progress_of, softmax
 
 _QUANTILES = (0.2, 0.8)
-_REMEMBERED = 50
+_HISTORY_ROUNDS = 50
 
 
 class ExponentialWeights(DynamicMixture, ABC):
-    """Base of Exp3.S over pools; subclasses say what a batch of a pool gains.
+    """Base of Exp3.S over pools; subclasses define the gain of a batch of a pool.
 
-    Deviations: one update per round. Every pool is drawn from in each, as often as its share says,
-    so that the division of a reward by the probability of its draw cancels; beta is 0, as in the
-    paper's experiments. Quantiles are those of the last 50 rounds.
+    Deviations: one update per round. Each round draws from every pool in proportion to its share,
+    so the importance weight (division of a reward by the probability of the draw) cancels. beta is
+    0, as in the paper's experiments. Quantiles are taken over the last 50 rounds.
 
-    :param learning_rate: By how much the logarithm of a weight changes in a round, at most.
+    :param learning_rate: Largest change of the logarithm of a weight per round.
     """
 
     favours: ClassVar[Literal["fast", "slow"]] = "fast"
@@ -39,14 +39,14 @@ class ExponentialWeights(DynamicMixture, ABC):
 
     @abstractmethod
     def gains(self, seen: Round) -> Floats:
-        """What a batch of each pool was worth, gains_P; NaN where it is not known."""
+        """Return gains_P, the gain of a batch of each pool; NaN if unknown."""
 
     @override
     def learn(self, seen: Round) -> Floats:
         gains_P = self.gains(seen)
         new = [gain for gain in gains_P.tolist() if np.isfinite(gain)]
         history: list[float] = self.memory.get("history", []) + new
-        self.memory["history"] = history[-_REMEMBERED * len(gains_P) :]
+        self.memory["history"] = history[-_HISTORY_ROUNDS * len(gains_P) :]
         logits_P = np.nan_to_num(self.recall("logits"))
         if new:
             self.memory["rounds"] = rounds = self.memory.get("rounds", 0) + 1
@@ -57,7 +57,10 @@ class ExponentialWeights(DynamicMixture, ABC):
 
 
 def rescale_gains(gains_P: Floats, history: list[float]) -> Floats:
-    """Gains between two quantiles of all so far as -1 to 1; 0 where it is not known (equation 3)."""
+    """Scale gains linearly from the quantiles of past gains to -1 and 1, and clip (equation 3).
+
+    Unknown gains (NaN) become 0.
+    """
     low, high = np.quantile(history, _QUANTILES)
     if high - low < EPSILON:
         return np.zeros_like(gains_P)
@@ -66,7 +69,7 @@ def rescale_gains(gains_P: Floats, history: list[float]) -> Floats:
 
 
 def share_weights(logits_P: Floats, share: float) -> Floats:
-    """Logits after each weight has given a share of itself to all others (section 2.1)."""
+    """Return logits after each weight has given a share of itself to the others (section 2.1)."""
     if len(logits_P) == 1:
         return np.zeros(1)
     weights_P = softmax(logits_P)
@@ -80,7 +83,7 @@ def share_weights(logits_P: Floats, share: float) -> Floats:
 class Exp3(ExponentialWeights):
     """Draws from the pools whose losses fall most per batch, by exponential weights (Exp3.S).
 
-    Deviation: the loss before and after a batch is not looked at; the gain is the relative
+    Deviation: the paper compares the loss before and after a batch. Here the gain is the relative
     decrease of the mean training loss from round to round, per batch of the pool.
     """
 

@@ -23,8 +23,8 @@ from polytask.data.mixing.exp3 import ExponentialWeights
 class Exp3Gradient(ExponentialWeights):
     """Gives larger batches to the pools with the largest gradients, by exponential weights (Exp3.S).
 
-    The gain is the squared norm of the gradient, before it is clipped. Each batch is of one pool,
-    in turn, so that it is known whose gradient it is; a step must be one batch (accumulate: 1).
+    The gain is the squared norm of the gradient before clipping. Each batch holds rows of one pool,
+    in turn, so that its gradient belongs to that pool. A step must be one batch (accumulate: 1).
     """
 
     composition: ClassVar[Composition] = "alternating"
@@ -36,7 +36,7 @@ class Exp3Gradient(ExponentialWeights):
             if one <= other:
                 raise RecipeError(
                     [
-                        "mixing: exp3_gradient tells sources apart by their tasks, but two of them "
+                        "mixing: exp3_gradient distinguishes pools by their tasks, but two pools "
                         f"have {', '.join(sorted(one))}. Choose exp3 or ucb."
                     ]
                 )

@@ -1,19 +1,13 @@
-"""Every pool in every batch, as methods that compare task gradients expect."""
+"""Batches with rows of every pool, as methods that compare task gradients expect."""
 
 from typing import ClassVar
 
-import numpy as np
-from typing_extensions import override
-
-from polytask.data.mixing.base import Composition, Floats, Mixture, mixtures
+from polytask.data.mixing.base import Composition, mixtures
+from polytask.data.mixing.uniform import Uniform
 
 
 @mixtures.register("joint")
-class Joint(Mixture):
-    """Puts equally many rows of every pool into each batch."""
+class Joint(Uniform):
+    """Puts the same number of rows of every pool into each batch."""
 
     composition: ClassVar[Composition] = "joint"
-
-    @override
-    def weights(self, sizes_P: Floats, progress: float) -> Floats:
-        return np.ones_like(sizes_P)

@@ -1,19 +1,13 @@
-"""One pool after the other."""
+"""Batches of one pool each, in turn."""
 
 from typing import ClassVar
 
-import numpy as np
-from typing_extensions import override
-
-from polytask.data.mixing.base import Composition, Floats, Mixture, mixtures
+from polytask.data.mixing.base import Composition, mixtures
+from polytask.data.mixing.uniform import Uniform
 
 
 @mixtures.register("round_robin")
-class RoundRobin(Mixture):
+class RoundRobin(Uniform):
     """Gives each batch to one pool, in turn."""
 
     composition: ClassVar[Composition] = "alternating"
-
-    @override
-    def weights(self, sizes_P: Floats, progress: float) -> Floats:
-        return np.ones_like(sizes_P)

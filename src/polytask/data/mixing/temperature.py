@@ -1,8 +1,8 @@
-"""Between proportional and uniform.
+"""Shares between proportional and uniform.
 
 Devlin, multilingual BERT, 2018, exponentially smoothed weighting; Raffel et al., "Exploring the
 Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 2020, section 3.5.2
-(their temperature is 1/alpha, their limit is ``limit``). https://arxiv.org/abs/1910.10683
+(temperature is 1/alpha, the limit is ``limit``). https://arxiv.org/abs/1910.10683
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ class Temperature(Mixture):
     """Draws from a pool of n rows in proportion to n to the power of alpha.
 
     :param alpha: 1 is proportional, 0 is uniform.
-    :param limit: Pools count as at most this many rows; None for no limit.
+    :param limit: Largest number of rows that a pool counts as; None for no limit.
     """
 
     def __init__(self, *, alpha: float = 0.5, limit: int | None = None) -> None:

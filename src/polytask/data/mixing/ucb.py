@@ -25,14 +25,14 @@ Discount = Annotated[float, Field(ge=0, lt=1)]
 @final
 @mixtures.register("ucb")
 class UpperConfidence(DynamicMixture):
-    """Draws from the pools whose losses fall most per batch, and from those little is known about.
+    """Draws from the pools whose losses fall most per batch, and from rarely drawn pools.
 
-    The reward is the relative decrease of the loss, divided by the largest mean. Deviations: the
-    batches of a window are planned together, each as if those before it had confirmed the means;
-    AutoSeM has validation scores for a reward, and Thompson sampling.
+    The reward is the relative decrease of the loss, divided by the largest mean reward. Deviations:
+    the batches of a window are planned together, with the means held fixed. AutoSeM rewards
+    validation scores and uses Thompson sampling.
 
-    :param exploration: How much being little known counts; the square root of 2 in UCB1.
-    :param discount: What the rewards of a round count for in the next one.
+    :param exploration: Factor of the confidence radius; the square root of 2 in UCB1.
+    :param discount: Factor of past rewards and counts per round.
     """
 
     favours: ClassVar[Literal["fast", "slow"]] = "fast"
@@ -59,7 +59,7 @@ class UpperConfidence(DynamicMixture):
 
 
 def plan(means_P: Floats, counts_P: Floats, exploration: float, draws: int) -> Floats:
-    """How often each of P arms is the best one in a number of draws.
+    """Return how often each of P arms has the highest bound in a number of draws (UCB1).
 
     :param means_P: Mean rewards, 0 to 1.
     :param counts_P: How often each arm was drawn before.

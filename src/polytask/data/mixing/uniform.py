@@ -1,4 +1,4 @@
-"""Every pool equally often."""
+"""Equal shares of all pools."""
 
 import numpy as np
 from typing_extensions import override

@@ -1,4 +1,4 @@
-"""Sources whose files can be written back with predictions in place of annotations."""
+"""The interface of sources that can write their files with predicted annotations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from polytask.data.sources.text_files import TextFileSource
 
 
 class AnnotatedSource(TextFileSource, ABC):
-    """A source of annotated texts: a row holds all that its file says of it."""
+    """A source of annotated texts whose rows hold all content of the file."""
 
     annotations: ClassVar[frozenset[str]]
-    """The columns that can be replaced."""
+    """The columns that predictions can replace."""
 
     @abstractmethod
     def annotate(self, row: Row, columns: Mapping[str, Sequence[Any]]) -> str:
-        """Return a row as its file has it, with some columns replaced.
+        """Return a row in the format of its file, with some columns replaced.
 
-        :param columns: Column to one value for each word.
+        :param columns: For each column to replace, one value per word.
         """

@@ -1,4 +1,4 @@
-"""The interface of a source: where rows come from."""
+"""The interface of a source of rows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
 
 
 class Source(ABC):
-    """Rows in one or more splits.
+    """A source of rows in one or more splits.
 
     :param search: Folders in which relative paths are looked up, first match wins.
-    :param types: Types of columns whose values do not show them, as in
+    :param types: Types of columns that cannot be inferred from values, as in
         ``{photo: image, age: number}``. Paths of images and sounds are relative to the data file.
     """
 
@@ -27,7 +27,7 @@ class Source(ABC):
 
     @abstractmethod
     def load(self) -> dict[str, Table]:
-        """The rows of every split: ``train``, ``validation``, ``test``, or ``all`` if unsplit.
+        """Return the rows by split: ``train``, ``validation``, ``test``, or ``all`` if unsplit.
 
         :raises DataError: If a file is missing, empty or broken; names file and line.
         """
@@ -35,7 +35,7 @@ class Source(ABC):
     def find_missing_files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield each option that names a missing file, as keys of a recipe, with a message.
 
-        Files are looked up, not read, so this is cheap. Sources without files yield nothing.
+        Files are looked up, not read. Sources without files yield nothing.
         """
         yield from ()
 

@@ -1,4 +1,4 @@
-"""Columns of words and tags, sentences between blank lines, as in the CoNLL shared tasks.
+"""The format of the CoNLL shared tasks: columns of words and tags, blank lines between sentences.
 
 https://www.clips.uantwerpen.be/conll2000/chunking/
 """
@@ -27,10 +27,10 @@ _DOCUMENT = "-DOCSTART-"
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which cells of a line are which columns.
+    """The columns of the cells of a line.
 
-    :param positions: Columns with the positions of their cells; negative ones count from the end.
-    :param cells: How many cells a line has; None for any number that has these positions.
+    :param positions: Position of the cell of each column; negative positions count from the end.
+    :param cells: Number of cells of a line; None for any number that has these positions.
     """
 
     positions: Mapping[str, int]
@@ -38,11 +38,11 @@ class _Layout:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> _Layout:
-        """Return the layout of lines that hold these columns alone."""
+        """Return the layout of lines with exactly these columns."""
         return cls({name: at for at, name in enumerate(names)}, len(names))
 
     def fits(self, cells: Sequence[str]) -> bool:
-        """Whether a line with these cells is a word."""
+        """Return whether a line with these cells has this layout."""
         if self.cells is not None:
             return len(cells) == self.cells
         return all(-len(cells) <= place < len(cells) for place in self.positions.values())
@@ -52,7 +52,7 @@ def _names(columns: Columns) -> list[str]:
     return list(columns.values() if isinstance(columns, Mapping) else columns)
 
 
-def _different(columns: Columns) -> Columns:
+def _check_names(columns: Columns) -> Columns:
     names = _names(columns)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"expected a different name for every column, found {names}")
@@ -63,10 +63,10 @@ def _different(columns: Columns) -> Columns:
 class Conll(TextFileSource):
     """CoNLL files: a word and its tags per line, cells between tabs or spaces.
 
-    A row is a sentence and every column a list with one entry per word. ``-DOCSTART-`` lines are
-    left out. A line that starts with ``#`` before the first word of a sentence is a comment if it
-    does not have the cells of a word, or has no tab and reads like ``# key = value``. A file to
-    predict may lack the columns that are predicted: words alone are enough for a tagger.
+    A row is a sentence, and a column is a list with one entry per word. ``-DOCSTART-`` lines are
+    skipped. A line with ``#`` before the first word of a sentence is a comment in two cases: it has
+    another number of cells than a word, or it has no tab and reads like ``# key = value``. A file for
+    prediction may lack the predicted columns: words alone are enough for a tagger.
 
     :param columns: Names of all columns, or of some by position: ``{0: tokens, -1: tags}``.
     """
@@ -78,7 +78,7 @@ class Conll(TextFileSource):
         search: tuple[Path, ...],
         /,
         *,
-        columns: Annotated[Columns, AfterValidator(_different)] = ("tokens", "tags"),
+        columns: Annotated[Columns, AfterValidator(_check_names)] = ("tokens", "tags"),
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
@@ -96,7 +96,7 @@ class Conll(TextFileSource):
         layouts = self._layouts()
         for block in blocks(self.lines(path)):
             lines = [(number, line) for number, line in block if not line.startswith(_DOCUMENT)]
-            words = lines[_comments(lines, layouts) :]
+            words = lines[_count_comments(lines, layouts) :]
             if words:
                 first = _cells(words[0][1])
                 layouts = [next((each for each in layouts if each.fits(first)), layouts[-1])]
@@ -105,10 +105,10 @@ class Conll(TextFileSource):
                 yield words[0][0], {name: [each[at] for each in cells] for name, at in positions}
 
     def _layouts(self) -> list[_Layout]:
-        """The layouts that a file may have; the first word of a file decides.
+        """Return the layouts that a file may have; the first word of the file selects one.
 
-        Training rows need all columns. New rows may lack those that are not needed: all of them,
-        or those at the end of a line.
+        Training rows need all columns. New rows may lack columns that are not needed: all of them,
+        or columns at the end of a line.
         """
         names = _names(self.columns)
         alone = _Layout.of(self.needed)
@@ -124,7 +124,10 @@ class Conll(TextFileSource):
         return layouts if self.needed and self.needed != names else [full]
 
     def _check_cells(self, line: str, layout: _Layout, place: str) -> list[str]:
-        """The cells of a word."""
+        """Return the cells of a word.
+
+        :raises DataError: If the line does not have the layout.
+        """
         cells = _cells(line)
         if not layout.fits(cells):
             found = f"{len(cells)} cells found in {line[:40]!r}"
@@ -134,8 +137,8 @@ class Conll(TextFileSource):
         return cells
 
 
-def _comments(lines: Block, layouts: Sequence[_Layout]) -> int:
-    """How many lines before the first word are comments."""
+def _count_comments(lines: Block, layouts: Sequence[_Layout]) -> int:
+    """Return the number of comment lines before the first word."""
     first = (at for at, (_, line) in enumerate(lines) if not _is_comment(line, layouts))
     return next(first, len(lines))
 
@@ -148,5 +151,8 @@ def _is_comment(line: str, layouts: Sequence[_Layout]) -> bool:
 
 
 def _cells(line: str) -> list[str]:
-    """Cells between tabs where there are any, else between spaces; a word may be any other space."""
+    """Return the cells between tabs if there are any, else between spaces.
+
+    Only U+0020 separates cells: a word may be another space character, such as U+00A0.
+    """
     return line.split("\t") if "\t" in line else _SPACES.split(line.rstrip(" "))

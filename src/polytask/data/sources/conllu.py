@@ -1,4 +1,4 @@
-"""Universal Dependencies treebanks.
+"""CoNLL-U, the format of Universal Dependencies treebanks.
 
 https://universaldependencies.org/format.html
 """
@@ -28,8 +28,8 @@ _COMMENTS = ("sent_id", "text")
 class Conllu(AnnotatedSource):
     """CoNLL-U files: tokens, lemma, upos, xpos, feats, head and deprel of the words of a sentence.
 
-    Multiword ranges (3-4) and empty nodes (3.1) are no words; they stay in column ``conllu``, which
-    is the sentence as it was, for writing it back. ``head`` is 0 for the root and null for "_".
+    Multiword ranges (3-4) and empty nodes (3.1) are not words. Column ``conllu`` holds the whole
+    sentence with them, for writing it back. ``head`` is 0 for the root and null for "_".
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".conllu",)
@@ -48,12 +48,12 @@ class Conllu(AnnotatedSource):
 
 
 def fill_columns(sentence: str, predicted: Mapping[str, Sequence[object]]) -> str:
-    """Return a sentence with some of its columns replaced by predictions.
+    """Return a sentence with some columns replaced by predictions.
 
     Comments, multiword ranges (``3-4``) and empty nodes (``5.1``) stay as they are.
 
     :param sentence: The lines of one sentence.
-    :param predicted: Name of a column to one value per word.
+    :param predicted: For each column to replace, one value per word.
     """
     values = {_FILLED[name]: iter(column) for name, column in predicted.items()}
     lines = []
@@ -67,7 +67,7 @@ def fill_columns(sentence: str, predicted: Mapping[str, Sequence[object]]) -> st
 
 
 def _cell(text: str, position: int) -> str:
-    """Return a value as the format allows it: no tab, no line break, spaces in lemmas only."""
+    """Return a value in a form that the format allows: no tab or line break, spaces in lemmas only."""
     between = " " if position == _FILLED["lemma"] else "_"
     return between.join(text.split()) or "_"
 
@@ -89,7 +89,10 @@ def _comment(line: str) -> tuple[str, str]:
 
 
 def _words(block: Block, path: Path) -> list[list[str]]:
-    """The cells of the words, checked: numbered from 1, heads are other words of the sentence."""
+    """Return the cells of the words.
+
+    :raises DataError: If words are not numbered from 1, or a head is no other word of the sentence.
+    """
     words: list[list[str]] = []
     places = []
     for number, line in block:
@@ -117,6 +120,4 @@ def _check_heads(words: list[list[str]], places: list[str]) -> None:
             raise DataError(f"{place}: {found}, expected 0 to {len(words)}, or _ if it is unknown.")
         if cells[_HEAD] == cells[0]:
             found = f"HEAD {cells[_HEAD]} found for word {cells[0]}, {cells[1]!r}"
-            raise DataError(
-                f"{place}: {found}: no word is its own head. Expected 0 for the root, or another word."
-            )
+            raise DataError(f"{place}: {found}; expected another word, or 0 for the root.")

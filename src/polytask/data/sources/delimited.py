@@ -1,11 +1,11 @@
-"""Tables as text: comma-separated and tab-separated values.
+"""Tables of comma-separated and tab-separated values.
 
 https://www.rfc-editor.org/rfc/rfc4180
 https://www.iana.org/assignments/media-types/text/tab-separated-values
 
-Every cell stays the text that it is ("null", "NA" and "007" too); an empty cell is a missing value.
-Columns without a name are left out: before the others they number the rows, as pandas writes them,
-and behind the others they come from a delimiter at the end of each line.
+Every cell is read as text ("null", "NA" and "007" too); an empty cell is a missing value. Columns
+without a name are skipped: the first ones are row numbers, as pandas writes them, and the last ones
+come from a delimiter at the end of each line.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from polytask.data.sources.text_files import TextFileSource
 
 Delimiter: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 
-_LONGEST_CELL = 1 << 27
-"""Characters; the standard library stops at 128 thousand, which is less than a book."""
+_MAX_CELL = 1 << 27
+"""Characters; the default of the standard library is 128 thousand, which is less than a book."""
 
 _DELIMITERS = ",;\t|"
-"""Those in use, one of which in the name of an only column tells that another was expected."""
+"""Common delimiters. If the only column name contains one, the delimiter of the recipe is wrong."""
 
 
 @sources.register("csv")
@@ -39,7 +39,7 @@ class Csv(TextFileSource):
     """CSV files: the first line names the columns, cells may be quoted.
 
     :param delimiter: The character between two cells.
-    :param quotes: Whether cells may be wrapped in double quotes; otherwise a quote is a character.
+    :param quotes: True if cells may be wrapped in double quotes; if false, a quote is a character.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
@@ -82,7 +82,10 @@ class Csv(TextFileSource):
             yield line, {name: cells[place] or None for place, name in names.items()}
 
     def _header(self, path: Path) -> list[str]:
-        """The names of the columns, checked."""
+        """Return the names of the columns.
+
+        :raises DataError: If a name is missing or occurs twice, or the delimiter is wrong.
+        """
         line, header = next(self._records(path), (1, []))
         mistake = _mistake(header) or self._other_delimiter(header)
         if mistake:
@@ -90,19 +93,19 @@ class Csv(TextFileSource):
         return header
 
     def _other_delimiter(self, header: Sequence[str]) -> str:
-        """The mistake of a single name that holds another delimiter; empty if there is none."""
+        """Return the message for a single name that contains another delimiter; empty if none."""
         other = next((one for one in _DELIMITERS if one in header[0]), None)
         if len(header) > 1 or not other:
             return ""
         told = "kind: tsv" if other == "\t" else f"kind: csv, delimiter: {other!r}"
         return (
-            f"expected {self.delimiter!r} between the names of columns, found a single one, "
-            f"{header[0]!r}. Where it is {other!r}, write: {told}."
+            f"expected {self.delimiter!r} between the names of columns, found a single name, "
+            f"{header[0]!r}. If the delimiter is {other!r}, write: {told}."
         )
 
     def _records(self, path: Path) -> Iterator[tuple[int, list[str]]]:
-        """The cells of every record that is not blank, with the number of its first line."""
-        csv.field_size_limit(_LONGEST_CELL)
+        """Yield the number of the first line and the cells of every record that is not blank."""
+        csv.field_size_limit(_MAX_CELL)
         lines = (line for _, line in self.lines(path))
         reader = csv.reader(
             lines,
@@ -133,7 +136,7 @@ class Tsv(Csv):
     https://www.iana.org/assignments/media-types/text/tab-separated-values
 
     :param delimiter: The character between two cells.
-    :param quotes: Whether cells may be wrapped in double quotes, as spreadsheets write them.
+    :param quotes: True if cells may be wrapped in double quotes, as spreadsheets write them.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tsv", ".tab")
@@ -151,7 +154,7 @@ class Tsv(Csv):
 
 
 def _mistake(header: Sequence[str]) -> str:
-    """The mistake in the names of the columns; empty if every column can be identified."""
+    """Return the message for wrong names of columns; empty if the names are right."""
     if not header:
         return "the file is empty; expected a first line that names the columns."
     named = [place for place, name in enumerate(header) if name.strip()]

@@ -1,4 +1,4 @@
-"""Which encoding a text may have, for messages about one that does not fit."""
+"""Guesses the encoding of a text, for messages about a wrong encoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""First bytes of a file. UTF-32 comes first, because its mark begins with the mark of UTF-16."""
+"""Byte order marks. UTF-32 comes first, because its mark begins with the mark of UTF-16."""
 
 _USUAL = {
     "utf-8": [(0x80, 0xFF)],
@@ -23,23 +23,23 @@ _USUAL = {
     "cp1251": [(0xC0, 0xFF)],
     "cp1252": [(0x80, 0x9F), (0xC0, 0xFF)],
 }
-"""Encodings, and the first bytes in each of the characters that make up most texts.
+"""Encodings with the ranges of the first bytes of frequent characters.
 
-Every byte is a character in some encoding. Read as a wrong one, a text has rare characters.
+Most bytes are valid in several encodings. Decoded with a wrong one, a text has rare characters.
 """
 
 _MIXED = {"cp1251": re.compile(r"\w*[A-Za-z][^\W\x00-\x7f]+|[^\W\x00-\x7f]+[A-Za-z]\w*")}
-"""Words that mix two alphabets, and so are none of the encoding's languages."""
+"""Words that mix two alphabets: a sign that the encoding is wrong."""
 
 _SAMPLE = 100_000
 _SHOWN = 20
 
 
 def advice(content: bytes, encoding: str) -> str:
-    """Say which encoding to name instead, with the text as it then reads.
+    """Return a sentence that suggests another encoding, with a sample of the decoded text.
 
     :param content: The first bytes of a file.
-    :param encoding: The encoding that does not fit.
+    :param encoding: The encoding that failed.
     """
     found = likely_encoding(content)
     if found is None or codecs.lookup(found) == codecs.lookup(encoding):
@@ -56,6 +56,8 @@ def likely_encoding(content: bytes) -> str | None:
         if content.startswith(mark):
             return name
     if b"\0" in content:
+        # Most texts have characters below U+0100, whose high byte is 0: it comes second in
+        # little-endian order.
         little = content[1::2].count(0) > content[::2].count(0)
         ends = content.count(b"\n\0" if little else b"\0\n")
         return f"utf-16-{'le' if little else 'be'}" if ends == content.count(b"\n") else None
@@ -67,14 +69,14 @@ def likely_encoding(content: bytes) -> str | None:
 
 
 def _is_mostly_utf8(content: bytes) -> bool:
-    """Whether some lines were damaged, or saved otherwise, in a file of UTF-8."""
+    """Return whether a file is UTF-8 except for some damaged lines."""
     text = content.decode("utf-8", "replace")
     damaged = text.count("\ufffd")
     return 0 < 4 * damaged < sum(character > "\x7f" for character in text)
 
 
 def _usual_share(content: bytes, encoding: str) -> float:
-    """The share of usual characters among those beyond ASCII; 0 if a byte does not fit."""
+    """Return the share of frequent characters among non-ASCII characters; 0 if decoding fails."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(content)
         first = [character.encode(encoding)[0] for character in text if character > "\x7f"]

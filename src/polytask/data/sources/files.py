@@ -1,4 +1,4 @@
-"""Sources that read files: where files are looked up, how they are opened, what is cached."""
+"""The base of sources that read files: finds, opens and caches them."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from polytask.data.stored_tables import cache_table, content_sha256
 from polytask.data.tables import Origin, Table, add_location
 
 Paths = str | list[str] | None
-"""A file, a folder of files or a pattern such as ``part-*.jsonl``; or several of them in order."""
+"""A file, a folder of files or a pattern such as ``part-*.jsonl``; or a list of these, in order."""
 
 _GZIP = b"\x1f\x8b"
 
 
 class FileSource(Source):
-    """Rows in files. A format implements ``read`` alone; ``.gz`` files are unpacked on the way.
+    """Rows in files. A format implements ``read`` alone; gzip files are unpacked.
 
     :param train: Files of the training rows: a name, a folder, a pattern (``part-*``), or a list.
     :param validation: Files of the validation rows.
     :param test: Files of the test rows.
     :param path: Files of rows that have not been split.
-    :param where: Read only rows with this value, or one of these values, in each of these columns.
+    :param where: Read only rows that have the given value, or one of the values, in each column.
     """
 
     version: ClassVar[int] = 2
     """Cache version. Increment it when ``read`` returns different rows for the same file."""
 
     suffixes: ClassVar[tuple[str, ...]] = ("",)
-    """How names of files of this format end; others in a folder are left out."""
+    """Endings of file names of this format; other files in a folder are skipped."""
 
     place: ClassVar[str] = "{file}:{line}"
-    """How messages name a row."""
+    """The format of the place of a row in messages."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class FileSource(Source):
 
     @abstractmethod
     def read(self, path: Path) -> Iterator[tuple[int, Row]]:
-        """The rows of one file, each with the number of its first line, from 1.
+        """Yield the rows of a file, each with the number of its first line, from 1.
 
         :raises DataError: If the file is broken; names file and line.
         """
 
     def notes(self, path: Path) -> Iterator[str]:
-        """Yield remarks on how a file is read, for people."""
+        """Yield remarks for the user on how a file is read."""
         yield from ()
 
     @override
@@ -96,13 +96,13 @@ class FileSource(Source):
     def read_new(self, path: Path, needed: Sequence[str]) -> Table:
         """Read another file with the same options, for prediction; ``where`` is not applied.
 
-        :param needed: The columns that the file must hold; others may be absent.
+        :param needed: The columns that the file must have; others may be missing.
         :raises DataError: If the file is missing, empty or broken; names file and line.
         """
         return self._for_new(needed)._table([str(path)], ())
 
     def _for_new(self, needed: Sequence[str]) -> Self:
-        """Return a copy that reads files with the needed columns alone."""
+        """Return a copy of this source that requires the needed columns alone."""
         other = copy.copy(self)
         other.where = {}
         return other
@@ -127,13 +127,16 @@ class FileSource(Source):
         )
 
     def _folders(self, paths: Sequence[Path]) -> dict[str, list[str]]:
-        """Return where files of images and sounds are, as rows name them relative to their own file."""
+        """Return the folders of the data files if rows name images or sounds relative to them.
+
+        They belong in the cache key: a copy of a data file in another folder has other images.
+        """
         if not {"image", "audio"} & {*self.types.values()}:
             return {}
         return {"folders": [str(path.resolve().parent) for path in paths]}
 
     def _options(self) -> dict[str, str]:
-        """The attributes that a format sets in its constructor: they decide how a file is read."""
+        """Return the attributes set by the constructor; they decide how a file is read."""
         shared = ("search", "paths")
         return {name: repr(value) for name, value in vars(self).items() if name not in shared}
 
@@ -151,21 +154,21 @@ class FileSource(Source):
 
 
 def check_splits(given: dict[str, Any]) -> None:
-    """Refuse a source that names no rows, or the training rows twice.
+    """Check the splits that a source names.
 
-    :raises RecipeError: If it does.
+    :raises RecipeError: If it names no rows, or both ``train`` and ``path``.
     """
     if not given:
-        raise RecipeError(["no rows are named; expected train (validation, test), or path"])
+        raise RecipeError(["no rows are given; expected train (validation, test), or path"])
     if TRAIN in given and ALL in given:
         raise RecipeError(["train and path are both given; expected one of them"])
 
 
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """The bytes of a file, unpacked if it was packed with gzip, whatever its name.
+    """Open a file, unpacked if it is a gzip file, whatever its name.
 
-    :raises DataError: If the packed file is cut off or damaged, or the file cannot be read.
+    :raises DataError: If a gzip file is truncated or damaged.
     """
     try:
         with path.open("rb") as raw:
@@ -174,5 +177,5 @@ def open_bytes(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
             with gzip.open(raw) if packed else contextlib.nullcontext(raw) as file:
                 yield file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        message = f"{path}: a damaged gzip file ({error}); expected a whole one. Fetch it again."
+        message = f"{path}: a damaged gzip file ({error}); expected a whole file. Fetch it again."
         raise DataError(message) from error

@@ -1,4 +1,4 @@
-"""Rows chosen by the values of their columns."""
+"""Selects rows by the values of their columns."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Value = str | int | float | bool
 Wanted = dict[str, Value | list[Value]]
 """The value, or the values, that a column must have."""
 
-_COUNTED = 1000
-"""Different values of a column that are counted for the message."""
+_MAX_COUNTED = 1000
+"""Number of different values of a column that are counted for the message."""
 
 _SHOWN = 5
 
 
 class Filter:
-    """The rows with the wanted values; counts what it sees, for the message if there are none.
+    """Selects the rows with the wanted values, and counts values for the message if there are none.
 
-    Text formats have no numbers, so a number also equals its text: 1, "1" and "1.0" are the same.
+    Text formats have no numbers, so a number also equals its text: 1, "1" and "1.0" are equal.
     """
 
     def __init__(self, wanted: Mapping[str, Value | list[Value]]) -> None:
@@ -36,7 +36,7 @@ class Filter:
         self.seen = self.kept = 0
 
     def keeps(self, row: Row) -> bool:
-        """Whether a row has the wanted values."""
+        """Return whether a row has the wanted values."""
         self.seen += 1
         matching = [self._matches(row, name, wanted) for name, wanted in self._wanted.items()]
         if not self.kept and matching:
@@ -48,12 +48,12 @@ class Filter:
         value = value_of(row, name)
         found = self._found[name]
         key = value if isinstance(value, Value) or value is None else repr(value)
-        if not self.kept and (key in found or len(found) < _COUNTED):
+        if not self.kept and (key in found or len(found) < _MAX_COUNTED):
             found[key] += 1
         return any(is_same(value, each) for each in wanted)
 
     def mistake(self) -> str:
-        """Say what was asked for and what there was instead."""
+        """Return the message for no rows: the wanted values, and the values found."""
         asked = " and ".join(
             f"{name} is {' or '.join(map(repr, wanted))}" for name, wanted in self._wanted.items()
         )
@@ -73,7 +73,7 @@ class Filter:
 
 
 def is_same(value: Any, wanted: Value) -> bool:
-    """Whether a value of a file is the wanted one, as it is or as the same number or truth value."""
+    """Return whether a value of a file equals the wanted value, also as a number or truth value."""
     if isinstance(value, bool) or isinstance(wanted, bool):
         return str(value).lower() == str(wanted).lower()
     if value == wanted or isinstance(value, str) == isinstance(wanted, str):

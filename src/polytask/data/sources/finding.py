@@ -1,4 +1,4 @@
-"""Where the files that a source names are."""
+"""Finds the files that a source names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _HIDDEN = (".", "_")
 
 
 def find_all(name: str, search: tuple[Path, ...], suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files that a name stands for: a file, a folder of files, or a pattern.
+    """Return the files of a name, which may be a file, a folder of files, or a pattern.
 
-    Several files are in the order of their names. In a folder, only files with one of the
-    suffixes count.
+    Files are sorted by name. In a folder, only files with one of the suffixes count.
 
     :raises DataError: If there are none.
     """
@@ -74,7 +73,7 @@ def _is_shown(path: Path) -> bool:
 
 
 def find(name: str, search: tuple[Path, ...]) -> Path:
-    """The first file of that name in the folders to look in.
+    """Return the first file of this name in the folders of ``search``.
 
     :raises DataError: If there is none; lists the folders and the nearest name.
     """
@@ -100,7 +99,7 @@ def _describe_search(wanted: Path, search: tuple[Path, ...]) -> str:
 
 
 def _nearest(candidates: list[Path]) -> str:
-    """A question about the name that is closest to the first part of a path that does not exist."""
+    """Return a question with the names closest to the first part of a path that does not exist."""
     for path in candidates:
         missing = next((p for p in [*reversed(path.parents), path] if not p.exists()), path)
         if not missing.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, or in its format.
+"""Data sets of the Hugging Face Hub, and local data sets in its format.
 
 https://huggingface.co/docs/datasets
 """
@@ -31,7 +31,7 @@ _USUAL_NAMES = {
 _VERSION = 2
 _BATCH = 1000
 _SAVED = ("dataset_dict.json", "state.json")
-"""What ``save_to_disk`` leaves in a folder, for several splits and for one."""
+"""Files that ``save_to_disk`` writes, for several splits and for one split."""
 
 
 @sources.register("huggingface")
@@ -39,9 +39,10 @@ class HuggingFaceSource(Source):
     """A data set of the Hugging Face Hub, or a local folder; class numbers become label names.
 
     :param path: Name on the Hub, a folder written by ``save_to_disk``, or a folder of data files.
-    :param name: Configuration of the data set, where it has several.
-    :param revision: Commit, branch or tag on the Hub; name a commit for results that can be repeated.
-    :param splits: Which of its splits to use as what, if not those of the usual names.
+    :param name: Configuration of the data set, if it has several.
+    :param revision: Commit, branch or tag on the Hub; a commit makes results reproducible.
+    :param splits: Names of the splits in the data set for train, validation, test or all; by default
+        the usual names.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class HuggingFaceSource(Source):
         return {split: self._table(found[name], name) for split, name in self._names(found).items()}
 
     def _load_splits(self) -> dict[str, datasets.Dataset]:
-        """Every split of the data set by its own name.
+        """Load every split of the data set, by its name there.
 
         :raises DataError: If it cannot be loaded.
         """
@@ -76,7 +77,7 @@ class HuggingFaceSource(Source):
         folders = [folder / self.path for folder in self.search or (Path(),)]
         folder = next((folder for folder in folders if folder.is_dir()), None)
         try:
-            with _quiet(), _offline(folder is None and hub_is_offline()):
+            with _settings(offline=folder is None and hub_is_offline()):
                 if folder and any((folder / name).is_file() for name in _SAVED):
                     loaded = datasets.load_from_disk(str(folder))
                 else:
@@ -89,12 +90,12 @@ class HuggingFaceSource(Source):
         return dict(loaded) if isinstance(loaded, dict) else {ALL: loaded}
 
     def _names(self, found: dict[str, datasets.Dataset]) -> dict[str, str]:
-        """Which split of the data set is used as what."""
+        """Return for train, validation, test or all the name of the split in the data set."""
         if self.splits:
             for name in self.splits.values():
                 if name not in found:
                     known = ", ".join(found)
-                    raise DataError(f"{self.path}: no split {name!r}; it has {known}.")
+                    raise DataError(f"{self.path}: no split {name!r}. Available: {known}.")
             return self.splits
         if len(found) == 1:
             (name,) = found
@@ -106,7 +107,7 @@ class HuggingFaceSource(Source):
         }
         if not usual:
             known = ", ".join(found)
-            raise DataError(f"{self.path}: say which is which with splits; it has {known}.")
+            raise DataError(f"{self.path}: no split has a usual name; found {known}. Set splits.")
         return usual
 
     def _table(self, data: datasets.Dataset, name: str) -> Table:
@@ -124,13 +125,13 @@ class HuggingFaceSource(Source):
 
 
 def _types(features: Mapping[str, Any]) -> dict[str, ColumnType]:
-    """Return the types of columns that their stored values do not show."""
+    """Return the types of columns that cannot be inferred from stored values."""
     found = {name: column_type(feature) for name, feature in features.items()}
     return {name: kind for name, kind in found.items() if kind in ("image", "audio", "category")}
 
 
 def _rows(data: datasets.Dataset) -> Iterator[Row]:
-    """The rows as they are stored: images and sounds as bytes, classes by name."""
+    """Yield the rows: images and sounds as bytes, classes by name."""
     line = 0
     for batch in data.with_format("arrow").iter(_BATCH):
         for row in batch.to_pylist():
@@ -139,7 +140,7 @@ def _rows(data: datasets.Dataset) -> Iterator[Row]:
 
 
 def _name_classes(feature: Any, value: Any) -> Any:
-    """A value of a data set with class numbers replaced by label names; -1 stands for no label."""
+    """Return a value with class numbers replaced by label names; -1, for no label, becomes None."""
     from datasets import ClassLabel, LargeList, List, Value
 
     if value is None:
@@ -154,27 +155,19 @@ def _name_classes(feature: Any, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars but ours."""
+def _settings(*, offline: bool) -> Iterator[None]:
+    """Disable the progress bars of ``datasets``, and downloads if offline; restore both at the end.
+
+    ``load_dataset`` has no argument for either.
+    """
     import datasets
 
-    shown = not datasets.are_progress_bars_disabled()
+    shown, before = not datasets.are_progress_bars_disabled(), datasets.config.HF_HUB_OFFLINE
     datasets.disable_progress_bars()
+    datasets.config.HF_HUB_OFFLINE = before or offline
     try:
         yield
     finally:
+        datasets.config.HF_HUB_OFFLINE = before
         if shown:
             datasets.enable_progress_bars()
-
-
-@contextlib.contextmanager
-def _offline(wanted: bool) -> Iterator[None]:
-    """Let the library use what it has downloaded before; it has no argument for that."""
-    from datasets import config
-
-    before = config.HF_HUB_OFFLINE
-    config.HF_HUB_OFFLINE = before or wanted
-    try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE = before

@@ -1,4 +1,4 @@
-"""JSON: a list of objects.
+"""JSON files with a list of objects, or with a table as pandas writes it.
 
 https://www.rfc-editor.org/rfc/rfc8259
 """
@@ -22,11 +22,11 @@ from polytask.data.sources.text_files import TextFileSource
 
 @sources.register("json")
 class Json(TextFileSource):
-    """JSON files: a list of objects, whose keys are the columns, or an object that holds one.
+    """JSON files: a list of objects, whose keys are the columns, or an object that holds a list.
 
-    Tables as pandas writes them are read, too: an object of columns, of rows by number, or of
-    ``columns`` and ``data``. Any other object is one row. If an object may be a row or a table,
-    it is refused. Objects one after the other are read as ``jsonl`` does.
+    Tables of pandas are read, too: an object of columns, of rows by number, or of ``columns`` and
+    ``data``. Any other object is one row. An object that may be a row or a table is an error.
+    Several objects one after the other are read like ``jsonl``.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
@@ -47,7 +47,7 @@ class Json(TextFileSource):
 
 
 def _decode(text: str, path: Path) -> tuple[Any, int]:
-    """The first value of a text, and where it ends."""
+    """Return the first value of a text, and the position of its end."""
     try:
         return json.JSONDecoder(object_pairs_hook=unique).raw_decode(text)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""The rows of a table in JSON, in each of the forms that pandas writes.
+"""Reads the rows of a table in JSON, in each form that pandas writes.
 
 https://pandas.pydata.org/docs/reference/api/pandas.DataFrame.to_json.html
 """
@@ -41,7 +41,7 @@ def _rows_of_object(value: dict[str, Any], path: Path) -> Iterable[Any]:
 
 
 def _split_rows(columns: Any, data: Any, path: Path) -> list[dict[str, Any]]:
-    """The rows of ``orient="split"``."""
+    """Return the rows of ``orient="split"``."""
     fitting = isinstance(columns, list) and isinstance(data, list)
     if not fitting or not all(isinstance(row, list) and len(row) == len(columns) for row in data):
         raise DataError(
@@ -52,7 +52,7 @@ def _split_rows(columns: Any, data: Any, path: Path) -> list[dict[str, Any]]:
 
 
 def _rows_of_lists(value: Mapping[str, list[Any]], path: Path) -> list[dict[str, Any]]:
-    """The rows of ``orient="list"``: lists of equal length that cannot be the words of one row."""
+    """Return the rows of ``orient="list"``: lists of equal length, unless they may be words."""
     if len({*map(len, value.values())}) > 1:
         return [dict(value)]
     if not any(map(_holds_no_words, value.values())):
@@ -64,13 +64,13 @@ def _rows_of_lists(value: Mapping[str, list[Any]], path: Path) -> list[dict[str,
 
 
 def _holds_no_words(column: list[Any]) -> bool:
-    """Whether most values are lists, mappings or texts with white space: no words or tags."""
+    """Return whether most values are lists, mappings or texts with spaces, so not words or tags."""
     longer = sum(isinstance(v, list | dict) or len(str(v).split()) > 1 for v in column)
     return 2 * longer > len(column) or not column
 
 
 def _rows_of_objects(value: Mapping[str, dict[str, Any]], path: Path) -> Iterable[dict[str, Any]]:
-    """The rows of ``orient="columns"`` or ``"index"``: objects with the same keys."""
+    """Return the rows of ``orient="columns"`` or ``"index"``: objects with the same keys."""
     first = next(iter(value.values()))
     if not first or any(each.keys() != first.keys() for each in value.values()):
         return [dict(value)]

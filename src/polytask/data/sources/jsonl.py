@@ -1,4 +1,4 @@
-"""JSON Lines: one object per line.
+"""JSON Lines files: one object per line.
 
 https://jsonlines.org
 """
@@ -30,7 +30,7 @@ class JsonLines(TextFileSource):
 
 
 def objects(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the object of each line that is not blank, with its number.
+    """Yield the number and the object of each line that is not blank.
 
     :raises DataError: If a line is no object; names file and line.
     """
@@ -40,9 +40,9 @@ def objects(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int,
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON as a mapping.
+    """Return the pairs of a JSON object as a mapping.
 
-    :raises ValueError: If a key occurs twice; which value counts is not defined.
+    :raises ValueError: If a key occurs twice: JSON does not define which value counts.
     """
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -1,6 +1,6 @@
-"""Text files whose lines belong together.
+"""Parallel text files: line n of every file belongs to row n.
 
-As of translations (https://aclanthology.org/W16-3210), or of questions, slots and intents
+Examples are translations (https://aclanthology.org/W16-3210), and questions with slots and intents
 (https://aclanthology.org/N18-2118).
 """
 
@@ -26,8 +26,8 @@ Files = dict[str, str]
 """The file of every column."""
 
 
-class _Encoded(Source):
-    """Rows in text.
+class _EncodedSource(Source):
+    """Rows in text of some encoding.
 
     :param encoding: How characters are stored: ``utf-8``, ``utf-16``, ``gb18030``, ``cp1252``, ...
     """
@@ -38,14 +38,14 @@ class _Encoded(Source):
 
 
 @sources.register("parallel")
-class Parallel(_Encoded):
-    """Text files whose lines belong together, a column each; an empty line is a missing value.
+class Parallel(_EncodedSource):
+    """Text files with one column each; line n of every file is row n. An empty line is missing.
 
-    :param train: The file of every column, of the training rows.
-    :param validation: Those of the validation rows.
-    :param test: Those of the test rows.
-    :param path: Those of rows that have not been split.
-    :param words: Columns of words and tags between spaces, which are lists then.
+    :param train: The file of every column, for the training rows.
+    :param validation: The file of every column, for the validation rows.
+    :param test: The file of every column, for the test rows.
+    :param path: The file of every column, for rows that have not been split.
+    :param words: Columns of words or tags between spaces; they are read as lists.
     """
 
     def __init__(
@@ -106,13 +106,11 @@ class Parallel(_Encoded):
         for number, lines in enumerate(zip_longest(*columns), start=1):
             if None in lines:
                 raise DataError(
-                    f"{paths[lines.index(None)]}: ends after line {number - 1}, another file of the same "
-                    f"rows goes on; expected as many lines in each of {', '.join(map(str, paths))}."
+                    f"{paths[lines.index(None)]}: ends after line {number - 1}, before another file of "
+                    f"these rows; expected as many lines in each of {', '.join(map(str, paths))}."
                 )
-            cells = [
-                self._cell(column, text) for column, (_, text) in zip(files, lines, strict=True)
-            ]
-            yield add_location(dict(zip(files, cells, strict=True)), 0, number)
+            texts = {column: text for column, (_, text) in zip(files, lines, strict=True)}
+            yield add_location({c: self._cell(c, text) for c, text in texts.items()}, 0, number)
         if not number:
             raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
 

@@ -1,4 +1,4 @@
-"""Parquet tables.
+"""Parquet files.
 
 https://parquet.apache.org/docs/file-format/
 """
@@ -56,7 +56,7 @@ def _check_names(names: list[str], path: Path) -> None:
 
 @contextlib.contextmanager
 def _seekable(path: Path) -> Iterator[IO[bytes]]:
-    """A file whose footer can be read first: a packed one is unpacked to disk."""
+    """Open a file for random access, as the footer is read first; unpack a gzip file to disk."""
     with open_bytes(path) as file, tempfile.TemporaryFile() as unpacked:
         if not isinstance(file, gzip.GzipFile):
             yield file

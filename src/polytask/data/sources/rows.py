@@ -1,4 +1,4 @@
-"""Rows that are in memory already."""
+"""A source of rows that are in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = list[dict[str, Any]] | None
 
 @sources.register("rows")
 class InMemory(Source):
-    """Rows handed over in Python, one mapping of columns each.
+    """Rows given in Python, each a mapping of columns.
 
     :param train: Training rows.
     :param validation: Validation rows.

@@ -1,15 +1,18 @@
-"""What the CoNLL formats have in common: sentences are blocks of lines between blank lines."""
+"""Blocks of lines between blank lines, as CoNLL formats separate sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 Block = list[tuple[int, str]]
-"""Lines that follow each other, with their numbers, without line ends."""
+"""Consecutive lines without line ends, each with its number."""
 
 
 def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
-    """The blocks of a file's lines; words may be any character, so only spaces and tabs count as blank."""
+    """Yield the blocks of the lines of a file.
+
+    Only spaces and tabs count as blank: a word may be another space character.
+    """
     block: Block = []
     for number, line in lines:
         content = line.rstrip("\r\n")

@@ -1,4 +1,4 @@
-"""Questions about paragraphs of articles, nested as in SQuAD.
+"""The format of SQuAD: articles with paragraphs, and paragraphs with questions.
 
 https://rajpurkar.github.io/SQuAD-explorer
 """
@@ -20,10 +20,10 @@ from polytask.data.sources.text_files import TextFileSource
 
 @sources.register("squad")
 class Squad(TextFileSource):
-    """SQuAD files, 1.1 and 2.0, and others of their form: a row of each question.
+    """SQuAD files, 1.1 and 2.0, and other files of this format: one row per question.
 
-    The columns are id, title, question, context and answers, a list of ``text`` and ``start``; it
-    is empty where there is no answer.
+    The columns are id, title, question, context and answers: a list of ``text`` and ``start``,
+    empty if there is no answer.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".json",)

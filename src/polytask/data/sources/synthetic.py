@@ -1,4 +1,4 @@
-"""Rows that need no download: for a first run, for examples, for experiments about tasks."""
+"""Generated rows: for a first run, for examples, and for experiments about tasks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GeneratedSource(Source):
-    """Base of sources that make their rows. The same options give the same rows anywhere.
+    """Base of sources that generate their rows. Equal options give equal rows on any machine.
 
-    A split does not change when another one grows, except that no text is in two of them.
+    A split does not depend on the sizes of the others, except that no text is in two splits.
 
-    :param search: Folders in which relative paths are looked up; there are none here.
+    :param search: Folders in which relative paths are looked up; not used here.
     :param size: Number of training rows.
     :param validation: Number of validation rows.
     :param test: Number of test rows.
-    :param seed: Other seeds make other rows.
+    :param seed: Seed of the rows.
     """
 
     def __init__(
@@ -49,24 +49,27 @@ class GeneratedSource(Source):
 
     @abstractmethod
     def rows(self, rng: random.Random) -> Iterator[dict[str, Any]]:
-        """Rows without end, each with a ``text``."""
+        """Yield an unlimited number of rows, each with a ``text``."""
 
     @abstractmethod
     def train_rows(
         self, rows: Iterable[dict[str, Any]], rng: random.Random
     ) -> Iterable[dict[str, Any]]:
-        """What becomes of rows before they are trained on."""
+        """Return the rows to train on, such as rows with wrong labels."""
 
     @override
     def load(self) -> dict[str, Table]:
+        # Test comes first in ``_sizes``: more training rows then change neither of the other splits.
         seen: set[bytes] = set()
         tables = {split: self._table(split, seen) for split in self._sizes}
         return {split: tables[split] for split in (TRAIN, VALIDATION, TEST)}
 
     def _table(self, split: str, seen: set[bytes]) -> Table:
-        """The rows of one split, none of whose texts has been seen."""
+        """Return the rows of a split, without texts that other splits have."""
         texts, labels = (random.Random(f"{self._seed}/{split}/{use}") for use in ("text", "label"))
-        rows: Iterable[dict[str, Any]] = islice(_new(self.rows(texts), seen), self._sizes[split])
+        rows: Iterable[dict[str, Any]] = islice(
+            _skip_seen(self.rows(texts), seen), self._sizes[split]
+        )
         if split == TRAIN:
             rows = self.train_rows(rows, labels)
         numbered = (
@@ -80,23 +83,23 @@ class GeneratedSource(Source):
 class Synthetic(GeneratedSource):
     """Shop reviews in Chinese and English, labelled for sentiment, topic, stars and aspects.
 
-    Columns: ``text``; ``tokens``, its words; ``language``; ``sentiment``, positive or negative:
-    what is thought of the product, all in all; ``topic``, which product that is; ``stars``, 1.0 to
-    5.0, the rating of the whole order; ``aspects``, BIO tags of the tokens: what is said about
-    the quality, look and price of this product and about delivery and service; ``id``.
+    Columns: ``text``; ``tokens``, its words; ``language``; ``sentiment`` of the product, positive or
+    negative; ``topic``, the kind of product; ``stars``, 1.0 to 5.0, the rating of the whole order;
+    ``aspects``, BIO tags of the tokens for quality, look and price of the product, delivery and
+    service; ``id``.
 
-    Counting words does not get far: opinions are negated at a distance ("nobody can say that"),
-    granted before they are overruled ("although", "then again"), depend on what they are about (a
-    long battery life, a long wait), and other products are mentioned and judged on the side.
+    Word counts are not enough to predict the labels. Opinions are negated at a distance ("nobody can
+    say that") or conceded and then overruled ("although", "then again"). They depend on their
+    subject (a long battery life, a long wait), and other products are judged on the side.
 
-    :param search: Folders in which relative paths are looked up; there are none here.
+    :param search: Folders in which relative paths are looked up; not used here.
     :param languages: Languages of the reviews, in equal parts.
-    :param relatedness: How much the tasks have to do with each other. 1: the shop is judged like
-        the product, stars follow the sentiment, and products are judged by aspects that only such
-        products have. 0: the shop is judged on its own, stars follow the shop alone, and aspects
-        tell nothing about the topic.
-    :param label_noise: Share of training labels that are wrong, drawn for every task on its own.
-    :param missing: Share of training labels that are missing, drawn for every task on its own.
+    :param relatedness: Strength of the relation between the tasks. 1: the shop is judged like the
+        product, stars follow the sentiment, and products are judged by aspects that only their topic
+        has. 0: the shop is judged independently, stars follow the shop alone, and aspects are
+        independent of the topic.
+    :param label_noise: Share of training labels that are wrong, drawn independently for every task.
+    :param missing: Share of training labels that are missing, drawn independently for every task.
     """
 
     def __init__(
@@ -127,8 +130,8 @@ class Synthetic(GeneratedSource):
         return damage_labels(rows, rng, self._label_noise, self._missing)
 
 
-def _new(rows: Iterable[dict[str, Any]], seen: set[bytes]) -> Iterator[dict[str, Any]]:
-    """The rows whose text is not among those seen, which it joins."""
+def _skip_seen(rows: Iterable[dict[str, Any]], seen: set[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the rows whose text is not in ``seen``, and add their texts to it."""
     for row in rows:
         digest = hashlib.blake2b(row["text"].encode(), digest_size=8).digest()
         if digest not in seen:

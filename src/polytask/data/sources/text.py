@@ -1,4 +1,4 @@
-"""Plain text, for tasks that need no labels."""
+"""Plain text files, for tasks that need no labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polytask.data.sources.text_files import TextFileSource
 class PlainText(TextFileSource):
     """Plain text files; the column is ``text``. Blank lines are no rows.
 
-    :param row: What a row is: a ``line``, or a ``paragraph`` of all lines between blank ones.
+    :param row: Unit of a row: a ``line``, or a ``paragraph`` of all lines between blank lines.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text")

@@ -1,4 +1,4 @@
-"""Sources that read text: encodings, lines and their numbers."""
+"""The base of sources that read text files: encodings, lines and line numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Encoding = Annotated[str, AfterValidator(_check_encoding)]
 
 
 class TextFileSource(FileSource):
-    """Rows in files of text. A format implements ``read`` alone, with ``lines`` or ``text``.
+    """Rows in text files. A format implements ``read`` alone, by means of ``lines`` or ``text``.
 
     :param encoding: How characters are stored: ``utf-8``, ``utf-16``, ``gb18030``, ``cp1252``, ...
     """
@@ -46,19 +46,19 @@ class TextFileSource(FileSource):
         return text_lines(path, self.encoding)
 
     def text(self, path: Path) -> str:
-        """Return all of a file.
+        """Return the text of a file.
 
-        :raises DataError: If a line does not have the encoding; names it.
+        :raises DataError: If a line cannot be decoded; names the line.
         """
         return "".join(line for _, line in self.lines(path))
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    r"""The lines of a file with their numbers, from 1; only ``\n`` ends a line.
+    r"""Yield the lines of a file with their numbers, from 1; only ``\n`` ends a line.
 
-    Texts may hold other characters that Python takes for line ends, such as U+2028.
+    Texts may contain other characters that Python treats as line ends, such as U+2028.
 
-    :raises DataError: If a line does not have the encoding, or holds a NUL; names it.
+    :raises DataError: If a line cannot be decoded, or contains a NUL; names the line.
     """
     for number, line in _decode_lines(path, encoding):
         if "\0" in line:
@@ -80,7 +80,7 @@ def _decode_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
 
 
 def _decode_whole(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """The lines of a file whose line ends are not single bytes, as in UTF-16."""
+    """Yield the lines of a file in an encoding where a line end is not one byte, such as UTF-16."""
     with open_bytes(path) as file:
         content = file.read()
     try:

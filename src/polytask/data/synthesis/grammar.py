@@ -1,20 +1,21 @@
-"""Language files: the aspects that reviews speak of, and templates to speak of them.
+"""Language files: aspects that reviews judge, and templates of sentences.
 
-A template is words and slots divided by spaces, so the words of a text are known. The slot
-``{subject:-symbol?}`` is filled with one of the templates of the symbol, said
+A template is a sequence of words and slots between spaces, so the words of a text are known. The slot
+``{subject:-symbol?}`` is filled with one of the templates of the symbol:
 
-* of ``subject``: product, shop, or other, a product on the side; left out: of the same as before,
-* with the opposite attitude if there is a ``-``,
-* and only half of the time if there is a ``?``.
+* ``subject`` is the thing judged: product, shop, or other (a second product); without it, the subject
+  stays the same,
+* ``-`` means the opposite attitude,
+* ``?`` means that the slot is filled half of the time.
 
-The templates of a symbol are listed in ``rules``; ``symbol/mild`` (plain, strong) are for attitudes
-of that strength, ``symbol/+`` (-) for those in favour (against). These symbols mean something:
+The templates of a symbol are listed in ``rules``. ``symbol/mild`` (plain, strong) are for attitudes of
+that strength, ``symbol/+`` (-) for positive (negative) attitudes. Some symbols have a meaning:
 
-* ``review`` is where a text begins,
-* ``clause`` speaks of one more aspect of its subject,
-* ``term`` is what that aspect is called, ``opinion`` a word for or against it; both are listed as
+* ``review`` is the start symbol,
+* ``clause`` judges one more aspect of its subject,
+* ``term`` is the name of that aspect, ``opinion`` a word for or against it; both are listed as
   ``term: words for it / words against it`` under the label of the aspect,
-* ``product`` and ``other`` are what the two products are called.
+* ``product`` and ``other`` are the names of the two products.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ Template = tuple[str | Slot, ...]
 
 @dataclass(frozen=True)
 class Aspect:
-    """Something that reviews judge, and the words that are for (+1) and against it (-1).
+    """An aspect with its positive (+1) and negative (-1) opinion words.
 
-    The same word can be for one aspect and against another: a long battery life, a long wait.
+    A word can be positive for one aspect and negative for another: a long battery life, a long wait.
     """
 
     label: str
@@ -58,11 +59,11 @@ class Aspect:
 
 @dataclass(frozen=True)
 class Language:
-    """One language file.
+    """The content of a language file.
 
-    :param separator: What stands between the words of a text.
-    :param names: What the products of a topic are called.
-    :param aspects: By topic, ``general`` for any product, ``shop`` for the shop.
+    :param separator: The text between two words.
+    :param names: Names of the products of each topic.
+    :param aspects: Aspects by topic; ``general`` for any product, ``shop`` for the shop.
     :param rules: The templates of every symbol.
     """
 
@@ -73,28 +74,28 @@ class Language:
 
     @property
     def topics(self) -> list[str]:
-        """What a review can be about."""
+        """The topics of reviews."""
         return list(self.names)
 
     @property
     def labels(self) -> list[str]:
-        """What aspects can be about."""
+        """The labels of aspects, sorted."""
         return sorted({aspect.label for group in self.aspects.values() for aspect in group})
 
     def text(self, words: Iterable[str]) -> str:
-        """Words as people write them: no space before a mark."""
+        """Return words joined to a text, without a space before punctuation marks."""
         return re.sub(r" (?=[.,:!])", "", self.separator.join(words))
 
 
 @functools.cache
 def language(code: str) -> Language:
-    """The language of a code: ``en``, ``zh``."""
+    """Return the language of a code: ``en`` or ``zh``."""
     path = resources.files(__package__).joinpath(f"{code}.yaml")
     return parse_language(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def parse_language(content: Mapping[str, Any]) -> Language:
-    """The content of a language file, with its templates taken apart."""
+    """Return a language with its templates parsed."""
     topics = content["topics"]
     aspects = {name: topic["aspects"] for name, topic in topics.items()}
     aspects |= {name: content[name] for name in ("general", "shop")}
@@ -107,7 +108,7 @@ def parse_language(content: Mapping[str, Any]) -> Language:
 
 
 def _aspects(labels: Mapping[str, Mapping[str, str]]) -> Iterator[Aspect]:
-    """``label: {term: words for it / words against it}`` -> aspects."""
+    """Yield the aspects of ``label: {term: words for it / words against it}``."""
     for label, terms in labels.items():
         for term, opinions in terms.items():
             praise, blame = (_templates(side.split()) for side in opinions.split("/"))
@@ -123,7 +124,7 @@ def _template(text: str) -> Template:
 
 
 def _part(text: str) -> str | Slot:
-    """One word or slot of a template."""
+    """Return a word or slot of a template."""
     slot = _SLOT.fullmatch(text)
     if slot is None:
         return text

@@ -1,4 +1,4 @@
-"""One review: what its author thinks, and how it is put into words."""
+"""Generates one review: draws the opinions of its author, then writes them in words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from polytask.data.synthesis.grammar import Aspect, Language, Slot, Template
 
 _FORCE = {"mild": 0.5, "plain": 1.25, "strong": 2.0}  # stars above or below 3
-_FREQUENCY = (4, 3, 3)  # of these three; in mild reviews something is granted to the other side
-_SPREAD = 0.35  # of the stars that authors of the same opinion give
-_OWN_WORDS = 0.5  # how often an aspect is judged by words of its own, such as long or thin
+_FREQUENCY = (4, 3, 3)  # of these three; mild reviews concede a point to the other side
+_SPREAD = 0.35  # standard deviation of the stars for equal opinions
+_SPECIFIC_WORDS = 0.5  # how often an aspect is judged by specific words, such as long or thin
 
 Word = tuple[str, str]
 """A word and its tag."""
@@ -19,13 +19,13 @@ Word = tuple[str, str]
 
 @dataclass(frozen=True)
 class Attitude:
-    """What is thought of something.
+    """An opinion about a product or the shop.
 
     :param of: A topic, or ``shop``.
-    :param sign: +1 for it, -1 against it.
+    :param sign: +1 for positive, -1 for negative.
     :param strength: mild, plain or strong.
-    :param tagged: Whether its aspects are those that the review is about.
-    :param aspect: The aspect being spoken of, once there is one.
+    :param tagged: True if its aspects are tagged, because the review is about it.
+    :param aspect: The aspect that is judged; None before the first.
     """
 
     of: str
@@ -37,12 +37,12 @@ class Attitude:
 
 @dataclass(frozen=True)
 class Opinions:
-    """What the author of one review thinks.
+    """The opinions of the author of a review.
 
     :param subjects: The attitudes to ``product``, ``shop`` and ``other``, a product that is
         mentioned but not reviewed.
-    :param relatedness: How often the shop is judged like the product, and how often the product
-        is judged by aspects of its own instead of such that any product has.
+    :param relatedness: Probability that the shop is judged like the product, and that a product
+        is judged by aspects of its topic instead of general ones.
     """
 
     subjects: dict[str, Attitude]
@@ -50,7 +50,7 @@ class Opinions:
 
     @classmethod
     def draw(cls, rng: random.Random, topics: Sequence[str], relatedness: float) -> Opinions:
-        """Think of two products and a shop."""
+        """Draw opinions about two products and a shop."""
         topic, other = rng.sample(topics, 2)
         product = Attitude(topic, *_verdict(rng))
         sign, strength = _verdict(rng)
@@ -61,7 +61,7 @@ class Opinions:
         )
 
     def stars(self, rng: random.Random) -> float:
-        """The rating of the whole order, 1 to 5: more of the product the more tasks are related."""
+        """Return the rating of the order, 1 to 5; ``relatedness`` is the weight of the product."""
         product, shop = (
             self.subjects[name].sign * _FORCE[self.subjects[name].strength]
             for name in ("product", "shop")
@@ -71,12 +71,12 @@ class Opinions:
 
 
 def _verdict(rng: random.Random) -> tuple[int, str]:
-    """A sign and a strength."""
+    """Draw a sign and a strength."""
     return rng.choice((1, -1)), rng.choices(list(_FORCE), _FREQUENCY)[0]
 
 
 class Writer:
-    """Puts the opinions of one author into the words of a language."""
+    """Writes the opinions of an author in the words of a language."""
 
     def __init__(self, rng: random.Random, language: Language, opinions: Opinions) -> None:
         self._rng = rng
@@ -85,7 +85,7 @@ class Writer:
         self._left: dict[str, list[Aspect]] = {}
 
     def words(self) -> list[Word]:
-        """The words of the review and their tags; sentences begin with a capital."""
+        """Return the words of the review with their tags; sentences begin with a capital."""
         words: list[Word] = []
         for word, tag in self._expand("review", self._opinions.subjects["product"]):
             begins = not words or words[-1][0] in ".!"
@@ -93,7 +93,7 @@ class Writer:
         return words
 
     def _expand(self, symbol: str, attitude: Attitude) -> Iterator[Word]:
-        """What a symbol stands for, said with an attitude."""
+        """Yield the words of a symbol, with an attitude."""
         if symbol == "clause":
             attitude = replace(attitude, aspect=self._pick_aspect(attitude.of))
         template = self._rng.choice(self._choices(symbol, attitude))
@@ -104,20 +104,20 @@ class Writer:
             if isinstance(part, str):
                 yield part, "O"
             elif not part.optional or self._rng.random() < 0.5:
-                yield from self._expand(part.symbol, self._turn(attitude, part))
+                yield from self._expand(part.symbol, self._attitude_in(attitude, part))
 
-    def _turn(self, attitude: Attitude, slot: Slot) -> Attitude:
-        """The attitude with which a slot is filled."""
+    def _attitude_in(self, attitude: Attitude, slot: Slot) -> Attitude:
+        """Return the attitude with which a slot is filled."""
         attitude = self._opinions.subjects.get(slot.subject, attitude)
         return replace(attitude, sign=-attitude.sign) if slot.opposite else attitude
 
     def _choices(self, symbol: str, attitude: Attitude) -> Sequence[Template]:
-        """What a symbol may be replaced by."""
+        """Return the templates of a symbol for an attitude."""
         if symbol in self._opinions.subjects:
             return self._language.names[self._opinions.subjects[symbol].of]
         if attitude.aspect and symbol == "term":
             return (attitude.aspect.term,)
-        if attitude.aspect and symbol == "opinion" and self._rng.random() < _OWN_WORDS:
+        if attitude.aspect and symbol == "opinion" and self._rng.random() < _SPECIFIC_WORDS:
             return attitude.aspect.opinions[attitude.sign]
         rules = self._language.rules
         sign = "+" if attitude.sign > 0 else "-"
@@ -125,9 +125,9 @@ class Writer:
         return next(rules[name] for name in names if name in rules)
 
     def _pick_aspect(self, of: str) -> Aspect:
-        """An aspect that the review has not spoken of yet, or once more if there is none."""
-        own = of == "shop" or self._rng.random() < self._opinions.relatedness
-        group = of if own else "general"
+        """Return an aspect that the review has not judged yet; a repeated one if there is none."""
+        is_specific = of == "shop" or self._rng.random() < self._opinions.relatedness
+        group = of if is_specific else "general"
         if not self._left.get(group):
             aspects = self._language.aspects[group]
             self._left[group] = self._rng.sample(aspects, len(aspects))
@@ -135,6 +135,6 @@ class Writer:
 
 
 def _tag(template: Template, label: str) -> Iterator[Word]:
-    """The words of an aspect: the first begins a span, the others are inside."""
+    """Yield the words of an aspect with BIO tags."""
     for position, word in enumerate(template):
         yield str(word), f"{'I' if position else 'B'}-{label}"

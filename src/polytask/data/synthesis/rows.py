@@ -1,4 +1,4 @@
-"""Reviews as rows: text, words and four labels; labels can be damaged afterwards."""
+"""Rows of reviews: text, words and four labels; labels can be made wrong or removed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 def review_rows(
     rng: random.Random, languages: Sequence[str], relatedness: float
 ) -> Iterator[dict[str, Any]]:
-    """Reviews without end, with their true labels.
+    """Yield an unlimited number of reviews with their true labels.
 
     :param languages: Codes of the languages; each review is in one of them.
-    :param relatedness: How much the labels of a review have to do with each other, 0 to 1.
+    :param relatedness: Strength of the relation between the labels of a review, 0 to 1.
     """
     while True:
         code = rng.choice(languages)
@@ -41,9 +41,9 @@ def review_rows(
 def damage_labels(
     rows: Iterable[dict[str, Any]], rng: random.Random, noise: float, missing: float
 ) -> Iterator[dict[str, Any]]:
-    """Rows with some labels wrong and some gone; every label is hit on its own.
+    """Yield rows with some labels wrong and some missing, independently for every label.
 
-    :param noise: Share of labels that become another one; of aspects, share of spans.
+    :param noise: Share of labels that are replaced by another label; for aspects, share of spans.
     :param missing: Share of labels that become None.
     """
     for row in rows:
@@ -60,13 +60,13 @@ def damage_labels(
 
 
 def _other(label: Any, labels: Sequence[Any], rng: random.Random, noise: float) -> Any:
-    """Another label, with a probability of ``noise``."""
+    """Return another label with probability ``noise``, else the label."""
     hit = rng.random() < noise
     return rng.choice([other for other in labels if other != label]) if hit else label
 
 
 def _relabel(tags: Iterable[str], spoken: Language, rng: random.Random, noise: float) -> list[str]:
-    """BIO tags, some of whose spans got another label."""
+    """Return BIO tags with the labels of some spans replaced."""
     relabelled: list[str] = []
     now = ""
     for tag in tags:

@@ -1,4 +1,7 @@
-"""What is done to texts before an encoder reads them."""
+"""Text steps: transformations of texts before an encoder reads them.
+
+``base`` holds the interface, and every other module one step. Start reading at ``base``.
+"""
 
 from polytask.core.registry import import_siblings
 from polytask.data.text.base import Text, TextStep, text_steps

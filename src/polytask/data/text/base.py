@@ -13,20 +13,20 @@ Text = str | list[str]
 
 
 class TextStep(ABC):
-    """text -> text, or text -> words. Applied to every text field before the encoder sees it.
+    """Turns a text into a text or into words. Applied to every text field before the encoder.
 
     :param search: Folders in which relative paths are looked up, first match wins.
     """
 
     keeps_words: ClassVar[bool] = True
-    """Whether a list of words keeps its length, as word-level tasks need."""
+    """True if a list of words keeps its length, as word-level tasks need."""
 
     def __init__(self, search: tuple[Path, ...] = (), /) -> None:
         self.search = search
 
     @abstractmethod
     def __call__(self, text: Text) -> Text:
-        """Apply the step; a list of words is treated word by word."""
+        """Return the field after the step; a list of words is processed word by word."""
 
 
 text_steps: Registry[TextStep] = Registry("text step", TextStep)

@@ -1,4 +1,4 @@
-"""Names and addresses in tweets replaced by a common word."""
+"""Masks user names and web addresses in tweets."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class MaskTweets(TextStep):
     Barbieri et al., "TweetEval", Findings of EMNLP 2020, section 3.
     https://arxiv.org/abs/2010.12421
 
-    :param user: What a mention becomes.
-    :param url: What an address becomes.
+    :param user: Replacement of a mention.
+    :param url: Replacement of an address.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Spellings of the same text made the same."""
+"""Unicode normalisation, so that equal texts have one spelling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Normalise(TextStep):
     Unicode Standard Annex 15, "Unicode Normalization Forms". https://unicode.org/reports/tr15/
 
     :param form: nfkc: full-width letters, digits and punctuation become half-width, ligatures
-        and other variants the plain letters; nfc: only accents are composed, width is kept.
+        and other variants become plain letters; nfc: accents are composed, width is kept.
     :param case: lower: letters become lower-case.
     """
 

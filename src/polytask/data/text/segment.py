@@ -1,4 +1,4 @@
-"""Texts cut into words."""
+"""Segmentation of texts into words."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ _RULE = Split(
 
 @text_steps.register("segment")
 class Segment(TextStep):
-    """Cuts a text into words; Chinese by dictionary and hidden Markov model, the rest by rule.
+    """Splits a text into words; Chinese by dictionary and hidden Markov model, the rest by rule.
 
-    Words that come with the data are left as they are. https://github.com/messense/rjieba-py
+    Lists of words in the data stay as they are. https://github.com/messense/rjieba-py
 
-    :param language: zh: all of the text is cut by rjieba; en: all of it by rule, as suits any
-        language that puts spaces between words; auto: Chinese characters by rjieba, the rest by
-        rule.
+    :param language: zh: the whole text is segmented by rjieba; en: the whole text by rule, for any
+        language with spaces between words; auto: Chinese characters by rjieba, the rest by rule.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Segment(TextStep):
         super().__init__(search)
         self._language = language
         if language != "en":
-            _jieba_words("")  # a missing rjieba is noticed now, not in the middle of the data
+            _jieba_words("")  # a missing rjieba is reported now, not in the middle of the data
 
     @override
     def __call__(self, text: Text) -> Text:
@@ -64,7 +63,7 @@ class Segment(TextStep):
 
 
 def _words_of_run(run: str) -> list[str]:
-    """The words of characters that are all Chinese or all not."""
+    """Return the words of a run of characters that are all Chinese, or all not Chinese."""
     return _jieba_words(run) if re.match(f"[{_HAN}]", run) else _rule_words(run)
 
 
