@@ -32,7 +32,7 @@ from polytask.balancing.engine import (
     agrees,
 )
 from polytask.balancing.engine.base import inner_products
-from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
+from polytask.balancing.engine.cost import Cost, choose_cheapest, count_costs, total_memory
 from polytask.balancing.gradient_balancer import GradientBalancer
 from polytask.balancing.loss_balancer import LossBalancer
 from polytask.core.distributed import sum_over_ranks, world_size
@@ -104,7 +104,7 @@ class GramianBalancer(GradientBalancer):
         activations = None
         if single and self._recorder is not None and self._recorder.covers(partition.shared):
             activations = tokens * self._recorder.width
-        self._costs = costs(
+        self._costs = count_costs(
             self.num_tasks, partition.shared, rows_alone=rows_alone, activations=activations
         )
         if not single:
@@ -128,7 +128,7 @@ class GramianBalancer(GradientBalancer):
                     "own, call attach after freezing."
                 ]
             )
-        self._room = memory(partition.shared[0].device) if partition.shared else 0
+        self._room = total_memory(partition.shared[0].device) if partition.shared else 0
         return PROVIDERS[self._kind].layout
 
     @property
@@ -136,7 +136,7 @@ class GramianBalancer(GradientBalancer):
     def _kind(self) -> str:
         if int(self.draws) % self.every:
             return "weighted"
-        return cheapest(self._costs, self._room) if self._chosen == "auto" else self._chosen
+        return choose_cheapest(self._costs, self._room) if self._chosen == "auto" else self._chosen
 
     @override
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
