@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from polytask.balancing import balancers
 from polytask.balancing.engine import Exact, Recorder
 from polytask.balancing.engine.cost import Cost, choose_cheapest, count_costs
-from polytask.core.partition import found_partition
+from polytask.core.partition import infer_partition
 from tests.contracts.test_grouped_gradients import ROWS, Bert, Mixed, Words, ids, made, step
 
 SHARED = [nn.Parameter(torch.zeros(3, 5)), nn.Parameter(torch.zeros(10))]
@@ -47,7 +47,7 @@ def test_the_numbers_that_go_through_a_model_are_counted() -> None:
 
 def test_a_step_of_many_rows_is_divided_among_the_tasks() -> None:
     model, automatic = made(Words, "auto")
-    partition = found_partition(model.losses(ids(1)))
+    partition = infer_partition(model.losses(ids(1)))
     layouts = [automatic.prepare(partition, rows_alone=True, tokens=n) for n in (0, 5, 1000)]
     assert layouts == ["sorted", "sorted", "apart"]
 
@@ -91,5 +91,5 @@ def test_methods_that_compare_two_samples_keep_every_number(
     monkeypatch.setattr("polytask.balancing.base.total_memory", lambda device: 0)
     model, balancer = made(Words, "auto", "modo")
     assert balancer.needs
-    partition = found_partition(model.losses(ids(1)))
+    partition = infer_partition(model.losses(ids(1)))
     assert balancer.prepare(partition, rows_alone=True) == Exact.layout

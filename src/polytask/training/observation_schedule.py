@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from polytask.core.distributed import gathered
+from polytask.core.distributed import gather_objects
 
 BUDGET = 0.05
 """What looks may cost, over what the steps between them do."""
@@ -61,7 +61,7 @@ class Affordable:
         then, since = self._start
         now = self._clock()
         of_a_step = (self._begun - since) / (step - then)
-        [self._wait, *_] = gathered(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
+        [self._wait, *_] = gather_objects(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
         self._start = step, now
 
 

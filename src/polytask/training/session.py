@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from polytask.balancing import Balancer
 from polytask.core.accounting import Accounts
 from polytask.core.batch import Batch
-from polytask.core.distributed import gathered, rank, world_size
+from polytask.core.distributed import gather_objects, rank, world_size
 from polytask.core.run_folder import RunFolder
 from polytask.data.pools import Collation, Pool
 from polytask.evaluation.merit import first_mean
@@ -195,7 +195,7 @@ class Session:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        state = {**self._modules(), **self._counters(), "random": gathered(random_state())}
+        state = {**self._modules(), **self._counters(), "random": gather_objects(random_state())}
         on_first(lambda: self._checkpoints.save(self.budget.step, state))
         self.budget.saved()
 

@@ -56,7 +56,7 @@ class GroupedGradients(TaskGradients):
         assert self._recorder is not None
         calls = [
             call
-            for call in self._recorder.take(graph.reach(losses.values), keep=self._trial)
+            for call in self._recorder.take(graph.trace(losses.values), keep=self._trial)
             if any(id(parameter) in shared for parameter in call.module.parameters())
         ]
         edges = [call.edge for call in calls]

@@ -61,7 +61,7 @@ class KeptGraphs(TaskGradients):
 
     @override
     def add(self, losses: TaskLosses, partition: Partition) -> None:
-        masks = graph.reach(losses.values, partition.shared)
+        masks = graph.trace(losses.values, partition.shared)
         kept = Kept(losses, masks, partition.shared)
         private = [*map(get_gradient_edge, partition.private)]
         for task in losses.tasks:
@@ -105,7 +105,7 @@ class FeatureGradients(KeptGraphs):
         check_alone("features")
         gramian_tt = torch.zeros(len(tasks), len(tasks))
         for kept in self.kept:
-            edges = graph.boundary(kept.losses.values, kept.masks)
+            edges = graph.find_boundary(kept.losses.values, kept.masks)
             rows = [carry(kept.roots, kept.seeds(task), edges) for task in tasks]
             for at_edge in zip(*rows, strict=True):
                 part_tt = products(at_edge)

@@ -68,14 +68,14 @@ class Streamed(ByParameter):
 
     @override
     def visits(self, kept: Kept) -> Counter[Node]:
-        stretches = graph.stretches(kept.roots, kept.masks)
+        stretches = graph.split_at_bottlenecks(kept.roots, kept.masks)
         return Counter(leaf.node for stretch in stretches for leaf in stretch.leaves)
 
     @override
     def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         frontier: Sequence[GradientEdge] = kept.roots
         seeds = [kept.seeds(task) for task in tasks]
-        for stretch in graph.stretches(kept.roots, kept.masks):
+        for stretch in graph.split_at_bottlenecks(kept.roots, kept.masks):
             wanted = [*stretch.leaves, *stretch.bottleneck]
             found = [carry(frontier, row, wanted) for row in seeds]
             for place, leaf in enumerate(stretch.leaves):
@@ -105,8 +105,8 @@ class LastLayer(ByParameter):
         yield last.node, found
 
     def _last(self, kept: Kept) -> GradientEdge | None:
-        edges = graph.boundary(kept.losses.values, kept.masks)
-        matrix = graph.nearest_matrix(edges, kept.shared)
+        edges = graph.find_boundary(kept.losses.values, kept.masks)
+        matrix = graph.find_nearest_matrix(edges, kept.shared)
         if matrix is None:
             return None
         last = get_gradient_edge(matrix)
