@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from polytask.balancing.engine.base import inner_products, weighted_sum
+from polytask.balancing.engine.base import inner_products, sum_rows
 
 
 def median_ms(call: Callable[[], Tensor], calls: int) -> float:
@@ -46,7 +46,7 @@ def main() -> None:
         exact_tt = rows_tP.double() @ rows_tP.double().T
         error = (inner_products(rows_tP) - exact_tt).abs().max() / exact_tt.max()
         products = median_ms(partial(inner_products, rows_tP), args.calls)
-        sums = median_ms(partial(weighted_sum, weights_t, rows_tP), args.calls)
+        sums = median_ms(partial(sum_rows, weights_t, rows_tP), args.calls)
         print(f"| {dtype} | {products:.2f} | {error:.0e} | {sums:.2f} |")
 
 

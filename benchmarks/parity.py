@@ -25,7 +25,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from polytask.balancing import TaskLosses, balancers
-from polytask.core.partition import found_partition
+from polytask.core.partition import infer_partition
 from tests.distributed import worker
 from tests.distributed.processes import group, run
 from tests.distributed.test_bytes import TASKS, Count, Network
@@ -83,7 +83,7 @@ def count(methods: list[str], folder: Path) -> None:
     with group():
         rank, network = dist.get_rank(), Network()
         rows_BD = torch.randn(8, 50, generator=torch.Generator().manual_seed(rank))
-        partition = found_partition(network(rows_BD))
+        partition = infer_partition(network(rows_BD))
         counter = Count()
         wrapped = DistributedDataParallel(network)
         wrapped.register_comm_hook(None, allreduce_hook)

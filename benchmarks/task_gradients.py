@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from polytask.balancing import TaskLosses, balancers
-from polytask.core.partition import found_partition
+from polytask.core.partition import infer_partition
 
 LENGTH, CLASSES = 64, 4
 KINDS = ("grouped", "exact", "streamed", "features", "per task", "torchjd", "libmtl")
@@ -130,7 +130,7 @@ def balanced(model: Tasks, ids_BL: Tensor, rows: list[Tensor], kind: str) -> Upd
         balancer.attach(model)
         return lambda: balancer.backward(model.losses(ids_BL, rows, range(len(rows))), rows=rows)
     if kind == "exact" and not torch.equal(rows[0], rows[-1]):
-        partition = found_partition(model.losses(ids_BL, rows, range(len(rows))))
+        partition = infer_partition(model.losses(ids_BL, rows, range(len(rows))))
 
         def update() -> None:
             for task, rows_b in enumerate(rows):

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from polytask.balancing import Balancer, GramianBalancer, TaskLosses, balancers
 from polytask.balancing.engine import PROVIDERS, Recorder, TaskGradients
 from polytask.core.errors import RecipeError
-from polytask.core.partition import Partition, found_partition
+from polytask.core.partition import Partition, infer_partition
 
 TASKS = range(3)
 
@@ -71,13 +71,13 @@ def collected(model: LowRank, partition: Partition, seeds: list[int]) -> TaskGra
 def test_inner_products_are_those_of_the_factors(kind: type[LowRank], seeds: list[int]) -> None:
     model = kind()
     jacobian_TP = jacobian(model, model.factors, seeds)
-    gradients = collected(model, found_partition(model.losses(0)), seeds)
+    gradients = collected(model, infer_partition(model.losses(0)), seeds)
     assert_close(gradients.gramian(TASKS), jacobian_TP @ jacobian_TP.T)
 
 
 def test_where_nothing_else_is_trained_they_are_exact() -> None:
     model = LowRank()
-    partition = found_partition(model.losses(0))
+    partition = infer_partition(model.losses(0))
     assert {*map(id, partition.shared)} == {*map(id, model.factors)}
     exact = PROVIDERS["exact"]()
     exact.add(TaskLosses(model.losses(1), TASKS, torch.ones(len(TASKS))), partition)
@@ -87,7 +87,7 @@ def test_where_nothing_else_is_trained_they_are_exact() -> None:
 @pytest.mark.parametrize("kind", [LowRank, AlsoTrained])
 def test_all_that_tasks_share_gets_the_weighted_sum(kind: type[LowRank]) -> None:
     model = kind()
-    partition = found_partition(model.losses(0))
+    partition = infer_partition(model.losses(0))
     jacobian_TP = jacobian(model, [*partition.shared], [1])
     model.zero_grad()
     weights_T = torch.rand(len(TASKS))

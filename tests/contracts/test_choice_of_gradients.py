@@ -9,35 +9,35 @@ from torch.testing import assert_close
 
 from polytask.balancing import balancers
 from polytask.balancing.engine import Exact, Recorder
-from polytask.balancing.engine.cost import Cost, cheapest, costs
-from polytask.core.partition import found_partition
+from polytask.balancing.engine.cost import Cost, choose_cheapest, count_costs
+from polytask.core.partition import infer_partition
 from tests.contracts.test_grouped_gradients import ROWS, Bert, Mixed, Words, ids, made, step
 
 SHARED = [nn.Parameter(torch.zeros(3, 5)), nn.Parameter(torch.zeros(10))]
 
 
 def test_costs_are_counted() -> None:
-    alone = costs(4, SHARED, rows_alone=True, activations=7)
+    alone = count_costs(4, SHARED, rows_alone=True, activations=7)
     exact, streamed = Cost(1, 200, 100), Cost(5, 200, 60)
     assert alone == {"grouped": Cost(1, 7, 67), "exact": exact, "streamed": streamed}
-    unseen = costs(4, SHARED, rows_alone=True, activations=None)
+    unseen = count_costs(4, SHARED, rows_alone=True, activations=None)
     assert unseen == {"exact": exact, "streamed": streamed}
-    together = costs(4, SHARED, rows_alone=False, activations=7)
+    together = count_costs(4, SHARED, rows_alone=False, activations=7)
     assert together == {"exact": Cost(4, 200, 100), "streamed": streamed}
-    assert cheapest(costs(4, [], rows_alone=False, activations=None), 0) == "exact"
+    assert choose_cheapest(count_costs(4, [], rows_alone=False, activations=None), 0) == "exact"
 
 
 @pytest.mark.parametrize(("room", "kind"), [(1600, "exact"), (1599, "streamed"), (0, "streamed")])
 def test_passes_are_saved_where_there_is_room(room: int, kind: str) -> None:
-    assert cheapest(costs(4, SHARED, rows_alone=False, activations=None), room) == kind
+    assert choose_cheapest(count_costs(4, SHARED, rows_alone=False, activations=None), room) == kind
 
 
 @pytest.mark.parametrize(
     ("activations", "kind"), [(0, "grouped"), (199, "grouped"), (201, "exact")]
 )
 def test_of_two_that_take_one_pass_the_one_that_moves_less(activations: int, kind: str) -> None:
-    counted = costs(4, SHARED, rows_alone=True, activations=activations)
-    assert cheapest(counted, 2**40) == kind
+    counted = count_costs(4, SHARED, rows_alone=True, activations=activations)
+    assert choose_cheapest(counted, 2**40) == kind
 
 
 def test_the_numbers_that_go_through_a_model_are_counted() -> None:
@@ -47,7 +47,7 @@ def test_the_numbers_that_go_through_a_model_are_counted() -> None:
 
 def test_a_step_of_many_rows_is_divided_among_the_tasks() -> None:
     model, automatic = made(Words, "auto")
-    partition = found_partition(model.losses(ids(1)))
+    partition = infer_partition(model.losses(ids(1)))
     layouts = [automatic.prepare(partition, rows_alone=True, tokens=n) for n in (0, 5, 1000)]
     assert layouts == ["sorted", "sorted", "apart"]
 
@@ -65,7 +65,7 @@ def test_a_step_of_many_rows_is_divided_among_the_tasks() -> None:
 def test_whatever_is_chosen_gives_the_same_numbers(
     kind: type[Words], alone: bool, room: int, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polytask.balancing.base.memory", lambda device: room)
+    monkeypatch.setattr("polytask.balancing.base.total_memory", lambda device: room)
     model, automatic = made(kind, "auto")
     exact_model, exact = made(kind, "exact")
     for seed in (1, 2):
@@ -88,8 +88,8 @@ def test_what_it_took_is_measured() -> None:
 def test_methods_that_compare_two_samples_keep_every_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("polytask.balancing.base.memory", lambda device: 0)
+    monkeypatch.setattr("polytask.balancing.base.total_memory", lambda device: 0)
     model, balancer = made(Words, "auto", "modo")
     assert balancer.needs
-    partition = found_partition(model.losses(ids(1)))
+    partition = infer_partition(model.losses(ids(1)))
     assert balancer.prepare(partition, rows_alone=True) == Exact.layout

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from polytask.balancing import Balancer, GramianBalancer, LossBalancer, TaskLosses, balancers
 from polytask.balancing.base import JacobianBalancer
-from polytask.core.partition import Partition, found_partition
+from polytask.core.partition import Partition, infer_partition
 from tests.unit.test_step import ROWS as CELLS, make_batch, make_model, make_stepper, update, values
 
 ROWS = [torch.tensor([0, 1, 2]), torch.tensor([3, 5]), torch.tensor([4, 6, 7])]
@@ -147,7 +147,7 @@ def autocast(precision: str) -> torch.autocast:
 
 def partition_of(model: Model) -> Partition:
     """In the order of the model, which compiling it does not change."""
-    found = found_partition(model.losses(0))
+    found = infer_partition(model.losses(0))
     shared, private = ({*map(id, part)} for part in (found.shared, found.private))
     every = [*model.parameters()]
     return Partition([p for p in every if id(p) in shared], [p for p in every if id(p) in private])
@@ -230,7 +230,7 @@ def decided(method: Mapping[str, Any], model: Model, seeds: Sequence[int]) -> Te
     if twin.inner is not None:
         inner_T = twin.inner.weigh(EACH_T, losses_of(model, seeds).mean(0))
     gramian_TT = first_TP @ (*second_TP, first_TP)[0].T
-    with twin.drawing():
+    with twin.seed_draws():
         return twin.weights(inner_T[:, None] * gramian_TT * inner_T) * inner_T
 
 
@@ -258,7 +258,7 @@ def expected(
     inner_T = torch.ones(TASKS)
     if twin.inner is not None:
         inner_T = twin.inner.weigh(EACH_T, twin.losses_t)
-    with twin.drawing():
+    with twin.seed_draws():
         return torch.cat([twin.combine(inner_T[:, None] * jacobian_TP), private_P])
 
 

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from polytask.balancing import TaskLosses, balancers
 from polytask.balancing.engine import PROVIDERS, TaskGradients
 from polytask.core import graph
-from polytask.core.partition import Partition, found_partition
+from polytask.core.partition import Partition, infer_partition
 
 EXACT = ["exact", "streamed"]
 
@@ -28,7 +28,7 @@ class Case:
     losses: Callable[[int], list[Tensor]]
 
     def partition(self) -> Partition:
-        return found_partition(self.losses(0))
+        return infer_partition(self.losses(0))
 
 
 def layers() -> Case:
@@ -227,9 +227,9 @@ def test_the_last_layer_is_the_matrix_before_the_heads() -> None:
 def test_streaming_holds_a_few_parameters_at_a_time() -> None:
     losses = attention().losses(1)
     roots = [*map(get_gradient_edge, losses)]
-    found = [*graph.stretches(roots, graph.reach(losses))]
+    found = [*graph.split_at_bottlenecks(roots, graph.trace(losses))]
     sizes = [sum(graph.leaf_of(leaf.node).numel() for leaf in stretch.leaves) for stretch in found]
-    shared = found_partition(losses).shared
+    shared = infer_partition(losses).shared
     assert sum(sizes) == sum(parameter.numel() for parameter in shared)
     assert max(sizes) < sum(sizes) / 2
 

@@ -21,7 +21,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from polytask.balancing import balancers
-from polytask.core.partition import found_partition
+from polytask.core.partition import infer_partition
 from tests.distributed.processes import group, run
 
 TASKS = 4
@@ -87,7 +87,7 @@ def work(kind: str, folder: Path) -> None:
         losses = network(rows_BD)
         own = [loss if task == rank else None for task, loss in enumerate(losses)]
         network.zero_grad()
-        balancers.build(kind, TASKS).backward(own, found_partition(losses))
+        balancers.build(kind, TASKS).backward(own, infer_partition(losses))
         (folder / f"{rank}.json").write_text(json.dumps([plain, count.sent]))
 
 

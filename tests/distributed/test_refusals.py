@@ -11,7 +11,7 @@ from torch.distributed.fsdp import fully_shard
 
 from polytask.balancing import balancers
 from polytask.core.errors import RecipeError
-from polytask.core.partition import found_partition
+from polytask.core.partition import infer_partition
 from tests.distributed.processes import group, run
 from tests.distributed.worker import NUM_TASKS, Network, Rows, shard
 
@@ -23,7 +23,7 @@ def refuse() -> None:
             losses = [*rows.losses(network).values()]
             balancer = balancers.build({"kind": "pcgrad", "gradients": gradients}, NUM_TASKS)
             with pytest.raises(RecipeError, match=f"found '{gradients}'.*one process only"):
-                balancer.backward(losses, found_partition(losses))
+                balancer.backward(losses, infer_partition(losses))
         losses = [*rows.losses(network).values()]
         own = [None if task == dist.get_rank() else loss for task, loss in enumerate(losses)]
         with pytest.raises(ValueError, match="a task that only some ranks have losses for"):
@@ -50,7 +50,7 @@ def refuse_sharded() -> None:
         balancer = balancers.build("equal", NUM_TASKS)
         balancer.attach(network)
         with pytest.raises(ValueError, match="find the partition after fully_shard"):
-            balancer.backward(losses, found_partition([*rows.losses(plain).values()]))
+            balancer.backward(losses, infer_partition([*rows.losses(plain).values()]))
 
 
 @pytest.mark.parametrize("refusals", [refuse, refuse_sharded])

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from polytask.balancing import Balancer, TaskLosses, balancers
 from polytask.balancing.engine import MeanLosses
-from polytask.core.partition import Partition, found_partition
+from polytask.core.partition import Partition, infer_partition
 from tests.distributed.processes import group
 
 NUM_TASKS, ROWS, STEPS = 3, 12, 10
@@ -165,7 +165,7 @@ def train(
     """All parameters after the last step, with the weights that tasks received on the way."""
     network = Network(half=half).to(device)
     network = shard(network) if sharded else network
-    partition = found_partition([*Rows.of(0).to(device).losses(network).values()])
+    partition = infer_partition([*Rows.of(0).to(device).losses(network).values()])
     model = DistributedDataParallel(network) if wrapped else network
     torch.manual_seed(7)
     balancer = balancers.build(options, NUM_TASKS).to(device)
@@ -196,7 +196,7 @@ def train_plainly(
 ) -> Tensor:
     """A loop with one mean loss per task; of several ranks in one process, the mean of theirs."""
     network = shard(Network()) if sharded else Network()
-    partition = found_partition([*Rows.of(0).losses(network).values()])
+    partition = infer_partition([*Rows.of(0).losses(network).values()])
     torch.manual_seed(7)
     balancer = balancers.build(options, NUM_TASKS)
     balancer.attach(network)

@@ -43,7 +43,7 @@ def weights(
     method.active_t = torch.tensor(range(len(losses)) if active is None else active)
     method.losses_t = torch.tensor(losses)
     leaf_t = torch.tensor(losses, requires_grad=True)
-    with method.drawing():
+    with method.seed_draws():
         method.objective(leaf_t).backward()
     assert leaf_t.grad is not None
     return leaf_t.grad

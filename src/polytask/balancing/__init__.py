@@ -1,4 +1,8 @@
-"""How the losses of several tasks become one update of the parameters."""
+"""Balancing methods: they turn the losses of several tasks into one update of the parameters.
+
+Each method has a file; ``engine`` computes one gradient per task. Start reading with ``base``, the
+three kinds of methods, and ``balancer``, their common interface.
+"""
 
 from polytask.balancing.balancer import Balancer
 from polytask.balancing.base import GramianBalancer, JacobianBalancer, LossBalancer, balancers

@@ -1,7 +1,7 @@
-"""What a training loop sees of a balancing method.
+"""The interface of balancing methods.
 
-In a step of several batches, ``accumulate`` is called for each and ``resolve`` once; ``backward``
-is both, for a plain loop.
+A step with several batches calls ``accumulate`` for each batch and ``resolve`` once. A plain loop
+calls ``backward``, which does both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from polytask.balancing.engine import Layout, TaskLosses
-from polytask.core.distributed import seed_of_all, sum_over_ranks, world_size
-from polytask.core.partition import Partition, found_partition
+from polytask.core.distributed import share_seed, sum_over_ranks, world_size
+from polytask.core.partition import Partition, infer_partition
 from polytask.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class Balancer(nn.Module, ABC):
-    """Turns the losses of T tasks into the gradients of one update.
+    """Base of methods that turn the losses of T tasks into the gradients of one update.
 
     :param num_tasks: Number of tasks, T.
     """
 
     cost: ClassVar[str] = ""
-    """What a step costs, in a line."""
+    """The cost of a step, in one line."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What a method needs besides losses or gradients.
+    """The inputs of a method besides losses or gradients.
 
     ``losses_after``: the losses of the same rows after the update, given to ``after``.
-    ``halves``: the step's rows as two independent samples, 0 and 1.
+    ``halves``: the step's rows as two independent samples, numbered 0 and 1.
     ``validation``: validation rows as sample 1.
     """
 
@@ -48,55 +48,56 @@ class Balancer(nn.Module, ABC):
         super().__init__()
         self.num_tasks = num_tasks
         self.active_t = torch.arange(num_tasks)
-        """The tasks whose losses or gradients are being looked at; methods index state with it."""
+        """The tasks present in the step; methods index their state with it."""
         self.losses_t = torch.zeros(num_tasks)
-        """Their mean losses in the step, for methods that look at gradients."""
+        """The mean losses of these tasks in the step, for gradient methods."""
         self.loss_scale = 1.0
-        """What fp16 multiplies losses by before they are differentiated."""
+        """The factor by which fp16 training scales losses before they are differentiated."""
         self.shards: Shards | None = None
-        """The parameters of a model that FSDP2 has divided among the processes."""
+        """The parameters of a model that FSDP2 has sharded."""
         self._attached = False
         self._seed: int | None = None
         self.register_buffer("draws", torch.zeros((), dtype=torch.long))
 
     def attach(self, model: nn.Module) -> None:
-        """Get to know the model: needed after ``fully_shard``, and some methods are cheaper then.
+        """Register the model, after ``fully_shard`` if it is sharded.
 
-        :param model: The module, or a module that holds all that the tasks share; if sharded, all
-            of it.
+        Sharded models must be attached. For other models, it makes some methods cheaper.
+
+        :param model: The model, or a module with all shared parameters. If sharded, the whole model.
         :raises ValueError: If a trainable parameter is not sharded like the others.
         """
         self._attached = True
-        if _sharded_classes() and any(isinstance(m, _sharded_classes()) for m in model.modules()):
+        if _fsdp_classes() and any(isinstance(m, _fsdp_classes()) for m in model.modules()):
             from polytask.balancing.engine.sharded import Shards  # FSDP2 takes long to import
 
             self.shards = Shards(model)
 
     def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
-        """Get ready for a step; return how its rows should be laid out.
+        """Start a step, and return how its rows should be divided into batches.
 
         :param rows_alone: Whether every row of the step is read by one task.
-        :param tokens: Those of the step, padding among them; 0 if its rows cannot be laid out anew.
+        :param tokens: Number of tokens in the step with padding; 0 if its rows cannot be rearranged.
         """
         return "together"
 
     @property
     def provider(self) -> str | None:
-        """How the task gradients of the last step were come by; None where there were none."""
+        """The provider that computed the task gradients of the last step; None if there were none."""
         return None
 
     @property
     def provider_seconds(self) -> float | None:
-        """What a step spent on them on average, its backward passes among it, in seconds."""
+        """Mean seconds per step spent on task gradients, including backward passes."""
         return None
 
     @abstractmethod
     def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
-        """Take in the losses of one batch of a step."""
+        """Add the losses of one batch of a step."""
 
     @abstractmethod
     def resolve(self, partition: Partition) -> Tensor:
-        """Finish a step: the update's gradient is added to ``.grad`` of every parameter.
+        """Finish a step: add the gradient of the update to ``.grad`` of every parameter.
 
         :return: weights_T, the weight each task received; 0 for absent tasks.
         """
@@ -109,19 +110,19 @@ class Balancer(nn.Module, ABC):
         rows: Sequence[Tensor] | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> Tensor:
-        """Do what ``sum(losses).backward()`` does, with this method instead of the sum.
+        """Replace ``sum(losses).backward()``, with this method instead of the sum.
 
         :param losses: One scalar per task, None for tasks without labels in this step. In several
             processes, the mean loss over this rank's rows.
-        :param partition: Which parameters the tasks share. Found anew if it is not given; give the
-            one of all tasks if some may be absent and the method remembers gradients, or if some
-            may be absent from one of several processes.
-        :param rows: For each task the rows of the batch that it reads, if none is read by two. After
-            ``attach``, a single backward pass then serves all tasks.
-        :param scaler: What scales the losses of fp16; ``.grad`` is scaled like those of
-            ``scaler.scale(loss).backward()``. The method sees losses and gradients as they are.
+        :param partition: The shared and private parameters. By default it is computed in each step.
+            Give the partition of all tasks if tasks may be absent and the method remembers
+            gradients, or if a task may be absent from one of several processes.
+        :param rows: For each task the rows of the batch that it reads, if no row is read by two
+            tasks. After ``attach``, a single backward pass then serves all tasks.
+        :param scaler: The gradient scaler of fp16 training. ``.grad`` is scaled as by
+            ``scaler.scale(loss).backward()``. The method sees unscaled losses and gradients.
         :return: weights_T, the weight each task received; 0 for absent tasks.
-        :raises TypeError: If the losses have been put into one tensor.
+        :raises TypeError: If the losses are one tensor instead of a list.
         :raises ValueError: If their number is not T, the method needs several samples, or a task is
             absent from some ranks and no partition is given.
         """
@@ -134,23 +135,23 @@ class Balancer(nn.Module, ABC):
                 "found a task that only some ranks have losses for: give the partition of all "
                 "tasks, which is the same everywhere"
             )
-        partition = partition or found_partition(values)
+        partition = partition or infer_partition(values)
         chosen = [] if rows is None else [rows[task] for task in tasks]
         device = values[0].device if values else self.draws.device
         scale_t = (1 / ranks_T[tasks]).to(device)
-        with self._in_full_precision(device, scaler):
+        with self._disable_autocast(device, scaler):
             self.prepare(partition, rows_alone=rows is not None)
             self.accumulate(TaskLosses(values, tasks, scale_t, rows=chosen), partition)
             return self.resolve(partition)
 
     def gather(self) -> None:
-        """Make the parameters of a sharded model whole until the step is resolved.
+        """Make the parameters of a sharded model whole until the end of the step.
 
-        :raises ValueError: If there is a sharded model that the method does not know.
+        :raises ValueError: If a model was sharded and not attached.
         """
         if self.shards is not None:
             self.shards.gather()
-        elif _sharded_classes() and not self._attached:
+        elif _fsdp_classes() and not self._attached:
             raise ValueError(
                 "a model of this process was sharded: call balancer.attach(model) after fully_shard"
             )
@@ -161,10 +162,14 @@ class Balancer(nn.Module, ABC):
             self.shards.release()
 
     @contextlib.contextmanager
-    def _in_full_precision(
+    def _disable_autocast(
         self, device: torch.device, scaler: torch.amp.GradScaler | None
     ) -> Iterator[None]:
-        """Products of gradients are not rounded by autocast; own gradients are scaled as others."""
+        """Disable autocast, and scale the gradients of the method's own parameters for fp16.
+
+        Autocast would round inner products of gradients to half precision. The hooks live for one
+        step only: they read ``loss_scale``, which the scaler changes from step to step.
+        """
         one = torch.ones((), device=device)
         self.loss_scale = float(one if scaler is None else scaler.scale(one))
         with contextlib.ExitStack() as stack:
@@ -192,30 +197,30 @@ class Balancer(nn.Module, ABC):
         return [*present.values()], [*present]
 
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Be told what happened.
+        """Receive a record of the training. Methods that use records override it.
 
-        :param record: After a step ``step``, ``epoch`` and ``losses`` by position; after a
-            validation ``step``, ``epoch`` and ``validation``, the score by position.
+        :param record: ``step`` and ``epoch``; after a step also ``losses`` by position, after a
+            validation also ``validation``, the score by position.
         """
 
     def after(self, losses_t: Tensor, active_t: Tensor) -> None:
-        """Be told the losses of the step's rows after the update; see ``needs``."""
+        """Receive the losses of the step's rows after the update; see ``needs``."""
 
     @final
     def tell(self, record: Mapping[str, Any]) -> None:
-        """Let the method, and one that it is combined with, observe a record."""
+        """Pass a record to ``observe`` of this method and of the method that it is combined with."""
         for part in self.modules():
             if isinstance(part, Balancer):
                 part.observe(record)
 
     @contextlib.contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Random numbers that depend on the seed and the number of the step alone.
+    def seed_draws(self) -> Iterator[None]:
+        """Make random numbers depend only on the seed and the number of the step.
 
-        So all ranks draw the same, and so do all batches of a step and a resumed training.
+        So all ranks, all batches of a step, and a resumed training draw the same numbers.
         """
         if self._seed is None:
-            self._seed = seed_of_all()
+            self._seed = share_seed()
         before = torch.get_rng_state()
         torch.default_generator.manual_seed(hash((self._seed, int(self.draws))))
         try:
@@ -224,8 +229,9 @@ class Balancer(nn.Module, ABC):
             torch.set_rng_state(before)
 
 
-def _sharded_classes() -> tuple[type, ...]:
-    """What ``fully_shard`` has made of the classes of modules; each process begins with none."""
+def _fsdp_classes() -> tuple[type, ...]:
+    """Return the classes that ``fully_shard`` has created in this process."""
+    # FSDP2 is not imported for this check: if nothing imported it, nothing is sharded.
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return () if fsdp is None else (*fsdp.FSDPModule.__subclasses__(),)
 
@@ -236,10 +242,10 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 """An option from 0 to 1."""
 
 
-def _known(method: str | dict[str, Any]) -> str | dict[str, Any]:
+def _check_method(method: str | dict[str, Any]) -> str | dict[str, Any]:
     balancers.parse(method)
     return method
 
 
-LossMethod: TypeAlias = Annotated[str | dict[str, Any], AfterValidator(_known)]
-"""A method by name, or with options, that another method is combined with."""
+LossMethod: TypeAlias = Annotated[str | dict[str, Any], AfterValidator(_check_method)]
+"""The loss method that a gradient method is combined with, by name or with options."""

@@ -1,13 +1,13 @@
-"""The three shapes of a balancing method.
+"""The three kinds of balancing methods.
 
-Each implements one pure function of small tensors:
+A method implements one pure function:
 
 * ``LossBalancer``     losses_t    -> objective    (weighting, scalarisation)
-* ``GramianBalancer``  gramian_tt  -> weights_t    (anything decided by inner products)
-* ``JacobianBalancer`` jacobian_tP -> gradient_P   (anything that needs every coordinate)
+* ``GramianBalancer``  gramian_tt  -> weights_t    (methods that need only inner products)
+* ``JacobianBalancer`` jacobian_tP -> gradient_P   (methods that need every coordinate)
 
-They are abstract, and every class below them is final. How task gradients are come by, also in
-several processes, is the business of ``polytask.balancing.engine``.
+These classes are abstract, and all of their subclasses are final. ``polytask.balancing.engine``
+computes the task gradients, also in several processes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from polytask.balancing.engine import (
     agrees,
 )
 from polytask.balancing.engine.base import inner_products
-from polytask.balancing.engine.cost import Cost, cheapest, costs, memory
+from polytask.balancing.engine.cost import Cost, choose_cheapest, count_costs, total_memory
 from polytask.balancing.gradient_balancer import GradientBalancer
 from polytask.balancing.loss_balancer import LossBalancer
 from polytask.core.distributed import sum_over_ranks, world_size
@@ -45,17 +45,17 @@ Provider = Literal["auto", "exact", "grouped", "streamed", "adapters", "features
 
 
 class GramianBalancer(GradientBalancer):
-    """Weighs task gradients by looking at their inner products only.
+    """Base of methods that weigh task gradients by their inner products only.
 
-    :param gradients: How task gradients are come by. ``grouped`` forms them layer by layer from one
-        backward pass, where every row is read by one task; ``exact`` takes a pass per task and
-        keeps all of them, ``streamed`` never more than those of one stretch of the network.
-        ``adapters`` looks at low-rank factors beside frozen matrices, which is all of them where
-        nothing else is trained. ``features`` and ``last_layer`` look at a part of them, and are
-        approximations. ``auto`` takes what costs least by a count of backward passes and of numbers
-        moved: ``grouped``, where that has been seen to give what autograd gives, or ``exact``, or
-        ``streamed`` where all gradients would take up more than a quarter of the memory.
-    :param every: Decide on weights every so many steps, and use them until the next time.
+    :param gradients: How to compute task gradients. ``grouped`` forms them layer by layer from one
+        backward pass, if every row is read by one task. ``exact`` takes one pass per task and keeps
+        all gradients. ``streamed`` keeps the gradients of one stretch of the network at a time.
+        ``adapters`` uses low-rank factors beside frozen matrices, and is exact if nothing else is
+        trained. ``features`` and ``last_layer`` use a part of the gradients, an approximation.
+        ``auto`` takes the cheapest exact way, counted in backward passes and numbers moved:
+        ``grouped`` if it agrees with autograd, else ``exact``, or ``streamed`` if all gradients would
+        need more than a quarter of the memory.
+    :param every: Number of steps between two computations of the weights.
     :param losses: A loss method that weighs the losses before they are differentiated.
     """
 
@@ -104,7 +104,7 @@ class GramianBalancer(GradientBalancer):
         activations = None
         if single and self._recorder is not None and self._recorder.covers(partition.shared):
             activations = tokens * self._recorder.width
-        self._costs = costs(
+        self._costs = count_costs(
             self.num_tasks, partition.shared, rows_alone=rows_alone, activations=activations
         )
         if not single:
@@ -112,23 +112,21 @@ class GramianBalancer(GradientBalancer):
         if self._chosen == "grouped" and "grouped" not in self._costs:
             raise RecipeError(
                 [
-                    "balancing.gradients: 'grouped' was asked for, but it cannot be used here: every "
-                    "row must be read by one task, every shared parameter belong to one linear, "
-                    "embedding or norm module, the model not be compiled, and there be one "
-                    "process. Choose 'auto'."
+                    "balancing.gradients: found 'grouped', which needs rows that one task reads, "
+                    "shared parameters that belong to one linear, embedding or norm module each, a "
+                    "model that is not compiled, and one process. Choose 'auto'."
                 ]
             )
         low_rank = set() if self._recorder is None else self._recorder.low_rank
         if self._chosen == "adapters" and low_rank.isdisjoint(map(id, partition.shared)):
             raise RecipeError(
                 [
-                    "balancing.gradients: 'adapters' was asked for, but there is no trained low-rank "
-                    "matrix beside a frozen one among the parameters that tasks share, or the model "
-                    "is compiled. Freeze the base of the model, or choose 'auto'. In a loop of your "
-                    "own, call attach after freezing."
+                    "balancing.gradients: found 'adapters', but no trained low-rank matrix beside a "
+                    "frozen one among the shared parameters, or a compiled model. Freeze the base of "
+                    "the model, or choose 'auto'. In a custom loop, call attach after freezing."
                 ]
             )
-        self._room = memory(partition.shared[0].device) if partition.shared else 0
+        self._room = total_memory(partition.shared[0].device) if partition.shared else 0
         return PROVIDERS[self._kind].layout
 
     @property
@@ -136,11 +134,11 @@ class GramianBalancer(GradientBalancer):
     def _kind(self) -> str:
         if int(self.draws) % self.every:
             return "weighted"
-        return cheapest(self._costs, self._room) if self._chosen == "auto" else self._chosen
+        return choose_cheapest(self._costs, self._room) if self._chosen == "auto" else self._chosen
 
     @override
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
-        """Before grouped gradients are used for the first time, compare them with autograd's."""
+        """Compare grouped gradients with autograd's before they are used for the first time."""
         recorder = self._recorder
         if self._kind != "grouped" or recorder is None or recorder.trusted:
             return
@@ -149,9 +147,9 @@ class GramianBalancer(GradientBalancer):
             return
         if self._chosen == "grouped":
             raise TrainingError(
-                "grouped task gradients are not those of autograd for this model: its rows are not "
-                "independent, or a layer is used in a way that is not seen. Set "
-                "balancing.gradients: exact."
+                "balancing.gradients: found 'grouped', whose gradients differ from autograd for this "
+                "model: its rows depend on each other, or hooks do not see all uses of a layer. "
+                "Choose 'exact'."
             )
         self._recorder = None
         del self._costs["grouped"]
@@ -167,12 +165,14 @@ class GramianBalancer(GradientBalancer):
             gramian_tt = self._gramian(samples, tasks) / self.loss_scale**2
             scale_s = inner_t.to(gramian_tt).repeat(len(gramian_tt) // len(tasks))
             gramian_tt = scale_s[:, None] * gramian_tt * scale_s
-            finite = bool(gramian_tt.isfinite().all())  # else fp16 has overflowed: no step is made
+            # If fp16 has overflowed, the scaler will skip the step. State must not take in NaN.
+            finite = bool(gramian_tt.isfinite().all())
             weights_t = self.weights(gramian_tt) if finite else torch.ones_like(weights_t)
         if finite:
             self.last_T[self.active_t] = weights_t.to(self.last_T)
             self.draws += 1
         weights_t = weights_t.to(self.last_T) * inner_t.to(self.last_T)
+        # Validation rows decide on weights only: the update takes the training rows, sample 0.
         for sample in samples[:1] if "validation" in self.needs else samples:
             sample.weigh(weights_t, tasks, partition)
         return weights_t
@@ -182,16 +182,17 @@ class GramianBalancer(GradientBalancer):
             return samples[0].gramian(tasks)
         first_tp, second_tp = [s.shard(tasks) for s in samples if isinstance(s, Exact)]
         if "halves" in self.needs:
-            # the two add up to the step's gradients, so each is half of those of its own rows
+            # The halves add up to the step's gradient: each is half the mean over its rows, so the
+            # product of the means is 4 times as large.
             return 4 * sum_over_ranks(inner_products(first_tp, second_tp))
         both_sp = torch.cat([first_tp, second_tp])
         return sum_over_ranks(inner_products(both_sp))
 
 
 class JacobianBalancer(GradientBalancer):
-    """Combines task gradients coordinate by coordinate.
+    """Base of methods that combine task gradients coordinate by coordinate.
 
-    A task that does not reach a parameter has zeros there.
+    A task's gradient is zero at parameters that the task does not reach.
 
     :param losses: A loss method that weighs the losses before they are differentiated.
     """

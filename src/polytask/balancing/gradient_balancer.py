@@ -1,4 +1,4 @@
-"""Methods that look at the gradient of every task."""
+"""The common base of methods that use the gradient of every task."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from polytask.core.partition import Partition
 
 
 class GradientBalancer(Balancer):
-    """Collects one gradient per task, adding up over the batches of a step."""
+    """Base of methods that collect one gradient per task over the batches of a step."""
 
     def __init__(self, num_tasks: int, losses: LossMethod | None) -> None:
         super().__init__(num_tasks)
-        functorch_config.donated_buffer = False  # compiled graphs, too, are differentiated twice
-        self.inner = None if losses is None else loss_method(losses, num_tasks)
+        # Compiled graphs free their buffers in the first backward pass unless this is off.
+        functorch_config.donated_buffer = False
+        self.inner = None if losses is None else build_loss_method(losses, num_tasks)
         self._tally = MeanLosses(num_tasks)
         self._samples: dict[int, TaskGradients] = {}
-        self._providers: dict[tuple[str, int], TaskGradients] = {}  # they keep their buffers
+        self._providers: dict[tuple[str, int], TaskGradients] = {}  # reused, with their buffers
         self._recorder: Recorder | None = None
         self._used: str | None = None
         self._seconds, self._steps = 0.0, 0
@@ -39,7 +40,7 @@ class GradientBalancer(Balancer):
     @property
     @abstractmethod
     def _kind(self) -> str:
-        """The provider of this step."""
+        """The name of this step's provider."""
 
     @property
     @override
@@ -54,24 +55,24 @@ class GradientBalancer(Balancer):
         return self._seconds / self._steps if self._steps else None
 
     @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _measure_time(self) -> Iterator[None]:
         before = time.perf_counter()
         yield
         self._seconds += time.perf_counter() - before
 
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
-        """See whether the way of coming by gradients can be used."""
+        """Check whether this step's provider works for the model."""
 
     @abstractmethod
     def _combine(
         self, samples: Sequence[TaskGradients], inner_t: Tensor, partition: Partition
     ) -> Tensor:
-        """Fill ``.grad`` of the shared parameters for the tasks in ``active_t``; count the step.
+        """Add the combined gradient of the tasks in ``active_t`` to ``.grad``; count the step.
 
-        One in which fp16 overflowed is not counted, and leaves the state of the method as it was.
+        A step in which fp16 overflowed is not counted, and does not change the method's state.
 
-        :param inner_t: What the losses are weighed by before.
-        :return: weights_t, with those.
+        :param inner_t: The weights that the loss method gave to the losses.
+        :return: weights_t, including ``inner_t``.
         """
 
     @override
@@ -79,7 +80,7 @@ class GradientBalancer(Balancer):
     def accumulate(self, losses: TaskLosses, partition: Partition) -> None:
         self.gather()
         if losses.sample and "validation" in self.needs:
-            partition = Partition(partition.shared, [])  # heads do not learn from these rows
+            partition = Partition(partition.shared, [])  # heads are not trained on these rows
         else:
             self._tally.add(losses)
         self._inspect(losses, partition)
@@ -90,7 +91,7 @@ class GradientBalancer(Balancer):
                 self._providers[place] = self._new_provider()
             self._samples[losses.sample] = self._providers[place]
         scaled = replace(losses, scale_t=losses.scale_t * self.loss_scale)
-        with self._timed():
+        with self._measure_time():
             self._samples[losses.sample].add(scaled, partition)
 
     def _new_provider(self) -> TaskGradients:
@@ -117,7 +118,7 @@ class GradientBalancer(Balancer):
             inner_t = self.inner.weigh(self.active_t, self.losses_t)
             self.inner.finish()
         self._steps += 1
-        with self.drawing(), self._timed():
+        with self.seed_draws(), self._measure_time():
             weights_t = self._combine(samples, inner_t, partition)
         if self.shards is None:
             sum_gradients(partition.private)
@@ -130,10 +131,10 @@ class GradientBalancer(Balancer):
         return weights_T
 
 
-def loss_method(options: str | dict[str, Any], num_tasks: int) -> LossBalancer:
-    """The loss method that a gradient method is combined with.
+def build_loss_method(options: str | dict[str, Any], num_tasks: int) -> LossBalancer:
+    """Build the loss method that a gradient method is combined with.
 
-    :raises RecipeError: If it is none, or needs more than losses.
+    :raises RecipeError: If it is not a loss method, or needs more than losses.
     """
     method = balancers.build(options, num_tasks)
     if not isinstance(method, LossBalancer):

@@ -1,4 +1,4 @@
-"""Methods that look at losses."""
+"""The common base of methods that use losses only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polytask.core.partition import Partition
 
 
 class LossBalancer(Balancer):
-    """Combines the losses before differentiating, so a step costs one backward pass."""
+    """Base of methods that combine the losses first, so that a step costs one backward pass."""
 
     cost = "one backward pass"
 
@@ -32,13 +32,13 @@ class LossBalancer(Balancer):
 
     @final
     def weigh(self, active_t: Tensor, losses_t: Tensor) -> Tensor:
-        """The derivative of the objective by each loss, weights_t.
+        """Return the derivative of the objective by each loss, weights_t.
 
-        Parameters of the method itself get their gradient.
+        Parameters of the method itself, if it has any, receive their gradients.
         """
         self.active_t = active_t
         losses_t = losses_t.detach().requires_grad_()
-        with self.drawing():
+        with self.seed_draws():
             self.objective(losses_t).backward()
         weights_t = torch.zeros_like(losses_t) if losses_t.grad is None else losses_t.grad
         self._weights_T[active_t] = weights_t.to(self._weights_T)
@@ -50,6 +50,7 @@ class LossBalancer(Balancer):
         self.gather()
         self._tally.add(losses)
         weights_T = torch.zeros(self.num_tasks, device=losses.scale_t.device)
+        # The weights of a batch come from its own losses over all ranks, so all ranks get here.
         active_t, losses_t = MeanLosses(self.num_tasks).add(losses).means()
         if len(active_t):
             weights_T[active_t] = self.weigh(active_t, losses_t).to(weights_T)
@@ -74,7 +75,7 @@ class LossBalancer(Balancer):
 
     @final
     def finish(self) -> Tensor:
-        """End a step; return weights_T."""
+        """End the step, and return weights_T."""
         self.draws += 1
         weights_T, self._weights_T = self._weights_T, torch.zeros(self.num_tasks)
         return weights_T

@@ -1,4 +1,4 @@
-"""How the rows of a step are divided before they go through the model."""
+"""The division of a step's rows into the batches that a method needs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 from polytask.balancing.balancer import Balancer
 from polytask.core.batch import Batch
 from polytask.core.collated import Collated
-from polytask.core.distributed import gathered
+from polytask.core.distributed import gather_objects
 from polytask.core.partition import Partition
 
 
 def plan(
     batches: Sequence[Batch], balancer: Balancer, partition: Partition, *, scores_alone: bool = True
 ) -> list[tuple[int, Batch]]:
-    """The parts of a step that a method wants to see, each with the sample that it belongs to.
+    """Return the parts of a step as a method needs them, each with the number of its sample.
 
-    Rows that one task reads cost one forward and one backward pass, with one task or with many;
-    only rows that several tasks read are differentiated several times.
+    A row that one task reads costs one forward and one backward pass for any number of tasks. Only
+    rows that several tasks read are differentiated several times.
 
-    :param scores_alone: Whether the loss of every task depends on its own head alone; else a row
-        passes the heads of several tasks.
+    :param scores_alone: Whether each task's loss depends on its own head only; otherwise a row
+        passes through the heads of several tasks.
     """
     layout = balancer.prepare(
         partition,
@@ -32,25 +32,30 @@ def plan(
     samples = [
         (number, sample)
         for batch in batches
-        for number, sample in enumerate(_halves(batch) if "halves" in balancer.needs else [batch])
+        for number, sample in enumerate(
+            _split_in_halves(batch) if "halves" in balancer.needs else [batch]
+        )
     ]
     if layout == "apart" and balancer.shards is not None:
-        return [(number, part) for number, sample in samples for part in _in_step(sample)]
+        return [
+            (number, part) for number, sample in samples for part in _split_on_all_ranks(sample)
+        ]
     if layout == "apart":
         return [(number, part) for number, sample in samples for part in sample.by_tasks()]
     if layout == "sorted":
-        return [(number, sample.sorted_by_task()) for number, sample in samples]
+        return [(number, sample.sort_by_task()) for number, sample in samples]
     return samples
 
 
-def _in_step(batch: Batch) -> list[Batch]:
-    """The rows by tasks, with as many parts on all ranks: for each set of tasks that one has."""
+def _split_on_all_ranks(batch: Batch) -> list[Batch]:
+    """Return the rows by task set, with one part, perhaps empty, per task set of any rank."""
+    # Every pass through a sharded model is a collective: all ranks need the same parts in order.
     own = {tuple(part.targets): part for part in batch.by_tasks()}
-    everywhere = sorted({tasks for ranks in gathered([*own]) for tasks in ranks if tasks})
+    everywhere = sorted({tasks for ranks in gather_objects([*own]) for tasks in ranks if tasks})
     return [own.get(tasks) or Batch(Collated(), {}, 0) for tasks in everywhere]
 
 
-def _halves(batch: Batch) -> list[Batch]:
+def _split_in_halves(batch: Batch) -> list[Batch]:
     if batch.size == 1:
         return [batch, batch]
     order_B = torch.randperm(batch.size)

@@ -122,7 +122,7 @@ class Batch:
         rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])
         return len(rows_n.unique()) == len(rows_n)
 
-    def sorted_by_task(self) -> Batch:
+    def sort_by_task(self) -> Batch:
         """The rows of each task together, where none carries the labels of two."""
         return self.select(torch.cat([own.rows_b for own in self.targets.values()]))
 

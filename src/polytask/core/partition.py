@@ -1,6 +1,6 @@
-"""Which parameters each task's loss reaches.
+"""The partition of parameters into shared and private ones.
 
-The partition is found by autograd and never declared, so it cannot lie.
+It is read from the autograd graph and never declared, so it always matches the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Partition:
 
     :param shared: Parameters reached from the loss of more than one task.
     :param private: Parameters reached from the loss of exactly one task.
-    :param tasks_of: The whole parameter × task map: parameter name to the tasks that reach it.
+    :param tasks_of: The parameter × task map: parameter name to the tasks that reach it.
         Trainable parameters that no task reaches have an empty entry.
     """
 
@@ -35,14 +35,12 @@ class Partition:
 
 
 def find_partition(losses: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> Partition:
-    """Ask autograd which parameters each loss reaches.
-
-    Its graph is walked from each loss to the leaves; nothing is differentiated.
+    """Return the partition of named parameters, from the autograd graph of each task's loss.
 
     :param losses: One scalar with a graph per task.
     :param parameters: The trainable parameters by name; tied ones once.
     """
-    reached = {id(leaf): mask for leaf, mask in graph.leaves(graph.reach([*losses.values()]))}
+    reached = {id(leaf): mask for leaf, mask in graph.find_leaves(graph.trace([*losses.values()]))}
     tasks_of = {
         name: tuple(
             task for place, task in enumerate(losses) if reached.get(id(parameter), 0) >> place & 1
@@ -56,9 +54,9 @@ def find_partition(losses: Mapping[str, Tensor], parameters: Mapping[str, Parame
     )
 
 
-def found_partition(losses: Sequence[Tensor]) -> Partition:
-    """The partition of whatever parameters the losses reach, in the order of the graph."""
-    reached = graph.leaves(graph.reach(losses))
+def infer_partition(losses: Sequence[Tensor]) -> Partition:
+    """Return the partition of all parameters that the losses reach, in the order of the graph."""
+    reached = graph.find_leaves(graph.trace(losses))
     return Partition(
         [parameter for parameter, mask in reached if graph.is_shared(mask)],
         [parameter for parameter, mask in reached if not graph.is_shared(mask)],

@@ -8,7 +8,7 @@ from contextlib import closing
 from rich.console import Console
 
 from polytask.core.batch import Batch
-from polytask.core.distributed import gathered
+from polytask.core.distributed import gather_objects
 from polytask.core.errors import InterruptedTrainingError
 from polytask.core.tensors import write_tensors
 from polytask.training.log import TrainingLog
@@ -50,7 +50,7 @@ def train(session: Session, console: Console | None = None) -> None:
             if stopping or due:
                 session.save()
             if stopping:
-                name = next(filter(None, gathered(stop.received)))
+                name = next(filter(None, gather_objects(stop.received)))
                 raise InterruptedTrainingError(
                     f"stopped by {name} after step {budget.step}; everything is saved in "
                     f"{session.run.path}."

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from polytask.core.distributed import gathered
+from polytask.core.distributed import gather_objects
 
 BUDGET = 0.05
 """The time of observations, as a share of the time of the steps between them."""
@@ -63,8 +63,12 @@ class Affordable:
         then, since = self._start
         now = self._clock()
         of_a_step = (self._begun - since) / (step - then)
+<<<<<<< HEAD
         # Clocks differ: all ranks take the first rank's number, or some would observe alone and hang.
         [self._wait, *_] = gathered(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
+=======
+        [self._wait, *_] = gather_objects(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
+>>>>>>> balancing2
         self._start = step, now
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from polytask.core.distributed import meeting_place, rank, sum_over_ranks, world_size
+from polytask.core.distributed import exchange_device, rank, sum_over_ranks, world_size
 from polytask.core.errors import PolytaskError, TrainingError
 from polytask.training.precision import select_device
 
@@ -96,7 +96,7 @@ def copy_from_first(module: nn.Module) -> None:
         return
     with torch.no_grad():
         for tensor in [*module.parameters(), *module.buffers()]:
-            sent = tensor.detach().to(meeting_place(tensor)).contiguous()
+            sent = tensor.detach().to(exchange_device(tensor)).contiguous()
             dist.broadcast(sent, 0)
             tensor.copy_(sent)
     dist.barrier()

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from polytask.balancing import Balancer
 from polytask.core.accounting import Accounts
 from polytask.core.batch import Batch
-from polytask.core.distributed import gathered, rank, world_size
+from polytask.core.distributed import gather_objects, rank, world_size
 from polytask.core.run_folder import RunFolder
 from polytask.data.pools import Collation, Pool
 from polytask.evaluation.merit import first_mean
@@ -207,9 +207,14 @@ class Session:
         return TrainingLog(self.run.metrics, start, console, trackers)
 
     def save(self) -> None:
+<<<<<<< HEAD
         """Write a checkpoint; all ranks must call this together."""
         # Joining shards and gathering random states are collectives: outside on_first, in this order.
         state = {**self._modules(), **self._counters(), "random": gathered(random_state())}
+=======
+        """Write a checkpoint."""
+        state = {**self._modules(), **self._counters(), "random": gather_objects(random_state())}
+>>>>>>> balancing2
         on_first(lambda: self._checkpoints.save(self.budget.step, state))
         self.budget.record_save()
 

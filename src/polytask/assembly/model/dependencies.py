@@ -67,7 +67,7 @@ def _features(model: MultiTaskModel, inputs: Collated, task: str) -> Tensor:
 
 
 def _leaves(tokens_BLD: Tensor) -> set[int]:
-    return {id(leaf) for leaf, _ in graph.leaves(graph.reach([tokens_BLD.sum()]))}
+    return {id(leaf) for leaf, _ in graph.find_leaves(graph.trace([tokens_BLD.sum()]))}
 
 
 @contextlib.contextmanager

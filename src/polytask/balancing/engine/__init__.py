@@ -1,7 +1,8 @@
-"""The gradient engine: task gradients at the price of a plain sum.
+"""Several ways to compute one gradient per task, at about the cost of a plain sum.
 
-``PROVIDERS`` names the ways of coming by them. ``features`` and ``last_layer`` are approximations,
-``adapters`` is where more than low-rank factors is trained; all others give the same numbers.
+``PROVIDERS`` names them: ``features`` and ``last_layer`` are approximations, ``adapters`` is exact
+if only low-rank factors are trained, and all others give the same numbers. Start reading with
+``base`` for the interface and ``exact`` for the simplest implementation.
 """
 
 from polytask.balancing.engine.adapters import Adapters

@@ -1,4 +1,4 @@
-"""Task gradients of low-rank factors, where a large model is frozen and a little beside it trained."""
+"""Task gradients of low-rank factors that are trained beside a large frozen model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from polytask.balancing.engine.streamed import ByParameter
 
 
 class Adapters(ByParameter):
-    """Looks at the gradients of low-rank factors only.
+    """Task gradients of the low-rank factors only.
 
-    Exact where nothing else is trained, since what is frozen has no gradient. An approximation
-    where the tasks share other trained parameters as well; these get the weighted sum, too. It
-    costs a backward pass per task that forms no other gradients, and one for the sum.
+    They are exact if nothing else is trained, since frozen parameters have no gradient. If the tasks
+    share other trained parameters, they are an approximation; those parameters still receive the
+    weighted sum. The cost is one backward pass per task, restricted to the factors, and one for
+    the sum.
     """
 
     name = "adapters"

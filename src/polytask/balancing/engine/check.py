@@ -1,4 +1,4 @@
-"""Grouped gradients are used only where they are seen to be those of autograd."""
+"""A comparison of grouped gradients with autograd, which has to pass before they are used."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from polytask.balancing.engine.recorder import Recorder
 from polytask.core.partition import Partition
 
 _FAINT = 0.01
-"""A part of the gradient that is smaller, relative to the whole, may be rounding errors alone."""
+"""Share of the whole gradient's norm below which one parameter's may be rounding errors alone."""
 _TOLERANCE = {torch.bfloat16: 0.03, torch.float16: 0.03}
-"""Relative, by the type that layers compute in; 0.001 for the others."""
+"""Relative error allowed, by the dtype in which layers compute; 0.001 for other dtypes."""
 
 
 def agrees(recorder: Recorder, losses: TaskLosses, partition: Partition) -> bool:
-    """Compare the gradients of every task by every shared parameter.
+    """Return whether grouped gradients equal autograd's, for every task and shared parameter.
 
-    The graph, and every ``.grad``, are left as they were.
+    The graph and every ``.grad`` stay as they are.
     """
     if not partition.shared:
         return True
     trial = GroupedGradients(recorder, trial=True)
-    trial.add(losses, Partition(partition.shared, []))
+    trial.add(losses, Partition(partition.shared, []))  # private gradients would be added twice
     trial.gramian(losses.tasks)
     tolerance = max([1e-3, *(_TOLERANCE.get(dtype, 0) for dtype in trial.dtypes)])
     before = [parameter.grad for parameter in partition.shared]
@@ -46,10 +46,9 @@ def agrees(recorder: Recorder, losses: TaskLosses, partition: Partition) -> bool
 
 
 def _close(found: Gradients, expected: Sequence[Tensor], tolerance: float) -> bool:
-    """Whether all pieces of a gradient are, each by its own length.
-
-    Some are zero but for rounding, such as that of the bias of keys in an attention layer.
-    """
+    """Return whether the gradient of each parameter is close, relative to its norm."""
+    # Some gradients are zero apart from rounding, such as the key bias of an attention layer.
+    # So a norm counts as at least a hundredth of the whole.
     lengths = torch.stack([piece.norm() for piece in expected])
     errors = torch.stack(
         [

@@ -1,7 +1,7 @@
-"""What the ways of coming by task gradients cost, counted and not timed.
+"""The cost of each way to compute task gradients, counted instead of timed.
 
-A choice by the clock would differ between two equal runs, and with it the rounding of every number
-after. What is counted depends on the model, the tasks and the memory of the machine alone.
+Timings differ between two equal runs; a choice by timings would change the rounding of all later
+numbers. The counts depend only on the model, the tasks and the memory of the machine.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 from torch.nn import Parameter
 
 _SHARE = 4
-"""Gradients of the tasks may take up one part in so many of the memory."""
+"""Task gradients may use one part in this many of the memory."""
 
 
 @dataclass(frozen=True, order=True)
 class Cost:
-    """Cheaper is what takes fewer passes, and of two that take as many, what moves fewer numbers.
+    """The cost of a step, ordered by passes and then by numbers moved.
 
-    :param passes: Backward passes through what all tasks share.
-    :param moved: Numbers that are written and read besides those of a plain sum.
-    :param held: The most of them that are held at a time.
+    :param passes: Backward passes through the shared part.
+    :param moved: Numbers written and read in addition to a plain sum's.
+    :param held: The most of these numbers that are held at a time.
     """
 
     passes: int
@@ -31,19 +31,19 @@ class Cost:
     held: int
 
 
-def costs(
+def count_costs(
     tasks: int, shared: Sequence[Parameter], *, rows_alone: bool, activations: int | None
 ) -> dict[str, Cost]:
-    """What each provider that can be used, and gives exact numbers, costs in a step.
+    """Return the cost of a step for each exact provider that can be used.
 
-    Gradients that are kept are written once and read for inner products and for the weighted sum,
-    from caches in part: twice, measured on all-MiniLM-L6-v2 and a decoder as large.
-
-    :param tasks: Their number, T.
+    :param tasks: Number of tasks, T.
     :param rows_alone: Whether every row is read by one task.
-    :param activations: Numbers that go through the layers which own the shared parameters in a
-        step, 0 if the step is not known before; None if these layers are not seen at work.
+    :param activations: Numbers that go through the layers of the shared parameters in a step; 0 if
+        the step is unknown, None if the layers are not recorded.
     """
+    # Kept gradients are written once and read twice, for inner products and the weighted sum. Part
+    # of that hits caches: it costs as much as 2 accesses, measured on all-MiniLM-L6-v2 and on a
+    # decoder of that size.
     sizes = [parameter.numel() for parameter in shared] or [0]
     every, one = tasks * sum(sizes), tasks * max(sizes)
     counted = {
@@ -55,21 +55,20 @@ def costs(
     return counted
 
 
-def cheapest(counted: Mapping[str, Cost], room: int) -> str:
-    """The provider with the least cost of those that there is room for.
+def choose_cheapest(counted: Mapping[str, Cost], room: int) -> str:
+    """Return the cheapest provider that fits into memory; the smallest one if none fits.
 
-    What needs the least room is taken where none of them fits.
-
-    :param room: Bytes of memory, of which a quarter may be used.
+    :param room: Bytes of memory. A quarter of them may be used.
     """
+    # 4 bytes per number: gradients are held in fp32.
     fitting = {kind: cost for kind, cost in counted.items() if 4 * cost.held <= room // _SHARE}
     if not fitting:
         return min(counted, key=lambda kind: counted[kind].held)
     return min(fitting, key=lambda kind: fitting[kind])
 
 
-def memory(device: torch.device) -> int:
-    """The bytes that a device has, in use or not."""
+def total_memory(device: torch.device) -> int:
+    """Return the memory of a device in bytes. Free memory would differ between equal runs."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""One row per task in a buffer of T × P numbers."""
+"""Task gradients as the rows of one T × P buffer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from polytask.balancing.engine.base import (
     TaskGradients,
     TaskLosses,
     add_gradients,
+    differentiate,
     inner_products,
+    split_like,
 )
 from polytask.balancing.engine.recorder import Recorder
 from polytask.core.distributed import (
@@ -27,9 +29,9 @@ from polytask.core.partition import Partition
 
 
 class Exact(TaskGradients):
-    """A backward pass per task over the rows that it reads; every number is kept.
+    """One backward pass per task over the rows that it reads; all T × P numbers are kept.
 
-    In several processes each adds up, and looks at, the columns of its own share of P.
+    With R processes, each rank sums and reads one R-th of the columns.
     """
 
     layout = "apart"
@@ -48,17 +50,15 @@ class Exact(TaskGradients):
         parameters = [*partition.shared, *partition.private]
         last = len(losses.values) - 1
         for place, (loss, task) in enumerate(zip(losses.values, losses.tasks, strict=True)):
-            found = torch.autograd.grad(
-                loss, parameters, losses.scale_t[place].to(loss),
-                retain_graph=place < last, allow_unused=True,
-            )  # fmt: skip
+            scale_1 = losses.scale_t[place : place + 1]
+            found = differentiate([loss], scale_1, parameters, keep=place < last)
             row_P = self._buffer_TP[self._tasks.index(task)]
-            put = _copy if task in fresh else _add
-            put(pieces_of(row_P, partition.shared), found[: len(partition.shared)])
+            pieces = split_like(row_P, partition.shared)
+            _store(pieces, found[: len(partition.shared)], is_first=task in fresh)
             add_gradients(partition.private, found[len(partition.shared) :])
 
     def _make_room(self, shared: Sequence[Parameter]) -> None:
-        """The buffer is kept from step to step, with a row for as many tasks as were present."""
+        """Give every task of the step a row in the buffer, which is kept from step to step."""
         size = sum(parameter.numel() for parameter in shared)
         if size != self._buffer_TP.shape[1]:
             like = shared[0] if shared else self._buffer_TP
@@ -70,7 +70,10 @@ class Exact(TaskGradients):
             self._buffer_TP = torch.cat([self._buffer_TP, rows_tP])
 
     def jacobian(self, tasks: Sequence[int]) -> Tensor:
-        """The gradients of some tasks on this rank, jacobian_tP; valid until the next step."""
+        """Return the gradients of ``tasks`` on this rank, jacobian_tP, valid until the next step.
+
+        It may be a view of the buffer: copy it to keep it, or before changing it.
+        """
         if [*tasks] == self._tasks:
             return self._buffer_TP[: len(tasks)]
         jacobian_tP = self._buffer_TP.new_zeros(len(tasks), self._buffer_TP.shape[1])
@@ -80,10 +83,12 @@ class Exact(TaskGradients):
         return jacobian_tP
 
     def shard(self, tasks: Sequence[int]) -> Tensor:
-        """The columns of the sum over all ranks that this rank looks at; all of them if alone."""
+        """Return this rank's columns of the gradients summed over all ranks; all columns if alone."""
         if self._shard_tp is None and world_size() == 1:
             self._shard_tp = self.jacobian(tasks)
         if self._shard_tp is None:
+            # Ranks may have met the tasks in different orders, or not at all: rows are sent in the
+            # order of ``tasks``, which is the same everywhere.
             place_of = {task: place for place, task in enumerate(self._tasks)}
             self._shard_tp = scatter_columns(self._buffer_TP, [*map(place_of.get, tasks)])
         return self._shard_tp
@@ -100,8 +105,8 @@ class Exact(TaskGradients):
 
     def write(self, gradient_P: Tensor, partition: Partition) -> None:
         """Add one flat gradient to ``.grad`` of the shared parameters."""
-        size = self._buffer_TP.shape[1]
-        add_gradients(partition.shared, pieces_of(gradient_P[:size], partition.shared))
+        size = self._buffer_TP.shape[1]  # gathered columns are padded to a multiple of the ranks
+        add_gradients(partition.shared, split_like(gradient_P[:size], partition.shared))
 
     @override
     def forget(self) -> None:
@@ -109,21 +114,10 @@ class Exact(TaskGradients):
         self._shard_tp = None
 
 
-def pieces_of(flat_P: Tensor, parameters: Sequence[Parameter]) -> list[Tensor]:
-    """Views of one flat tensor in the shapes of parameters."""
-    pieces = flat_P.split([parameter.numel() for parameter in parameters])
-    return [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
-
-
-def _copy(pieces: Sequence[Tensor], gradients: Gradients) -> None:
-    for piece, gradient in zip(pieces, gradients, strict=True):
-        if gradient is None:
-            piece.zero_()
-        else:
-            piece.copy_(gradient)
-
-
-def _add(pieces: Sequence[Tensor], gradients: Gradients) -> None:
+def _store(pieces: Sequence[Tensor], gradients: Gradients, *, is_first: bool) -> None:
+    """Write gradients over ``pieces``, or add them if they are not the first of the step."""
     for piece, gradient in zip(pieces, gradients, strict=True):
         if gradient is not None:
-            piece.add_(gradient)
+            (piece.copy_ if is_first else piece.add_)(gradient)
+        elif is_first:  # the buffer still holds the step before
+            piece.zero_()

@@ -1,8 +1,7 @@
-"""Finds the low-rank factors of a model whose large matrices are frozen.
+"""The low-rank factors of a model whose large matrices are frozen.
 
-A factor is a trained matrix that a bottleneck makes small: one of its sides is a side of a frozen
-matrix of the model, the other is narrow. LoRA's two matrices are such, and those of the adapters
-between layers. A full matrix that is trained among frozen ones is none.
+A factor is a trained matrix with one wide and one narrow side. The wide side is as long as a side
+of a frozen matrix. Examples are the two matrices of LoRA and the matrices of bottleneck adapters.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from torch import nn
 from torch.nn import Parameter
 
 _NARROW = 4
-"""The frozen matrix is at least so many times as wide as the bottleneck."""
+"""Least ratio of a frozen matrix's shorter side to a factor's narrow side."""
 
 
 def low_rank(model: nn.Module) -> set[int]:
-    """The ids of all trained factors of a model, and of vectors that belong to their modules.
+    """Return the ids of all trained factors of a model, and of the vectors of their modules.
 
-    Vectors are the biases of adapters; without them nothing but the factors would be exact.
+    The vectors are biases of adapters. Without them, gradients of adapters would not be exact.
     """
     frozen = [p.shape for p in model.parameters() if p.ndim == 2 and not p.requires_grad]
     found: set[int] = set()

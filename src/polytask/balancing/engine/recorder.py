@@ -1,4 +1,4 @@
-"""Sees what goes through the layers of a model in a forward pass."""
+"""A record of the inputs and outputs of a model's layers in forward passes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ _KINDS: dict[str, Kind] = {
     "transformers.pytorch_utils.Conv1D": "linear_transposed",
     "torch.nn.modules.sparse.Embedding": "embedding",
 }
-"""By their names, so that no library has to be loaded in order to look for its classes."""
+"""By name, so that no library is imported only to compare classes."""
 
 
 def kind_of(module: nn.Module) -> Kind | None:
-    """How the gradients of a module's own parameters can be formed; None if that is not known.
-
-    Modules of vectors alone, without state or parts of their own, are norms and scales of one sort
-    or another: there are dozens in the libraries, and all are cheap enough to be computed again.
-    """
+    """Return how the gradients of a module's direct parameters can be formed; None if unknown."""
+    # Modules with vectors only, and without buffers or children, are norms and scales. Libraries
+    # have dozens of them, and all are cheap enough to be computed again.
     name = f"{type(module).__module__}.{type(module).__qualname__}"
     own = [*module.parameters(recurse=False)]
     if name in _KINDS or not own:
@@ -41,7 +39,7 @@ def kind_of(module: nn.Module) -> Kind | None:
 
 
 def _width(module: nn.Module) -> int:
-    """The numbers that one token brings to a layer, and takes from it; 0 if it is not trained."""
+    """Return the sizes of a layer's input and output per token, added up; 0 if it is frozen."""
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
         return 0
@@ -52,28 +50,31 @@ def _width(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a layer in a forward pass: what went in, and the edge of what came out."""
+    """One use of a layer in a forward pass: its input, and the graph edge of its output."""
 
     module: nn.Module
-    given: Tensor
+    inputs: Tensor
     edge: GradientEdge
 
 
 class Recorder:
-    """Sees what goes through the layers of a model while it is trained.
+    """The calls of a model's layers, recorded by hooks while it is trained.
 
-    :param layers: Whether its layers are given hooks; else they are not seen at work.
+    The hooks stay as long as the model. They hold the recorder but not the other way round: the
+    recorder keeps no reference to the model, only the calls of one batch, which hold its modules.
+
+    :param layers: Register the hooks; without them no calls are recorded.
     """
 
     def __init__(self, model: nn.Module, *, layers: bool = True) -> None:
         self.low_rank = low_rank(model)
-        """The ids of its low-rank factors."""
+        """The ids of the model's low-rank factors."""
         self._calls: list[Call] = []
         self._batch = 1
         self.trusted = False
-        """Whether what is formed from what it sees has been compared with autograd's gradients."""
+        """Gradients formed from recorded calls have been compared with autograd's."""
         self.width = 0
-        """Numbers that go through trained layers, in and out, for each token of a step."""
+        """Numbers that go into and out of trained layers per token."""
         owners: dict[int, list[nn.Module]] = {}
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
@@ -83,7 +84,7 @@ class Recorder:
             if layers and kind_of(module):
                 self.width += _width(module)
                 module.register_forward_pre_hook(self._repeat)
-                # First of all hooks, as others may change what the layer gave.
+                # Before all other hooks, since they may replace the layer's output.
                 module.register_forward_hook(self._record, prepend=True)
         self._seen = {
             parameter
@@ -92,29 +93,29 @@ class Recorder:
         }
 
     def covers(self, parameters: Sequence[Parameter]) -> bool:
-        """Whether the layers that are seen own all of some parameters, and each has one owner."""
+        """Return whether recorded layers own all parameters, each of them by one layer only."""
         return self._seen.issuperset(map(id, parameters))
 
     def forget(self) -> None:
-        """Let go of whatever was seen and not taken."""
+        """Drop the recorded calls, and with them the graphs that they keep alive."""
         self._calls = []
 
     def take(self, masks: graph.Reach, *, keep: bool = False) -> list[Call]:
-        """The calls that a graph contains; all others are forgotten.
+        """Return the calls that a graph contains, and drop all others.
 
-        :param keep: Whether these are needed again.
+        :param keep: Keep the returned calls for another time.
         """
         found = [call for call in self._calls if call.edge.node in masks]
         self._calls = found if keep else []
         return [*found]
 
     def _enter(self, module: nn.Module, inputs: object, named: object) -> None:
-        """Count the rows of what a module with embeddings is given."""
+        """Note the number of rows given to a module with embeddings."""
         given = [each for each in tree_leaves((inputs, named)) if isinstance(each, Tensor)]
         self._batch = max((len(each) for each in given if each.ndim > 1), default=1)
 
     def _repeat(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """Positions are often looked up once for all rows; here every row looks up its own."""
+        """Give every row its own position ids, which models often look up once for all rows."""
         if not (isinstance(module, nn.Embedding) and torch.is_grad_enabled()) or is_compiling():
             return None
         [given] = inputs
@@ -123,5 +124,5 @@ class Recorder:
     def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         usual = len(inputs) == 1 and isinstance(output, Tensor)
         if usual and not is_compiling() and output.requires_grad:
-            call = Call(module, inputs[0].detach(), get_gradient_edge(output))
-            self._calls.append(call)
+            # The edge holds the graph, and not the output tensor: activations are not kept twice.
+            self._calls.append(Call(module, inputs[0].detach(), get_gradient_edge(output)))

@@ -1,7 +1,7 @@
-"""Task gradients from graphs that are kept until the weights are known.
+"""Providers that retain the graphs of a step until the weights are known.
 
-The shared part is then differentiated once, for the weighted sum. What the weights are decided
-from is what these providers differ in.
+The shared part is then differentiated once, for the weighted sum. Subclasses differ in the
+gradients from which the weights are computed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from polytask.core.partition import Partition
 
 @dataclass(frozen=True)
 class Kept:
-    """The losses of one batch, their graph, and the parameters that tasks share."""
+    """The losses of one batch, the tasks behind each node of their graph, and the shared parameters."""
 
     losses: TaskLosses
     masks: graph.Reach
@@ -39,11 +39,11 @@ class Kept:
 
     @property
     def roots(self) -> list[GradientEdge]:
-        """Where the graph begins: one edge per loss."""
+        """The edges where the graph begins, one per loss."""
         return [get_gradient_edge(loss) for loss in self.losses.values]
 
     def seeds(self, task: int) -> Gradients:
-        """The gradient of a task's own loss at the roots; None at those of other tasks."""
+        """Return the gradient at each root: a scale for the loss of ``task``, None for other losses."""
         return [
             scale.to(loss) if own == task else None
             for loss, own, scale in zip(
@@ -53,7 +53,7 @@ class Kept:
 
 
 class KeptGraphs(TaskGradients):
-    """Keeps the graphs of all batches of a step."""
+    """The retained graphs of all batches of a step."""
 
     def __init__(self, recorder: Recorder | None = None) -> None:
         super().__init__(recorder)
@@ -61,7 +61,7 @@ class KeptGraphs(TaskGradients):
 
     @override
     def add(self, losses: TaskLosses, partition: Partition) -> None:
-        masks = graph.reach(losses.values, partition.shared)
+        masks = graph.trace(losses.values, partition.shared)
         kept = Kept(losses, masks, partition.shared)
         private = [*map(get_gradient_edge, partition.private)]
         for task in losses.tasks:
@@ -76,6 +76,7 @@ class KeptGraphs(TaskGradients):
             scale_t = scale_t.to(kept.losses.scale_t) * kept.losses.scale_t
             seeds = [s.to(loss) for s, loss in zip(scale_t, kept.losses.values, strict=True)]
             add_gradients(partition.shared, carry(kept.roots, seeds, leaves))
+        # Gradients of shared parameters bypass DistributedDataParallel, so ranks are summed here.
         sum_gradients(partition.shared)
 
     @override
@@ -84,7 +85,7 @@ class KeptGraphs(TaskGradients):
 
 
 class Weighted(KeptGraphs):
-    """Decides nothing: the weights are known. A step costs a little more than a plain sum."""
+    """Static weights: no gradients are compared. A step costs a little more than a plain sum."""
 
     @override
     def gramian(self, tasks: Sequence[int]) -> Tensor:
@@ -92,11 +93,11 @@ class Weighted(KeptGraphs):
 
 
 class FeatureGradients(KeptGraphs):
-    """Looks at the gradients of the shared features instead of the shared parameters.
+    """Gradients by the shared features instead of the shared parameters, an approximation.
 
-    An approximation: Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization",
-    NeurIPS 2018, section 3.3, bound MGDA's objective with it. Features of different rows are
-    different numbers, so tasks that share no rows look as if they never conflicted.
+    Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, section
+    3.3, bound MGDA's objective with them. Features of different rows are different numbers: tasks
+    that share no rows have inner products of zero and never seem to conflict.
     """
 
     @override
@@ -104,7 +105,7 @@ class FeatureGradients(KeptGraphs):
         check_alone("features")
         gramian_tt = torch.zeros(len(tasks), len(tasks))
         for kept in self.kept:
-            edges = graph.boundary(kept.losses.values, kept.masks)
+            edges = graph.find_boundary(kept.losses.values, kept.masks)
             rows = [carry(kept.roots, kept.seeds(task), edges) for task in tasks]
             for at_edge in zip(*rows, strict=True):
                 part_tt = products(at_edge)
@@ -115,7 +116,7 @@ class FeatureGradients(KeptGraphs):
 def carry(
     edges: Sequence[GradientEdge], seeds: Gradients, wanted: Sequence[GradientEdge]
 ) -> Gradients:
-    """Carry gradients at some edges on to others; None stands for zeros."""
+    """Backpropagate gradients from some edges to others; None stands for zeros."""
     given = [(edge, seed) for edge, seed in zip(edges, seeds, strict=True) if seed is not None]
     if not given or not wanted:
         return [None] * len(wanted)
@@ -124,7 +125,7 @@ def carry(
 
 
 def products(rows: Gradients) -> Tensor:
-    """The inner products of one gradient per task; None stands for zeros."""
+    """Return the inner products of one gradient per task; None stands for zeros."""
     some = next((row for row in rows if row is not None), None)
     if some is None:
         return torch.zeros(len(rows), len(rows))

@@ -1,12 +1,11 @@
-"""Task gradients of a model whose parameters FSDP2 has divided among the processes.
+"""Task gradients of a model whose parameters FSDP2 has sharded.
 
-FSDP2 holds the parameters and gathers them; reducing gradients is left to this module, because
-FSDP2 would add up the gradients of all tasks, and wait for ranks that have no row of a task.
+FSDP2 stores and gathers the parameters. This module reduces the gradients, because FSDP2 would sum
+the gradients of all tasks, and wait for ranks that have no rows of a task.
 
-From the first backward pass of a step to its end all parameters are whole on every rank. A pass
-leaves one whole gradient, of which each rank at once keeps the share that belongs to its shards.
-So of T tasks a rank holds T × P / R numbers, and the weighted sum of its share is the ``.grad``
-of its shards as it is.
+From the first backward pass of a step to its end, all parameters are whole on every rank. Each pass
+gives one whole gradient, which is reduce-scattered at once: each rank keeps the part of its shards.
+So a rank holds T × P / R numbers for T tasks. Their weighted sum is the ``.grad`` of its shards.
 """
 
 from __future__ import annotations
@@ -23,35 +22,37 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.nn import Parameter
 from typing_extensions import override
 
-from polytask.balancing.engine.base import Gradients, TaskLosses, differentiate
+from polytask.balancing.engine.base import Gradients, TaskLosses, add_optional, differentiate
 from polytask.balancing.engine.exact import Exact
 from polytask.core.distributed import rank, sum_over_ranks, world_size
 from polytask.core.partition import Partition
 
 
 class Shards:
-    """The trainable parameters of a model in both forms: whole, as graphs have them, and sharded.
+    """The trainable parameters of a model, both whole, as in graphs, and sharded.
 
-    :param model: Holds modules that ``fully_shard`` was applied to.
+    :param model: A model after ``fully_shard``.
     :raises ValueError: If a trainable parameter is not sharded over all ranks.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
-        self.release()
+        self.release()  # a forward pass before may have left parameters whole
         sharded = {name: p for name, p in model.named_parameters() if p.requires_grad}
         for name, parameter in sharded.items():
             _check(name, parameter)
         self.gather()
         whole = dict(model.named_parameters())
         self.release()
+        # FSDP2 swaps the parameters of modules between the two forms, but keeps the objects of each
+        # form. So ids stay valid, and either form finds its pair.
         self._pairs = {id(whole[name]): (whole[name], part) for name, part in sharded.items()}
         self._pairs |= {id(part): (whole[name], part) for name, part in sharded.items()}
         self.total = Total()
-        """What is added up of gradients that are not looked at one by one."""
+        """The sum of gradients that no method compares by task."""
 
     def gather(self) -> None:
-        """Make all parameters whole, and keep FSDP2 from reducing gradients. All ranks call it."""
+        """Make all parameters whole, and stop FSDP2 from reducing gradients. All ranks must call it."""
         for module in self._modules:
             module.unshard()
             module.set_requires_gradient_sync(False, recurse=False)
@@ -65,14 +66,14 @@ class Shards:
             module.set_reshard_after_backward(True, recurse=False)
 
     def columns(self, parameters: Sequence[Parameter]) -> ShardedColumns:
-        """How the gradients of some parameters, whole or sharded, are divided.
+        """Return the division of gradients of ``parameters``, whole or sharded, among the ranks.
 
-        :raises ValueError: If one is not of this model.
+        :raises ValueError: If a parameter does not belong to the model.
         """
         strange = [parameter for parameter in parameters if id(parameter) not in self._pairs]
         if strange:
             raise ValueError(
-                f"found {len(strange)} parameters in the partition that are not those of the "
+                f"found {len(strange)} parameters in the partition that do not belong to the "
                 "sharded model: find the partition after fully_shard"
             )
         return ShardedColumns([self._pairs[id(parameter)] for parameter in parameters])
@@ -80,7 +81,7 @@ class Shards:
     def add(
         self, losses: Sequence[Tensor], scale_t: Tensor, parameters: Sequence[Parameter]
     ) -> None:
-        """Add the gradient of a weighted sum of losses to the total; none on a rank without rows."""
+        """Add the gradient of a weighted sum of losses to the total; zeros on a rank without rows."""
         columns = self.columns(parameters)
         found: Gradients = [None] * len(columns.whole)
         if losses:
@@ -88,7 +89,7 @@ class Shards:
         self.total.add(columns, found)
 
     def provider(self, num_tasks: int) -> Sharded:
-        """What collects task gradients."""
+        """Return a provider of task gradients."""
         return Sharded(self, num_tasks)
 
 
@@ -107,9 +108,9 @@ def _check(name: str, parameter: Parameter) -> None:
 
 
 class ShardedColumns:
-    """The coordinates of n parameters, divided among R ranks as their shards are.
+    """The division of n parameters' coordinates among R ranks, as in their shards.
 
-    :param pairs: Each parameter whole, and sharded.
+    :param pairs: Each parameter in both forms, whole and sharded.
     """
 
     def __init__(self, pairs: Sequence[tuple[Parameter, Parameter]]) -> None:
@@ -123,12 +124,13 @@ class ShardedColumns:
             [slice(end - size, end) for end, size in zip(ends_R, sizes_R, strict=True)]
             for ends_R, sizes_R in zip(ends_nR, sizes_nR, strict=True)
         ]
+        # Ranks may own columns of different number; all use the largest, as collectives need it.
         self.width = max(ends_nR[-1]) if pairs else 0
 
     def scatter(self, gradients: Gradients) -> Tensor:
-        """Add one gradient up over all ranks, each of which keeps its own columns, row_p.
+        """Sum one gradient over all ranks, and return this rank's columns, row_p.
 
-        :param gradients: Of the whole parameters on this rank; None stands for zeros.
+        :param gradients: Gradients of the whole parameters on this rank; None stands for zeros.
         """
         row_p = self._zeros(self.width)
         if self.width:
@@ -140,14 +142,14 @@ class ShardedColumns:
         return row_p
 
     def own(self, flat_P: Tensor) -> Tensor:
-        """The columns of this rank, row_p, of a flat gradient that all ranks have."""
+        """Return this rank's columns, row_p, of a flat gradient that all ranks have."""
         columns_Rp = self._zeros(self._ranks, self.width)
         for place, piece in enumerate(flat_P.split([whole.numel() for whole in self.whole])):
             self._put(columns_Rp, place, piece.view_as(self.whole[place]))
         return columns_Rp[rank()]
 
     def spread(self, rows_tp: Tensor) -> Tensor:
-        """Flat gradients, rows_tP, with the columns of this rank, and zeros elsewhere."""
+        """Return flat gradients, rows_tP, with the columns of this rank and zeros elsewhere."""
         pieces = []
         for place, whole in enumerate(self.whole):
             piece = rows_tp.new_zeros(len(rows_tp), *whole.shape)
@@ -161,12 +163,13 @@ class ShardedColumns:
     def give(self, row_p: Tensor, given: Sequence[bool]) -> None:
         """Add the columns of this rank to ``.grad`` of the sharded parameters.
 
-        :param given: Which of the parameters get a gradient.
+        :param given: For each parameter, whether it receives a gradient.
         """
         for place in [place for place, yes in enumerate(given) if yes]:
             sharded = self._sharded[place]
             assert isinstance(sharded, DTensor)
             local = sharded.to_local()
+            # A copy, since clipping and optimisers change .grad in place while the row is still used.
             own = row_p[self._slices_nR[place][rank()]].view_as(local).to(local.dtype, copy=True)
             gradient = DTensor.from_local(
                 own, sharded.device_mesh, sharded.placements, run_check=False,
@@ -179,7 +182,7 @@ class ShardedColumns:
             columns_Rp[owner, self._slices_nR[place][owner]] = chunk.flatten().to(columns_Rp)
 
     def _sizes(self, place: int) -> list[int]:
-        """Of one parameter, the numbers that each rank has."""
+        """Return how many numbers of one parameter each rank has."""
         whole, dim = self.whole[place], self._dims[place]
         across = whole.numel() // max(whole.shape[dim], 1)
         lengths = [len(part) for part in torch.arange(whole.shape[dim]).chunk(self._ranks)]
@@ -193,13 +196,13 @@ class ShardedColumns:
 
 
 class Total:
-    """A gradient that is added up over the batches of a step, and over all ranks at once."""
+    """A gradient summed over the batches of a step and over all ranks."""
 
     def __init__(self) -> None:
         self._columns: ShardedColumns | None = None
 
     def add(self, columns: ShardedColumns, gradients: Gradients) -> None:
-        """Add what this rank found in one batch; every rank calls it as often."""
+        """Add the gradients of one batch. All ranks must call it equally often."""
         if self._columns is None:
             self._columns, self._row_p = columns, columns.scatter(gradients)
             self._given_n = torch.zeros(len(gradients), device=self._row_p.device)
@@ -208,16 +211,17 @@ class Total:
         self._given_n += torch.tensor([found is not None for found in gradients]).to(self._given_n)
 
     def give(self) -> None:
-        """Add it to ``.grad``, which stays None where no rank has one, and start anew."""
+        """Add the sum to ``.grad``, which stays None if no rank has a gradient, and reset it."""
         if self._columns is not None:
             self._columns.give(self._row_p, sum_over_ranks(self._given_n).bool().tolist())
         self._columns = None
 
 
 class Sharded(Exact):
-    """A backward pass per task; a rank keeps its share of every task's gradient.
+    """One backward pass per task; each rank keeps its columns of every task's gradient.
 
-    All ranks take as many passes over as many batches: one without rows of a task adds zeros.
+    All ranks make equally many passes over equally many batches, in the order of the tasks: each
+    pass ends with a collective. A rank without rows of a task adds zeros.
     """
 
     def __init__(self, shards: Shards, num_tasks: int) -> None:
@@ -231,13 +235,14 @@ class Sharded(Exact):
         self._columns = self._shards.columns(partition.shared)
         private = self._shards.columns(partition.private)
         own: Gradients = [None] * len(private.whole)
+        # The tasks of any rank, so that all ranks scatter the same tasks in the same order.
         here_T = torch.zeros(self._num_tasks, device=losses.scale_t.device)
         here_T[[*losses.tasks]] = 1
         for task in sum_over_ranks(here_T).nonzero().flatten().tolist():
             found = self._pass(losses, task, [*self._columns.whole, *private.whole])
             row_p = self._columns.scatter(found[: len(self._columns.whole)])
             self._rows[task] = self._rows[task] + row_p if task in self._rows else row_p
-            own = [*map(_plus, own, found[len(self._columns.whole) :])]
+            own = [*map(add_optional, own, found[len(self._columns.whole) :])]
         if private.whole:
             self._shards.total.add(private, own)
 
@@ -275,9 +280,3 @@ class Sharded(Exact):
     @override
     def forget(self) -> None:
         self._rows = {}
-
-
-def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other

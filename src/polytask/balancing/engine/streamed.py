@@ -1,4 +1,4 @@
-"""Task gradients of a few parameters at a time, never all T × P numbers at once."""
+"""Providers that hold the task gradients of a few parameters at a time, never all T × P numbers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,33 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from typing_extensions import override
 
-from polytask.balancing.engine.base import Gradients, check_alone
+from polytask.balancing.engine.base import Gradients, add_optional, check_alone
 from polytask.balancing.engine.retained_graph import Kept, KeptGraphs, carry, products
 from polytask.core import graph
 from polytask.core.errors import RecipeError
 
 
 class ByParameter(KeptGraphs):
-    """Adds up inner products parameter by parameter."""
+    """Inner products summed parameter by parameter."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
-        """Parameters that one batch leads to, each with a part of the gradient of every task."""
+        """Yield a parameter that one batch reaches, with a part of the gradient of every task.
+
+        A parameter that is used several times may come several times.
+        """
 
     @abstractmethod
     def visits(self, kept: Kept) -> Counter[Node]:
-        """How many parts ``rows`` gives of each parameter."""
+        """Count the parts that ``rows`` yields of each parameter."""
 
     @override
     def gramian(self, tasks: Sequence[int]) -> Tensor:
-        """A parameter's products are taken when all parts of its gradients have been added up."""
         check_alone(self.name)
+        # Products of a sum are not the sum of products: a parameter waits until all parts of its
+        # gradients, from all of its uses and batches, have been added up.
         left = sum(map(self.visits, self.kept), Counter[Node]())
         waiting: dict[Node, Gradients] = {}
         gramian_tt = torch.zeros(len(tasks), len(tasks))
@@ -43,8 +47,8 @@ class ByParameter(KeptGraphs):
             for leaf, rows in self.rows(kept, tasks):
                 left[leaf] -= 1
                 if id(graph.leaf_of(leaf)) not in shared:
-                    continue  # rows of several tasks in one tensor lead to what is private, too
-                waiting[leaf] = [*map(_plus, waiting.get(leaf, [None] * len(tasks)), rows)]
+                    continue  # if tasks share one tensor, its graph reaches private parameters, too
+                waiting[leaf] = [*map(add_optional, waiting.get(leaf, [None] * len(tasks)), rows)]
                 if not left[leaf]:
                     part_tt = products(waiting.pop(leaf))
                     gramian_tt = gramian_tt.to(part_tt) + part_tt
@@ -52,25 +56,26 @@ class ByParameter(KeptGraphs):
 
 
 class Streamed(ByParameter):
-    """Walks down the shared part from one bottleneck of its graph to the next.
+    """Task gradients of one stretch of the shared part at a time.
 
-    A bottleneck is an edge that all paths to lower parameters pass, such as the output of a layer.
-    The gradients of all tasks are carried from one to the next together; of the parameters between
-    the two, only the inner products stay. It costs a backward pass per task and one for the sum.
+    A stretch lies between two bottlenecks. A bottleneck is an edge on all paths to lower
+    parameters, such as the output of a layer. The gradients of all tasks move from one bottleneck
+    to the next together. Of the parameters in between, only the inner products are kept. The cost is
+    one backward pass per task and one for the sum.
     """
 
     name = "streamed"
 
     @override
     def visits(self, kept: Kept) -> Counter[Node]:
-        stretches = graph.stretches(kept.roots, kept.masks)
+        stretches = graph.split_at_bottlenecks(kept.roots, kept.masks)
         return Counter(leaf.node for stretch in stretches for leaf in stretch.leaves)
 
     @override
     def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         frontier: Sequence[GradientEdge] = kept.roots
         seeds = [kept.seeds(task) for task in tasks]
-        for stretch in graph.stretches(kept.roots, kept.masks):
+        for stretch in graph.split_at_bottlenecks(kept.roots, kept.masks):
             wanted = [*stretch.leaves, *stretch.bottleneck]
             found = [carry(frontier, row, wanted) for row in seeds]
             for place, leaf in enumerate(stretch.leaves):
@@ -79,9 +84,9 @@ class Streamed(ByParameter):
 
 
 class LastLayer(ByParameter):
-    """Looks at the gradients of the shared weight matrix next to the heads.
+    """Gradients of the shared weight matrix next to the heads, an approximation.
 
-    An approximation: Chen et al., "GradNorm", ICML 2018, section 3, choose it to save time.
+    Chen et al., "GradNorm", ICML 2018, section 3, choose it to save time.
     """
 
     name = "last_layer"
@@ -100,8 +105,8 @@ class LastLayer(ByParameter):
         yield last.node, found
 
     def _last(self, kept: Kept) -> GradientEdge | None:
-        edges = graph.boundary(kept.losses.values, kept.masks)
-        matrix = graph.nearest_matrix(edges, kept.shared)
+        edges = graph.find_boundary(kept.losses.values, kept.masks)
+        matrix = graph.find_nearest_matrix(edges, kept.shared)
         if matrix is None:
             return None
         last = get_gradient_edge(matrix)
@@ -109,14 +114,8 @@ class LastLayer(ByParameter):
             if node.name().startswith("CompiledFunction") and (last.node, 0) in node.next_functions:
                 raise RecipeError(
                     [
-                        "balancing.gradients: found 'last_layer' and a compiled model, which does "
-                        "not tell which layer is its last. Choose 'auto'."
+                        "balancing.gradients: found 'last_layer' and a compiled model, whose graph "
+                        "does not show its last layer. Choose 'auto'."
                     ]
                 )
         return last
-
-
-def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other
