@@ -63,12 +63,8 @@ class Affordable:
         then, since = self._start
         now = self._clock()
         of_a_step = (self._begun - since) / (step - then)
-<<<<<<< HEAD
         # Clocks differ: all ranks take the first rank's number, or some would observe alone and hang.
-        [self._wait, *_] = gathered(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
-=======
         [self._wait, *_] = gather_objects(math.ceil((now - self._begun) / (BUDGET * of_a_step)))
->>>>>>> balancing2
         self._start = step, now
 
 

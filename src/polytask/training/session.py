@@ -207,14 +207,9 @@ class Session:
         return TrainingLog(self.run.metrics, start, console, trackers)
 
     def save(self) -> None:
-<<<<<<< HEAD
         """Write a checkpoint; all ranks must call this together."""
         # Joining shards and gathering random states are collectives: outside on_first, in this order.
-        state = {**self._modules(), **self._counters(), "random": gathered(random_state())}
-=======
-        """Write a checkpoint."""
         state = {**self._modules(), **self._counters(), "random": gather_objects(random_state())}
->>>>>>> balancing2
         on_first(lambda: self._checkpoints.save(self.budget.step, state))
         self.budget.record_save()
 
