@@ -229,7 +229,7 @@ def test_forms_of_answers_that_data_sets_have() -> None:
 
 
 def test_what_lacks_places_of_tokens_is_refused() -> None:
-    with pytest.raises(RecipeError, match="does not say where in it tokens are"):
+    with pytest.raises(RecipeError, match="gives no offsets of tokens"):
         span_task().encode(said("x"), {"ids": [1]})
 
 

@@ -17,7 +17,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Interval: TypeAlias = tuple[float, float]
 
 Row: TypeAlias = tuple[Hashable, ...]
-"""What tells a row from all others: its source, and its position there."""
+"""A unique key of a row: its source and its position there."""
 
 Statistic: TypeAlias = Callable[[Floats], float]
 """A score of N rows that count ``weights_N`` times; nan where it is undefined."""
@@ -46,7 +46,7 @@ def percentile_intervals(
 def replicate(
     statistics: Sequence[Statistic], rows: int, *, resamples: int, seed: int = 0
 ) -> Floats:
-    """The values of several statistics in the same resamples: values_RS, nan where undefined."""
+    """Return the values of several statistics in the same resamples: values_RS, nan where undefined."""
     return np.array(
         [
             [statistic(weights_N) for statistic in statistics]

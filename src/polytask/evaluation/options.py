@@ -1,4 +1,4 @@
-"""What a recipe may set about evaluation."""
+"""Evaluation options of a recipe."""
 
 from __future__ import annotations
 

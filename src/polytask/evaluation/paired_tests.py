@@ -37,7 +37,7 @@ def mcnemar_mid_p(only_first: int, only_second: int) -> float:
 
 
 def mcnemar_of_rows(first_N: Bools, second_N: Bools) -> float:
-    """The mid-p value of two models that have each row right or wrong."""
+    """Return the mid-p value of two models that have each row right or wrong."""
     return mcnemar_mid_p(int((first_N & ~second_N).sum()), int((second_N & ~first_N).sum()))
 
 
@@ -57,7 +57,7 @@ class Areas(NamedTuple):
 
 
 def delong(positive_N: Bools, scores_2N: Floats) -> Areas:
-    """The areas under the curves of two scores of the same rows, and their covariance.
+    """Return the areas under the curves of two scores of the same rows, and their covariance.
 
     DeLong, DeLong and Clarke-Pearson, Biometrics 1988
     (https://doi.org/10.2307/2531595), by the midranks of Sun and Xu, IEEE Signal Processing Letters
@@ -77,7 +77,7 @@ def delong(positive_N: Bools, scores_2N: Floats) -> Areas:
 
 
 def bootstrap_p(differences_R: Floats) -> float:
-    """The p value of a paired bootstrap; two-sided.
+    """Return the p value of a paired bootstrap; two-sided.
 
     Twice the share of resamples on the far side of zero, the rows as they are counted as one of
     them: inversion of the percentile interval, Efron and Tibshirani, "An Introduction to the
@@ -93,7 +93,7 @@ def bootstrap_p(differences_R: Floats) -> float:
 
 
 def normal_p(difference: float, variance: float) -> float:
-    """The two-sided p value of a normal difference; nan if one that is not 0 has no variance."""
+    """Return the two-sided p value of a normal difference; nan if one that is not 0 has no variance."""
     if difference == 0:
         return 1.0
     return (

@@ -1,4 +1,4 @@
-"""What a model predicts for the rows of pools."""
+"""Prediction over prepared rows: batches by length, one encoder pass for all tasks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from polytask.tasks import Predictions
 Progress = Callable[[int], None]
 
 _FACTOR = 4
-"""Tokens of a batch over those of training, as nothing is kept for gradients."""
+"""Tokens of a batch over the tokens of a training batch, as nothing is kept for gradients."""
 
 _DIGITS = 6
 """Digits of the numbers of vectors after the point."""
 
 _CACHED = 2**20
-"""Numbers of a vector of every token that a processor goes through fastest: more do not stay in its
-caches, and memory is asked for anew for each layer. Measured on all-MiniLM-L6-v2, see RESULTS.md."""
+"""Tokens times width of a batch on a processor. Larger tensors do not stay in caches, and each layer
+allocates memory from the system. Measured on all-MiniLM-L6-v2, see RESULTS.md."""
 
 _SQUARED = 2**25
 """Most rows times the square of their tokens in a batch: attention and parsers keep numbers for pairs.
@@ -58,7 +58,7 @@ class RowPool(Protocol):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with all that is needed to run it over pools; several tasks cost one encoder pass.
+    """A model, its collation and device; it predicts several tasks in one encoder pass.
 
     :param batch_tokens: Most tokens of a batch of training, padding included.
     :param autocast: Makes the context of the forward pass.

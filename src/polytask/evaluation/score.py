@@ -22,12 +22,12 @@ Entry: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model answered on the labelled rows of a task.
+    """Predictions and references of the labelled rows of a task.
 
     :param references: One per row, None left out.
-    :param predictions: One per row, completed (see ``Task.complete``).
+    :param predictions: One per row, completed (see ``Task.pad_prediction``).
     :param probabilities: One per row, or empty where the task has none.
-    :param rows: What tells each row from all others, for scores over several tasks of one row.
+    :param rows: A unique key of each row, for scores over several tasks of one row.
     :param groups: The group of each row by every column that metrics form groups by.
     """
 
@@ -48,10 +48,10 @@ class Pooling:
     TweetEval scores stance towards five targets so. https://aclanthology.org/2020.findings-emnlp.148
 
     :param tasks: Names of the tasks.
-    :param metric: What to measure.
-    :param by_row: Whether a reference is that of all tasks for one row, so that exact match is the
-        share of rows on which all are right, as intent and slots are scored together. Rows that
-        lack a label of one of the tasks do not count. Else tasks follow one after the other.
+    :param metric: The metric.
+    :param by_row: Whether the labels of all tasks for one row are one reference, so that exact match
+        is the share of rows on which all are right, as intent and slots are scored together. Rows
+        that lack a label of one of the tasks do not count. Else the rows of tasks are concatenated.
     """
 
     tasks: Sequence[str]
@@ -133,13 +133,13 @@ def score_outcome(outcome: Outcome, metrics: Sequence[Metric], options: Evaluati
 def _estimate(
     value: float = math.nan, low: float = math.nan, high: float = math.nan
 ) -> dict[str, float | None]:
-    """A score with its interval, as JSON: what is undefined is null."""
+    """Return a score with its interval, as JSON: what is undefined is null."""
     numbers = {"value": value, "low": low, "high": high}
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
 
 def _concatenate(outcomes: Sequence[Outcome]) -> Outcome:
-    """The rows of several outcomes, one after the other; their groups stay apart."""
+    """Return the rows of several outcomes, one after the other; their groups stay apart."""
     columns = set[str].intersection(*({*outcome.groups} for outcome in outcomes))
     return Outcome(
         list(chain.from_iterable(outcome.references for outcome in outcomes)),
@@ -154,7 +154,7 @@ def _concatenate(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _side_by_side(outcomes: Sequence[Outcome]) -> Outcome:
-    """The rows that all outcomes have, with a tuple of one entry per outcome."""
+    """Return the rows that all outcomes have, with a tuple of one entry per outcome."""
     places = [{row: at for at, row in enumerate(outcome.rows)} for outcome in outcomes]
     shared = [row for row in places[0] if all(row in place for place in places)]
     pairs = list(zip(outcomes, places, strict=True))
@@ -166,7 +166,7 @@ def _side_by_side(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _average(entries: Mapping[str, Entry], firsts: Mapping[str, Metric]) -> dict[str, Any]:
-    """The mean of the first metrics that are defined, higher being better, and what it is over."""
+    """Return the mean of the first metrics that are defined, higher being better, and what it is over."""
     values = {
         name: _sign(entries[name], metric) if name in entries else None
         for name, metric in firsts.items()
@@ -183,6 +183,6 @@ def _average(entries: Mapping[str, Entry], firsts: Mapping[str, Metric]) -> dict
 
 
 def _sign(entry: Entry, metric: Metric) -> float | None:
-    """The value of a metric, higher being better."""
+    """Return the value of a metric, higher being better."""
     value: float | None = entry[metric.name]["value"]
     return value if value is None or metric.higher_is_better else -value

@@ -1,14 +1,15 @@
 """Whether two ways of training differ, from several seeds scored on the same rows.
 
-What is asked is not whether some trained models differ, but whether the *way of training* is better
+The question is not whether some trained models differ, but whether the *way of training* is better
 on rows like these. Two things are then drawn by chance: the seeds, and the test rows. They are
 crossed, as every seed is scored on the same rows. So p values of single seeds cannot be combined by
 Fisher's or Stouffer's formula, which take them for independent: the rows they have in common would
 be counted once per seed. Nor is a t test over seeds enough, which takes the rows for the whole
 world. Here the variance of the mean difference is the sum of two:
 
-- that of the mean over seeds when rows are resampled, for all seeds and both models together;
-- that over seeds on the rows as they are, divided by their number.
+- the variance of the mean over seeds when rows are resampled, for all seeds and both models
+  together;
+- the variance over seeds on the given rows, divided by the number of seeds.
 
 Chance that is of a row *and* a seed is in both, so the sum is too large rather than too small. The
 same holds for the bootstrap of both rows and seeds, and no bootstrap of crossed draws is exact: Owen
@@ -81,7 +82,7 @@ class Paired:
         return self.difference - half, self.difference + half
 
     def detectable(self, level: float = 0.05, power: float = 0.8) -> float:
-        """The smallest difference that would have been found, at a level, with that power.
+        """Return the smallest difference that would have been found, at a level, with that power.
 
         Bloom, "Minimum Detectable Effects", Evaluation Review 1995.
         https://doi.org/10.1177/0193841X9501900504
@@ -92,7 +93,7 @@ class Paired:
         return self.error * float(needed) if self.error > 0 else math.nan
 
     def scaled(self, rows: float, seeds: int) -> Paired:
-        """What is to be expected of so many times the rows, and of that number of seeds."""
+        """Return the expected result with ``rows`` times as many rows and ``seeds`` seeds."""
         return replace(
             self,
             rows_variance=self.rows_variance / rows,
@@ -103,7 +104,7 @@ class Paired:
 
 
 def paired(differences_S: Floats, replicates_RS: Floats, rows: int) -> Paired:
-    """The mean difference of S pairs of models that were scored on the same N rows.
+    """Return the mean difference of S pairs of models that were scored on the same N rows.
 
     :param differences_S: Difference of each pair on all rows.
     :param replicates_RS: The same in R resamples of the rows; those with nan are left out.
@@ -134,7 +135,7 @@ def holm(chances: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def seeds_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """The mean of paired values over seeds, and half the width of Student's interval of it."""
+    """Return the mean of paired values over seeds, and half the width of Student's interval of it."""
     half = scipy.stats.sem(values) * scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)
     return float(np.mean(values)), float(half)
 

@@ -29,7 +29,7 @@ class Attack:
             table.register_forward_hook(self._pass)
 
     def losses(self, compute: Callable[[], Losses], rows: Mapping[str, float]) -> Losses:
-        """The losses under attack: the batch goes through the model twice.
+        """Return the losses under attack: the batch goes through the model twice.
 
         Methods that compare losses before and after an update, the latter without gradients, see
         both under attack.

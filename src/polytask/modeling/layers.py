@@ -9,7 +9,7 @@ from polytask.modeling.model import MultiTaskModel
 
 
 def layers_of(model: MultiTaskModel) -> dict[str, str]:
-    """The layer of every parameter: parameter name to the name of a module.
+    """Return the layer of every parameter: parameter name to the name of a module.
 
     A layer is one of those that an encoder names as its layers, with all inside it; outside of
     them it is the module that owns the parameter.
@@ -21,14 +21,14 @@ def layers_of(model: MultiTaskModel) -> dict[str, str]:
 
 
 def _layer(parameter: str, layers: set[str]) -> str:
-    """The innermost layer around a parameter, or its owner."""
+    """Return the innermost layer around a parameter, or its owner."""
     owners = [*accumulate(parameter.split(".")[:-1], "{}.{}".format)]
     inside = [owner for owner in owners if owner in layers]
     return (inside or owners or ["model"])[-1].removeprefix("sharing.")
 
 
 def in_layers(names: Mapping[str, int], layers: Mapping[str, str]) -> dict[str, list[int]]:
-    """The places of parameters, by layer, in the order of the names."""
+    """Return the places of parameters, by layer, in the order of the names."""
     found: dict[str, list[int]] = {}
     for name, place in names.items():
         found.setdefault(layers[name], []).append(place)

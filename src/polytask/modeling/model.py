@@ -98,7 +98,7 @@ class MultiTaskModel(nn.Module):
         self.train()
 
     def _encode(self, task: str, inputs: Collated) -> Features:
-        """The features of all rows as a task reads them."""
+        """Return the features of all rows as a task reads them."""
         rows_B = torch.arange(inputs.size, device=next(iter(inputs.values())).device)
         features: Features = self.sharing(inputs, {task: rows_B})[task]
         return features
@@ -134,7 +134,7 @@ class MultiTaskModel(nn.Module):
         return self._readers.hand_over(scores, wanted, rows)
 
     def features(self, inputs: Collated, rows: Mapping[str, Tensor]) -> dict[str, Features]:
-        """The features of rows as they are, with no tokens hidden; see ``forward``."""
+        """Return the features of rows as they are, with no tokens hidden; see ``forward``."""
         return self._encode_rows(unfold(inputs, rows), rows)
 
     def _features(self, single: Unfolded, rows: Mapping[str, Tensor]) -> dict[str, Features]:
@@ -152,7 +152,7 @@ class MultiTaskModel(nn.Module):
         return self.tasks_apart if self.training else None
 
     def lines(self, batch: Batch) -> dict[str, Tensor]:
-        """The rows of what the encoder reads that each task of a batch reads."""
+        """Return the rows of what the encoder reads that each task of a batch reads."""
         own = {task: batch.targets[task].rows_b for task in self.tasks if task in batch.targets}
         texts = {task: texts_at(batch.inputs, rows_b) for task, rows_b in own.items()}
         inputs = unfold(batch.inputs, own).inputs
@@ -173,7 +173,7 @@ class MultiTaskModel(nn.Module):
     def _context(
         self, task: str, single: Unfolded, values: Mapping[str, Any] | None
     ) -> tuple[HeadContext, ...]:
-        """What the head of a task reads beside features; most read nothing."""
+        """Return the further input of a head beside features; most heads have none."""
         if not self._head(task).reads_rows:
             return ()
 
@@ -182,7 +182,7 @@ class MultiTaskModel(nn.Module):
         return (HeadContext(task, own, targets, partial(self._encode, task)),)
 
     def losses(self, batch: Batch) -> Losses:
-        """The mean loss of every task that the batch holds labels for, in the order of the tasks."""
+        """Return the mean loss of every task that the batch holds labels for, in the order of the tasks."""
         mixes = self._mixes(batch)
         compute = partial(self._losses, batch, mixes)
         if self._attack is None or not self._augments:
@@ -240,11 +240,11 @@ class MultiTaskModel(nn.Module):
             self._augmented = True
 
     def _tables(self) -> list[nn.Embedding]:
-        """The tables of token vectors of the encoders that are trained."""
+        """Return the tables of token vectors of the encoders that are trained."""
         return token_tables(self.sharing.encoder_of(task) for task in self.trained_tasks)
 
     def trainable(self) -> dict[str, Parameter]:
-        """The parameters that training changes, tied ones once, by name."""
+        """Return the parameters that training changes, tied ones once, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def partition(self, batch: Batch) -> Partition:

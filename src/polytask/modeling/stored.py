@@ -22,23 +22,23 @@ class StoredState:
     given: frozenset[str]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What is stored."""
+        """Return the tensors that a run stores."""
         return {name: t for name, t in self.model.state_dict().items() if name not in self.given}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take what was stored; what is given stays as it is.
+        """Load stored tensors; tensors of the pretrained model stay unchanged.
 
         :raises RuntimeError: If a tensor is missing, unknown or of another shape.
         """
         self.model.load_state_dict({**self.given_tensors(), **state})
 
     def given_tensors(self) -> dict[str, Tensor]:
-        """What is not stored."""
+        """Return the tensors that a run leaves out, as the pretrained model provides them."""
         return {name: t for name, t in self.model.state_dict().items() if name in self.given}
 
 
 def prints_of(tensors: Iterable[Tensor]) -> frozenset[str]:
-    """One SHA-256 for each tensor, of its numbers."""
+    """Return one SHA-256 for each tensor, of its numbers."""
     return frozenset(sha256_of({"": tensor}) for tensor in tensors)
 
 

@@ -1,4 +1,8 @@
-"""What to predict from a row."""
+"""Task types: the target of a row, its head, loss, decoding and metrics.
+
+Each task type is a file that registers a class. Start reading at ``base`` (the interface), then
+``classification`` (the shortest one); ``metrics`` holds the metrics.
+"""
 
 from polytask.core.registry import import_siblings
 from polytask.tasks.base import Head, HeadContext, PooledHead, Task, tasks

@@ -67,7 +67,7 @@ class Head(nn.Module, ABC):
         return inputs
 
     def bind(self, encoder: nn.Module) -> None:
-        """Tie parameters to those of the encoder; called once, when both exist."""
+        """Tie parameters to parameters of the encoder; called once, when both exist."""
 
     def validate(self, encode: Encode) -> None:
         """Check that the encoder suits; called once per task of the head, in evaluation mode.
@@ -85,7 +85,7 @@ class PooledHead(Head, ABC):
 
 
 class Task(Objective, Presentation):
-    """What to predict from a row: target, head, loss, decoding, metrics.
+    """A prediction target: label, head, loss, decoding and metrics.
 
     Three forms of a label: the ``reference`` is what people read and metrics compare (a label, a
     number, a list of tags); the ``target`` is its numeric form; ``values`` are collated targets.
@@ -112,12 +112,12 @@ class Task(Objective, Presentation):
 
     @property
     def default_metrics(self) -> Sequence[str | dict[str, Any]]:
-        """What is measured when the recipe does not say; the first one selects checkpoints."""
+        """The metrics used if the recipe names none; the first one selects checkpoints."""
         return ()
 
     @abstractmethod
     def reference(self, row: Row) -> Any | None:
-        """The label of a row as people read it, or None where it is missing.
+        """Return the label of a row as people read it, or None where it is missing.
 
         :raises DataError: If the column is absent or its value is of the wrong kind.
         """
@@ -152,7 +152,7 @@ class Task(Objective, Presentation):
 
         :param label: The ``training_label`` of the row.
         :param alignment: Where the words of the copy come from; of none if the row has no words.
-        :return: None if the copy has nothing to teach, as for tasks that do not say how.
+        :return: None if the copy is not trained on, which is the default.
         """
         return None
 
@@ -170,7 +170,7 @@ class Task(Objective, Presentation):
 
     @abstractmethod
     def encode(self, reference: Any, inputs: Inputs) -> Any | LeftOut:
-        """The target of one row: a number or nested lists of numbers.
+        """Return the target of one row: a number or nested lists of numbers.
 
         :param inputs: The row as prepared by the encoder, for tasks whose target depends on it.
         :return: ``LeftOut`` if it cannot be learned from (a label never seen in training).
@@ -186,7 +186,7 @@ class Task(Objective, Presentation):
 
     @abstractmethod
     def head(self, width: int) -> Head:
-        """A new head for features of that width; call after ``fit`` or ``restore``."""
+        """Return a new head for features of that width; call after ``fit`` or ``restore``."""
 
     @abstractmethod
     def decode(self, scores: Any, rows: Sequence[Fields]) -> Predictions:
@@ -252,7 +252,7 @@ class Task(Objective, Presentation):
         return {"kind": type(self).__name__.lower(), "labels": list(self.labels)}
 
     def build_metrics(self, chosen: Sequence[Options | str | dict[str, Any]] = ()) -> list[Metric]:
-        """The metrics a recipe chose, or the default ones; call after ``fit`` or ``restore``.
+        """Return the metrics a recipe chose, or the default ones; call after ``fit`` or ``restore``.
 
         :raises RecipeError: If a metric does not measure what this task predicts.
         """
@@ -271,7 +271,7 @@ class Task(Objective, Presentation):
         return built
 
     def _column(self, row: Row) -> Any | None:
-        """The value of the target column, or None where it is missing (null, not a number)."""
+        """Return the value of the target column, or None where it is missing (null, not a number)."""
         if self.target_column not in row:
             columns = [name for name in row if not name.startswith("_")]
             hint = did_you_mean(self.target_column, columns)

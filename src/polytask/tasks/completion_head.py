@@ -22,7 +22,7 @@ from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads
 from polytask.tasks.search import Search
 
 WRITTEN, NO_BYTE = "written_bZ", -1
-"""What was written, as bytes of UTF-8, and what fills up shorter texts."""
+"""The key of written texts, as UTF-8 bytes, and the value that pads shorter texts."""
 
 
 @final
@@ -31,8 +31,8 @@ class CompletionHead(LanguageHead):
 
     :param task: Name of the task, for messages.
     :param width: D of the features.
-    :param search: How a text is written; its marks are those of the encoder.
-    :param ranks: Whether the texts of a row are options to compare, else a prompt to go on with.
+    :param search: How a text is written; its end and padding ids are ids of the encoder.
+    :param ranks: Whether the texts of a row are options to compare, else a prompt to continue.
     :param per_token: Whether options are compared by their mean cost, not by the sum.
     """
 
@@ -83,7 +83,7 @@ class CompletionHead(LanguageHead):
         return self._compare(features, rows) if self._ranks else self._write(rows)
 
     def _compare(self, features: Features, rows: HeadContext) -> dict[str, Tensor]:
-        """The log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
+        """Return the log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
         there_bP, apart = features.segment_mask_BP, features.per_segment
         there_N = there_bP.flatten()
         own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
@@ -95,7 +95,7 @@ class CompletionHead(LanguageHead):
         return {SCORES: scores_bP, THERE: there_bP}
 
     def _write(self, rows: HeadContext) -> dict[str, Tensor]:
-        """A completion for every prompt: ``{written_bZ}``."""
+        """Return a completion for every prompt: ``{written_bZ}``."""
         if remembers(rows.encode, rows.inputs, self._kv_cache):
             with self._kv_cache() as memory:
                 assert memory is not None

@@ -69,7 +69,7 @@ class Decoder(nn.Module):
 
     @override
     def forward(self, ids_bT: Tensor, features: Features) -> Tensor:
-        """The logits after every token, each knowing those before it alone: logits_bTV."""
+        """Return the logits after every token, each knowing those before it alone: logits_bTV."""
         logits_bTV, _ = self.extend(ids_bT, self.begin(features))
         return logits_bTV
 
@@ -174,7 +174,7 @@ class DecoderLayer(nn.Module):
 
 
 def _sinusoids(length: int, width: int) -> Tensor:
-    """The position of each of T tokens as waves of D / 2 lengths: section 3.5."""
+    """Return the position of each of T tokens as waves of D / 2 lengths: section 3.5."""
     position_T1 = torch.arange(length).unsqueeze(1)
     rate_d = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
     return torch.cat([(position_T1 * rate_d).sin(), (position_T1 * rate_d).cos()], dim=1)

@@ -30,7 +30,7 @@ _NO_TEXT = -1
 """What stands for a text that a row does not have, in collated targets."""
 
 VECTORS, THERE = "vectors_bPD", "there_bP"
-"""What an ``EmbeddingHead`` returns: a vector of length 1 for each of P texts, and which there are."""
+"""Keys of the output of an ``EmbeddingHead``: a unit vector for each of P texts, and their mask."""
 
 
 class EmbeddingHead(Head):
@@ -56,9 +56,9 @@ class EmbeddingHead(Head):
 class VectorTask(Task, ABC):
     """Base of tasks that give every text of a row a vector.
 
-    :param target: Column that says how alike the first two texts are; by default they all are.
+    :param target: Column with the similarity of the first two texts; by default all are similar.
     :param pool: How the tokens of a text become one vector.
-    :param size: Length of the vectors, by a linear layer; by default that of the features.
+    :param size: Length of the vectors, by a linear layer; by default the width of the features.
     """
 
     label_type = "vectors"
@@ -102,7 +102,7 @@ class VectorTask(Task, ABC):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The vectors of the texts of each row."""
+        """Return the vectors of the texts of each row."""
         found = zip(scores[VECTORS].detach().cpu(), scores[THERE].cpu(), strict=True)
         return Predictions(
             [own_PD[there_P].double().numpy().round(6).tolist() for own_PD, there_P in found]
@@ -112,7 +112,7 @@ class VectorTask(Task, ABC):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The cosine of anchor and partner."""
+        """Return the cosine of anchor and partner."""
         return [str(sum(a * b for a, b in zip(*own[:2], strict=True))) for own in predictions]
 
 
@@ -175,7 +175,7 @@ class Embedding(VectorTask):
 
     @override
     def encode(self, reference: float, inputs: Inputs) -> float | list[int] | LeftOut:
-        """The number of the row for ``cosine``, else what tells each of its texts from others."""
+        """Return the number of the row for ``cosine``, else what tells each of its texts from others."""
         needed = 3 if self._kind == "triplet" else 2
         texts = texts_in(inputs)
         found = len(texts)
@@ -223,7 +223,7 @@ class Embedding(VectorTask):
 def contrastive_loss(
     vectors_bPD: Tensor, there_bP: Tensor, temperature: float, texts_bP: Tensor | None = None
 ) -> Tensor:
-    """The mean cross-entropy of finding the partner of each of b anchors.
+    """Return the mean cross-entropy of finding the partner of each of b anchors.
 
     A text is no wrong answer if it equals the anchor, or a partner of an equal anchor in the batch.
 
@@ -251,7 +251,7 @@ def text_id(text: Inputs) -> int:
 
 
 def _right_answers(texts_bP: Tensor, candidates_c: Tensor) -> Tensor:
-    """Whether a candidate equals an anchor, or a partner of an anchor equal to it: (b, c)."""
+    """Return whether a candidate equals an anchor, or a partner of an anchor equal to it: (b, c)."""
     anchors_b, partners_b = texts_bP[:, 0], texts_bP[:, 1]
     equal_anchors_bb = (anchors_b.unsqueeze(1) == anchors_b).float()
     partners_bc = (partners_b.unsqueeze(1) == candidates_c).float()
@@ -259,13 +259,13 @@ def _right_answers(texts_bP: Tensor, candidates_c: Tensor) -> Tensor:
 
 
 def _equal_to_pair(texts_bP: Tensor) -> Tensor:
-    """Whether each text after the first two equals one of them."""
+    """Return whether each text after the first two equals one of them."""
     others_bn = texts_bP[:, 2:]
     return (others_bn == texts_bP[:, :1]) | (others_bn == texts_bP[:, 1:2])
 
 
 def _as_wide(texts_bP: Tensor, there_bP: Tensor) -> Tensor:
-    """The numbers of texts, of as many texts a row as the whole batch has."""
+    """Return the numbers of texts, of as many texts a row as the whole batch has."""
     missing = there_bP.shape[1] - texts_bP.shape[1]
     return functional.pad(texts_bP, (0, missing), value=_NO_TEXT)
 

@@ -27,14 +27,14 @@ from polytask.tasks.search import Search
 from polytask.tasks.target_tokens import END, PADDING, TargetTokens
 
 LOGITS, IDS = "logits_bTV", "ids_bT"
-"""What a head for texts returns: logits where it is told the text, else the text it has found."""
+"""Keys of the output of a head for texts: logits of a given text in training, else written ids."""
 
 
 class DecoderTask(Task, ABC):
     """A task whose head is a transformer decoder.
 
     :param layers: Number of layers of the decoder.
-    :param width: Width of its hidden states; that of the features by default.
+    :param width: Width of its hidden states; by default the width of the features.
     :param heads: Attention heads of a layer; an even part of the width each.
     :param feed_forward: Inner width of the feed-forward layers.
     :param dropout: Share of the numbers dropped in training.
@@ -82,9 +82,9 @@ class SearchTask(DecoderTask, ABC):
         self._search = Search(max_tokens, END, PADDING, beam, length_penalty, temperature)
 
     def sizes(self, features: int) -> DecoderSizes:
-        """Those of the decoder.
+        """Return the sizes of the decoder.
 
-        :param features: Their width, for decoders that have none of their own.
+        :param features: Width of the features, used if no width was given.
         :raises RecipeError: If the heads cannot divide the width.
         """
         width = self._width or features
@@ -110,9 +110,8 @@ class SearchTask(DecoderTask, ABC):
 class Generation(SearchTask):
     """A text from a row, written by a transformer decoder that attends to the features.
 
-    The column holds a text, or a list of texts that are all right, of which the first one is learned
-    from. Subwords are learned from the training texts. Tasks that share a head share subwords and
-    decoder, and each starts its texts with a token of its own (Johnson et al., "Google's Multilingual
+    The column holds a text, or a list of correct texts, and the first one is learned from. Subwords are learned from the training texts. Tasks that share a head share subwords and
+    decoder, and each has its own start token (Johnson et al., "Google's Multilingual
     Neural Machine Translation System", TACL 2017. https://aclanthology.org/Q17-1024).
 
     :param vocabulary: Learn at most this many subwords, the 256 bytes included.
@@ -218,13 +217,13 @@ class Generation(SearchTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Any]
     ) -> list[str]:
-        """One text per line, white space within it as one space each."""
+        """Return one text per line, white space within it as one space each."""
         return [" ".join(prediction.split()) for prediction in predictions]
 
 
 @final
 class GenerationHead(Head):
-    """Writes texts: logits of the one it is told in training, else what it finds.
+    """A head that writes texts: logits of the given text in training, else the ids that it finds.
 
     :param decoder: Reads features, writes tokens.
     :param tokens: The tokens it writes.
@@ -252,5 +251,5 @@ class GenerationHead(Head):
 
 
 def first_text(reference: str | list[str]) -> str:
-    """The text that is learned from."""
+    """Return the text that is learned from."""
     return reference if isinstance(reference, str) else reference[0]

@@ -17,10 +17,10 @@ Pool: TypeAlias = Literal["mean", "first", "attention"]
 """How the tokens of a row become one vector."""
 
 TAGS, KEPT = "tags_bWC", "kept_bW"
-"""What a ``WordHead`` returns: scores of every word, and which words the encoder kept."""
+"""Keys of the output of a ``WordHead``: scores of every word, and the mask of words that the encoder kept."""
 
 MOVES = "moves_bSS"
-"""What a ``ChainHead`` adds: scores of a tag after another (see ``tasks.crf``)."""
+"""The key that a ``ChainHead`` adds: scores of a tag after another (see ``tasks.crf``)."""
 
 
 class SentenceHead(PooledHead):
@@ -98,7 +98,7 @@ class ChainHead(Head):
 
 
 def word_vectors(features: Features, task: str) -> tuple[Tensor, Tensor]:
-    """The first token of every word, and which words the encoder kept: words_bWD, kept_bW.
+    """Return the first token of every word, and which words the encoder kept: words_bWD, kept_bW.
 
     :param task: Name of the task, for the message.
     :raises RecipeError: If the encoder keeps no words.
@@ -112,7 +112,7 @@ def word_vectors(features: Features, task: str) -> tuple[Tensor, Tensor]:
 
 
 def stretch_means(features: Features, starts_BS: Tensor, stops_BS: Tensor) -> Tensor:
-    """The mean of the tokens of S stretches of each row, means_BSD; 0 of an empty one.
+    """Return the mean of the tokens of S stretches of each row, means_BSD; 0 of an empty one.
 
     :param starts_BS: The first token of each stretch.
     :param stops_BS: The token after its last.
@@ -129,7 +129,7 @@ def stretch_means(features: Features, starts_BS: Tensor, stops_BS: Tensor) -> Te
 
 
 def no_words(task: str) -> RecipeError:
-    """The error for a task about words on rows without words."""
+    """Return the error for a task about words on rows without words."""
     return RecipeError(
         [
             f"tasks.{task}: labels words, but the encoder gives one vector per text, or the text is "
@@ -140,11 +140,11 @@ def no_words(task: str) -> RecipeError:
 
 
 def no_places(task: str) -> RecipeError:
-    """The error for a task about parts of a text on rows whose tokens have no places."""
+    """Return the error for a task about parts of a text on rows whose tokens have no places."""
     return RecipeError(
         [
-            f"tasks.{task}: predicts parts of the last input column, but the encoder does not say "
-            "where in it tokens are. Choose an encoder of subwords (transformer, huggingface), and "
+            f"tasks.{task}: predicts parts of the last input column, but the encoder gives "
+            "no offsets of tokens. Choose an encoder of subwords (transformer, huggingface), and "
             "an input column of texts, not of lists of words."
         ]
     )

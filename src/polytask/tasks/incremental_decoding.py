@@ -35,11 +35,11 @@ class Rereading:
         self._encode, self._logits = encode, logits
 
     def begin(self, inputs: Collated) -> State:
-        """The state before the last token of b texts."""
+        """Return the state before the last token of b texts."""
         return {"ids": inputs["ids"], "places": inputs["lengths"] - 1}
 
     def __call__(self, last_n: Tensor, state: State) -> tuple[Tensor, State]:
-        """A step of a search: the tokens chosen last to the scores of the next ones."""
+        """Return a step of a search: the tokens chosen last to the scores of the next ones."""
         places_n1 = state["places"].unsqueeze(1)
         ids_nL = functional.pad(state["ids"], (0, 1)).scatter(1, places_n1, last_n.unsqueeze(1))
         tokens_nLD = self._encode(Collated(ids=ids_nL, lengths=state["places"] + 1)).tokens_BLD
@@ -55,7 +55,7 @@ class Remembered:
 
     :param encode: Inputs to features, while the encoder remembers.
     :param logits: Features to scores.
-    :param memory: What the encoder remembers.
+    :param memory: The key-value cache of the encoder.
     """
 
     def __init__(self, encode: Encode, logits: Logits, memory: KVCache) -> None:
@@ -63,12 +63,12 @@ class Remembered:
         self._text: Collated | None = None
 
     def begin(self, inputs: Collated) -> State:
-        """The state before the last token of b texts."""
+        """Return the state before the last token of b texts."""
         self._text = Collated(ids=inputs["ids"], lengths=inputs["lengths"])
         return {"rows": torch.arange(len(inputs["ids"]), device=inputs["ids"].device)}
 
     def __call__(self, last_n: Tensor, state: State) -> tuple[Tensor, State]:
-        """A step of a search: the tokens chosen last to the scores of the next ones."""
+        """Return a step of a search: the tokens chosen last to the scores of the next ones."""
         rows_n = state["rows"]
         if self._text is not None:
             inputs = self._text.select(rows_n)
@@ -83,9 +83,9 @@ class Remembered:
 
 @torch.no_grad()
 def remembers(encode: Encode, inputs: Collated, kv_cache: KVCacheContext) -> bool:
-    """Whether a token is read from memory as it is read after its text; it is tried out.
+    """Return whether a token read with the cache gives the same features as after its text.
 
-    It is not where an architecture has an encoder besides, or adds tokens of its own.
+    It is tried on a few rows. It fails if an architecture has a second encoder or adds tokens.
     """
     ids_bL, lengths_b = inputs["ids"][:_TRIED], inputs["lengths"][:_TRIED]
     last_b = at(ids_bL.unsqueeze(-1), lengths_b - 1).squeeze(-1)
@@ -95,7 +95,7 @@ def remembers(encode: Encode, inputs: Collated, kv_cache: KVCacheContext) -> boo
         try:
             encode(Collated(ids=ids_bL, lengths=lengths_b))
             found_bD = encode(one_each(last_b)).tokens_BLD[:, 0]
-        except RuntimeError:  # layers that run several times, each of which the memory takes in
+        except RuntimeError:  # layers that run several times, which the cache takes in each time
             return False
     longer_bL = functional.pad(ids_bL, (0, 1)).scatter(1, lengths_b[:, None], last_b[:, None])
     tokens_bLD = encode(Collated(ids=longer_bL, lengths=lengths_b + 1)).tokens_BLD
@@ -105,10 +105,10 @@ def remembers(encode: Encode, inputs: Collated, kv_cache: KVCacheContext) -> boo
 
 
 def at(values_bLD: Tensor, places_b: Tensor) -> Tensor:
-    """One of L for each of b rows."""
+    """Return one of L for each of b rows."""
     return values_bLD.take_along_dim(places_b[:, None, None], dim=1).squeeze(1)
 
 
 def one_each(last_n: Tensor) -> Collated:
-    """One token for each of n rows, as inputs."""
+    """Return one token for each of n rows, as inputs."""
     return Collated(ids=last_n.unsqueeze(1), lengths=torch.ones_like(last_n))

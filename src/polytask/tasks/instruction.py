@@ -90,7 +90,7 @@ class Instruction(WordedTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The answers in written texts, or in the most likely options."""
+        """Return the answers in written texts, or in the most likely options."""
         if SCORES in scores:
             best_b = kept_scores(scores, scores[SCORES].shape[1]).argmax(1).tolist()
             completions = map(self.completion_of, best_b, rows)

@@ -20,7 +20,7 @@ from polytask.tasks.base import Encode, Head, HeadContext
 from polytask.tasks.masking import blank_out, hide, places_of
 
 NATS, KEPT = "nats_bK", "kept_bK"
-"""What a language head returns: what each predicted token costs, and which of K there are."""
+"""Keys of the output of a language head: the loss of each of K predicted tokens, and their mask."""
 
 
 class LanguageHead(Head, ABC):
@@ -40,7 +40,7 @@ class LanguageHead(Head, ABC):
 
     reads_rows: ClassVar[bool] = True
     biased: ClassVar[bool] = True
-    """Whether every token has a bias of its own."""
+    """Whether the output has a bias for each token."""
 
     special_C: Tensor
     mask_id: int
@@ -76,7 +76,7 @@ class LanguageHead(Head, ABC):
 
     @abstractmethod
     def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
-        """The tokens that are predicted, and those whose features predict each: (b, L) both.
+        """Return the tokens that are predicted, and those whose features predict each: (b, L) both.
 
         The same number of each in every row.
         """
@@ -89,20 +89,20 @@ class LanguageHead(Head, ABC):
         predicted_bL, read_bL = self.choose(rows.inputs)
         predicted_bK, kept_bK = places_of(predicted_bL)
         read_bK, _ = places_of(read_bL)
-        # In a batch with rows of several texts, those of this task have one, which comes first.
+        # Rows of other tasks may have several texts; rows of this task have one, which comes first.
         read_bKD = features.tokens_BLD.take_along_dim(read_bK.unsqueeze(-1), dim=1)
         targets_bK = ids_bL.gather(1, predicted_bK)
         return {NATS: self.nats(read_bKD[kept_bK], targets_bK[kept_bK], kept_bK), KEPT: kept_bK}
 
     def nats(self, read_nD: Tensor, targets_n: Tensor, kept_bK: Tensor) -> Tensor:
-        """What the targets cost, put where they are kept; 0 elsewhere."""
+        """Return the loss of each target at its place; 0 elsewhere."""
         logits_nV = self.logits(read_nD)
         nats_n = functional.cross_entropy(logits_nV, targets_n, reduction="none")
         nats_bK = torch.zeros(kept_bK.shape, dtype=torch.float, device=kept_bK.device)
         return nats_bK.masked_scatter(kept_bK, nats_n)
 
     def logits(self, read_nD: Tensor) -> Tensor:
-        """The score of every token after each of n features, in fp32."""
+        """Return the score of every token after each of n features, in fp32."""
         scores_nV = functional.linear(self.transform(read_nD), self.token_vectors)
         return scores_nV.float() if self.bias is None else scores_nV.float() + self.bias
 
@@ -194,7 +194,7 @@ def require_reads_forward(encode: Encode, head: LanguageHead, otherwise: str = "
 
 @torch.no_grad()
 def is_causal(encode: Encode, token_vectors: Tensor) -> bool:
-    """Whether the features of a token depend on it and those before it alone; it is tried out."""
+    """Return whether the features of a token depend on it and those before it alone; it is tried out."""
     device = token_vectors.device
     ids_BL = torch.full((2, 4), len(token_vectors) - 1, device=device)
     ids_BL[1, 3] -= 1

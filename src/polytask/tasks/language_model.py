@@ -26,9 +26,9 @@ from polytask.tasks.predictions import Predictions
 class LanguageModel(Task):
     """Tokens of the text itself: hidden ones from all others, or each from those before it.
 
-    A task of its own, or an auxiliary of others on the same texts. Its rows are encoded apart from
-    those of other tasks, since hidden tokens would be missing there. Predictions are what each
-    predicted token costs, in nats.
+    It stands alone, or is an auxiliary of other tasks on the same texts. Its rows are encoded
+    separately, since other tasks need the hidden tokens. Predictions are the negative
+    log-likelihoods of the predicted tokens, in nats.
 
     Devlin et al., "BERT", NAACL 2019, section 3.1. https://doi.org/10.18653/v1/N19-1423
 

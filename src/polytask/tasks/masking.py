@@ -49,7 +49,7 @@ def blank_out(
 
 
 def places_of(chosen_bL: Tensor) -> tuple[Tensor, Tensor]:
-    """The positions of chosen tokens, ascending, K in the row with most: places_bK, kept_bK."""
+    """Return the positions of chosen tokens, ascending, K in the row with most: places_bK, kept_bK."""
     counts_b = chosen_bL.sum(1)
     most = max(1, int(counts_b.max())) if len(counts_b) else 1
     places_bK = (~chosen_bL).long().argsort(dim=1, stable=True)[:, :most]
@@ -58,7 +58,7 @@ def places_of(chosen_bL: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def uniform(ids_bL: Tensor, text_bL: Tensor, draws_b: Tensor, purpose: int) -> Tensor:
-    """A number in [0, 1) for each token, from its place, the draw and all tokens of its text.
+    """Return a number in [0, 1) for each token, from its place, the draw and all tokens of its text.
 
     Steps of a multiplicative congruential generator mix the numbers, which is random enough to
     choose tokens by.

@@ -110,7 +110,7 @@ class Multilabel(LabelTask):
 
     @override
     def decode(self, scores: Tensor, rows: Sequence[Fields]) -> Predictions:
-        """Each label that is predicted has its own probability as confidence."""
+        """Return each label that is predicted has its own probability as confidence."""
         chances_bC = scores.detach().double().sigmoid().cpu().numpy()
         chosen_bC = (scores.float().sigmoid() >= self.threshold).tolist()
         labels = [
@@ -124,11 +124,11 @@ class Multilabel(LabelTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Any]
     ) -> list[str]:
-        """The labels of a row as a line of CSV: separated by commas, in quotes where they hold one."""
+        """Return the labels of a row as a line of CSV: separated by commas, in quotes where they hold one."""
         return [csv_line(prediction) for prediction in predictions]
 
     def _split(self, value: Any) -> Iterable[Any]:
-        """The labels of a row, still as the source wrote them."""
+        """Return the labels of a row, still as the source wrote them."""
         if isinstance(value, list | tuple):
             if None in value:
                 raise DataError(

@@ -32,9 +32,9 @@ class MultipleChoice(SpelledTask, SentenceTask):
     The target column holds the number of the right choice, or a list with 1 for it and 0 for all
     others. The other columns are encoded with every choice, one pass each, and a softmax is over the
     choices of a row (Radford et al., "Improving Language Understanding by Generative Pre-Training",
-    2018, section 3.3). Rows with a single choice have nothing to learn from.
+    2018, section 3.3). Rows with a single choice are not trained on.
 
-    :param names: What the target column calls the first, the second, ... choice; by default their
+    :param names: Names of the first, the second, ... choice in the target column; by default their
         numbers from 0.
     """
 
@@ -74,7 +74,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
         return label
 
     def _name_choice(self, value: Any, choices: list[Any] | None) -> str:
-        """The choice that a number or a name stands for."""
+        """Return the choice that a number or a name stands for."""
         label = self._label(value)
         if self.names and label not in self.names:
             raise DataError(
@@ -114,7 +114,7 @@ class MultipleChoice(SpelledTask, SentenceTask):
         )
 
     def _mark(self, value: list[Any]) -> str:
-        """The choice that a list of 0 and 1 marks."""
+        """Return the choice that a list of 0 and 1 marks."""
         right = [place for place, one in enumerate(value) if one == 1]
         names = self.names or [str(place) for place in range(len(value))]
         if len(right) != 1 or any(one not in (0, 1) for one in value) or len(value) > len(names):

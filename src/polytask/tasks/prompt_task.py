@@ -19,7 +19,7 @@ from polytask.tasks.template import Template
 
 
 class WordedTask(Task, ABC):
-    """A task that puts rows into words: a prompt, and the completion that is wanted.
+    """A task that renders rows as a prompt and its completion.
 
     :param template: The prompt, a Jinja template of the input columns.
     :param completion: The completion, a template of the input columns and the target column; by
@@ -142,14 +142,14 @@ class WordedTask(Task, ABC):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """One answer per line, white space within it as one space each."""
+        """Return one answer per line, white space within it as one space each."""
         return [" ".join(prediction.split()) for prediction in predictions]
 
     def _values(self, fields: Fields) -> dict[str, Any]:
         return dict(zip(self.input_columns, fields, strict=False))
 
     def _choices(self, values: Mapping[str, Any]) -> list[Any]:
-        """The options of a row.
+        """Return the options of a row.
 
         :raises DataError: If the column does not list any.
         """
@@ -164,7 +164,7 @@ class WordedTask(Task, ABC):
         return found
 
     def _spell(self, value: Any, values: Mapping[str, Any]) -> str:
-        """The completion for a value of the target."""
+        """Return the completion for a value of the target."""
         if self._said is None:
             return f" {value if isinstance(value, str) else label_text(value)}"
         return self._said({**values, self.target_column: value})

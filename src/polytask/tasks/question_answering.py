@@ -29,7 +29,7 @@ from polytask.tasks.predictions import Predictions
 from polytask.tasks.span_confidence import span_confidence
 
 EDGES, PLACES = "edges_bPL2", "places_bPL2"
-"""What a ``SpanHead`` returns: scores to start and to end an answer, and the places of tokens."""
+"""Keys of the output of a ``SpanHead``: scores to start and end an answer, and offsets of tokens."""
 
 _IGNORED = -100
 
@@ -218,7 +218,7 @@ class SpanAnswer(Task):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The text of every answer, an empty line for none."""
+        """Return the text of every answer, an empty line for none."""
         return [
             " ".join(word for one in row for word in one["text"].split()) for row in predictions
         ]
@@ -290,7 +290,7 @@ class SpanAnswer(Task):
 
 
 def possible_edges(scores: dict[str, Tensor]) -> Tensor:
-    """The scores of tokens of the text, and of the first one; others score next to nothing."""
+    """Return the scores of tokens of the text, and of the first one; others score next to nothing."""
     edges_bPL2 = scores[EDGES].float()
     allowed_bPL = scores[PLACES][..., 0] >= 0
     allowed_bPL = allowed_bPL | (

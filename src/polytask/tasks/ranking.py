@@ -102,7 +102,7 @@ class Ranking(SentenceTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The scores of a row's candidates; the highest comes first.
+        """Return the scores of a row's candidates; the highest comes first.
 
         The confidence of a candidate is its probability to be the most relevant, by softmax.
         """

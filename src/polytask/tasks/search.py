@@ -160,7 +160,7 @@ class _Beams:
         self._ended_b = self._ended_b + ends_bk.sum(1)
 
     def best(self) -> Tensor:
-        """The best that ended; where none did, the best of those that were cut off."""
+        """Return the best that ended; where none did, the best of those that were cut off."""
         open_bT = self._chosen_bkT[:, 0]
         cut_bT = torch.full_like(self._best_bT, self._search.padding)
         cut_bT[:, : open_bT.shape[1]] = open_bT

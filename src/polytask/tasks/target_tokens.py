@@ -33,15 +33,15 @@ class TargetTokens:
         return self.tokenizer.get_vocab_size()
 
     def start(self, task: str) -> int:
-        """The token that the texts of a task start with."""
+        """Return the token that the texts of a task start with."""
         return len(_MARKS) + self.names.index(task)
 
     def encode(self, text: str, max_tokens: int) -> list[int]:
-        """The tokens of a text with its end; of one that is too long, the first without end."""
+        """Return the tokens of a text with the end token; a text that is too long is cut, without it."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [*ids, END][:max_tokens]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text up to the end mark."""
+        """Return the text up to the end mark."""
         kept = list(ids[: ids.index(END)]) if END in ids else list(ids)
         return self.tokenizer.decode(kept).removeprefix(" ")

@@ -1,4 +1,4 @@
-"""Rows put into words by Jinja templates."""
+"""Rows rendered by Jinja templates."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Template:
             )
 
     def __call__(self, values: Mapping[str, Any]) -> str:
-        """The text of a row.
+        """Return the text of a row.
 
         :raises DataError: If a column is null, or not what the template takes it for.
         """

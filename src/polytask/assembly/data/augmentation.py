@@ -1,4 +1,4 @@
-"""What a recipe lets training see besides the rows as they are."""
+"""Augmentation of training rows as a recipe asks for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ALONE: Mapping[type[Augmentation], str] = {
     RowMixing: "mix the rows of a batch",
     Adversary: "look at the gradients of a batch before it is learned from",
 }
-"""What of which there can be one only."""
+"""Augmentations that can be used once only, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class Augmentations:
         return cls(parts, copyings, frozenset(augmentable))
 
     def copies(self, view: View) -> list[View]:
-        """A view of every changed copy of its rows; none where no task can learn from them."""
+        """Return a view of every changed copy of its rows; none where no task can learn from them."""
         if self.augmentable.isdisjoint(view.tasks):
             return []
         return [replace(view, copying=one) for one in self.copyings]
 
     def with_copies(self, views: Iterable[View]) -> list[View]:
-        """All views, each followed by those of its copies."""
+        """Return all views, each followed by the views of its copies."""
         return [each for view in views for each in (view, *self.copies(view))]
 
     def attach(self, model: MultiTaskModel) -> None:
@@ -95,7 +95,7 @@ class Augmentations:
 def _text_copyings(
     parts: Sequence[TextAugmentation], rows: Iterable[Fields], seed: int, answer: Answer
 ) -> Iterator[TextCopying]:
-    """The copies of training rows that other runs write, all of them at once.
+    """Yield the copies of training rows that other runs write, all of them at once.
 
     :param rows: The training rows.
     :param seed: Decides what runs write that draw their words.

@@ -84,7 +84,7 @@ class Labels:
         return None if isinstance(label, LeftOut) else label
 
     def references(self, tables: Mapping[str, Table]) -> Iterator[Any]:
-        """All labels that there are in the training rows.
+        """Yield all labels that there are in the training rows.
 
         :raises DataError: If a label is of the wrong kind; names file and line.
         """
@@ -116,7 +116,7 @@ def references_of(task: Task, table: Table) -> Iterator[Any]:
 def limit_rows(
     task: Task, tables: Mapping[str, Table], limit: int | None, weight: str = ""
 ) -> Labels:
-    """The labels of a task, or a random ``limit`` of them, the same ones for every seed."""
+    """Return the labels of a task, or a random ``limit`` of them, the same ones for every seed."""
     everything = Labels(task, weight=weight)
     if limit is None:
         return everything
@@ -173,7 +173,7 @@ class TrainingFields:
 def labels_of(
     recipe: Recipe, tasks: Mapping[str, Task], tables: Mapping[str, Table]
 ) -> dict[str, Labels]:
-    """What each task may learn from.
+    """Return the training labels of each task.
 
     :param tables: Training rows by source.
     :raises DataError: If a source has no training rows, or a label is of the wrong kind.
@@ -224,7 +224,7 @@ def fit_tasks(
 
 
 def _fit_together(tasks: Mapping[str, Task]) -> list[list[str]]:
-    """The names of the tasks, those together that share a head and learn one state for it."""
+    """Return the names of the tasks, those together that share a head and learn one state for it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, task in tasks.items():
         key = ("head", task.head_key) if task.joint_fit else ("task", name)

@@ -60,11 +60,11 @@ class Data:
     dropped: Mapping[tuple[str, str], Group]
 
     def split(self, name: str) -> dict[str, Table]:
-        """The rows of one split, by source; sources without it are absent."""
+        """Return the rows of one split, by source; sources without it are absent."""
         return {source: tables[name] for source, tables in self.tables.items() if name in tables}
 
     def of(self, recipe: Recipe) -> Data:
-        """The same rows for a recipe with other tasks."""
+        """Return the same rows for a recipe with other tasks."""
         views = views_of(recipe)
         first = {view.source: next(iter(self.tables[view.source].values())) for view in views}
         return replace(self, views=[view.of(first[view.source]) for view in views])
@@ -88,7 +88,7 @@ class Data:
 
 
 def load_data(recipe: Recipe, splits: Path | None = None) -> Data:
-    """Read every source of a recipe, split it, and drop leaks if the recipe says so.
+    """Read every source of a recipe, split it, and drop leaks on request.
 
     :param splits: Folder of a run that may hold the splits; else they are made.
     :raises DataError: If a file is missing, empty or broken, or has changed since it was split.
@@ -137,7 +137,7 @@ def _check_columns(recipe: Recipe, source: str, tables: Iterable[Table]) -> list
 
 
 def _keys(views: Sequence[View], tables: Tables) -> dict[tuple[str, str], Keys]:
-    """What tells inputs apart, by source and split; a source is read as its first view does."""
+    """Return keys of the inputs by source and split; a source is read as its first view does."""
     columns = {view.source: view.columns for view in reversed(views)}
     return {
         (source, split): input_keys(

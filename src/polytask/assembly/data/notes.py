@@ -1,4 +1,4 @@
-"""What a person should know about the data of a training before its results are read."""
+"""Notes on the data of a training, for people."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def training_pool(
     folder: Path,
     copies: Sequence[View] = (),
 ) -> Pool:
-    """The rows of a view that carry a label, with their targets.
+    """Return the rows of a view that carry a label, with their targets.
 
     :param copies: The same view with changes; these copies of the rows come after the rows.
     :raises DataError: If a row does not fit the encoder or a task; names file and line.

@@ -25,7 +25,7 @@ from polytask.tasks.metrics.agreement import ExactMatch
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """The rows that one task is scored on, those of each of its views in turn.
+    """The rows that one task is scored on, view by view.
 
     :param parts: Views and their rows.
     :param references: The label of every row; None where it is missing.
@@ -35,12 +35,12 @@ class ScoredRows:
     references: list[Any | None]
 
     def fields(self) -> Iterator[Fields]:
-        """The input fields of every row."""
+        """Yield the input fields of every row."""
         for view, table in self.parts:
             yield from (view.fields(row) for row in each_row(table))
 
     def rows(self) -> Iterator[tuple[Table, Row]]:
-        """Every row, and the table it is from."""
+        """Yield every row, and the table it is from."""
         for _, table in self.parts:
             yield from ((table, row) for row in each_row(table))
 
@@ -66,7 +66,7 @@ class ScoredRows:
 
     @cached_property
     def places(self) -> list[Hashable]:
-        """What tells every row from all others, alike for all tasks: its source and position."""
+        """A unique key of every row, equal for all tasks: its source and position."""
         return [(view.source, at) for view, table in self.parts for at in range(len(table))]
 
 
@@ -112,14 +112,14 @@ def evaluation_rows(
 
 
 def metrics_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, list[Metric]]:
-    """The metrics of every task; the first one stands for it."""
+    """Return the metrics of every task; the first one stands for it."""
     return {
         name: task.build_metrics(recipe.tasks[name].metrics or ()) for name, task in tasks.items()
     }
 
 
 def poolings_of(recipe: Recipe, tasks: Mapping[str, Task]) -> dict[str, Pooling]:
-    """The metrics over several tasks' predictions.
+    """Return the metrics over several tasks' predictions.
 
     :raises RecipeError: If a metric does not measure what the tasks predict.
     """
@@ -155,5 +155,5 @@ def _why_not_pooled(pooling: Pooling, tasks: Mapping[str, Task]) -> str | None:
 
 
 def _labels_of(names: Sequence[str], tasks: Mapping[str, Task]) -> list[str]:
-    """All labels that several tasks know, in the order in which they are met."""
+    """Return all labels that several tasks know, in the order in which they are met."""
     return list(dict.fromkeys(label for name in names for label in tasks[name].labels))

@@ -61,7 +61,7 @@ class View:
         return replace(self, tasks=own) if own else None
 
     def fields(self, row: Row) -> Fields:
-        """The input columns of a row, text steps applied; marked spans as lists of their ends.
+        """Return the input columns of a row, text steps applied; marked spans as lists of their ends.
 
         :raises DataError: If the last column is to mark spans and does not.
         """
@@ -70,7 +70,7 @@ class View:
         return (*fields[:-1], parse_spans(fields[-1])) if self.read_as == "marked" else fields
 
     def augment_label(self, task: Task, label: Any, row: Row) -> Any | None:
-        """What a task learns from the fields of a row; None from a copy that came out unchanged."""
+        """Return the label of a row, or of its copy; None for a copy that equals its row."""
         if self.copying is None:
             return label
         fields = self._read_fields(row)
@@ -79,7 +79,7 @@ class View:
         return task.augment_label(label, self.copying.alignment(fields))
 
     def texts(self, row: Row, *, training: bool = False) -> list[Fields]:
-        """The texts of a row that are encoded.
+        """Return the texts of a row that are encoded.
 
         :param training: Whether it is to be learned from.
         :raises DataError: If the columns are not what is expected of them.
@@ -161,14 +161,14 @@ def types_of(views: Iterable[View]) -> dict[str, ColumnType]:
 
 
 def new_task(name: str, section: TaskSection) -> Task:
-    """A task of a recipe, not fitted yet."""
+    """Return a task of a recipe, not fitted yet."""
     task = tasks.build(section.part, name)
     task.set_columns(section.columns)
     return task
 
 
 def views_of(recipe: Recipe) -> list[View]:
-    """The views of a recipe; tasks that read the same columns of a source alike
+    """Return the views of a recipe; tasks that read the same columns of a source alike
     share one.
     """
     groups = _group_columns(recipe)
@@ -182,9 +182,9 @@ def views_of(recipe: Recipe) -> list[View]:
 
 
 def views_of_any(recipe: Recipe, name: str) -> list[View]:
-    """How all tasks of a recipe, also those without data, read rows from elsewhere.
+    """Return how all tasks of a recipe, also tasks without data, read rows from elsewhere.
 
-    :param name: What to call the rows.
+    :param name: The source name of the rows.
     """
     return _views(recipe, dict.fromkeys(recipe.tasks, (name,)))
 

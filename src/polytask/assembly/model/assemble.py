@@ -93,7 +93,7 @@ def save_parts(run: RunFolder, encoder: Encoder, model: MultiTaskModel) -> None:
 
 
 def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Task]]:
-    """The encoder and the tasks of a run, with the parameters that the run does not store.
+    """Return the encoder and the tasks of a run, with the parameters that the run does not store.
 
     :raises RunError: If the files are not there, or the model that has these parameters.
     """
@@ -106,7 +106,7 @@ def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Ta
 
 
 def restore_tasks(recipe: Recipe, run: RunFolder) -> dict[str, Task]:
-    """The fitted tasks of a run."""
+    """Return the fitted tasks of a run."""
     restored = new_tasks(recipe)
     states = read_json(run.model / _TASKS)
     for name, task in restored.items():
@@ -117,7 +117,7 @@ def restore_tasks(recipe: Recipe, run: RunFolder) -> dict[str, Task]:
 def reassemble(
     recipe: Recipe, run: RunFolder, encoder: Encoder, restored: Mapping[str, Task]
 ) -> MultiTaskModel:
-    """The model of a run without the parameters that the run stores.
+    """Return the model of a run without the parameters that the run stores.
 
     :raises RunError: If those that it does not store have changed since.
     """
@@ -127,7 +127,7 @@ def reassemble(
 
 
 def load_model(recipe: Recipe, run: RunFolder) -> tuple[MultiTaskModel, Encoder]:
-    """The best model of a run, ready to predict.
+    """Return the best model of a run, ready to predict.
 
     :raises RunError: If the run holds no model, or one of other parameters.
     """

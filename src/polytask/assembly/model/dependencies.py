@@ -17,7 +17,7 @@ from polytask.modeling import MultiTaskModel
 
 
 def probe_inputs(encoder: Encoder, rows: Sequence[Fields]) -> Collated:
-    """A few rows as a batch of B."""
+    """Return a few rows as a batch of B."""
     return collate_texts(encoder.prepare(rows), encoder.collate)
 
 
@@ -51,7 +51,7 @@ def with_tied(model: nn.Module, names: Collection[str]) -> set[str]:
 def find_differing(
     one: MultiTaskModel, other: MultiTaskModel, inputs: Collated, tasks: Iterable[str]
 ) -> list[str]:
-    """The tasks whose heads read other features in one model than in the other, in any bit."""
+    """Return the tasks whose heads read other features in one model than in the other, in any bit."""
     one.eval()
     other.eval()
     return [

@@ -1,4 +1,4 @@
 """Journeys of a whole recipe or run folder: check, train, evaluate, predict.
 
-``parts`` holds what they have in common; ``loaded_run`` is a run in memory. Start reading at ``training.py``.
+``training_parts`` holds what they have in common; ``loaded_run`` is a run in memory. Start reading at ``training.py``.
 """

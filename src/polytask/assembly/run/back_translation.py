@@ -44,7 +44,7 @@ def _write(run: str, answer: Mapping[str, Any]) -> str:
 
 
 def _column(recipe: Recipe, run: str, task: str) -> str:
-    """The column of the texts that a task reads."""
+    """Return the column of the texts that a task reads."""
     if task not in recipe.tasks:
         raise RecipeError([f"augment: {run}: {unknown('task', task, list(recipe.tasks))}"])
     section = recipe.tasks[task]

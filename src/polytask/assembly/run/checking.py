@@ -31,10 +31,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check found, each with file and line.
+    """The result of a check, each entry with file and line.
 
-    :param mistakes: What stops a training.
-    :param warnings: What does not, but a person should know.
+    :param mistakes: Faults that stop a training.
+    :param warnings: Remarks that do not stop it.
     :param accounts: How many rows every task has in every split, and uses; empty after mistakes.
     """
 
@@ -147,7 +147,7 @@ def _unreadable(task: Task, sources: Sequence[Mapping[str, Table]]) -> Iterator[
 
 
 def _first(messages: Iterator[str]) -> Iterator[str]:
-    """The first few messages, and how many there are besides."""
+    """Yield the first few messages, and how many there are besides."""
     yield from islice(messages, _SHOWN)
     more = sum(1 for _ in messages)
     if more:

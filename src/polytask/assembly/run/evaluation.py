@@ -86,12 +86,12 @@ def evaluate(
 
 
 def has_held_out(run: RunFolder) -> bool:
-    """Whether a run has rows that it was not trained on."""
+    """Return whether a run has rows that it was not trained on."""
     splits = [read_json(path) for path in run.splits.glob("*.json")]
     counts = [table["splits"] for source in splits for table in source.values()]
     return any(count[TEST] or count[VALIDATION] for count in counts)
 
 
 def held_out(data: Data) -> str:
-    """The split that results are reported on: test, or validation where there is no test."""
+    """Return the split that results are reported on: test, or validation where there is no test."""
     return TEST if data.split(TEST) else VALIDATION

@@ -1,4 +1,4 @@
-"""A model with its training rows, to be looked at: that of a run, or what a recipe begins with."""
+"""A model with its training rows for inspection: of a run, or of a recipe before training."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Opened:
         return self.parts.model
 
     def steps(self, count: int) -> Iterator[list[Batch]]:
-        """The batches of so many steps of training, in the order of the recipe's seed."""
+        """Yield the batches of so many steps of training, in the order of the recipe's seed."""
         batches = iter(self.parts.loader)
         size = self.recipe.training.accumulate
         for _ in range(count):

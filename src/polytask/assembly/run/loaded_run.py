@@ -289,7 +289,7 @@ def _models(
 
 
 def _narrow(pools: Sequence[Pool | MemoryPool], tasks: set[str]) -> list[Pool | MemoryPool]:
-    """The pools that some tasks read, for them alone."""
+    """Return the pools that some tasks read, for them alone."""
     return [
         replace(pool, tasks=tuple(task for task in pool.tasks if task in tasks))
         for pool in pools

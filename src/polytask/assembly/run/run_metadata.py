@@ -1,4 +1,4 @@
-"""What a run says about itself in ``run.json``."""
+"""The facts in ``run.json``: versions, seed, data hashes, notes, duration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def get_starting_facts(session: Session, data: Mapping[str, Any]) -> dict[str, A
 
 
 def final_facts(session: Session) -> dict[str, Any]:
-    """What the training took, known after the last step."""
+    """Return the facts that are known after the last step."""
     budget = session.budget
     return {
         "finished": True,

@@ -155,7 +155,7 @@ def _check_selection(criterion: Criterion) -> None:
 
 
 def _probe_rows(pools: Sequence[Pool], tasks: Mapping[str, Task]) -> list[PreparedRow]:
-    """A few rows in which every task has a label.
+    """Return a few rows in which every task has a label.
 
     :raises DataError: If a task has no labelled training row.
     """

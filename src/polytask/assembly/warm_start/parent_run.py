@@ -23,9 +23,9 @@ _MAY_DIFFER = {"dropout", "freeze", "freeze_layers", "gradient_checkpointing"}
 
 @dataclass(frozen=True)
 class ParentRun:
-    """A finished run, as another recipe goes on from it.
+    """A finished run that another recipe starts from.
 
-    :param options: How it goes on.
+    :param options: How the new training starts from it.
     :param model: The model of the run, on the CPU.
     :param encoder: One as the new recipe has it, with the vocabulary of the run.
     :param readings: How the files of the tasks of the run were read.
@@ -38,10 +38,10 @@ class ParentRun:
 
     @classmethod
     def open(cls, recipe: Recipe, options: StartOptions) -> ParentRun:
-        """The run that a recipe starts from.
+        """Open the run that a recipe starts from.
 
         :raises RunError: If there is no such run, or it cannot be read.
-        :raises RecipeError: If its encoder is another than that of the recipe.
+        :raises RecipeError: If its encoder differs from the encoder of the recipe.
         """
         run = find_finished_run(options.run)
         old = load(run.recipe)
@@ -53,7 +53,7 @@ class ParentRun:
 
 
 def find_finished_run(path: str | Path) -> RunFolder:
-    """A run whose training has finished.
+    """Return a run whose training has finished.
 
     :raises RunError: If it has not, or there is none.
     """
@@ -67,7 +67,7 @@ def find_finished_run(path: str | Path) -> RunFolder:
 
 
 def with_kept(recipe: Recipe, run: RunFolder | None = None) -> Recipe:
-    """A recipe with the tasks that it keeps of the run it starts from; these come first.
+    """Return a recipe with the tasks that it keeps of the run it starts from; these come first.
 
     :param run: Where the recipe has been, or will be, trained. A training that was begun there
         knows what it keeps.

@@ -62,7 +62,7 @@ def remove(path: Path, task: str, folder: Path) -> RunFolder:
 
 
 def _without(recipe: Recipe, task: str, run: RunFolder) -> Recipe:
-    """A recipe without a task, the data that it alone reads, and the scores that are made of it."""
+    """Return a recipe without a task, the data that it alone reads, and the scores that are made of it."""
     if task not in recipe.tasks:
         raise RunError(f"{run.path}: {unknown('task', task, list(recipe.tasks))}")
     tasks = {name: section for name, section in recipe.tasks.items() if name != task}

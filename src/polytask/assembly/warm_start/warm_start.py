@@ -1,4 +1,4 @@
-"""What a training begins with: new parameters, or those of a run that it starts from."""
+"""The model before the first step: new parameters, or parameters of the run that it starts from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PROBED = 4
 class Beginning:
     """A model before its first step.
 
-    :param facts: What was taken from another run, for ``run.json``; empty if there is none.
+    :param facts: The parameters taken from another run, for ``run.json``; empty if there is none.
     :param notes: The same, for people.
     """
 
@@ -53,7 +53,7 @@ class Beginning:
 def begin(
     recipe: Recipe, tasks: Mapping[str, Task], rows: Iterable[Fields], views: Sequence[View]
 ) -> Beginning:
-    """The model that a recipe trains.
+    """Return the model that a recipe trains.
 
     :param tasks: Its tasks, fitted but for those that are kept from another run.
     :param rows: Training rows.
@@ -134,7 +134,7 @@ def _head_shapes(model: MultiTaskModel) -> dict[str, Any]:
 
 
 def _choose(origin: ParentRun, model: MultiTaskModel, taken: Collection[str]) -> Iterator[str]:
-    """What the recipe says shall not be trained, of what was taken."""
+    """Yield the names of taken parameters that the recipe freezes."""
     options = origin.options
     encoders = {id(e): e for e in map(model.sharing.encoder_of, model.tasks)}.values()
     parts = {p for encoder in encoders for p in _lowest(encoder, options.freeze_layers)}
@@ -146,7 +146,7 @@ def _choose(origin: ParentRun, model: MultiTaskModel, taken: Collection[str]) ->
 
 
 def _lowest(encoder: Encoder, count: int) -> Iterator[Parameter]:
-    """What is registered up to the last of some layers: embeddings come before layers.
+    """Yield the parameters registered up to some layer: embeddings come before layers.
 
     :raises RecipeError: If there are fewer layers.
     """
@@ -161,7 +161,7 @@ def _lowest(encoder: Encoder, count: int) -> Iterator[Parameter]:
 
 
 def _head_taken(origin: ParentRun, model: MultiTaskModel, task: str, taken: Collection[str]) -> str:
-    """The key of the head of a task, if it was taken."""
+    """Return the key of the head of a task, if it was taken."""
     key = model.tasks[task].head_key if task in model.tasks else task
     if not any(name.startswith(f"heads.{key}.") for name in taken):
         known = sorted({name.split(".")[1] for name in taken if name.startswith("heads.")})
@@ -181,7 +181,7 @@ def _keep(
     inputs: Collated,
     taken: Collection[str],
 ) -> set[str]:
-    """All that the kept tasks read.
+    """Return all that the kept tasks read.
 
     :raises RunError: If part of it is new, so that their outputs cannot stay as they are.
     """
@@ -213,7 +213,7 @@ def _check_trained(model: MultiTaskModel, inputs: Collated) -> None:
         raise RecipeError(
             [
                 f"start: everything that {', '.join(idle)} reads is frozen; nothing is left to "
-                "train. Freeze less, or give the task a head of its own."
+                "train. Freeze less, or give the task a separate head."
             ]
         )
 
