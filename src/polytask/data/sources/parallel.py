@@ -39,7 +39,7 @@ class _EncodedSource(Source):
 
 @sources.register("parallel")
 class Parallel(_EncodedSource):
-    """Text files with one column each; line n of every file is row n. An empty line is missing.
+    """Text files with one column each; line n is row n, and an empty line is a missing value.
 
     :param train: The file of every column, for the training rows.
     :param validation: The file of every column, for the validation rows.
@@ -109,10 +109,10 @@ class Parallel(_EncodedSource):
                     f"{paths[lines.index(None)]}: ends after line {number - 1}, before another file of "
                     f"these rows; expected as many lines in each of {', '.join(map(str, paths))}."
                 )
-            texts = {column: text for column, (_, text) in zip(files, lines, strict=True)}
-            yield add_location({c: self._cell(c, text) for c, text in texts.items()}, 0, number)
+            row = {
+                column: text.split() if column in self._words else text.strip() or None
+                for column, (_, text) in zip(files, lines, strict=True)
+            }
+            yield add_location(row, 0, number)
         if not number:
             raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
-
-    def _cell(self, column: str, line: str) -> list[str] | str | None:
-        return line.split() if column in self._words else line.strip() or None
