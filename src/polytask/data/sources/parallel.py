@@ -18,7 +18,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.sources.files import check_splits
 from polytask.data.sources.finding import find
-from polytask.data.sources.text_files import Encoding, text_lines
+from polytask.data.sources.text_files import Encoding, read_lines
 from polytask.data.stored_tables import cache_table, content_sha256
 from polytask.data.tables import Origin, Table, add_location
 
@@ -102,7 +102,7 @@ class Parallel(_EncodedSource):
     def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:
         paths = [*files.values()]
         number = 0
-        columns = [text_lines(path, self._encoding) for path in paths]
+        columns = [read_lines(path, self._encoding) for path in paths]
         for number, lines in enumerate(zip_longest(*columns), start=1):
             if None in lines:
                 raise DataError(
