@@ -28,7 +28,7 @@ from polytask.data.augmentation import (
     augmentations,
 )
 from polytask.data.augmentation.adversarial import ascent
-from polytask.data.augmentation.copying import TextCopying, WordCopying, word_copyings
+from polytask.data.augmentation.copying import TextCopying, WordCopying, list_word_copyings
 from polytask.data.augmentation.cutoff import cut_features, cut_span, cut_tokens
 from polytask.data.augmentation.synonym import Neighbours, parse_thesaurus
 from polytask.encoders import encoders
@@ -113,8 +113,8 @@ def test_copies_are_numbered_through_all_parts() -> None:
         augmentations.build("mixup"),
         augmentations.build("swap"),
     ]
-    assert [one.number for one in word_copyings(parts, seed=3)] == [0, 1, 2]
-    assert {one.seed for one in word_copyings(parts, seed=3)} == {3}
+    assert [one.number for one in list_word_copyings(parts, seed=3)] == [0, 1, 2]
+    assert {one.seed for one in list_word_copyings(parts, seed=3)} == {3}
 
 
 def test_a_text_that_stays_the_same_keeps_its_white_space() -> None:

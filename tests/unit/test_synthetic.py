@@ -17,7 +17,7 @@ from polytask.data.sources import sources
 from polytask.data.synthesis import grammar
 from polytask.data.synthesis.grammar import Language, Slot, language, parse_language
 from polytask.data.synthesis.reviews import Attitude, Opinions, Writer
-from polytask.data.synthesis.rows import damage_labels, review_rows
+from polytask.data.synthesis.rows import damage_labels, generate_reviews
 
 LANGUAGES = ("zh", "en")
 SMALL = {"size": 60, "validation": 20, "test": 30}
@@ -30,7 +30,7 @@ def load(**options: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def made(number: int, relatedness: float = 0.8, seed: int = 0) -> list[dict[str, Any]]:
-    rows = review_rows(random.Random(seed), LANGUAGES, relatedness)
+    rows = generate_reviews(random.Random(seed), LANGUAGES, relatedness)
     return [next(rows) for _ in range(number)]
 
 

@@ -26,6 +26,8 @@ from polytask.data.reading import PreparedRow
 from polytask.data.sampler import BatchSize, Rows, Sampler
 
 _AHEAD = 2
+"""Number of batches that the thread fetches in advance."""
+
 _READ = 2
 """Separates the random numbers of reading from the sampler's, whose seeds begin with 0 and 1."""
 

@@ -29,7 +29,7 @@ def unpack_arrays(table: pa.Table) -> list[dict[str, Any]]:
 
     Arrays are views of memory-mapped Arrow data. Never write into them: copy them first.
     """
-    columns = [_column(column) for column in table.columns]
+    columns = [_values(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -44,20 +44,15 @@ def _pack(value: Any) -> Any:
     return value
 
 
-def _column(column: pa.ChunkedArray) -> list[Any]:
-    if not _holds_arrays(column.type):
-        values: list[Any] = column.to_pylist()
-        return values
-    return [value for chunk in column.chunks for value in _values(chunk)]
-
-
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return the values of a column; only columns with arrays inside are walked in Python."""
     import pyarrow as pa
 
     if not _holds_arrays(column.type):
         values: list[Any] = column.to_pylist()
         return values
+    if isinstance(column, pa.ChunkedArray):
+        return [value for chunk in column.chunks for value in _values(chunk)]
     if pa.types.is_list(column.type):
         items, lengths = iter(_values(column.flatten())), column.value_lengths().to_pylist()
         return [None if length is None else [*islice(items, length)] for length in lengths]

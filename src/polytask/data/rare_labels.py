@@ -17,7 +17,7 @@ _ENOUGH_FOR_TWO = 6
 """With this many labelled rows, every split gets two: a correlation needs two."""
 
 
-def partly_labelled(table: Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+def find_partly_labelled(table: Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return an (N, K) mask of the rows with a label, for the K columns with labels in some rows."""
     known = [name for name in dict.fromkeys(columns) if name in table.columns]
     found = [[value not in (None, "") for value in table.column(name)] for name in known]

@@ -73,6 +73,12 @@ class Sampler:
     :param progress: Returns the share of the training that is done, 0 to 1, for changing mixtures.
     """
 
+    shares_P: Floats
+    """The share of the draws in this window for each pool."""
+
+    epoch_draws: int
+    """The number of draws in an epoch: the number of rows of all pools."""
+
     def __init__(
         self,
         lengths: Sequence[Ints],
@@ -92,17 +98,8 @@ class Sampler:
         self._position = 0
         self._draws_P = np.zeros(len(lengths), dtype=np.int64)
         self._credit_P = np.zeros(len(lengths))
-        self._shares_P = self._compute_shares()
-
-    @property
-    def epoch_draws(self) -> int:
-        """The number of draws in an epoch: the number of rows of all pools."""
-        return int(self._sizes_P.sum())
-
-    @property
-    def shares_P(self) -> Floats:
-        """The share of the draws in this window for each pool."""
-        return self._shares_P
+        self.shares_P = self._compute_shares()
+        self.epoch_draws = int(self._sizes_P.sum())
 
     def exclude(self, pools: frozenset[int]) -> None:
         """Draw no more rows from these pools, beginning with the next window."""
@@ -117,7 +114,7 @@ class Sampler:
             "position": self._position,
             "draws": self._draws_P.tolist(),
             "credit": self._credit_P.tolist(),
-            "shares": self._shares_P.tolist(),
+            "shares": self.shares_P.tolist(),
             "mixture": self._mixture.state(),
         }
 
@@ -126,7 +123,7 @@ class Sampler:
         self._window, self._position = state["window"], state["position"]
         self._draws_P = np.array(state["draws"], dtype=np.int64)
         self._credit_P = np.array(state["credit"], dtype=float)
-        self._shares_P = np.array(state["shares"], dtype=float)
+        self.shares_P = np.array(state["shares"], dtype=float)
         self._mixture.restore(state["mixture"])
 
     def windows(self) -> Iterator[list[Rows]]:
@@ -141,7 +138,7 @@ class Sampler:
             # therefore plans the same window again and skips the batches that were used.
             self._draws_P, self._credit_P = self._count_draws()
             self._window, self._position = self._window + 1, 0
-            self._shares_P = self._compute_shares()
+            self.shares_P = self._compute_shares()
 
     def advance(self) -> None:
         """Count one batch as used."""
@@ -172,7 +169,7 @@ class Sampler:
         that even a pool with less than one row per window gets its share over time.
         """
         draws = self._window_draws()
-        credit_P = self._credit_P + self._shares_P * draws
+        credit_P = self._credit_P + self.shares_P * draws
         # The tolerance: a sum of shares such as 2.9999999 stands for three whole rows.
         counts_P = np.floor(credit_P + 1e-6).clip(min=0)
         largest_first = np.argsort(-(credit_P - counts_P), kind="stable")

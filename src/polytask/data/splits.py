@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polytask.core.errors import DataError, RunError
 from polytask.core.files import read_json, write_json
-from polytask.data.rare_labels import partly_labelled, share_labels
+from polytask.data.rare_labels import find_partly_labelled, share_labels
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION
 from polytask.data.tables import Table
 
@@ -178,7 +178,7 @@ def _divide(
     """
     codes = np.full(len(table), _code(TRAIN), np.uint8)
     missing = dict.fromkeys(shares, 0.0)
-    partly = partly_labelled(table, labelled)
+    partly = find_partly_labelled(table, labelled)
     order = [*_walk(table, options, partly)]
     for first_of_label, rows in order:
         for split, share in shares.items():

@@ -18,7 +18,7 @@ from polytask.data.augmentation import (
     TextAugmentation,
     augmentations,
 )
-from polytask.data.augmentation.copying import Copying, TextCopying, word_copyings
+from polytask.data.augmentation.copying import Copying, TextCopying, list_word_copyings
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe
 from polytask.tasks import Task, tasks
@@ -61,7 +61,7 @@ class Augmentations:
             raise RecipeError([f"{text}. Remove it, or set training.compile: false."])
         seed = recipe.training.seed
         rewriting = [part for part in parts if isinstance(part, TextAugmentation)]
-        copyings = *word_copyings(parts, seed), *_text_copyings(rewriting, rows, seed, answer)
+        copyings = *list_word_copyings(parts, seed), *_text_copyings(rewriting, rows, seed, answer)
         kinds = {name: tasks.part(section.part.kind) for name, section in recipe.tasks.items()}
         augmentable = [
             name for name, kind in kinds.items() if kind.augment_label is not Task.augment_label

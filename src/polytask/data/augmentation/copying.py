@@ -98,7 +98,7 @@ class TextCopying(Copying):
         return Alignment(tuple(range(len(words))), (True,) * len(words))
 
 
-def word_copyings(augmentations: Sequence[Augmentation], seed: int) -> Iterator[WordCopying]:
+def list_word_copyings(augmentations: Sequence[Augmentation], seed: int) -> Iterator[WordCopying]:
     """Yield every copy with changed words that the augmentations make of a row."""
     rounds = [a for a in augmentations if isinstance(a, WordAugmentation) for _ in range(a.copies)]
     for number, augmentation in enumerate(rounds):

@@ -162,7 +162,7 @@ def as_json(values_P: Floats) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values_P.tolist()]
 
 
-def progress_of(mixture: DynamicMixture, ratios_P: Floats) -> Floats:
+def measure_progress(mixture: DynamicMixture, ratios_P: Floats) -> Floats:
     """Return the relative decrease of each pool's loss since it was last seen; NaN at first."""
     before_P = mixture.recall("before")
     mixture.keep("before", np.where(np.isnan(ratios_P), before_P, ratios_P))

@@ -15,7 +15,7 @@ from pydantic import PositiveFloat
 from typing_extensions import override
 
 from polytask.data.mixing.base import Floats, mixtures
-from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, progress_of, softmax
+from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, measure_progress, softmax
 
 _QUANTILES = (0.2, 0.8)
 _HISTORY_ROUNDS = 50
@@ -89,4 +89,4 @@ class Exp3(ExponentialWeights):
 
     @override
     def gains(self, seen: Round) -> Floats:
-        return progress_of(self, seen.ratios_P) / seen.shares_P
+        return measure_progress(self, seen.ratios_P) / seen.shares_P

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat
 from typing_extensions import override
 
 from polytask.data.mixing.base import Floats, mixtures
-from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, progress_of
+from polytask.data.mixing.dynamic import EPSILON, DynamicMixture, Round, measure_progress
 
 Discount = Annotated[float, Field(ge=0, lt=1)]
 
@@ -45,7 +45,7 @@ class UpperConfidence(DynamicMixture):
 
     @override
     def learn(self, seen: Round) -> Floats:
-        progress_P = progress_of(self, seen.ratios_P)
+        progress_P = measure_progress(self, seen.ratios_P)
         known_P = np.isfinite(progress_P)
         gains_P = np.where(known_P, progress_P, 0.0).clip(min=0.0)
         batches_P = np.where(known_P, seen.shares_P * self.window, 0.0)

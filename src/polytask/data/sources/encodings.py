@@ -35,13 +35,13 @@ _SAMPLE = 100_000
 _SHOWN = 20
 
 
-def advice(content: bytes, encoding: str) -> str:
+def suggest_encoding(content: bytes, encoding: str) -> str:
     """Return a sentence that suggests another encoding, with a sample of the decoded text.
 
     :param content: The first bytes of a file.
     :param encoding: The encoding that failed.
     """
-    found = likely_encoding(content)
+    found = guess_encoding(content)
     if found is None or codecs.lookup(found) == codecs.lookup(encoding):
         return " Save the file as UTF-8, or name its encoding: encoding: NAME."
     text = content.decode(found, "ignore")
@@ -50,7 +50,7 @@ def advice(content: bytes, encoding: str) -> str:
     return f" As {found} it reads {sample!r}; if that is right, write: encoding: {found}."
 
 
-def likely_encoding(content: bytes) -> str | None:
+def guess_encoding(content: bytes) -> str | None:
     """Return the encoding with the largest share of usual characters; None if none fits."""
     for mark, name in _MARKS.items():
         if content.startswith(mark):

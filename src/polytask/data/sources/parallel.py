@@ -18,7 +18,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.data.sources.base import ALL, TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.sources.files import check_splits
 from polytask.data.sources.finding import find
-from polytask.data.sources.text_files import Encoding, text_lines
+from polytask.data.sources.text_files import Encoding, read_lines
 from polytask.data.stored_tables import cache_table, content_sha256
 from polytask.data.tables import Origin, Table, add_location
 
@@ -39,7 +39,7 @@ class _EncodedSource(Source):
 
 @sources.register("parallel")
 class Parallel(_EncodedSource):
-    """Text files with one column each; line n of every file is row n. An empty line is missing.
+    """Text files with one column each; line n is row n, and an empty line is a missing value.
 
     :param train: The file of every column, for the training rows.
     :param validation: The file of every column, for the validation rows.
@@ -102,17 +102,17 @@ class Parallel(_EncodedSource):
     def _rows(self, files: Mapping[str, Path]) -> Iterator[Row]:
         paths = [*files.values()]
         number = 0
-        columns = [text_lines(path, self._encoding) for path in paths]
+        columns = [read_lines(path, self._encoding) for path in paths]
         for number, lines in enumerate(zip_longest(*columns), start=1):
             if None in lines:
                 raise DataError(
                     f"{paths[lines.index(None)]}: ends after line {number - 1}, before another file of "
                     f"these rows; expected as many lines in each of {', '.join(map(str, paths))}."
                 )
-            texts = {column: text for column, (_, text) in zip(files, lines, strict=True)}
-            yield add_location({c: self._cell(c, text) for c, text in texts.items()}, 0, number)
+            row = {
+                column: text.split() if column in self._words else text.strip() or None
+                for column, (_, text) in zip(files, lines, strict=True)
+            }
+            yield add_location(row, 0, number)
         if not number:
             raise DataError(f"{', '.join(map(str, paths))}: no lines found.")
-
-    def _cell(self, column: str, line: str) -> list[str] | str | None:
-        return line.split() if column in self._words else line.strip() or None

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from polytask.data.sources.base import TEST, TRAIN, VALIDATION, Source, sources
 from polytask.data.stored_tables import spool_table
-from polytask.data.synthesis.rows import damage_labels, review_rows
+from polytask.data.synthesis.rows import damage_labels, generate_reviews
 from polytask.data.tables import Origin, Table, add_location
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -121,7 +121,7 @@ class Synthetic(GeneratedSource):
 
     @override
     def rows(self, rng: random.Random) -> Iterator[dict[str, Any]]:
-        return review_rows(rng, self._languages, self._relatedness)
+        return generate_reviews(rng, self._languages, self._relatedness)
 
     @override
     def train_rows(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from polytask.core.errors import DataError
-from polytask.data.sources.encodings import advice
+from polytask.data.sources.encodings import suggest_encoding
 from polytask.data.sources.files import FileSource, open_bytes
 
 _BOM = "\ufeff"
@@ -42,8 +42,8 @@ class TextFileSource(FileSource):
         self.encoding = encoding
 
     def lines(self, path: Path) -> Iterator[tuple[int, str]]:
-        """Yield the lines of a file; see ``text_lines``."""
-        return text_lines(path, self.encoding)
+        """Yield the lines of a file; see ``read_lines``."""
+        return read_lines(path, self.encoding)
 
     def text(self, path: Path) -> str:
         """Return the text of a file.
@@ -53,7 +53,7 @@ class TextFileSource(FileSource):
         return "".join(line for _, line in self.lines(path))
 
 
-def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     r"""Yield the lines of a file with their numbers, from 1; only ``\n`` ends a line.
 
     Texts may contain other characters that Python treats as line ends, such as U+2028.
@@ -101,4 +101,4 @@ def _encoding_error(place: str, path: Path, encoding: str, error: UnicodeError) 
 
 def _advice(path: Path, encoding: str) -> str:
     with open_bytes(path) as file:
-        return advice(file.read(1 << 20), encoding)
+        return suggest_encoding(file.read(1 << 20), encoding)

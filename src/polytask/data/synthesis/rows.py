@@ -13,7 +13,7 @@ SENTIMENT = {1: "positive", -1: "negative"}
 STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
-def review_rows(
+def generate_reviews(
     rng: random.Random, languages: Sequence[str], relatedness: float
 ) -> Iterator[dict[str, Any]]:
     """Yield an unlimited number of reviews with their true labels.
