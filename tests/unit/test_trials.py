@@ -227,7 +227,7 @@ def test_the_best_trial_is_not_the_one_with_fewer_tasks_defined(
         found = {"validation": first_mean(merit), "merit": merit, "error": "nothing is defined"}
         return {**found, "seconds": 1.0, "tokens": 1}
 
-    monkeypatch.setattr(tuning, "_tried", trial)
+    monkeypatch.setattr(tuning, "_try", trial)
     comparison: Any = SimpleNamespace(folder=tmp_path, console=Console(quiet=True))
     whole, recipe = (
         GridSearch([{"learning_rate": 10.0**-n} for n in range(5)]),

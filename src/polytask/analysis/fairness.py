@@ -14,7 +14,7 @@ BASES = ("joint", "sum", "single")
 _FEW_STEPS = 20
 _FEWER_PASSES = 0.95
 _ALIKE = 1.25
-"""Ratio up to which numbers of operations count as the same compute."""
+"""Largest ratio of operations that counts as the same compute."""
 
 
 def fairness(results: Sequence[Result], split: str) -> list[str]:
