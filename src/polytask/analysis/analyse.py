@@ -63,7 +63,7 @@ class AnalysisOptions:
     curve: Sequence[int] = ()
 
     def within(self, size: int) -> AnalysisOptions:
-        """The same, with as many models as the parameters are enough for.
+        """Return the options with as many models as the parameters allow.
 
         :param size: The parameters of a model.
         :raises RunError: If they are not enough for one.
@@ -113,7 +113,7 @@ def analyse(run: RunFolder, wanted: AnalysisOptions, console: Console) -> Record
 def analyse_recipe(
     recipe: Recipe, folder: Path, wanted: AnalysisOptions, console: Console
 ) -> Record:
-    """What can be found out without a run: learning curves, and pairs of tasks.
+    """Analyse a recipe without a run: learning curves, and pairs of tasks.
 
     :raises RunError: If the recipe holds one task, or neither is asked for, or models of a size.
     """
@@ -147,7 +147,7 @@ def _check(recipe: Recipe, place: Path) -> None:
 def _looks(
     opened: Opened, steps: int, console: Console
 ) -> tuple[list[Record], list[tuple[Floats, Floats]]]:
-    """Agreement of gradients and affinities of a trained model, on steps of training rows."""
+    """Measure gradient agreement and affinities of a trained model on steps of training rows."""
     observer = opened.observer()
     looks, affinities = [], []
     with Progress(console=console, transient=True) as bar:
@@ -201,7 +201,7 @@ def _with_trainings(
 
 
 def transference(samples: dict[str, list[Floats]], tasks: Sequence[str]) -> Record:
-    """The record of ``transference.json``: a row per task and a column per helper."""
+    """Return the record of ``transference.json``: a row per task and a column per helper."""
     return {
         "format": 1,
         "tasks": list(tasks),
@@ -216,7 +216,7 @@ def transference(samples: dict[str, list[Floats]], tasks: Sequence[str]) -> Reco
 
 
 def choose_method(samples: dict[str, list[Floats]]) -> str:
-    """The method that groups are made from: trainings, then what was seen during the training."""
+    """Choose the affinities that groups are made from: trainings first, then recorded gradients."""
     if "pairwise" in samples:
         return "pairwise"
     return "training" if len(samples.get("training", ())) >= _ENOUGH else "lookahead"
@@ -236,7 +236,7 @@ def _groups(
 def _trainer(
     recipe: Recipe, data: Data, folder: Path, seeds: Sequence[int], console: Console
 ) -> Iterator[tuple[Trainer, Any]]:
-    """A trainer, and a function that starts its bar anew with a title and a total."""
+    """Return a trainer, and a function that resets its progress bar to a title and a total."""
     with Progress(console=console, transient=True) as bar:
         shown = bar.add_task("", visible=False)
         trainer = Trainer(recipe, data, folder / "trainings", seeds, lambda: bar.advance(shown))

@@ -7,7 +7,7 @@ The folder of a comparison::
     results/STRATEGY-SEED.json              one result, see ``compare``
     results/STRATEGY-SEED.outcomes.json     its answers row by row, see ``write_outcomes``
     STRATEGY/seed-SEED/[MODEL/]             the runs
-    trials/STRATEGY/[MODEL/]                what was tried to find settings
+    trials/STRATEGY/[MODEL/]                trials of the search for settings
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Result = dict[str, Any]
 
 
 def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dict[str, Any]:
-    """Run every strategy with every seed, as far as that has not been done; write the record.
+    """Run every strategy with every seed that has no result yet, and write the record.
 
     Keys of the record:
 
@@ -54,12 +54,11 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
     * ``tasks``: of each ``kind``, ``labels`` (in the order of probabilities), ``metrics``, ``select``
       (the metric that stands for it), ``higher_is_better``; ``pooled``: the same of poolings.
     * ``results``: of each ``strategy``, ``seed``, the costs named by ``COSTS``, ``scores`` (entries
-      of ``evaluation.score`` by task and pooling); and, where there are such, ``steps`` (of the
-      model that took fewest), ``passes`` (over the rows of a model, as a multiple of those of the
-      joint one, the fewest of any), ``tuning`` (by model: ``trials``, ``settings``, ``validation``,
+      of ``evaluation.score`` by task and pooling); and, where there are such, ``steps`` (the
+      fewest of any model), ``passes`` (over the rows of a model, as a multiple of the passes of the
+      joint model; the fewest of any), ``tuning`` (by model: ``trials``, ``settings``, ``validation``,
       ``seconds``, ``tokens``), ``coefficient`` and ``validation`` (merging), ``strengths``
-      (linear), ``groups``. Strategies that do not depend on chance have a result for the first seed
-      only.
+      (linear), ``groups``. Strategies without randomness have a result for the first seed only.
     * ``sharing``: the strategies with one encoder for all tasks; ``statistics``, ``verdict``: see
       the functions of these names; null without single-task models.
     * ``means``: the tasks that means are ``over`` and ``without``, see ``coverage``.
@@ -107,9 +106,9 @@ def compare(recipe: Recipe, folder: Path, console: Console | None = None) -> dic
 
 
 def _refuse_choices(recipe: Recipe) -> None:
-    """Refuse strategies whose settings would be chosen by the rows that are reported on.
+    """Raise an error if settings would be chosen on the rows that results are reported on.
 
-    :raises RecipeError: If there are such.
+    :raises RecipeError: If a strategy chooses settings.
     """
     choosing = [n for n in recipe.compare.strategies if strategies.build(n, n).chooses(recipe)]
     if choosing:
@@ -123,9 +122,9 @@ def _refuse_choices(recipe: Recipe) -> None:
 
 
 def _refuse_apart(comparison: Comparison) -> None:
-    """Refuse strategies that train a task without the tasks whose scores it reads.
+    """Raise an error if a strategy separates a task from the tasks whose scores it reads.
 
-    :raises RecipeError: If there are such.
+    :raises RecipeError: If there is one.
     """
     for name in comparison.recipe.compare.strategies:
         strategy = strategies.build(name, name)
@@ -134,9 +133,9 @@ def _refuse_apart(comparison: Comparison) -> None:
 
 
 def _result(comparison: Comparison, name: str, seed: int) -> Result:
-    """Return the result of one strategy and seed, from its file if it has been computed before.
+    """Return the result of one strategy and seed, from its file if there is one.
 
-    :raises RunError: If the file is of other settings of the strategy.
+    :raises RunError: If the file was made with other settings of the strategy.
     """
     strategy = strategies.build(name, name)
     settings = strategy.settings(comparison.recipe)
@@ -160,7 +159,7 @@ def _result(comparison: Comparison, name: str, seed: int) -> Result:
 
 
 def _paths(comparison: Comparison, name: str, seed: int) -> tuple[Path, Path]:
-    """The files of a result and of its answers."""
+    """Return the files of a result and of its answers."""
     path = comparison.folder / "results" / f"{name}-{seed}.json"
     return path, path.with_suffix(".outcomes.json")
 
@@ -179,7 +178,7 @@ def _statistics(comparison: Comparison, results: Sequence[Result]) -> dict[str, 
 
 
 def _scores(comparison: Comparison, answered: Answered) -> dict[str, Any]:
-    """Scores of tasks and of poolings."""
+    """Return the scores of tasks and poolings."""
     options, outcomes = comparison.recipe.evaluation, answered.outcomes
     tasks = {
         name: answered.entries.get(name)
@@ -209,7 +208,7 @@ def _begun(folder: Path, recipe: Recipe) -> bool:
 
 
 def _dump_fixed(recipe: Recipe) -> str:
-    """What may not change; strategies, with what they need, and seeds may be added."""
+    """Return the part of a recipe that may not change; strategies and seeds may be added."""
     options = CompareOptions(trials=recipe.compare.trials)
     return dump(recipe.model_copy(update={"compare": options}))
 
@@ -217,7 +216,7 @@ def _dump_fixed(recipe: Recipe) -> str:
 def _record(
     comparison: Comparison, seeds: Sequence[int], results: Sequence[Result]
 ) -> dict[str, Any]:
-    """All results with what is needed to read them."""
+    """Return all results, with the tasks, metrics and data that they belong to."""
     recipe, data = comparison.recipe, comparison.data
     tasks = {
         name: {
@@ -252,7 +251,7 @@ def _record(
 
 
 def _describe_metrics(metrics: Sequence[Metric]) -> dict[str, Any]:
-    """The metrics of a task or a pooling; the first one stands for it."""
+    """Describe the metrics of a task or a pooling; the first one stands for it."""
     return {
         "metrics": [metric.name for metric in metrics],
         "select": metrics[0].name,

@@ -30,7 +30,7 @@ from polytask.tasks import Metric, Task
 
 
 class Size(NamedTuple):
-    """How much some training rows are."""
+    """The size of some training rows."""
 
     rows: int
     tokens: int
@@ -54,7 +54,7 @@ class Comparison:
     :param data: Rows, split and freed of leaks once for all strategies.
     :param tasks: Tasks fitted on the training rows, for their metrics.
     :param labels: The labels that each task may learn from.
-    :param folder: Where runs and results are kept.
+    :param folder: The folder of runs and results.
     """
 
     recipe: Recipe
@@ -76,7 +76,7 @@ class Comparison:
 
     @cached_property
     def pooled(self) -> dict[str, Pooling]:
-        """The poolings of which all tasks have rows that results are reported on."""
+        """The poolings whose tasks all have held-out rows."""
         return self.poolings_on(self.held_out)
 
     @property
@@ -86,39 +86,39 @@ class Comparison:
 
     @property
     def selects(self) -> bool:
-        """Whether there are validation rows besides those that results are reported on."""
+        """Whether there are validation rows besides the held-out rows."""
         return self.held_out != VALIDATION and bool(self.data.split(VALIDATION))
 
     def poolings_on(self, split: str) -> dict[str, Pooling]:
-        """The poolings of which all tasks have rows in a split."""
+        """Return the poolings whose tasks all have rows in a split."""
         there = set(self.data.split(split))
         sections = self.recipe.tasks
         scored = [name for name in self.tasks if there & set(sections[name].sources)]
         return poolings_of(self.recipe, {name: self.tasks[name] for name in scored})
 
     def data_of(self, recipe: Recipe) -> Data:
-        """The rows of some of the tasks, in the order in which all strategies have them."""
+        """Return the rows of the tasks of a recipe, in the same order for all strategies."""
         tasks = [tuple(task for task in v.tasks if task in recipe.tasks) for v in self.data.views]
         views = zip(self.data.views, tasks, strict=True)
         return replace(self.data, views=[replace(view, tasks=own) for view, own in views if own])
 
     def recipes_of(self, groups: Collection[Collection[str]]) -> dict[str, Recipe]:
-        """Recipes of models of some tasks each, which together take as many tokens as one of all.
+        """Return a recipe per group; all groups together use as many tokens as the joint model.
 
-        :return: By the names of their tasks, joined by ``+``.
+        :return: Recipes by the names of their tasks, joined by ``+``.
         """
         everything = self.epoch_tokens(self.recipe.tasks)
         passes = everything / max(1, sum(map(self.epoch_tokens, groups)))
         return {"+".join(group): self.recipe_of(group, passes) for group in groups}
 
     def recipe_of(self, tasks: Collection[str], passes: float) -> Recipe:
-        """The recipe of some of the tasks, which selects by their average.
+        """Return the recipe of some of the tasks.
 
-        Whichever task the whole recipe selects by may not be among them. It is validated as often
-        as the joint model is, so that more validations do not select better.
+        It selects by their average, because the task that the whole recipe selects by may not be
+        among them. It is validated as often as the joint model: more validations select better.
 
-        :param passes: How often its rows are passed over, compared with the joint model.
-        :raises RecipeError: If a task reads the scores of one that is not among them.
+        :param passes: Passes over its rows, as a multiple of the passes of the joint model.
+        :raises RecipeError: If a task reads the scores of a task that is left out.
         """
         self._require_read(tasks)
         kept = {name: section for name, section in self.recipe.tasks.items() if name in tasks}
@@ -142,16 +142,16 @@ class Comparison:
         for name in tasks:
             for other in self.tasks[name].reads_scores:
                 if other not in tasks:
-                    text = f"{name} reads the scores of {other}, and a model is to hold it alone"
-                    advice = "Leave out strategies and groups that train them apart."
+                    text = f"{name} reads the scores of {other}, but a model is to hold it alone"
+                    advice = "Leave out strategies and groups that separate them."
                     raise RecipeError([f"compare: {text}. {advice}"])
 
     def epoch_tokens(self, tasks: Collection[str]) -> int:
-        """Tokens of one pass over the training rows that some of the tasks label."""
+        """Return the tokens of one pass over the training rows that some of the tasks label."""
         return self._pass(tasks).tokens
 
     def _batches(self, tasks: Collection[str]) -> int:
-        """The size of one pass in what batches are filled by: in proportion to its steps."""
+        """Return the size of one pass in rows or tokens, whichever batches are filled by."""
         size = self._pass(tasks)
         return size.tokens if self.recipe.training.batch_rows is None else size.rows
 
@@ -162,15 +162,15 @@ class Comparison:
 
     @property
     def accounts(self) -> Accounts:
-        """How many rows of each task every split has and uses.
+        """The number of rows of each task that every split has and uses.
 
-        :raises DataError: If a row or label of any split does not fit; names file and line.
+        :raises DataError: If a row or label of any split is invalid; it names file and line.
         """
         return self._prepared.accounts
 
     @cached_property
     def _prepared(self) -> RowCounts:
-        """The sizes and accounts of all rows, which are prepared once for this."""
+        """The sizes and accounts of all rows; computed once, as all rows are tokenized for it."""
         tables, views = self.data.split(TRAIN), self.data.views
         fields = TrainingFields(views, tables, self.labels)
         with scratch_folder() as scratch, self.console.status("reading and preparing rows"):
@@ -189,7 +189,7 @@ class Comparison:
 
 
 def _sizes(pools: Iterable[Pool]) -> dict[frozenset[str], Size]:
-    """Training rows by the tasks that label them, with tokens as the encoder counts them."""
+    """Count training rows, and tokens of the encoder, by the tasks that label the rows."""
     found: dict[frozenset[str], Size] = {}
     for pool in pools:
         labelled = pool.find_labelled_rows()

@@ -32,25 +32,24 @@ COSTS = (
     "inference_parameters",
     "inference_flops_per_row",
 )
-"""The costs of a strategy in the record of a comparison; null is: not measured.
+"""The costs of a strategy in the record of a comparison; null if not measured.
 
 * ``parameters``, ``trained_parameters``: of all its models together.
 * ``seconds``, ``tokens``: of training them, without validations; without choosing settings.
-* ``flops``: floating point operations of training them: those of a forward and backward pass of
-  one batch per view, counted by PyTorch's ``FlopCounterMode``, per token, times ``tokens``.
-  Element-wise operations and fused
-  recurrent layers are not counted, nor what a balancing method computes besides.
-* ``peak_memory_mb``: most memory at one time, 2^20 bytes: what PyTorch has allocated on a GPU,
-  elsewhere all of the process.
-* ``inference_parameters``: of all that is needed to answer every task.
+* ``flops``: floating point operations of training them: a forward and backward pass of one batch
+  per view, counted by PyTorch's ``FlopCounterMode``, per token, times ``tokens``. Element-wise
+  operations, fused recurrent layers and the work of a balancing method are not counted.
+* ``peak_memory_mb``: peak memory in 2^20 bytes: allocated by PyTorch on a GPU, of the process
+  on a CPU.
+* ``inference_parameters``: of all models needed to answer every task.
 * ``inference_flops_per_row``: operations to answer all tasks for one row.
 """
 
 _ROWS = 32
-"""How many rows of a view are counted with."""
+"""Rows of each view that operations are counted on."""
 
 _EVERY = 0.02
-"""Seconds between two looks at the memory of the process."""
+"""Seconds between two measurements of the memory of the process."""
 
 
 class Arithmetic(NamedTuple):
@@ -67,7 +66,7 @@ class Arithmetic(NamedTuple):
 
 
 def together(parts: Sequence[Costs]) -> dict[str, float | None]:
-    """The costs of several models: sums, but that their peaks of memory do not fall together."""
+    """Add up the costs of several models; of peaks of memory take the largest."""
     columns = {name: [part[name] for part in parts] for name in COSTS}
     return {
         name: None
@@ -78,9 +77,9 @@ def together(parts: Sequence[Costs]) -> dict[str, float | None]:
 
 
 def count_operations(model: LoadedRun, data: Data, split: str) -> Arithmetic:
-    """Count on the first rows of every view.
+    """Count operations on the first rows of every view.
 
-    Tasks that read the same columns are answered together, from one pass through what they share.
+    Tasks that read the same columns are answered together, by one pass through shared layers.
     """
     tables = {s: t.select(range(min(_ROWS, len(t)))) for s, t in data.split(split).items()}
     views = [view for view in data.views if view.source in tables]
@@ -105,7 +104,7 @@ def count_operations(model: LoadedRun, data: Data, split: str) -> Arithmetic:
 
 
 def _count_training(model: MultiTaskModel, batch: Batch, tasks: Sequence[str]) -> int:
-    """Operations of a forward and backward pass."""
+    """Count operations of a forward and backward pass."""
     model.train()
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         total = sum(t.float().sum() for t in _tensors(model(batch.inputs, _all_rows(batch, tasks))))
@@ -118,9 +117,9 @@ def _count_training(model: MultiTaskModel, batch: Batch, tasks: Sequence[str]) -
 def _count_answering(
     model: MultiTaskModel, group: Sequence[tuple[Batch, tuple[str, ...]]]
 ) -> tuple[float, float]:
-    """Operations per row of answering all tasks of a group, and of one pass of the encoder.
+    """Count operations per row of answering all tasks, and of one pass of the encoder.
 
-    With gradients: the counter cannot follow parameters that a head returns without them.
+    Gradients stay enabled: otherwise the counter misses parameters that a head returns.
     """
     model.eval()
     tasks = dict.fromkeys(task for _, own in group for task in own)
@@ -142,7 +141,7 @@ def _all_rows(batch: Batch, tasks: Sequence[str]) -> dict[str, Tensor]:
 
 
 def _tensors(scores: Any) -> Iterator[Tensor]:
-    """All tensors of numbers in the scores of several tasks."""
+    """Yield all floating-point tensors in the scores of several tasks."""
     if isinstance(scores, Mapping):
         for value in scores.values():
             yield from _tensors(value)
@@ -151,7 +150,7 @@ def _tensors(scores: Any) -> Iterator[Tensor]:
 
 
 class PeakMemory:
-    """Watches memory while a block runs; ``megabytes`` is then the most there was, or None."""
+    """A context that measures peak memory; ``megabytes`` is then the peak, or None."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

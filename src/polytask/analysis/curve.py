@@ -13,7 +13,7 @@ from polytask.recipe import Recipe
 
 
 def curve(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Any]:
-    """The record of ``curve.json``.
+    """Return the record of ``curve.json``.
 
     :param sizes: Training rows of a task, ascending.
     :return: ``points``, one for each size: scores ``single`` and ``joint`` by task (mean over
@@ -34,7 +34,7 @@ def curve(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Any]:
 
 
 def trainings_of_curve(tasks: int, sizes: int, seeds: int) -> int:
-    """The number of trainings."""
+    """Return the number of trainings of a learning curve."""
     return sizes * seeds * (tasks + 1)
 
 
@@ -57,7 +57,7 @@ def _point(trainer: Trainer, tasks: Sequence[str], size: int) -> dict[str, Any]:
 
 
 def with_limit(recipe: Recipe, size: int) -> Recipe:
-    """The recipe with so many training rows of each task at most."""
+    """Return the recipe with at most so many training rows of each task."""
     limited = {
         name: section.model_copy(update={"limit": min(size, section.limit or size)})
         for name, section in recipe.tasks.items()
@@ -66,7 +66,7 @@ def with_limit(recipe: Recipe, size: int) -> Recipe:
 
 
 def find_crossing(sizes: Sequence[int], gains: Sequence[float | None]) -> float | None:
-    """Where the gain last becomes 0, on a straight line over the logarithm of the size.
+    """Return the size where the gain last becomes 0, by linear interpolation over log size.
 
     Undefined gains are left out. None if it is positive at the largest size, or at none.
     """

@@ -62,7 +62,7 @@ def describe_recipe(recipe: Recipe) -> Record:
 
 
 def description(opened: Opened) -> Record:
-    """The facts as JSON.
+    """Return the facts as JSON.
 
     :return: ``tasks``; ``parameters``: ``all``, ``trained``, ``shared``; ``layers`` in the order of
         the model, each with ``name``, ``parameters``, those ``trained``, and the ``tasks`` that
@@ -76,7 +76,7 @@ def description(opened: Opened) -> Record:
 def structure(
     recipe: Recipe, model: MultiTaskModel, tasks_of: Mapping[str, Sequence[str]]
 ) -> Record:
-    """The facts that take no rows.
+    """Return the facts that need no rows.
 
     :param tasks_of: The tasks that reach each parameter that is trained.
     """
@@ -103,7 +103,7 @@ def _flops_of(opened: Opened) -> Record:
 
 
 def layers(model: MultiTaskModel, tasks_of: Mapping[str, Sequence[str]]) -> list[Record]:
-    """The layers of a model; one is there several times where tasks reach different parts of it."""
+    """Return the layers of a model; a layer repeats where tasks reach different parts of it."""
     found: dict[tuple[str, tuple[str, ...]], Record] = {}
     layer_of = layers_of(model)
     for name, parameter in model.named_parameters():
@@ -116,12 +116,12 @@ def layers(model: MultiTaskModel, tasks_of: Mapping[str, Sequence[str]]) -> list
 
 
 def flops(model: MultiTaskModel, probe: Batch, batch: Batch) -> Record:
-    """Floating-point operations of a forward pass per row, in multiplications and additions.
+    """Count floating-point operations of a forward pass per row, multiplications and additions.
 
     Looked-up vectors, norms and activations are not counted, nor are fused recurrent layers.
 
     :param probe: Rows with a label for every task.
-    :param batch: Rows as they come in training; for all tasks together.
+    :param batch: A batch of training rows, for all tasks together.
     """
     model.eval()
     alone = {task: _per_row(model, probe.only(task)) for task in model.trained_tasks}

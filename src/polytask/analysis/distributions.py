@@ -24,13 +24,13 @@ Shares = Mapping[str, float]
 def label_facts(
     data: Data, tasks: Mapping[str, Task], labels: Mapping[str, Labels]
 ) -> dict[str, Any]:
-    """Label distributions of tasks that have a label set, and their distances, as JSON.
+    """Return the label distributions of tasks with a label set, and their distances, as JSON.
 
-    :param labels: What each task may learn from; other training rows do not count.
+    :param labels: The labels that each task may learn from; other training rows do not count.
     :return: ``{"tasks": {task: {"splits": {split: {label: share}}, "train_test": number}},
         "pairs": [{"tasks": [one, other], "train": number}]}``. ``train_test`` is null where there
-        is no test; pairs are of tasks with the same label set. Of tags, and of labels of which a
-        row has several, each one counts.
+        is no test. Pairs are tasks with the same label set. Each tag counts, and each of several
+        labels of a row.
     """
     shares = {
         name: {split: found for split in SPLITS if (found := _shares(data, task, labels, split))}
@@ -53,7 +53,7 @@ def label_facts(
 
 
 def divergence(one: Shares, other: Shares) -> float:
-    """Jensen-Shannon divergence of two distributions, in bits: 0 to 1."""
+    """Return the Jensen-Shannon divergence of two distributions, in bits: 0 to 1."""
     labels = [*dict.fromkeys([*one, *other])]
     shares_2C = np.array([[each.get(label, 0.0) for label in labels] for each in (one, other)])
     mean_C = shares_2C.mean(0)
@@ -61,7 +61,7 @@ def divergence(one: Shares, other: Shares) -> float:
 
 
 def shares_of(labels: Iterable[str]) -> dict[str, float]:
-    """How large a part each label is of all, most frequent first."""
+    """Return the share of each label, most frequent first."""
     counts = Counter(labels)
     return {label: round(n / counts.total(), 6) for label, n in counts.most_common()}
 
@@ -74,7 +74,7 @@ def _shares(data: Data, task: Task, labels: Mapping[str, Labels], split: str) ->
 
 
 def _each(reference: Any) -> list[str]:
-    """The labels of a row, by themselves."""
+    """Return the labels of a row as a sequence."""
     if isinstance(reference, str):
         return [reference]
     return [label for label in reference if isinstance(label, str)]

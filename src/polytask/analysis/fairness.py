@@ -10,29 +10,33 @@ from polytask.assembly.data.loading import VALIDATION
 
 Result = Mapping[str, Any]
 BASES = ("joint", "sum", "single")
-"""Tokens are compared with those of the first of these strategies that is there."""
+"""Tokens are compared with the first of these strategies that the comparison has."""
 _FEW_STEPS = 20
 _FEWER_PASSES = 0.95
 _ALIKE = 1.25
-"""How far apart numbers of operations are called the same compute."""
+"""Largest ratio of operations that counts as the same compute."""
 
 
 def fairness(results: Sequence[Result], split: str) -> list[str]:
-    """Sentences on what was tried to find settings, on steps, tokens, and the rows that are scored.
+    """Return notes on tuning, steps, tokens, and the rows that are scored.
 
-    :param results: Of a comparison, as ``compare`` describes them.
-    :param split: The rows that scores are of.
+    :param results: Results of a comparison, as ``compare`` describes them.
+    :param split: The split that scores are of.
     """
     fitted = *_note_fitted(results), *_without_model(results)
     trained = *_note_tuned(results), *_note_merged(results), *fitted, *_short(results)
     used = *_tokens(results), *_operations(results), *_passes(results)
-    return [*trained, *used, *_on(split)]
+    selected = (
+        "Scores are of validation rows, as there are no test rows. The best step of each training "
+        "was chosen by them, so they are too good."
+    )
+    return [*trained, *used, *([selected] if split == VALIDATION else [])]
 
 
 def fewer_passes(results: Sequence[Result]) -> dict[str, float]:
-    """Strategies whose models saw their rows less often than the joint one, as a share of it.
+    """Return the passes of strategies that saw rows less often, as a share of the joint model.
 
-    At the same compute, several models for the same rows see them less often than one does.
+    At the same compute, several models for the same rows see them less often than one model.
     """
     passes = {result["strategy"]: result.get("passes", 1.0) for result in results}
     return {name: share for name, share in passes.items() if share < _FEWER_PASSES}
@@ -47,7 +51,7 @@ def _note_tuned(results: Sequence[Result]) -> Iterator[str]:
     for count in sorted({*trials.values()}, reverse=True):
         names = ", ".join(name for name, own in trials.items() if own == count)
         yield f"Trained with {count} settings per model, the best on validation rows taken: {names}."
-    untuned = [name for name in _mean_tokens(results) if name not in trials]
+    untuned = [name for name in _means(results, "tokens") if name not in trials]
     if untuned:
         yield f"Trained with the settings of the recipe alone: {', '.join(untuned)}."
 
@@ -75,7 +79,7 @@ def _without_model(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _short(results: Sequence[Result]) -> Iterator[str]:
-    """Small models of few rows learn nothing where large ones of many rows learn well."""
+    """Yield a note on models with so few steps that they may have learned little."""
     fewest: dict[str, int] = {}
     for result in results:
         name, steps = result["strategy"], result.get("steps", _FEW_STEPS)
@@ -90,14 +94,14 @@ def _short(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _tokens(results: Sequence[Result]) -> Iterator[str]:
-    base, ratios = _multiples(_mean_tokens(results))
+    base, ratios = _multiples(_means(results, "tokens"))
     if ratios:
         yield f"Tokens trained on, as multiples of {base}: {_list_ratios(ratios)}."
 
 
 def _operations(results: Sequence[Result]) -> Iterator[str]:
-    """Where heads cost much, as those that write texts do, tokens do not say what was computed."""
-    _, tokens = _multiples(_mean_tokens(results))
+    """Yield a note where operations differ more than tokens, as with heads that generate text."""
+    _, tokens = _multiples(_means(results, "tokens"))
     base, ratios = _multiples(_means(results, "flops"))
     apart = {
         name: ratio
@@ -119,13 +123,8 @@ def _passes(results: Sequence[Result]) -> Iterator[str]:
         )
 
 
-def _mean_tokens(results: Sequence[Result]) -> dict[str, float]:
-    """The tokens of strategies that train, without what choosing settings took, mean over seeds."""
-    return _means(results, "tokens")
-
-
 def _means(results: Sequence[Result], cost: str) -> dict[str, float]:
-    """A cost of the strategies that have it, mean over seeds."""
+    """Return a cost of the strategies that have it, mean over seeds, without tuning."""
     found: dict[str, list[float]] = {}
     for result in results:
         if result.get(cost):
@@ -134,7 +133,7 @@ def _means(results: Sequence[Result], cost: str) -> dict[str, float]:
 
 
 def _multiples(means: Mapping[str, float]) -> tuple[str | None, dict[str, float]]:
-    """The strategy that others are compared with, and what they cost over it."""
+    """Return the reference strategy, and the costs of the others as multiples of it."""
     base = next((name for name in BASES if name in means), None)
     if base is None:
         return None, {}
@@ -143,11 +142,3 @@ def _multiples(means: Mapping[str, float]) -> tuple[str | None, dict[str, float]
 
 def _list_ratios(ratios: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-
-
-def _on(split: str) -> Iterator[str]:
-    if split == VALIDATION:
-        yield (
-            "There are no test rows: scores are of the validation rows by which the best step of "
-            "each training was chosen, so they are too good."
-        )

@@ -62,7 +62,7 @@ def value_of(gains_TT: Floats, groups: Sequence[Group], serves: Sequence[Group])
 
 
 def best_groupings(gains_TT: Floats, models: int, *, overlapping: bool = False) -> list[Grouping]:
-    """Return the best groups of at most one model, of at most two, and so on; more are never worse."""
+    """Return the best groups for at most 1, 2, ... models; more models are never worse."""
     counts = range(1, models + 1)
     if len(gains_TT) > MOST_EXACT:
         return [_greedy(gains_TT, count) for count in counts]

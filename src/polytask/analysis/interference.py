@@ -18,9 +18,9 @@ _MOST_POINTS = 200
 
 
 def aggregate(records: Sequence[Record], tasks: Sequence[str], when: str) -> dict[str, Any]:
-    """The record of ``interference.json``.
+    """Return the record of ``interference.json``.
 
-    :param records: What an observer saw, one for each step looked at.
+    :param records: The records of an observer, one for each observed step.
     :param when: ``training`` if the looks are spread over it, ``after`` if the model was trained.
     :return: ``layers``: for each layer a list of pairs of tasks, with the mean ``cosine``, its
         standard ``error``, the share of looks in ``conflict`` and the number of ``looks``; then
@@ -50,7 +50,7 @@ def aggregate(records: Sequence[Record], tasks: Sequence[str], when: str) -> dic
 
 
 def cosine(record: Record, layer: str, first: str, second: str) -> float | None:
-    """The cosine of two tasks in a look; None where one was absent or does not reach the layer."""
+    """Return the cosine of two tasks in a look; None if one is absent or does not reach the layer."""
     places = {task: place for place, task in enumerate(record["tasks"])}
     if layer not in record["layers"] or not {first, second} <= places.keys():
         return None
@@ -67,5 +67,5 @@ def _pair(records: Iterable[Record], layer: str, pair: tuple[str, str]) -> dict[
 
 
 def _thin(records: Sequence[Record]) -> Sequence[Record]:
-    """At most so many looks, evenly spread; a page need not draw more."""
+    """Return at most so many looks, evenly spread; a page need not draw more."""
     return records[:: max(1, math.ceil(len(records) / _MOST_POINTS))]

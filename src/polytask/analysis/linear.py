@@ -86,7 +86,7 @@ class LinearResult(NamedTuple):
     :param strengths: The strength that was chosen for the model of every task.
     :param parameters: Number of coefficients and intercepts of all models.
     :param without: Why each other task has no model.
-    :param seconds: What the strategy would take by itself, counting terms included.
+    :param seconds: The time of the strategy alone, including the counting of terms.
     """
 
     answers: dict[str, LinearPredictions]
@@ -108,7 +108,7 @@ def count_tasks(tasks: Mapping[str, LinearTask]) -> CountedTasks:
     without = {name: kind for name, kind in kinds.items() if isinstance(kind, str)}
     groups: dict[object, dict[str, LinearTask]] = {}
     for name, task in tasks.items():
-        label_set = frozenset(task.labels) or name  # numbers are on a scale of their own
+        label_set = frozenset(task.labels) or name  # numbers of two tasks differ in scale
         groups.setdefault((task.label_type, label_set, tuple(task.types)), {})[name] = task
     counted = [
         count_group(group, kind)

@@ -84,7 +84,7 @@ class TextReading(TermReading):
 
 @final
 class WordReading(TermReading):
-    """A row is a sentence, of which every word counts by itself."""
+    """A row is a sentence, and every word counts as one item."""
 
     @override
     def columns(self, rows: Sequence[Fields]) -> list[list[Terms]]:
@@ -202,7 +202,7 @@ def stack(blocks: Sequence[Matrix]) -> Matrix:
 
 
 def _beside(blocks: Sequence[Matrix]) -> Matrix:
-    """The columns of matrices, one after the other."""
+    """Return the columns of matrices, one after the other."""
     columns: Matrix = sparse.hstack(blocks, format="csr")
     return columns
 
@@ -215,7 +215,7 @@ def _no_words() -> DataError:
 
 
 def _overlap(one: Matrix, other: Matrix) -> Matrix:
-    """How alike two texts are, per row: cosine, Jaccard index, share of either found in the other."""
+    """Return the overlap of two texts per row: cosine, Jaccard index, share of either in the other."""
     cosine_N = one.multiply(other).sum(1)
     one, other = one.sign(), other.sign()
     common_N = one.multiply(other).sum(1)
@@ -226,12 +226,12 @@ def _overlap(one: Matrix, other: Matrix) -> Matrix:
 
 
 def _sentence(row: Fields) -> list[str]:
-    """The words that a tagging task labels: the first field that is a list of words."""
+    """Return the words that a tagging task labels: the first field that is a list of words."""
     return words_of(row[find_segmented_field(row) or 0])
 
 
 def _windows(words: list[str]) -> Iterator[Iterator[str]]:
-    """The terms of every word of a sentence."""
+    """Return the terms of every word of a sentence."""
     padded = ["<2", "<1", *(word.lower() for word in words), ">1", ">2"]
     for place, word in enumerate(words):
         yield _word_terms(word, padded[place : place + 5])
@@ -252,7 +252,7 @@ def _word_terms(word: str, window: Sequence[str]) -> Iterator[str]:
 
 
 def _shape(word: str) -> str:
-    """Capitals as X, other letters as x, digits as 0, and repetitions once."""
+    """Return the shape of a word: capitals as X, other letters as x, digits as 0, repetitions once."""
     kinds = (
         "X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else c for c in word
     )

@@ -45,7 +45,7 @@ class LinearTask:
     :param train: At least one row.
     :param validation: Rows that the strength of the penalty is chosen on; may be empty.
     :param test: Rows to predict.
-    :param score: What the strength is chosen by.
+    :param score: The score that the strength is chosen by.
     :param types: The types of the input columns.
     """
 
@@ -70,7 +70,7 @@ class CountedTask:
     test: Counts
 
     def targets(self, rows: LabelledRows) -> list[Any]:
-        """The labels of rows, one for each row of their counts."""
+        """Return the labels of rows, one for each row of their counts."""
         return self.reading.flatten(rows.fields, rows.references)
 
 
@@ -107,7 +107,7 @@ class TaskGroup:
 
     @property
     def model(self) -> type[LinearModel]:
-        """The model for the type of the labels."""
+        """Return the model for the type of the labels."""
         return self.method.models[self._first.label_type]
 
     @property
@@ -115,7 +115,7 @@ class TaskGroup:
         return next(iter(self.tasks.values())).plain
 
     def validate(self, strengths: Sequence[float]) -> Floats:
-        """How well training rows predict validation rows.
+        """Return the validation scores of a model of the training rows.
 
         :return: A score per task that has validation rows (rows) and strength (columns).
         """
@@ -128,7 +128,7 @@ class TaskGroup:
         return np.array([self._scores(_answer(model, held_out)) for model in models]).T
 
     def predict(self, strength: float) -> tuple[dict[str, LinearPredictions], int]:
-        """Answers for the test rows, from training and validation rows; number of parameters."""
+        """Predict the test rows from training and validation rows; also return the number of parameters."""
         tasks = self.tasks.values()
         training = [
             tuple(map(stack, zip(task.train, task.validation, strict=True))) for task in tasks
@@ -155,7 +155,7 @@ class TaskGroup:
     def _by_task(
         self, answers: LinearPredictions, rows: Sequence[Sequence[Fields]]
     ) -> dict[str, LinearPredictions]:
-        """The answers for the rows of all tasks in turn, apart again."""
+        """Split the predictions for the rows of all tasks by task."""
         predictions, probabilities = iter(answers.predictions), iter(answers.probabilities)
         return {
             name: LinearPredictions(
@@ -166,7 +166,7 @@ class TaskGroup:
         }
 
     def _scores(self, answers: LinearPredictions) -> list[float]:
-        """Of the tasks with validation rows; nan where it is undefined."""
+        """Return the scores of the tasks with validation rows; nan where undefined."""
         plain = {name: task.plain for name, task in self.tasks.items()}
         found = self._by_task(answers, [task.validation.fields for task in plain.values()])
         return [
@@ -177,7 +177,7 @@ class TaskGroup:
 
 
 def choose_strength(groups: Sequence[TaskGroup]) -> float:
-    """The strength that scores best on validation rows, as a mean over the tasks of all groups.
+    """Choose the strength with the best validation score, as a mean over the tasks of all groups.
 
     Without validation rows, or if no score is defined, the middle one that the model offers. A
     strength with which more scores are defined is better.
@@ -199,5 +199,5 @@ def _none_if_nan(score: float) -> float | None:
 
 
 def _answer(model: LinearModel, matrix: Matrix) -> LinearPredictions:
-    """The answers of a model; scikit-learn wants at least one row."""
+    """Predict with a model, or return nothing for no rows: scikit-learn needs at least one."""
     return model.answer(matrix) if matrix.shape[0] else LinearPredictions([], [])

@@ -40,7 +40,7 @@ class LinearModel(ABC):
     """
 
     strengths: ClassVar[Sequence[float]] = (1.0, 10.0, 100.0)
-    """What to choose from; the middle one where there is nothing to choose by."""
+    """Strengths to choose from; without validation rows the middle one is taken."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class LinearModel(ABC):
 
     @abstractmethod
     def answer(self, rows: Matrix) -> LinearPredictions:
-        """Predict."""
+        """Predict the labels of rows."""
 
     @property
     @abstractmethod
     def parameters(self) -> int:
-        """Number of coefficients and intercepts; of trees, of nodes."""
+        """Return the number of coefficients and intercepts; for trees, of nodes."""
 
 
 class _OneVsRest(LinearModel):
@@ -74,7 +74,7 @@ class _OneVsRest(LinearModel):
     _model: Any
 
     def _estimator(self, rows: int) -> Any:
-        """A binary model for that many training rows."""
+        """Return a binary model for that many training rows."""
         from sklearn.linear_model import LogisticRegression  # slow
 
         return LogisticRegression(

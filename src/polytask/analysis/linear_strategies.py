@@ -23,7 +23,7 @@ from polytask.tasks import Metric, Task
 def count_rows(
     recipe: Recipe, data: Data, tasks: Mapping[str, Task], labels: Mapping[str, Labels]
 ) -> CountedTasks:
-    """The terms of all rows of a comparison, which every linear strategy starts from.
+    """Count the terms of all rows of a comparison, for every linear strategy.
 
     Where results are reported on validation rows, no model learns from them or is chosen by them.
     """
@@ -69,7 +69,7 @@ def linear_answers(
 
 
 def select_labelled(name: str, data: Data, labels: Labels, split: str) -> LabelledRows:
-    """The rows of one split that have a label of a task, in the order in which they are scored."""
+    """Return the rows of a split that have a label of a task, in the order of scoring."""
     fields: list[Fields] = []
     references: list[Any] = []
     places: list[Hashable] = []

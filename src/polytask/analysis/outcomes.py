@@ -20,7 +20,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcome]) -> None:
     """Write ``{task: {"references", "predictions", "probabilities", "rows", "groups"}}``, compact.
 
     Rows are the labelled ones of the held-out split, in the same order in all strategies.
-    Probabilities are those of the labels of a task in their order, C per row; null if it has none,
+    Probabilities are in the order of the labels of a task, C per row; null if it has none,
     and for tags, as they take up much and no score needs them. ``rows`` has the source and the
     position of each, or is null where a strategy did not say. ``groups`` has the number of the
     group of each by every column that metrics form groups by.

@@ -1,4 +1,4 @@
-"""Results of a strategy beside those of the baseline, seed by seed. Pure functions of arrays."""
+"""Results of a strategy and the baseline, paired by seed. Pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Pair:
 
     @property
     def difference(self) -> float:
-        """Ours less theirs."""
+        """The value of the strategy minus the value of the baseline."""
         return self.ours.value - self.theirs.value
 
     @property
     def replicates_R(self) -> Floats:
-        """The same in every resample."""
+        """The difference in every resample."""
         return self.ours.replicates_R - self.theirs.replicates_R
 
     @property
@@ -48,7 +48,7 @@ class Pair:
 
     @property
     def p(self) -> float:
-        """Its p value: whether the two *trained* models differ."""
+        """The p value of the difference between the two *trained* models."""
         return _TESTS[self.test](self)
 
 
@@ -63,9 +63,9 @@ class SeedPairs:
     def of(
         cls, results: Mapping[Run, Measured], strategy: str, baseline: str, rows: int
     ) -> SeedPairs | None:
-        """The pairs for which the metric is defined; None without any.
+        """Return the pairs for which the metric is defined; None if there are none.
 
-        A strategy that does not depend on chance has one result for all seeds.
+        A strategy without randomness has one result for all seeds.
         """
         ours, theirs = (_by_seed(results, name) for name in (strategy, baseline))
         if len(ours) == 1:
@@ -75,14 +75,14 @@ class SeedPairs:
 
     @cached_property
     def paired(self) -> Paired:
-        """The mean difference over seeds, and how sure it is."""
+        """The mean difference over seeds, with its standard errors."""
         differences_S = np.array([pair.difference for pair in self.pairs])
         replicates_RS = np.stack([pair.replicates_R for pair in self.pairs], axis=1)
         return paired(differences_S, replicates_RS, self.rows)
 
     @property
     def p(self) -> float:
-        """Over seeds; of a single one, the test within it."""
+        """The p value over seeds; for a single seed, of the test within it."""
         return self.pairs[0].p if len(self.pairs) == 1 else self.paired.p
 
     @property
@@ -113,12 +113,12 @@ def comparable(tasks: Mapping[str, SignedPairs]) -> dict[str, SignedPairs]:
 
 
 def mean_gain(tasks: Sequence[SignedPairs]) -> Paired | None:
-    """Δm in percent: the mean over tasks of the relative gain over the baseline.
+    """Return Δm in percent: the mean over tasks of the relative gain over the baseline.
 
     Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
     section 4 (https://arxiv.org/abs/1904.08918): gains count with the sign turned where less is
-    better. The baseline of a task is its mean over seeds, and in resamples that of the resample.
-    Rows are those of the smallest task, which makes the degrees of freedom few rather than many.
+    better. The baseline of a task is its mean over seeds; each resample has its own
+    baseline. The degrees of freedom come from the smallest task, which is conservative.
     """
     known = [each for each in tasks if each.gain is not None]
     if not known:
@@ -135,10 +135,11 @@ def mean_gain(tasks: Sequence[SignedPairs]) -> Paired | None:
 
 
 def _relative(task: SignedPairs, seeds: set[int]) -> tuple[Floats, Floats]:
-    """Gains of each seed in percent, gains_S and replicates_RS."""
+    """Return the gains of each seed in percent, gains_S and replicates_RS."""
     pairs = [pair for pair in task.pairs.pairs if pair.seed in seeds]
     differences_S = np.array([pair.difference for pair in pairs])
     replicates_RS = np.stack([pair.replicates_R for pair in pairs], axis=1)
+    # The baseline is random too: dividing by its mean alone would make intervals too narrow.
     baseline_R = np.abs(np.mean([pair.theirs.replicates_R for pair in pairs], axis=0))
     baseline_R[baseline_R == 0] = np.nan
     factor = 100 * task.sign
@@ -157,14 +158,14 @@ def _by_seed(results: Mapping[Run, Measured], strategy: str) -> dict[int, Measur
 
 
 def _rows_right(evidence: Any) -> Floats | None:
-    """Whether each row is right, where each is asked for one answer."""
+    """Return whether each row is right; None if a row can have several answers."""
     if isinstance(evidence, Agreement) and bool((evidence.total_N == 1).all()):
         return evidence.right_N
     return None
 
 
 def _one_curve(evidence: Any) -> RankedScores | None:
-    """The scores of the rows, where there is one curve."""
+    """Return the scores of the rows; None if there is not exactly one curve."""
     if isinstance(evidence, list) and len(evidence) == 1 and isinstance(evidence[0], RankedScores):
         return evidence[0]
     return None

@@ -1,7 +1,7 @@
 """How much tasks help each other, by training every pair of them.
 
 Standley et al., "Which Tasks Should Be Learned Together in Multi-Task Learning?", ICML 2020,
-section 4: the gains of larger groups are predicted from those of pairs.
+section 4: the gains of larger groups are predicted from pairs.
 https://arxiv.org/abs/1905.07553
 """
 
@@ -17,12 +17,12 @@ from polytask.analysis.uncertainty import Floats
 
 
 def trainings_of_pairs(tasks: int, seeds: int) -> int:
-    """The number of trainings."""
+    """Return the number of trainings of all pairs and single tasks."""
     return seeds * (tasks + tasks * (tasks - 1) // 2)
 
 
 def pairwise(trainer: Trainer, tasks: Sequence[str]) -> list[Floats]:
-    """The gain of each task, a row each, from being trained with each helper; one per seed.
+    """Measure the gain of each task (rows) from each helper (columns); one matrix per seed.
 
     Gains are shares of the validation score of the task alone.
     """

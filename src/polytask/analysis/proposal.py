@@ -34,7 +34,7 @@ _SAME = 1e-12  # gains that differ by less are rounding
 def propose(
     samples: Sequence[Floats], tasks: Sequence[str], models: int | None, *, overlapping: bool
 ) -> dict[str, Any]:
-    """The best groups for every number of models, and those proposed.
+    """Return the best groups for every number of models, and the proposed groups.
 
     The best of many groupings is partly so by chance. How many models are proposed is therefore
     found by cross-validation: groups are made from one half of the samples, and judged by the
@@ -51,7 +51,8 @@ def propose(
         more they gain in the samples they were not made from, ``cross_validated`` with its standard
         ``error``; else None.
     """
-    known, mean_TT = _fill_gaps(samples)
+    mean_TT = np.nan_to_num(np.array(matrix_record(samples)["mean"], dtype=float))
+    known = [np.where(np.isfinite(each_TT), each_TT, mean_TT) for each_TT in samples]
     most = models or len(tasks)
     found = best_groupings(mean_TT, most, overlapping=overlapping)
     halves = known[::2], known[1::2]
@@ -81,7 +82,7 @@ def propose(
 
 
 def _instead(found: Sequence[Grouping], values_KS: Floats, chosen: int) -> dict[str, Any] | None:
-    """The fewest models that are predicted to gain most, if these are not the ones proposed."""
+    """Return the fewest models with the highest predicted gain; None if they are proposed."""
     most = max(each.value for each in found)
     best = next(at for at, each in enumerate(found) if each.value >= most - _SAME)
     if best <= chosen:
@@ -90,16 +91,10 @@ def _instead(found: Sequence[Grouping], values_KS: Floats, chosen: int) -> dict[
     return {"models": best + 1, "cross_validated": more, "error": error}
 
 
-def _fill_gaps(samples: Sequence[Floats]) -> tuple[list[Floats], Floats]:
-    """The samples without gaps, and their mean."""
-    mean_TT = np.nan_to_num(np.array(matrix_record(samples)["mean"], dtype=float))
-    return [np.where(np.isfinite(each_TT), each_TT, mean_TT) for each_TT in samples], mean_TT
-
-
 def _judge(
     made: Sequence[Floats], judges: Sequence[Floats], models: int, *, overlapping: bool
 ) -> Floats:
-    """What groups made from some samples are worth in others, for each number of models."""
+    """Return the values in some samples of groups made from others, for each number of models."""
     groupings = best_groupings(np.mean(made, axis=0), models, overlapping=overlapping)
     return np.array(
         [[value_of(judge, each.groups, each.serves) for judge in judges] for each in groupings]
@@ -107,7 +102,7 @@ def _judge(
 
 
 def _no_better(lost_S: Floats) -> bool:
-    """Whether a loss is no larger than its standard error."""
+    """Return whether a loss is no larger than its standard error."""
     lost, error = mean_and_error(lost_S.tolist())
     return (lost or 0.0) <= (error or 0.0) + _SAME
 
@@ -130,7 +125,7 @@ def _describe_grouping(gains_TT: Floats, tasks: Sequence[str], found: Grouping) 
 def write_recipes(
     recipe: Recipe, groups: Sequence[Sequence[str]], folder: Path, data: Data | None
 ) -> list[Path]:
-    """One recipe for each group in ``folder/groups-K``; those of an earlier analysis are replaced.
+    """Write one recipe per group to ``folder/groups-K``, replacing older recipes there.
 
     :param data: The rows, if a budget in steps is to be divided by them.
     """
@@ -147,7 +142,7 @@ def write_recipes(
 
 
 def trainings_to_verify(tasks: int, groups: int, seeds: int) -> int:
-    """The number of trainings."""
+    """Return the number of trainings that verification takes."""
     return seeds * (tasks + groups + 1)
 
 

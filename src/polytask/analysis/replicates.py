@@ -22,7 +22,7 @@ class Measured:
 
     :param value: On all rows; nan where it is undefined.
     :param replicates_R: In R resamples of the rows, the same for all results.
-    :param evidence: What the metric has gathered about the rows.
+    :param evidence: The statistics that the metric has gathered about the rows.
     """
 
     value: float
@@ -45,7 +45,7 @@ class MeasuredTask:
 
     @property
     def main(self) -> Mapping[Run, Measured]:
-        """The metric that stands for the task, by result."""
+        """The values of the metric that stands for the task, by result."""
         return next(iter(self.metrics.values()))
 
 
@@ -86,7 +86,7 @@ def measure(
 def with_poolings(
     outcomes: Mapping[str, Outcome], pooled: Mapping[str, Pooling]
 ) -> dict[str, Outcome]:
-    """What counts in a comparison: poolings in place of their tasks, all other tasks."""
+    """Replace the tasks of each pooling by the pooling; keep all other tasks."""
     covered = {task for pooling in pooled.values() for task in pooling.tasks}
     alone = {task: outcome for task, outcome in outcomes.items() if task not in covered}
     return {**alone, **{name: pooled_outcome(each, outcomes) for name, each in pooled.items()}}

@@ -1,4 +1,4 @@
-"""One model of a comparison: trained, measured and scored; its checkpoints are not kept."""
+"""Trainings of a comparison: run, copied from an equal run, and measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import PeakMemory, count_operations
-from polytask.assembly.run.evaluation import Evaluated, evaluate
 from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.training import train
 from polytask.core.files import read_json, write_json
@@ -22,17 +21,17 @@ _COST = "cost.json"
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The same experiment by another chance."""
+    """Return the recipe with another seed."""
     training = recipe.training.model_copy(update={"seed": seed})
     return recipe.model_copy(update={"training": training})
 
 
 def train_model(comparison: Comparison, recipe: Recipe, place: Path) -> RunFolder:
-    """Train a recipe in a folder of the comparison, or go on with the training it holds.
+    """Train a recipe in a folder of the comparison, or resume the training in it.
 
-    If another strategy has trained the same already, its run is copied.
+    If another strategy has run the same training, its run is copied. Checkpoints are deleted.
 
-    :param place: The folder, as seen from that of the comparison.
+    :param place: The folder, relative to the folder of the comparison.
     """
     folder = comparison.folder / place
     kept = folder / _COST
@@ -50,7 +49,7 @@ def train_model(comparison: Comparison, recipe: Recipe, place: Path) -> RunFolde
 
 
 def _copy_equal(comparison: Comparison, recipe: Recipe, place: Path) -> None:
-    """Copy the finished run of an equal recipe, if there is one: the training would be the same."""
+    """Copy the finished run of an equal recipe, if there is one."""
     folder, wanted = comparison.folder / place, dump(recipe)
     for cost in sorted(comparison.folder.glob(f"*/seed-*/**/{_COST}")):
         run = RunFolder(cost.parent)
@@ -58,20 +57,15 @@ def _copy_equal(comparison: Comparison, recipe: Recipe, place: Path) -> None:
         if not run.path.name.startswith(".") and all(key.startswith("compare.") for key in changed):
             found = run.path.relative_to(comparison.folder)
             comparison.console.print(f"{place} is the same training as {found}", style="bold")
-            copying = folder.with_name(f".{folder.name}")  # a copy that is stopped begins anew
+            copying = folder.with_name(f".{folder.name}")  # a killed copy is repeated
             shutil.rmtree(copying, ignore_errors=True)
             shutil.copytree(run.path, copying)
             copying.rename(folder)
             return
 
 
-def evaluate_model(comparison: Comparison, run: RunFolder, recipe: Recipe) -> Evaluated:
-    """Score a trained model on the held-out rows."""
-    return evaluate(LoadedRun.load(run), comparison.held_out, data=comparison.data_of(recipe))
-
-
 def costs_of(comparison: Comparison, run: RunFolder, recipe: Recipe) -> dict[str, Any]:
-    """What a model has cost and will cost, and ``encoding_flops_per_row`` besides; see ``COSTS``."""
+    """Return ``COSTS`` of a model, and ``encoding_flops_per_row``: one pass of the encoder."""
     kept = run.path / _COST
     measured = dict(read_json(kept))
     if "operations" not in measured:

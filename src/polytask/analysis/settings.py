@@ -25,7 +25,7 @@ _GRID = 12
 class Dimension:
     """Where one setting may lie, on a logarithmic scale.
 
-    :param value: What the recipe says.
+    :param value: The value in the recipe.
     :param whole: Whether it is a whole number.
     """
 
@@ -37,7 +37,7 @@ class Dimension:
 
 
 def dimensions(recipe: Recipe, *, weights: bool = False) -> list[Dimension]:
-    """The settings of a model that are tuned.
+    """Return the settings of a model that are tuned.
 
     The learning rate; where several tasks share the model, also the numeric options of the
     balancing method.
@@ -54,7 +54,7 @@ def dimensions(recipe: Recipe, *, weights: bool = False) -> list[Dimension]:
 
 
 def with_settings(recipe: Recipe, settings: Settings) -> Recipe:
-    """The same experiment with other settings."""
+    """Return the recipe with other settings."""
     training, balancing = recipe.training, recipe.balancing.model_dump()
     if RATE in settings:
         factor = settings[RATE] / training.learning_rate
@@ -77,7 +77,7 @@ def with_settings(recipe: Recipe, settings: Settings) -> Recipe:
 
 
 def weight_grid(tasks: Sequence[str]) -> list[dict[str, float]]:
-    """Static weights: all equal, then each task in turn counting four times, then twice, as much.
+    """Return static weights: all equal, then each task in turn weighted by 4, then by 2.
 
     :param tasks: Names of the tasks; if there are more than the grid has points, the last ones
         are left out.
@@ -88,7 +88,7 @@ def weight_grid(tasks: Sequence[str]) -> list[dict[str, float]]:
 
 
 def _options(recipe: Recipe) -> Iterator[Dimension]:
-    """The options of the balancing method that are positive numbers."""
+    """Yield the options of the balancing method that are positive numbers."""
     for name, field in type(recipe.balancing).model_fields.items():
         value = getattr(recipe.balancing, name)
         names_task = any(isinstance(mark, ByTask) for mark in field.metadata)
@@ -99,7 +99,7 @@ def _options(recipe: Recipe) -> Iterator[Dimension]:
 
 
 def _limits(value: float, bounds: Sequence[Any]) -> tuple[float, float]:
-    """The range around a value, within what the option allows; open ends are not reached.
+    """Return the range around a value within the bounds of the option; open ends stay outside.
 
     :param bounds: Marks of a type, such as ``annotated_types.Ge``.
     """
@@ -113,5 +113,5 @@ def _limits(value: float, bounds: Sequence[Any]) -> tuple[float, float]:
 
 
 def _inside(end: float | None, value: float, otherwise: float) -> float:
-    """A quarter of the way from an end that is not reached to a value."""
+    """Return a point a quarter of the way from an open end to the value."""
     return otherwise if end is None else end + (value - end) / _OPTIONS

@@ -11,7 +11,7 @@ State = Mapping[str, Tensor]
 
 
 def common_names(states: Sequence[State]) -> list[str]:
-    """The floating-point entries that all states have, of equal shape, in order."""
+    """Return the names of floating-point entries that all states have in equal shape, in order."""
     first = states[0]
     return [
         name
@@ -22,12 +22,12 @@ def common_names(states: Sequence[State]) -> list[str]:
 
 
 def flatten(state: State, names: Sequence[str]) -> Tensor:
-    """Some entries of a state, one after the other, as P numbers."""
+    """Concatenate some entries of a state into P numbers."""
     return torch.cat([state[name].detach().reshape(-1).float().cpu() for name in names])
 
 
 def unflatten(vector_P: Tensor, like: State, names: Sequence[str]) -> dict[str, Tensor]:
-    """A state with some entries from P numbers, the others as they are."""
+    """Return a state with some entries replaced from P numbers."""
     sizes = [like[name].numel() for name in names]
     parts = zip(names, vector_P.split(sizes), strict=True)
     return {**like, **{name: part.view_as(like[name]).to(like[name]) for name, part in parts}}

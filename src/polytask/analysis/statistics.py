@@ -31,8 +31,8 @@ Entry = dict[str, Any]
 def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) -> Entry | None:
     """Test every strategy against the baseline; None where there is no baseline to test against.
 
-    Differences are a strategy less the baseline, in the units of the metric and in its own
-    direction: of errors, less than 0 is better. What is undefined is null. Keys:
+    Differences are the strategy minus the baseline in the units of the metric. For errors, less
+    than 0 is better. Undefined values are null. Keys:
 
     * ``baseline``, ``level`` (of tests), ``confidence`` (of intervals), ``power`` (of detectable
       differences), ``tests`` (in the family of tasks and strategies), ``rows`` (by task).
@@ -46,8 +46,8 @@ def statistics(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
     * ``gains``: by strategy, Δm in percent over the tasks that it is known of, positive is better:
       ``difference``, ``low``, ``high``, ``p``, ``p_holm``, ``rows_error``, ``seeds_error`` and
       ``detectable`` as above, ``at_least`` (the lower end of an interval that holds for all
-      strategies together, Bonferroni), ``tasks`` (that it is over: those whose gain is known for
-      all seeds), ``rows`` (of the smallest task), ``seeds`` (how many).
+      strategies together, Bonferroni), ``tasks`` (that it is over, whose gain is known for all
+      seeds), ``rows`` (of the smallest task), ``seeds`` (how many).
     * ``ranks``: by strategy, baseline included, the mean over tasks of its rank, 1 being the best
       (Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006, section
       3.2.2, https://jmlr.org/papers/v7/demsar06a.html), of the tasks that all strategies answer:

@@ -14,9 +14,9 @@ from polytask.sharing import architectures
 
 
 def subset_balancing(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
-    """The balancing method for some of the tasks; of an option per task, those of these tasks.
+    """Return the balancing method for some of the tasks, with their part of options per task.
 
-    A task alone has nothing to balance.
+    A single task needs no balancing.
     """
     if len(tasks) == 1:
         return balancers.parse("equal")
@@ -25,18 +25,18 @@ def subset_balancing(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
 
 
 def subset_sharing(recipe: Recipe, tasks: Collection[str]) -> BaseModel:
-    """The architecture for some of the tasks; the others are taken out of lists of tasks."""
+    """Return the architecture for some of the tasks; lists of tasks lose the others."""
     options = recipe.sharing.model_dump()
     return architectures.parse({name: _only(v, recipe.tasks, tasks) for name, v in options.items()})
 
 
 def compare_of(recipe: Recipe) -> CompareOptions:
-    """How to compare, without the groups, which are of tasks that are not there."""
+    """Return the options of the comparison without groups, which may name other tasks."""
     return recipe.compare.model_copy(update={"groups": ()})
 
 
 def _at(options: Mapping[str, Any], places: Sequence[int], count: int) -> dict[str, Any]:
-    """The options of a method, and of one inside it, for the tasks at some of so many places.
+    """Return the options of a method, and of a nested one, for the tasks at some places.
 
     A single task that is not among them is replaced by the first.
     """
@@ -54,7 +54,7 @@ def _at(options: Mapping[str, Any], places: Sequence[int], count: int) -> dict[s
 
 
 def _only(value: Any, known: Collection[str], kept: Collection[str]) -> Any:
-    """A value in which lists of tasks, nested or not, name some of them only."""
+    """Remove other tasks from lists of tasks, nested or not, in a value."""
     if isinstance(value, dict):
         return {key: _only(each, known, kept) for key, each in value.items()}
     if isinstance(value, list | tuple) and value and all(leaf in known for leaf in _leaves(value)):

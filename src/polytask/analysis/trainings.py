@@ -28,9 +28,9 @@ Scores = dict[str, float]
 
 
 def part_of(recipe: Recipe, tasks: Sequence[str], data: Data | None = None) -> Recipe:
-    """The recipe of some of its tasks, with their part of a budget that is given in steps.
+    """Return the recipe of some of the tasks, with their share of a budget in steps.
 
-    :param data: The rows, which that part is in proportion to.
+    :param data: The rows; the share is in proportion to them.
     """
     chosen = {name: recipe.tasks[name] for name in recipe.tasks if name in tasks}
     sources = {source for section in chosen.values() for source in section.sources}
@@ -64,7 +64,7 @@ class Trainer:
 
     :param folder: Where results are kept, by the content of what was trained.
     :param seeds: Of the repetitions.
-    :param done: Told of every training that is over.
+    :param done: Called after every training.
     """
 
     recipe: Recipe
@@ -76,7 +76,7 @@ class Trainer:
     def scores(
         self, tasks: Sequence[str], split: str, recipe: Recipe | None = None
     ) -> list[Scores]:
-        """The scores of a model of some tasks, one for each seed.
+        """Return the scores of a model of some tasks, one for each seed; train where needed.
 
         :param split: ``validation``, or ``held out``, which is test where there is a test.
         :param recipe: Instead of the whole recipe, such as one with fewer rows.
@@ -115,7 +115,7 @@ class Trainer:
 
 
 def _main(recipe: Recipe, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    """The metric that stands for each task; None where it is undefined or there are no rows."""
+    """Return the main score of each task, more being better; None where undefined or without rows."""
     found = {}
     for name, (first, *_) in metrics_of(recipe, new_tasks(recipe)).items():
         value = value_of(scores.get(name, {}), first.name)
@@ -124,7 +124,7 @@ def _main(recipe: Recipe, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def relative_gain(score: float, alone: float) -> float:
-    """The gain over a task alone, as a share of its score there; nan if either is undefined.
+    """Return the gain over single-task training, as a share of its score; nan if either is nan.
 
     Positive is better.
 

@@ -28,7 +28,7 @@ _OWN_GAIN = 0.01
 
 
 def rate(losses_T: Tensor, gramian_TT: Tensor) -> float:
-    """The rate at which a step for a task lowers its own loss by 1 % to first order, on average.
+    """Return the rate at which a step lowers the loss of its task by 1 % to first order, on average.
 
     :param losses_T: nan for absent tasks.
     """
@@ -37,13 +37,13 @@ def rate(losses_T: Tensor, gramian_TT: Tensor) -> float:
 
 
 def first_order(losses_T: Tensor, gramian_TT: Tensor) -> Floats:
-    """The affinity to first order: rate × g_i·g_j / L_j, from inner products alone."""
+    """Return the affinity to first order: rate × g_i·g_j / L_j, from inner products alone."""
     affinity_TT = rate(losses_T, gramian_TT) * gramian_TT / losses_T[:, None]
     return np.asarray(affinity_TT.double().cpu().numpy())
 
 
 def affinity(before_T: Tensor, after_TT: Tensor) -> Floats:
-    """Equation 1 for all pairs.
+    """Return equation 1 for all pairs.
 
     :param after_TT: The loss of each task, a row each, after a step for each helper.
     """
@@ -51,7 +51,7 @@ def affinity(before_T: Tensor, after_TT: Tensor) -> Floats:
 
 
 def lookahead(observer: Observer, batches: Sequence[Batch]) -> tuple[Floats, Floats]:
-    """The affinities on the rows of one step, and the same to first order.
+    """Measure affinities on the rows of one step; also return them to first order.
 
     The model is left as it was. Absent tasks have nan.
     """
@@ -67,7 +67,7 @@ def lookahead(observer: Observer, batches: Sequence[Batch]) -> tuple[Floats, Flo
 
 
 def _after(observer: Observer, batches: Sequence[Batch], step_P: Tensor) -> Tensor:
-    """The losses after a step on the shared parameters, which is then undone."""
+    """Return the losses after a step on the shared parameters, and undo the step."""
     shared = observer.partition.shared
     kept = [parameter.detach().clone() for parameter in shared]
     pieces = step_P.split([parameter.numel() for parameter in shared])
@@ -81,14 +81,11 @@ def _after(observer: Observer, batches: Sequence[Batch], step_P: Tensor) -> Tens
 
 
 def from_looks(records: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[Floats]:
-    """First-order affinities from what was seen during a training, one matrix for each look."""
-    return [_from_look(record, tasks) for record in records]
-
-
-def _from_look(record: Mapping[str, Any], tasks: Sequence[str]) -> Floats:
-    places = [tasks.index(task) for task in record["tasks"]]
-    losses_t = torch.tensor([record["losses"][task] for task in record["tasks"]])
-    gramian_tt = torch.tensor(record["gramian"])
-    found_TT = np.full((len(tasks), len(tasks)), np.nan)
-    found_TT[np.ix_(places, places)] = first_order(losses_t.double(), gramian_tt.double())
-    return found_TT
+    """Return first-order affinities from the records of a training, one matrix per look."""
+    found_STT = np.full((len(records), len(tasks), len(tasks)), np.nan)
+    for found_TT, record in zip(found_STT, records, strict=True):
+        places = [tasks.index(task) for task in record["tasks"]]
+        losses_t = torch.tensor([record["losses"][task] for task in record["tasks"]])
+        gramian_tt = torch.tensor(record["gramian"])
+        found_TT[np.ix_(places, places)] = first_order(losses_t.double(), gramian_tt.double())
+    return [*found_STT]

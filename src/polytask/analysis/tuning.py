@@ -3,8 +3,8 @@
 Trials are drawn by a tree-structured Parzen estimator: Bergstra et al., "Algorithms for
 Hyper-Parameter Optimization", NeurIPS 2011.
 https://proceedings.neurips.cc/paper/2011/hash/86e8f7ab32cfd12577bc2619bc635690-Abstract.html
-The first one is the recipe as it is. Results of trials are files; a search that was stopped is
-gone through again with what is on disk, and then goes on, so it draws what it would have drawn.
+The first trial is the recipe as it is. Results of trials are files. A resumed search replays them,
+so it draws the same settings as an uninterrupted search.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _UNDEFINED = (
 class Chosen:
     """The settings of a model.
 
-    :param recipe: Has them.
+    :param recipe: The recipe with these settings.
     :param record: How they were found: ``trials``, ``settings``, ``validation`` (their score; None
         if first metrics are undefined), ``seconds`` and ``tokens`` of all trials; None if nothing
         was tuned.
@@ -53,22 +53,22 @@ class Chosen:
 
 
 class SettingsSearch(ABC):
-    """Says what to try next."""
+    """A search for the settings of a model."""
 
     def __init__(self, trials: int) -> None:
         self.trials = trials
 
     @abstractmethod
     def ask(self, number: int) -> Settings:
-        """The settings of a trial; trials are asked for and told of in turn."""
+        """Return the settings of a trial; ``ask`` and ``tell`` alternate."""
 
     @abstractmethod
     def tell(self, value: float | None) -> None:
-        """Take the validation score of the trial asked for last; None if it has none."""
+        """Record the validation score of the last trial; None if it has none."""
 
 
 class GridSearch(SettingsSearch):
-    """Everything on a list."""
+    """A search through a list of settings."""
 
     def __init__(self, points: Sequence[Settings]) -> None:
         super().__init__(len(points))
@@ -80,13 +80,13 @@ class GridSearch(SettingsSearch):
 
     @override
     def tell(self, value: float | None) -> None:
-        """Nothing depends on it."""
+        """Ignore the score: the list is fixed."""
 
 
 class TPESearch(SettingsSearch):
-    """Draws where good trials have been denser than others.
+    """A search by Optuna's tree-structured Parzen estimator.
 
-    :param seed: Decides what is drawn.
+    :param seed: The seed of the draws.
     """
 
     def __init__(self, dimensions: Sequence[Dimension], trials: int, seed: int) -> None:
@@ -118,7 +118,7 @@ class TPESearch(SettingsSearch):
 
 
 def choose(comparison: Comparison, recipe: Recipe, place: Path, search: SettingsSearch) -> Chosen:
-    """Try settings with the first seed, and take those with the best validation score.
+    """Try settings with the first seed, and choose the settings with the best validation score.
 
     :param recipe: Of the model.
     :param place: Name of the model, as a relative path.
@@ -131,7 +131,10 @@ def choose(comparison: Comparison, recipe: Recipe, place: Path, search: Settings
         tried.append(_trial(comparison, recipe, _TRIALS / place, number, settings))
         search.tell(tried[-1]["validation"])
         best = max(best, number, key=lambda each: tried[each]["merit"])
-        _drop(comparison, _TRIALS / place, best, number)
+        for other in range(number + 1):  # only the best model is kept, to save disk space
+            if other != best:
+                folder = comparison.folder / _run(_TRIALS / place, other)
+                shutil.rmtree(folder, ignore_errors=True)
     if not tried[best]["merit"]:
         raise RecipeError(
             [
@@ -153,7 +156,7 @@ def choose(comparison: Comparison, recipe: Recipe, place: Path, search: Settings
 def _trial(
     comparison: Comparison, recipe: Recipe, place: Path, number: int, settings: Settings
 ) -> dict[str, Any]:
-    """The result of a trial, from its file if these settings have been tried before."""
+    """Return the result of a trial, from its file if these settings were tried before."""
     path = comparison.folder / place / f"{number}.json"
     if path.is_file():
         kept = {"merit": [], **read_json(path)}
@@ -170,7 +173,7 @@ def _trial(
 def _try(
     comparison: Comparison, recipe: Recipe, place: Path, number: int, settings: Settings
 ) -> dict[str, Any]:
-    """Train with some settings; a training that fails, as rates may be too high, is a bad one."""
+    """Train with some settings; a failed training, such as by a high rate, has the worst score."""
     started = time.monotonic()
     try:
         seeded = with_seed(with_settings(recipe, settings), comparison.recipe.training.seed)
@@ -192,13 +195,6 @@ def _try(
     found = {"validation": facts["best_selection"], "merit": facts["best_merit"]}
     undefined = {} if found["merit"] else {"error": _UNDEFINED}
     return {**found, **undefined, "seconds": facts["seconds"], "tokens": facts["tokens"]}
-
-
-def _drop(comparison: Comparison, place: Path, best: int, number: int) -> None:
-    """Remove the models of all trials so far but the best one."""
-    for other in range(number + 1):
-        if other != best:
-            shutil.rmtree(comparison.folder / _run(place, other), ignore_errors=True)
 
 
 def _run(place: Path, number: int) -> Path:

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The mean and its standard error; None where there are too few values for either."""
+    """Return the mean and its standard error; None where there are too few values."""
     if not values:
         return None, None
     mean = statistics.fmean(values)
@@ -34,12 +34,13 @@ def mean_or_none(values: Sequence[float]) -> float | None:
 
 def over_tasks(values: Mapping[str, Sequence[float]]) -> tuple[float | None, float | None]:
     """Return the mean over tasks and its standard error over seeds; see ``known_for_all``."""
+    # Averaging over tasks first keeps the correlation of tasks within a seed in the error.
     by_seed = zip(*known_for_all(values).values(), strict=True)
     return mean_and_error([statistics.fmean(each) for each in by_seed])
 
 
 def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
-    """The mean of matrices, entry by entry, as JSON.
+    """Return the mean of matrices, entry by entry, as JSON.
 
     :param samples: Matrices of one shape; nan where an entry is not known.
     :return: ``mean``, ``error`` and ``samples``, the number of values, each a matrix.
@@ -47,7 +48,10 @@ def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
     stacked_STT = np.stack(samples)
     _, rows, columns = stacked_STT.shape
     cells = [
-        [_keep_finite(stacked_STT[:, row, column]) for column in range(columns)]
+        [
+            stacked_STT[np.isfinite(stacked_STT[:, row, column]), row, column].tolist()
+            for column in range(columns)
+        ]
         for row in range(rows)
     ]
     found = [[mean_and_error(cell) for cell in row] for row in cells]
@@ -56,7 +60,3 @@ def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
         "error": [[error for _, error in row] for row in found],
         "samples": [[len(cell) for cell in row] for row in cells],
     }
-
-
-def _keep_finite(values: Floats) -> list[float]:
-    return [float(value) for value in values[np.isfinite(values)]]

@@ -20,7 +20,7 @@ class Answered:
 
     :param costs: One number, or None, for each of ``COSTS``.
     :param outcomes: Answers by task, all rows in the order of the comparison.
-    :param notes: What was chosen on the way, for the record.
+    :param notes: Settings that were chosen, for the record.
     :param entries: The scores of tasks that have been scored already.
     """
 
@@ -33,33 +33,33 @@ class Answered:
 class Strategy(ABC):
     """A way to obtain answers to all tasks of a recipe.
 
-    :param name: As it is registered.
+    :param name: The registered name.
     """
 
     seeded: ClassVar[bool] = True
-    """Whether chance has a part in it; if not, it is run once for all seeds."""
+    """Whether the result depends on the seed; if not, the strategy runs once for all seeds."""
 
     shares: ClassVar[bool] = False
-    """Whether one encoder answers all tasks: then it counts for whether they should share one."""
+    """Whether one encoder answers all tasks; only then the verdict may recommend sharing."""
 
     def __init__(self, name: str, /) -> None:
         self.name = name
 
     def mistakes(self, recipe: Recipe) -> list[str]:
-        """Why a recipe cannot be answered so, known before anything is trained."""
+        """Return why the strategy cannot answer a recipe; checked before any training."""
         return []
 
     def chooses(self, recipe: Recipe) -> bool:
-        """Whether settings are chosen by training with several and looking at validation rows."""
+        """Return whether settings are chosen by their scores on validation rows."""
         return False
 
     def settings(self, recipe: Recipe) -> dict[str, Any]:
-        """What a result depends on besides the recipe of a comparison, as JSON."""
+        """Return the options, as JSON, that a result depends on besides the recipe."""
         return {}
 
     @abstractmethod
     def answer(self, comparison: Comparison, seed: int) -> Answered:
-        """Train what is to be trained, as far as that has not been done, and answer."""
+        """Train the models that are not trained yet, and predict the held-out rows."""
 
 
 strategies: Registry[Strategy] = Registry("compare.strategies", Strategy)

@@ -16,7 +16,7 @@ from polytask.recipe import Recipe
 class GroupedStrategy(TrainedStrategy):
     """One joint model for each of ``compare.groups``; together they see as many tokens as joint.
 
-    Rows that tasks of several groups label are read once for each, and all of them less often.
+    Rows that tasks of several groups label are read once per group, so all rows are read less often.
 
     Standley et al., "Which Tasks Should Be Learned Together in Multi-task Learning?", ICML 2020.
     https://arxiv.org/abs/1905.07553
@@ -29,7 +29,7 @@ class GroupedStrategy(TrainedStrategy):
             return [f"compare.groups: grouped needs groups of tasks, such as {example}."]
         grouped = {task for group in recipe.compare.groups for task in group}
         missing = [task for task in recipe.trained if task not in grouped]
-        text = "is in no group. Put it into one, or into one of its own."
+        text = "is in no group. Add it to one, or add a group for it alone."
         return [f"compare.groups: task {task!r} {text}" for task in missing]
 
     @override

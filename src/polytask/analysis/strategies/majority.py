@@ -23,9 +23,9 @@ from polytask.evaluation.score import Outcome
 
 
 class Constant(NamedTuple):
-    """What is answered for every row.
+    """The answer for every row.
 
-    :param shares_C: Probabilities of the labels, where the task has them for a row.
+    :param shares_C: Probabilities of the C labels; None if the task has no probabilities per row.
     """
 
     prediction: Any
@@ -33,7 +33,7 @@ class Constant(NamedTuple):
 
 
 Answer: TypeAlias = Callable[[Any, Sequence[str]], Constant]
-"""References and labels of a task to the constant."""
+"""A function from the references and the labels of a task to its constant."""
 
 
 @strategies.register("majority")
@@ -69,20 +69,20 @@ def _outcome(comparison: Comparison, name: str) -> Outcome:
 
 
 def most_frequent(references: Sequence[Any], labels: Sequence[str]) -> Constant:
-    """The reference that most rows have; of equally frequent ones the first."""
+    """Return the most frequent reference; of equally frequent ones the first."""
     counts = Counter(json.dumps(reference, sort_keys=True) for reference in references)
     return Constant(json.loads(counts.most_common(1)[0][0]))
 
 
 def label(references: Sequence[str], labels: Sequence[str]) -> Constant:
-    """The most frequent label, and how frequent each is."""
+    """Return the most frequent label, and the share of each label."""
     counts = Counter(references)
     counts_C = np.array([counts[each] for each in labels], dtype=np.float64)
     return Constant(labels[int(counts_C.argmax())], counts_C / max(1.0, counts_C.sum()))
 
 
 def label_set(references: Sequence[Sequence[str]], labels: Sequence[str]) -> Constant:
-    """The labels that more than half of the rows have."""
+    """Return the labels that more than half of the rows have."""
     counts = Counter(chain.from_iterable(references))
     shares_C = np.array([counts[each] / max(1, len(references)) for each in labels])
     chosen = [each for each, share in zip(labels, shares_C, strict=True) if share > 0.5]
@@ -90,12 +90,12 @@ def label_set(references: Sequence[Sequence[str]], labels: Sequence[str]) -> Con
 
 
 def mean(references: Sequence[float], labels: Sequence[str]) -> Constant:
-    """The mean."""
+    """Return the mean of the references."""
     return Constant(float(np.mean(references)))
 
 
 def no_tags(references: Sequence[Sequence[str]], labels: Sequence[str]) -> Constant:
-    """Nothing: the task fills in the tag of words that no model has seen."""
+    """Return no tags: the task then fills in the tag of unseen words."""
     return Constant([])
 
 

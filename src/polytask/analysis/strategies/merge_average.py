@@ -30,5 +30,5 @@ class MergeAverageStrategy(MergingStrategy):
 
 
 def average(deltas_TP: Tensor) -> Tensor:
-    """(1 / T) Σ_t delta_t: the start and this is the mean of the models."""
+    """Return (1 / T) Σ_t delta_t; the start plus this is the mean of the models."""
     return deltas_TP.mean(0)

@@ -1,4 +1,4 @@
-"""The sum of task vectors of which most numbers were dropped."""
+"""The sum of sparse task vectors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MergeDareStrategy(MergingStrategy):
 
 
 def drop_and_rescale(delta_P: Tensor, dropped: float, generator: torch.Generator) -> Tensor:
-    """(1 - m) ⊙ delta / (1 - p), m of Bernoulli(p): the expectation stays as it was.
+    """Return (1 - m) ⊙ delta / (1 - p) with m from Bernoulli(p); the expectation stays the same.
 
     :param dropped: p, the probability that a number is dropped.
     """

@@ -29,5 +29,5 @@ class MergeTaskArithmeticStrategy(MergingStrategy):
 
 
 def task_arithmetic(deltas_TP: Tensor) -> Tensor:
-    """Σ_t delta_t."""
+    """Return Σ_t delta_t."""
     return deltas_TP.sum(0)

@@ -14,7 +14,7 @@ from polytask.analysis.strategies.merging import MergingStrategy
 _KEPT = 0.2
 
 _BLOCK = 2**20
-"""How many numbers of each task are merged at a time, as copies of all take up much memory."""
+"""Numbers per task that are merged at a time; copies of all would need too much memory."""
 
 
 @strategies.register("merge_ties")
@@ -38,7 +38,7 @@ class MergeTiesStrategy(MergingStrategy):
 
 
 def trim(delta_P: Tensor, kept: float) -> Tensor:
-    """The largest numbers of a task vector; all others become 0.
+    """Keep the largest numbers of a task vector; set all others to 0.
 
     :param kept: The share that is kept, at least one number.
     """
@@ -48,12 +48,12 @@ def trim(delta_P: Tensor, kept: float) -> Tensor:
 
 
 def elect_signs(deltas_TP: Tensor) -> Tensor:
-    """The sign of the sum over tasks: that of the direction with the larger total, P of them."""
+    """Return the sign of the sum over tasks, for each of P numbers: -1, 0 or 1."""
     return deltas_TP.sum(0).sign()
 
 
 def disjoint_mean(deltas_TP: Tensor, signs_P: Tensor) -> Tensor:
-    """The mean of the numbers that have the elected sign, 0 where there are none."""
+    """Return the mean over tasks of the numbers with the elected sign; 0 where there are none."""
     agreeing_TP = (deltas_TP.sign() == signs_P) & (signs_P != 0)
     sums_P = (deltas_TP * agreeing_TP).sum(0)
     return sums_P / agreeing_TP.sum(0).clamp(min=1)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.runs import costs_of
-from polytask.analysis.state_vectors import State, common_names, flatten, unflatten
+from polytask.analysis.state_vectors import common_names, flatten, unflatten
 from polytask.analysis.strategies.base import Answered, Strategy
 from polytask.analysis.strategies.single import SingleStrategy
 from polytask.analysis.strategies.trained import Model
@@ -47,14 +47,14 @@ class MergingStrategy(Strategy):
 
     shares: ClassVar[bool] = True
     coefficients: ClassVar[tuple[float, ...]]
-    """What is tried on validation rows; the first one is taken where there are none to spare."""
+    """Coefficients to try on validation rows; without such rows the first one is taken."""
 
     @abstractmethod
     def direction(self, deltas_TP: Tensor, seed: int) -> Tensor:
-        """What all models together change, P numbers.
+        """Return the direction in which the start is changed, P numbers.
 
-        :param deltas_TP: What each of T models has changed: its parameters less those it began
-            with. It is large, and may be written into.
+        :param deltas_TP: The task vector of each of T models: trained parameters minus initial
+            parameters. It is large, and may be overwritten.
         """
 
     @override
@@ -94,9 +94,9 @@ class Encoders:
 
     @cached_property
     def start(self) -> Encoder:
-        """What all of them began as.
+        """The initial encoder of all models.
 
-        :raises RecipeError: If they did not begin alike.
+        :raises RecipeError: If their vocabularies differ.
         """
         self._require_alike()
         [(task, model), *_] = self.models.items()
@@ -109,14 +109,16 @@ class Encoders:
 
     @cached_property
     def names(self) -> list[str]:
-        """The parameters that all of them have."""
+        """Names of the parameters that all models have."""
         states = [self.start.state_dict()]
         for task, trained in self._load():
-            states.append(_meta(_encoder(trained, task).state_dict()))
+            # Names and shapes are enough; tensors would keep every model in memory.
+            state = _encoder(trained, task).state_dict()
+            states.append({name: tensor.to("meta") for name, tensor in state.items()})
         return common_names(states)
 
     def deltas_TP(self) -> Tensor:
-        """What each has changed; no more than this and two models are in memory at a time."""
+        """Return the task vectors; at most two models are in memory besides them."""
         start_P = flatten(self.start.state_dict(), self.names)
         deltas_TP = torch.empty(len(self.models), len(start_P))
         for delta_P, (task, trained) in zip(deltas_TP, self._load(), strict=True):
@@ -127,9 +129,9 @@ class Encoders:
     def outcomes(
         self, direction_P: Tensor, coefficients: Sequence[float], split: str
     ) -> dict[float, dict[str, Outcome]]:
-        """What the models answer on a split if all their encoders are start + c · direction.
+        """Predict a split with start + c · direction as the encoder of every model.
 
-        :return: By coefficient, by task.
+        :return: Outcomes by coefficient and task.
         """
         start_P = flatten(self.start.state_dict(), self.names)
         found: dict[float, dict[str, Outcome]] = {c: {} for c in coefficients}
@@ -147,7 +149,7 @@ class Encoders:
         return found
 
     def inference_costs(self) -> dict[str, float]:
-        """One encoder with all heads, which reads a row once."""
+        """Return the costs of one encoder with all heads, which reads each row once."""
         encoder = sum(parameter.numel() for parameter in self.start.parameters())
         parts = [costs_of(self.comparison, m.run, m.recipe) for m in self.models.values()]
         encoding = [part["encoding_flops_per_row"] for part in parts]
@@ -159,12 +161,12 @@ class Encoders:
         }
 
     def _load(self) -> Iterator[tuple[str, LoadedRun]]:
-        """The models one after the other, as all of them may not fit into memory."""
+        """Yield one model at a time, as all together may not fit into memory."""
         for task, model in self.models.items():
             yield task, LoadedRun.load(model.run)
 
     def _require_alike(self) -> None:
-        """Refuse models that read their rows in different ways."""
+        """Raise an error if the models have different vocabularies."""
         reading = {task: _files(model) for task, model in self.models.items()}
         [first, *others] = reading
         differing = [task for task in others if reading[task] != reading[first]]
@@ -188,7 +190,7 @@ def _merit(comparison: Comparison, outcomes: Mapping[str, Outcome]) -> Merit:
 
 
 def _files(model: Model) -> dict[str, str]:
-    """What the encoder of a run knows about reading rows."""
+    """Return the hashes of the files of an encoder, such as its vocabulary."""
     folder = model.run.model / ENCODER
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256(path) for path in found}
@@ -196,8 +198,3 @@ def _files(model: Model) -> dict[str, str]:
 
 def _encoder(trained: LoadedRun, task: str) -> Any:
     return trained.predictor.model.sharing.encoder_of(task)
-
-
-def _meta(state: State) -> dict[str, Tensor]:
-    """Names and shapes alone."""
-    return {name: tensor.to("meta") for name, tensor in state.items()}

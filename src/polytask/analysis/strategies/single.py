@@ -1,4 +1,4 @@
-"""A model of its own for every task."""
+"""One model for each task."""
 
 from __future__ import annotations
 
@@ -14,9 +14,23 @@ from polytask.recipe import Recipe
 class SingleStrategy(TrainedStrategy):
     """One model per task; together they are trained on as many tokens as the joint one.
 
-    Rows that several tasks label are read once for each, and all of them less often.
+    Rows that several tasks label are read once per task, so all rows are read less often.
     """
 
     @override
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
         return comparison.recipes_of([[task] for task in comparison.recipe.tasks])
+
+
+@strategies.register("single_all")
+class SingleAllStrategy(TrainedStrategy):
+    """One model per task, each trained on as many tokens as the joint one."""
+
+    @override
+    def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
+        tasks = comparison.recipe.tasks
+        everything = comparison.epoch_tokens(tasks)
+        return {
+            task: comparison.recipe_of([task], everything / max(1, comparison.epoch_tokens([task])))
+            for task in tasks
+        }

@@ -1,4 +1,4 @@
-"""Strategies that train models: each names the recipes of its models, the rest is done here."""
+"""The base of strategies that train models from recipes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing_extensions import override
 
 from polytask.analysis.comparison import Comparison
 from polytask.analysis.costs import together
-from polytask.analysis.runs import costs_of, evaluate_model, train_model, with_seed
+from polytask.analysis.runs import costs_of, train_model, with_seed
 from polytask.analysis.settings import dimensions
 from polytask.analysis.strategies.base import Answered, Strategy
 from polytask.analysis.tuning import Chosen, SettingsSearch, TPESearch, choose
+from polytask.assembly.run.evaluation import evaluate
+from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.files import read_json
 from polytask.core.run_folder import RunFolder
 from polytask.evaluation.score import Entry, Outcome
@@ -26,7 +28,7 @@ from polytask.recipe import Recipe
 class Model:
     """One trained model of a strategy.
 
-    :param recipe: What it was trained by.
+    :param recipe: The recipe that it was trained with.
     :param tuning: How its settings were found, or None.
     """
 
@@ -40,10 +42,10 @@ class TrainedStrategy(Strategy):
 
     @abstractmethod
     def recipes(self, comparison: Comparison) -> dict[str, Recipe]:
-        """The recipe of every model, by its name; a single one may be called ''."""
+        """Return the recipes of all models by name; the name of a single model may be empty."""
 
     def search(self, recipe: Recipe, trials: int) -> SettingsSearch | None:
-        """How the settings of a model are chosen; None if they are those of the recipe."""
+        """Return how to search the settings of a model; None to keep the settings of the recipe."""
         return TPESearch(dimensions(recipe), trials, recipe.training.seed) if trials else None
 
     @override
@@ -56,7 +58,8 @@ class TrainedStrategy(Strategy):
         outcomes: dict[str, Outcome] = {}
         entries: dict[str, Entry] = {}
         for model in models.values():
-            found = evaluate_model(comparison, model.run, model.recipe)
+            data = comparison.data_of(model.recipe)
+            found = evaluate(LoadedRun.load(model.run), comparison.held_out, data=data)
             outcomes |= found.outcomes
             entries |= found.scores["tasks"]
         return Answered(
@@ -64,18 +67,18 @@ class TrainedStrategy(Strategy):
         )
 
     def models(self, comparison: Comparison, seed: int) -> dict[str, Model]:
-        """Train every model, as far as that has not been done."""
+        """Train every model that is not trained yet."""
         return {
             name: self._model(comparison, recipe, name, seed)
             for name, recipe in self.recipes(comparison).items()
         }
 
     def costs(self, comparison: Comparison, models: Mapping[str, Model]) -> dict[str, float | None]:
-        """What all models together have cost."""
+        """Return the costs of all models together."""
         return together([costs_of(comparison, m.run, m.recipe) for m in models.values()])
 
     def notes(self, comparison: Comparison, models: Mapping[str, Model]) -> dict[str, Any]:
-        """What a result says of its trainings: ``steps``, ``passes`` and ``tuning`` of ``compare``."""
+        """Return ``steps``, ``passes`` and ``tuning`` of a result; see ``compare``."""
         steps = min(read_json(model.run.facts)["steps"] for model in models.values())
         epochs = min(model.recipe.training.epochs for model in models.values())
         passes = epochs / comparison.recipe.training.epochs
@@ -90,12 +93,9 @@ class TrainedStrategy(Strategy):
         seeded = with_seed(tuned.recipe, seed)
         place = Path(self.name, f"seed-{seed}", name)
         if seed == comparison.recipe.training.seed and tuned.run is not None:
-            _move(comparison.folder / tuned.run, comparison.folder / place)
+            # The best trial was trained with the first seed, so it is the model of that seed.
+            trial, folder = comparison.folder / tuned.run, comparison.folder / place
+            if trial.is_dir() and not folder.exists():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                trial.rename(folder)
         return Model(train_model(comparison, seeded, place), seeded, tuned.record)
-
-
-def _move(trial: Path, place: Path) -> None:
-    """Take the model of a trial for the one of the first seed, as they are the same."""
-    if trial.is_dir() and not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        trial.rename(place)
