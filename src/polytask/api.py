@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from polytask.core.optional import require
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -254,6 +256,26 @@ def watch(
     from polytask.reports.watch import serve
 
     serve(Path(run), port, language, ready)
+
+
+def serve(
+    runs: Sequence[PathLike], *, ready: Callable[[str], object] = lambda url: None, **options: Any
+) -> None:
+    """Answer requests over HTTP until SIGTERM or Ctrl-C.
+
+    :param runs: Run folders; requests name a run by the name of its folder.
+    :param ready: Called with the address once requests are taken.
+    :param options: ``address``, ``port``, ``key``, ``rows`` and others; see
+        ``polytask.serving.options.ServeOptions``.
+    :raises RunError: If a run cannot be loaded, answers differently than when it was trained, or the
+        port is taken.
+    """
+    require("fastapi", part="polytask serve", extra="serve")
+    require("uvicorn", part="polytask serve", extra="serve")
+    from polytask.serving.options import ServeOptions
+    from polytask.serving.server import serve_runs
+
+    serve_runs([Path(run) for run in runs], ServeOptions(**options), ready)
 
 
 def check(recipe: RecipeLike) -> Findings:

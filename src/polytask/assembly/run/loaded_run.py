@@ -144,7 +144,7 @@ class LoadedRun:
         :raises DataError: On iteration, if no task can read the rows, or no row of a file can be read.
         """
         check_overrides(overrides)
-        views, content = self._views(tasks), RecordOptions(**wanted)
+        views, content = self.views_for(tasks), RecordOptions(**wanted)
         if isinstance(rows, str | Path):
             return self._file_records(Path(rows), views, overrides, content, left_out)
         if overrides:
@@ -202,7 +202,17 @@ class LoadedRun:
             found |= compute(_narrowed(pools, own), progress)
         return {name: found[name] for name in self.tasks if name in found}
 
-    def _views(self, tasks: Collection[str] | None) -> list[View]:
+    def prepare(self, window: Sequence[WindowRows]) -> list[PreparedRows]:
+        """Return rows ready for the model, each view's apart; one thread at a time prepares."""
+        with self._preparing:
+            return [part.prepared(self.encoder) for part in window]
+
+    def views_for(self, tasks: Collection[str] | None) -> list[View]:
+        """Return how some tasks read new rows.
+
+        :param tasks: Names of tasks; None for all.
+        :raises RecipeError: If there is no such task, or none is named.
+        """
         wanted = self.tasks if tasks is None else tasks
         mistakes = [
             unknown("task", name, [*self.tasks]) for name in wanted if name not in self.tasks
@@ -235,8 +245,7 @@ class LoadedRun:
     ) -> Iterator[Record]:
         tally = Tally()
         for parts in windows:
-            with self._preparing:
-                prepared = [part.prepared(self.encoder) for part in parts]
+            prepared = self.prepare(parts)
             try:
                 found = self._found(prepared, wanted)
             except DataError:  # only then is every row looked at by itself
