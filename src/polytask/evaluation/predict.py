@@ -99,16 +99,25 @@ class Predictor:
 
     @torch.inference_mode()
     def answer_rows(
-        self, rows: Sequence[PreparedRow], fields: Sequence[Fields], asked: Mapping[str, Ints]
+        self,
+        rows: Sequence[PreparedRow],
+        fields: Sequence[Fields],
+        asked: Mapping[str, Ints],
+        *,
+        vectors: bool = False,
     ) -> dict[str, Predictions]:
         """Encode rows once, as one batch, and predict each task for the rows that ask for it.
 
         :param fields: The input fields of each row.
         :param asked: For each task the positions of its rows, ascending.
+        :param vectors: Return vectors of rows in place of labels.
         """
         batch = collate(rows, self.collation).to(self.device)
         places = {task: torch.from_numpy(own).to(self.device) for task, own in asked.items()}
         with self._evaluating(), self._computing():
+            if vectors:
+                features = self.model.features(batch.inputs, places)
+                return {task: Predictions(_means(own)) for task, own in features.items()}
             scores = self.model(batch.inputs, places)
         return {
             task: self.model.tasks[task].decode(scores[task], [fields[row] for row in own.tolist()])

@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from polytask.assembly.run.prediction import RecordOptions
 from polytask.core.errors import DataError, RecipeError
 from polytask.serving.batching import ClosedError, DeadlineError, QueueFullError
 from polytask.serving.host import Host
@@ -130,25 +131,24 @@ class _Routes:
         name, _, task = (asked.model or "").partition("/")
         service = self._service(name or None)
         self._require_task(service, task)
+        chosen = task or next(iter(service.run.tasks))
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         self._check_rows(len(texts))
-        rows = rows_from_json(PredictRequest(texts=texts or [""]), service.run, {})
-        chosen = task or next(iter(service.run.tasks))
-        embed = partial(service.run.embed, rows, [chosen])
-        found = await run_in_threadpool(lambda: [record[chosen] for record in embed()])
-        if error := next((one["error"] for one in found if one.get("error")), None):
-            raise RefusedError(422, "row", error)
-        data = [
-            {
-                "object": "embedding",
-                "index": at,
-                "embedding": _vector(one["vector"], asked.encoding_format),
-            }
-            for at, one in enumerate(found)
+        rows = rows_from_json(PredictRequest(texts=texts, tasks=[chosen]), service.run, {})
+        vectors = RecordOptions(vectors=True)
+        request, answers, headers = await self._answer(http, service, rows, [chosen], vectors=True)
+        records = [
+            record[chosen] for record in request.records(answers, service.run, {chosen: vectors})
         ]
-        usage = {"prompt_tokens": 0, "total_tokens": 0}
+        data = [
+            {"object": "embedding", "index": at, "embedding": _vector(one, asked.encoding_format)}
+            for at, one in enumerate(map(_answered, records))
+        ]
+        tokens = sum(request.job.tokens)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         model = f"{service.name}/{chosen}"
-        return SafeJSON({"object": "list", "data": data, "model": model, "usage": usage})
+        found = {"object": "list", "data": data, "model": model, "usage": usage}
+        return SafeJSON(found, headers=headers)
 
     async def classify(self, asked: ClassifyRequest, http: HttpRequest, task: str = "") -> Response:
         """Return labels and scores of the first classification task, or of ``?task=``."""
@@ -158,14 +158,13 @@ class _Routes:
         one = isinstance(asked.inputs, str)
         texts = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
         fields = [text if isinstance(text, str) else text[0] for text in texts]
-        rows = rows_from_json(PredictRequest(texts=fields), service.run, {})
+        self._check_rows(len(fields))
+        rows = rows_from_json(PredictRequest(texts=fields, tasks=[chosen]), service.run, {})
         request, answers, headers = await self._answer(http, service, rows, [chosen])
         records = request.records(answers, service.run, {})
         found = []
         for record in records:
-            if error := record[chosen].get("error"):
-                raise RefusedError(422, "row", error)
-            chances = record[chosen].get("probabilities", {})
+            chances = _answered(record[chosen]).get("probabilities", {})
             scores = [{"label": label, "score": score} for label, score in chances.items()]
             found.append(sorted(scores, key=lambda each: -each["score"]))
         return SafeJSON(found[0] if one else found, headers=headers)
@@ -176,6 +175,8 @@ class _Routes:
         service: Service,
         rows: Sequence[Mapping[str, Any]],
         tasks: Sequence[str] | None,
+        *,
+        vectors: bool = False,
     ) -> tuple[Request, Sequence[Answer], dict[str, str]]:
         """Queue a request and wait for its answers, its deadline, or its client to go away."""
         self._check_rows(len(rows))
@@ -185,7 +186,9 @@ class _Routes:
             )
         deadline = time.monotonic() + self._timeout(http)
         try:
-            request = await run_in_threadpool(service.prepare, rows, tasks, deadline)
+            request = await run_in_threadpool(
+                service.prepare, rows, tasks, deadline, vectors=vectors
+            )
         except DataError as error:
             raise RefusedError(422, "columns", str(error)) from None
         except RecipeError as error:
@@ -275,7 +278,15 @@ async def _disconnected(http: HttpRequest) -> None:
         pass
 
 
-def _vector(vector: Sequence[float], encoding: str) -> Any:
+def _answered(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record, for interfaces that know no errors of single rows."""
+    if error := record.get("error"):
+        raise RefusedError(422, "row", error)
+    return record
+
+
+def _vector(record: Mapping[str, Any], encoding: str) -> Any:
+    vector = record["vector"]
     if encoding == "base64":
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
     return vector

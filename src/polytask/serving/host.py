@@ -112,10 +112,11 @@ class Host:
 
     def _new_service(self, name: str) -> Service:
         service = Service(name, self.load(self.folders[name]), self.metrics, self.limits)
-        rows, records = read_examples(service.run.folder)
-        if rows:
-            check_answers(service.run.folder.path, records, service.predict(rows))
-        self.note("loaded", run=name, checked_rows=len(rows))
+        folder = service.run.folder
+        examples = read_examples(folder)
+        for rows, records in examples:
+            check_answers(folder.path, records, service.predict(rows))
+        self.note("loaded", run=name, checked_rows=sum(len(one.rows) for one in examples))
         return service
 
 

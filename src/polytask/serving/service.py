@@ -33,12 +33,14 @@ class Item:
 
     :param key: Equal for rows that the model reads alike.
     :param tasks: The tasks asked for.
+    :param vectors: Whether the features of the row are asked for in place of labels.
     """
 
     key: Hashable
     row: PreparedRow
     fields: Fields
     tasks: tuple[str, ...]
+    vectors: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,17 @@ class Service:
         self.batcher: Batcher[Item, Answer] = Batcher(self._compute, self.limits)
 
     def prepare(
-        self, rows: Sequence[Row], tasks: Collection[str] | None, deadline: float = math.inf
+        self,
+        rows: Sequence[Row],
+        tasks: Collection[str] | None,
+        deadline: float = math.inf,
+        *,
+        vectors: bool = False,
     ) -> Request:
         """Return the rows of a request ready for the queue.
 
         :param tasks: Names of tasks; None for all whose columns the rows have.
+        :param vectors: Ask for the features of rows in place of labels.
         :raises RecipeError: If there is no such task.
         :raises DataError: If rows lack columns that a named task reads, or no task can read them.
         """
@@ -136,7 +144,7 @@ class Service:
             readable = [row for row in range(len(rows)) if row not in prepared.refused]
             fields = pool.fields(np.arange(len(pool)))
             for place, row, own in zip(readable, pool.rows, fields, strict=True):
-                items.append(Item(_key(view, row, own), row, own, view.tasks))
+                items.append(Item(_key(view, row, own), row, own, view.tasks, vectors))
                 places.append(place)
         lengths = [int(item.row[LENGTH]) for item in items]
         job: Job[Item, Answer] = Job(items, [max(1, length) for length in lengths], deadline)
@@ -152,15 +160,16 @@ class Service:
         """Answer the items of a group: encode each distinct row once."""
         answers: list[dict[str, tuple[Predictions, int]]] = [{} for _ in items]
         for predictor, tasks in _by_model(self.run):
-            distinct: dict[Hashable, list[int]] = {}
+            distinct: dict[tuple[Hashable, bool], list[int]] = {}
             for place, item in enumerate(items):
                 if tasks.intersection(item.tasks):
-                    distinct.setdefault(item.key, []).append(place)
-            groups = [*distinct.values()]
-            lengths_N = np.array([items[own[0]].row[LENGTH] for own in groups], dtype=np.int64)
-            for rows_b in predictor.split(lengths_N):
-                chosen = [groups[row] for row in rows_b.tolist()]
-                self._compute_batch(predictor, tasks, items, chosen, answers)
+                    distinct.setdefault((item.key, item.vectors), []).append(place)
+            for vectors in (False, True):
+                groups = [own for (_, kind), own in distinct.items() if kind == vectors]
+                lengths = [items[own[0]].row[LENGTH] for own in groups]
+                for rows_b in predictor.split(np.array(lengths, dtype=np.int64)):
+                    chosen = [groups[row] for row in rows_b.tolist()]
+                    self._compute_batch(predictor, tasks, items, chosen, answers)
         return [*answers]
 
     def _compute_batch(
@@ -184,7 +193,10 @@ class Service:
         first = [items[own[0]] for own in groups]
         with self.metrics.computing(predictor.model, first):
             found = predictor.answer_rows(
-                [one.row for one in first], [one.fields for one in first], asked
+                [one.row for one in first],
+                [one.fields for one in first],
+                asked,
+                vectors=first[0].vectors,
             )
         for task, rows_t in asked.items():
             for position, row in enumerate(rows_t.tolist()):
