@@ -109,7 +109,8 @@ function showTask(name, answer, values) {
   } else if (answer.label !== null && typeof answer.label === "object") {
     box.append(make("pre", JSON.stringify(answer.label, null, 1)));
   } else {
-    box.append(make("p", String(answer.label), "label"));
+    const label = typeof answer.label === "number" ? Number(answer.label.toPrecision(4)) : answer.label;
+    box.append(make("p", String(label), "label"));
   }
   box.append(...showChances(answer.probabilities || {}));
   return box;
