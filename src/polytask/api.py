@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from polytask.core.errors import add_advice
+from polytask.core.optional import require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,9 +50,7 @@ def train(
     resume: bool = False,
     console: Console | None = None,
 ) -> RunFolder:
-    """Train a recipe, write its run folder, and score the best model on held-out rows.
-
-    The last file written is ``report.html``.
+    """Train a recipe, score the best model on held-out rows, and write the report of the run.
 
     :param run: The folder; ``runs/NAME`` by default.
     :param resume: Resume the training in the folder, if there is one.
@@ -71,7 +71,7 @@ def train(
             evaluation.evaluate(LoadedRun.load(trained))
 
     with process_group(loaded.training.device):
-        with _add_advice("Run the same command with --resume to continue."):
+        with add_advice("Run the same command with --resume to continue."):
             trained = training.train(loaded, folder, resume=resume, console=console)
         on_first(lambda: score(trained))
         on_first(lambda: write_page(trained.path))
@@ -150,9 +150,7 @@ def remove(run: PathLike, task: str, new: PathLike | None = None) -> RunFolder:
 def compare(
     recipe: RecipeLike, run: PathLike | None = None, *, console: Console | None = None
 ) -> dict[str, Any]:
-    """Compare the strategies of a recipe over paired seeds.
-
-    Writes ``comparison.json``, ``comparison.md`` and ``report.html``.
+    """Compare the strategies of a recipe over paired seeds; write tables and a report.
 
     :param run: The folder; ``runs/NAME-compare`` by default. An existing comparison is continued.
     :param console: The console for progress; standard error by default.
@@ -172,7 +170,7 @@ def compare(
         raise RunError("compare runs in one process, but there are several. Start it by itself.")
     loaded = _open_recipe(recipe)
     folder = Path(run or RUNS / f"{loaded.name}-compare")
-    with _add_advice("Run the same command to continue."):
+    with add_advice("Run the same command to continue."):
         try:
             record = analysis.compare(loaded, folder, console or Console(stderr=True))
         except KeyboardInterrupt:
@@ -184,8 +182,6 @@ def compare(
 
 def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any) -> dict[str, Any]:
     """Measure how the tasks of a run help or hurt each other, and which should share a model.
-
-    Writes ``analysis/`` into the run.
 
     :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
         ``runs/NAME-analysis`` is written.
@@ -205,7 +201,7 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
         return {**analysis.analyse(run, asked, shown), "folder": str(run.analysis)}
     recipe = _open_recipe(target)
     folder = RUNS / f"{recipe.name}-analysis"
-    with _add_advice("Run the same command to continue."):
+    with add_advice("Run the same command to continue."):
         found = analysis.analyse_recipe(recipe, folder, asked, shown)
     return {**found, "folder": str(folder)}
 
@@ -256,6 +252,23 @@ def watch(
     serve(Path(run), port, language, ready)
 
 
+def serve(
+    runs: Sequence[PathLike], *, ready: Callable[[str], object] = lambda url: None, **options: Any
+) -> None:
+    """Answer requests over HTTP until SIGTERM or Ctrl-C.
+
+    :param runs: Run folders; requests name a run by the name of its folder.
+    :param ready: Called with the address once requests are taken.
+    :param options: ``address``, ``port``, ``key`` and others; see ``serving.options.ServeOptions``.
+    :raises RunError: If a run cannot be loaded or answers otherwise than before, or the port is taken.
+    """
+    require("fastapi", part="polytask serve", extra="serve")
+    from polytask.serving.options import ServeOptions
+    from polytask.serving.server import serve_runs
+
+    serve_runs([Path(run) for run in runs], ServeOptions(**options), ready)
+
+
 def check(recipe: RecipeLike) -> Findings:
     """Check the data of a recipe: files, columns, labels.
 
@@ -285,14 +298,3 @@ def _open_run(run: PathLike | LoadedRun, task_best: bool) -> LoadedRun:
 def _open_recipe(recipe: RecipeLike) -> Recipe:
     """Return the recipe itself, or the recipe at the given path."""
     return load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
-
-
-@contextmanager
-def _add_advice(text: str) -> Iterator[None]:
-    """Append advice to the error of a training that a signal has stopped."""
-    from polytask.core.errors import InterruptedTrainingError
-
-    try:
-        yield
-    except InterruptedTrainingError as stopped:
-        raise InterruptedTrainingError(f"{stopped} {text}") from stopped

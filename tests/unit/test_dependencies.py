@@ -88,7 +88,11 @@ TESTED = {**REQUIRED, **declared(EXTRAS["test"])}
 
 
 def test_required_are_exactly_the_packages_that_the_source_imports() -> None:
-    assert distributions("src") == set(REQUIRED)
+    served = distributions("src/polytask/serving") - set(REQUIRED)
+    assert served <= set(declared(EXTRAS["serve"]))
+    assert distributions("src") - served == set(REQUIRED)
+    others = (path for path in (ROOT / "src/polytask").iterdir() if path.name != "serving")
+    assert not any(distributions(f"src/polytask/{path.name}") & served for path in others)
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks"])

@@ -23,6 +23,7 @@ from polytask.cli.predict import Predict
 from polytask.cli.remove import remove
 from polytask.cli.report import report
 from polytask.cli.schema import schema
+from polytask.cli.serve import Serve
 from polytask.cli.train import train
 from polytask.cli.watch import watch
 from polytask.core.errors import PolytaskError, RecipeError
@@ -154,6 +155,12 @@ _add(
 )
 _add(describe, "describe recipe.yaml", "describe runs/tweets --format mermaid")
 _add(report, "report runs/tweets", "report runs/tweets-compare --language zh")
+_add(
+    Serve,
+    "serve runs/tweets",
+    "serve runs/tweets runs/shop --port 8000 --key-file key.txt",
+    name="serve",
+)
 _add(watch, "watch runs/tweets", "watch runs/tweets --port 0")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")
 _add(list_parts, "list", "list balancers", "list recipes", name="list")

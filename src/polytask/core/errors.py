@@ -11,7 +11,8 @@
 Messages say what was found, what was expected and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class PolytaskError(Exception):
@@ -65,3 +66,12 @@ class MissingExtraError(PolytaskError):
 
     def __init__(self, part: str, module: str, extra: str) -> None:
         super().__init__(f"{part} needs {module}; install it with: pip install 'polytask[{extra}]'")
+
+
+@contextmanager
+def add_advice(text: str) -> Iterator[None]:
+    """Append advice to the error of a training that a signal has stopped."""
+    try:
+        yield
+    except InterruptedTrainingError as stopped:
+        raise InterruptedTrainingError(f"{stopped} {text}") from stopped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -97,6 +97,40 @@ class Predictor:
             scores = self.model(batch.inputs, dict.fromkeys(tasks, rows_B))
         return {name: self.model.tasks[name].decode(scores[name], rows) for name in tasks}
 
+    @torch.inference_mode()
+    def answer_rows(
+        self,
+        rows: Sequence[PreparedRow],
+        fields: Sequence[Fields],
+        asked: Mapping[str, Ints],
+        *,
+        vectors: bool = False,
+    ) -> dict[str, Predictions]:
+        """Encode rows once, as one batch, and predict each task for the rows that ask for it.
+
+        :param fields: The input fields of each row.
+        :param asked: For each task the positions of its rows, ascending.
+        :param vectors: Return vectors of rows in place of labels.
+        """
+        batch = collate(rows, self.collation).to(self.device)
+        places = {task: torch.from_numpy(own).to(self.device) for task, own in asked.items()}
+        with self._evaluation_mode(), self._compute_alone():
+            if vectors:
+                features = self.model.features(batch.inputs, places)
+                return {task: Predictions(_means(own)) for task, own in features.items()}
+            scores = self.model(batch.inputs, places)
+        return {
+            task: self.model.tasks[task].decode(scores[task], [fields[row] for row in own.tolist()])
+            for task, own in asked.items()
+        }
+
+    def split(self, lengths_N: Ints) -> Iterator[Ints]:
+        """Yield the positions of the rows of each batch, longest rows first.
+
+        :param lengths_N: Number of tokens of each row.
+        """
+        return _batches(lengths_N, self.most_tokens)
+
     def vectors(
         self, pools: Sequence[RowPool], progress: Progress = lambda rows: None
     ) -> dict[str, Predictions]:
@@ -141,7 +175,7 @@ class Predictor:
     def _each(self, pool: RowPool) -> Iterator[tuple[Any, Batch]]:
         """Yield the batches of a pool and the positions of their rows, in evaluation mode."""
         with self._evaluation_mode():
-            for rows_b in _batches(pool, self.most_tokens):
+            for rows_b in self.split(pool.lengths_N):
                 yield rows_b, collate(pool.fetch(rows_b), self.collation).to(self.device)
 
     @torch.inference_mode()
@@ -176,12 +210,12 @@ def _means(features: Features) -> list[Any]:
     return [[round(number, _DIGITS) for number in row] for row in means_BD.tolist()]
 
 
-def _batches(pool: RowPool, batch_tokens: int) -> Iterator[Any]:
+def _batches(lengths_N: Ints, batch_tokens: int) -> Iterator[Ints]:
     """Positions of rows, longest first so that memory is known to suffice at once."""
-    order_N = np.argsort(-pool.lengths_N, kind="stable")
+    order_N = np.argsort(-lengths_N, kind="stable")
     start = 0
     while start < len(order_N):
-        longest = max(1, int(pool.lengths_N[order_N[start]]))
+        longest = max(1, int(lengths_N[order_N[start]]))
         stop = start + max(1, min(batch_tokens // longest, _SQUARED // longest**2))
         yield order_N[start:stop]
         start = stop

@@ -11,6 +11,7 @@ from polytask.assembly.data.scoring import (
     metrics_of,
     poolings_of,
 )
+from polytask.assembly.run.examples import write_examples
 from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.split_predictions import SplitPredictions
 from polytask.core.errors import RunError
@@ -41,7 +42,7 @@ def evaluate(
     data: Data | None = None,
     progress: Progress = lambda rows: None,
 ) -> Evaluated:
-    """Score a run; write ``scores.json`` and ``predictions/``.
+    """Score a run; write ``scores.json``, ``predictions/`` and examples for whoever loads the run.
 
     :param split: ``test``, ``validation`` or ``train``; by default what is held out: test, or
         validation where there is no test.
@@ -80,6 +81,8 @@ def evaluate(
     accounts = {task: own[split].record() for task, own in counted.items() if split in own}
     files = {name: loaded.files[name].relative_to(run.path).as_posix() for name in outcomes}
     scores = {**scores, "models": files, "rows": accounts}
+    if split == held_out(data):
+        write_examples(loaded, tables.values())
     before = read_json(run.scores) if run.scores.is_file() else {}
     write_json(run.scores, {**before, split: scores})
     return Evaluated(scores, outcomes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from polytask.assembly.data.pools import collation
 from polytask.assembly.data.readings import readings
 from polytask.assembly.data.views import View
 from polytask.assembly.model.assemble import column_types, load_model
+from polytask.assembly.run.parameter_files import find_parameter_files, load_models
 from polytask.assembly.run.prediction import (
     Note,
     PreparedRows,
@@ -30,18 +30,15 @@ from polytask.assembly.run.prediction import (
 from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
 from polytask.core.encoder import Encoder
-from polytask.core.errors import DataError, RecipeError, RunError
+from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
-from polytask.core.tensors import read_tensors
 from polytask.data.memory_pool import MemoryPool
 from polytask.data.pools import Pool
 from polytask.evaluation.predict import Predictor, Progress
-from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load
 from polytask.recipe.mistakes import unknown
 from polytask.tasks import Predictions, Task
 from polytask.training.precision import FloatPrecision, PrecisionName, select_device
-from polytask.training.task_best import task_best_files
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class LoadedRun:
         )
         with torch.random.fork_rng(devices=[]):
             model, encoder = load_model(recipe, folder)
-        files = _files(folder, model.tasks, task_best=task_best)
+        files = find_parameter_files(folder, model.tasks, task_best=task_best)
         models = {
             file: Predictor(
                 own.to(place),
@@ -108,7 +105,7 @@ class LoadedRun:
                 recipe.training.batch_tokens,
                 chosen.autocast,
             )
-            for file, own in _models(model, folder, files.values())
+            for file, own in load_models(model, folder, files.values())
         }
         types = column_types(folder)
         views = new_views(recipe, types, model.tasks)
@@ -144,7 +141,7 @@ class LoadedRun:
         :raises DataError: On iteration, if no task can read the rows, or no row of a file can be read.
         """
         check_overrides(overrides)
-        views, content = self._views(tasks), RecordOptions(**wanted)
+        views, content = self.views_for(tasks), RecordOptions(**wanted)
         if isinstance(rows, str | Path):
             return self._file_records(Path(rows), views, overrides, content, left_out)
         if overrides:
@@ -202,7 +199,17 @@ class LoadedRun:
             found |= compute(_narrow(pools, own), progress)
         return {name: found[name] for name in self.tasks if name in found}
 
-    def _views(self, tasks: Collection[str] | None) -> list[View]:
+    def prepare(self, window: Sequence[WindowRows]) -> list[PreparedRows]:
+        """Return rows ready for the model, each view's apart; one thread at a time prepares."""
+        with self._preparing:
+            return [part.prepare(self.encoder) for part in window]
+
+    def views_for(self, tasks: Collection[str] | None) -> list[View]:
+        """Return how some tasks read new rows.
+
+        :param tasks: Names of tasks; None for all.
+        :raises RecipeError: If there is no such task, or none is named.
+        """
         wanted = self.tasks if tasks is None else tasks
         mistakes = [
             unknown("task", name, [*self.tasks]) for name in wanted if name not in self.tasks
@@ -235,8 +242,7 @@ class LoadedRun:
     ) -> Iterator[Record]:
         tally = Tally()
         for parts in windows:
-            with self._preparing:
-                prepared = [part.prepare(self.encoder) for part in parts]
+            prepared = self.prepare(parts)
             try:
                 found = self._compute(prepared, wanted)
             except DataError:  # only then is every row looked at by itself
@@ -263,29 +269,6 @@ class LoadedRun:
 
 
 _DEVICE, _PRECISION = "training.device", "training.precision"
-
-
-def _files(run: RunFolder, tasks: Iterable[str], *, task_best: bool) -> dict[str, Path]:
-    """The parameters for each task; a task that was never validated has the parameters of the best model."""
-    best = task_best_files(run.task_best) if task_best else {}
-    if task_best and not best:
-        raise RunError(
-            f"{run.path}: holds no best model of each task. Train with "
-            "training.task_best: true, and with validation rows."
-        )
-    return {task: best.get(task, run.parameters) for task in tasks}
-
-
-def _models(
-    model: MultiTaskModel, run: RunFolder, files: Iterable[Path]
-) -> Iterator[tuple[Path, MultiTaskModel]]:
-    """Yield a model for each file of parameters, first the one that is loaded."""
-    yield run.parameters, model
-    for file in dict.fromkeys(files):
-        if file != run.parameters:
-            other = copy.deepcopy(model)
-            other.stored.load_state_dict(read_tensors(file))
-            yield file, other
 
 
 def _narrow(pools: Sequence[Pool | MemoryPool], tasks: set[str]) -> list[Pool | MemoryPool]:
