@@ -36,7 +36,7 @@ from polytask.core.batch import Batch
 from polytask.core.files import read_json, write_json, write_text
 from polytask.core.run_folder import RunFolder
 from polytask.data.pools import Pool, collate
-from polytask.data.reading import PreparedRow
+from polytask.data.prepared_rows import PreparedRow
 from polytask.encoders.huggingface import HuggingFaceEncoder
 from polytask.modeling import MultiTaskModel
 from polytask.recipe import Recipe, load

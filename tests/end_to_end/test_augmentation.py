@@ -18,7 +18,7 @@ from polytask.core.files import read_json
 from polytask.data.augmentation import TextAugmentation, WordAugmentation, augmentations
 from polytask.data.loader import Loader
 from polytask.data.pools import Pool
-from polytask.data.reading import PreparedRow
+from polytask.data.prepared_rows import PreparedRow
 from polytask.training.log import TrainingLog
 from tests.end_to_end.files import polytask, reviews, write_experiment, write_rows
 from tests.thinning import every, only

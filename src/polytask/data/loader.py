@@ -22,7 +22,7 @@ from polytask.core.collated import Collated
 from polytask.core.errors import PolytaskError, RecipeError
 from polytask.data.mixing.base import Mixture
 from polytask.data.pools import Collation, Pool, collate
-from polytask.data.reading import PreparedRow
+from polytask.data.prepared_rows import PreparedRow
 from polytask.data.sampler import BatchSize, Rows, Sampler
 
 _AHEAD = 2

@@ -10,7 +10,7 @@ import numpy as np
 
 from polytask.core.batch import Fields, Row
 from polytask.data.pools import Ints, Preparation, prepare
-from polytask.data.reading import LENGTH, PreparedRow
+from polytask.data.prepared_rows import LENGTH, PreparedRow
 
 
 @dataclass(frozen=True)

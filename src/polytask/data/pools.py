@@ -24,7 +24,15 @@ from polytask.core.batch import DRAW_SEED, Batch, Fields, Inputs, Row, Targets
 from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.data.packed_arrays import pack_arrays, unpack_arrays
-from polytask.data.reading import LENGTH, TARGET, WEIGHT, PreparedRow, Read, ReadTarget, read_row
+from polytask.data.prepared_rows import (
+    LENGTH,
+    TARGET,
+    WEIGHT,
+    PreparedRow,
+    Read,
+    ReadTarget,
+    read_row,
+)
 from polytask.data.rows import each_row
 from polytask.data.stored_tables import spool
 from polytask.data.tables import ConflictError, Table

@@ -12,7 +12,7 @@ from polytask.core.batch import Row
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
 from polytask.data.column_values import convert_value
-from polytask.data.nested import path_of, value_of, values_at
+from polytask.data.nested_columns import path_of, value_of, values_at
 from polytask.data.tables import Table
 
 if TYPE_CHECKING:

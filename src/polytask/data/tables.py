@@ -12,7 +12,7 @@ from polytask.core.columns import ColumnType, column_type
 from polytask.core.errors import DataError
 from polytask.data.arrow import FILE, LINE
 from polytask.data.arrow_types import CellError
-from polytask.data.nested import list_nested_names, path_of, values_at
+from polytask.data.nested_columns import list_nested_names, path_of, values_at
 
 if TYPE_CHECKING:
     import datasets

@@ -15,7 +15,7 @@ import torch
 from polytask.core.batch import Batch, Fields
 from polytask.core.features import Features
 from polytask.data.pools import Collation, Ints, collate
-from polytask.data.reading import PreparedRow
+from polytask.data.prepared_rows import PreparedRow
 from polytask.data.rows import LateRows
 from polytask.modeling import MultiTaskModel
 from polytask.tasks import Predictions

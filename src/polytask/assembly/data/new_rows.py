@@ -15,7 +15,7 @@ from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError, PolytaskError
 from polytask.core.registry import Options
 from polytask.data.column_values import Types
-from polytask.data.nested import path_of
+from polytask.data.nested_columns import path_of
 from polytask.data.sources import sources
 from polytask.data.sources.files import FileSource
 from polytask.data.tables import Table

@@ -25,7 +25,7 @@ from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
 from polytask.data.mixing import mixtures
 from polytask.data.pools import Pool, collate
-from polytask.data.reading import PreparedRow
+from polytask.data.prepared_rows import PreparedRow
 from polytask.data.sampler import BatchSize
 from polytask.evaluation.options import EvaluationOptions
 from polytask.evaluation.predict import Predictor

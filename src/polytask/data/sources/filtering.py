@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from polytask.core.batch import Row
-from polytask.data.nested import list_nested_names, value_of
+from polytask.data.nested_columns import list_nested_names, value_of
 
 Value = str | int | float | bool
 Wanted = dict[str, Value | list[Value]]
