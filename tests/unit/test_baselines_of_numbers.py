@@ -26,7 +26,13 @@ from polytask.analysis.linear import (
     fit_predict,
 )
 from polytask.analysis.linear_features import LabelUnits
-from polytask.analysis.linear_numbers import NumberDesign, TreeDesign, cell_rows, spectrum_rows
+from polytask.analysis.linear_numbers import (
+    NumberDesign,
+    TreeDesign,
+    cell_rows,
+    compute_spectrum,
+    describe_values,
+)
 from polytask.core.columns import ColumnType
 from polytask.core.errors import DataError
 
@@ -150,7 +156,7 @@ def test_a_spectrum_has_its_peak_where_the_tone_is() -> None:
         wave = np.sin(2 * np.pi * hertz * np.arange(8000) / 8000)
         soundfile.write(file, wave, 8000, format="WAV")
         sounds.append((file.getvalue(),))
-    [(found,)] = spectrum_rows([LabelUnits()], [sounds], ("audio",))
+    [(found,)] = describe_values(compute_spectrum, [LabelUnits()], [sounds], ("audio",))
     assert found.shape == (2, 80)
     mel = 2595 * np.log10(1 + np.array([300.0, 3000.0]) / 700)
     step = 2595 * np.log10(1 + 4000 / 700) / 41

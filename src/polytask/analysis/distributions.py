@@ -57,6 +57,7 @@ def divergence(one: Shares, other: Shares) -> float:
     labels = [*dict.fromkeys([*one, *other])]
     shares_2C = np.array([[each.get(label, 0.0) for label in labels] for each in (one, other)])
     mean_C = shares_2C.mean(0)
+    # Rounding may make the difference of entropies slightly negative.
     return round(max(0.0, _entropy(mean_C) - float(np.mean([*map(_entropy, shares_2C)]))), 6)
 
 

@@ -15,6 +15,7 @@ from polytask.analysis.uncertainty import mean_and_error
 
 Record = Mapping[str, Any]
 _MOST_POINTS = 200
+"""Points of a curve over time; a page does not show more."""
 
 
 def aggregate(records: Sequence[Record], tasks: Sequence[str], when: str) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def aggregate(records: Sequence[Record], tasks: Sequence[str], when: str) -> dic
         standard ``error``, the share of looks in ``conflict`` and the number of ``looks``; then
         ``over_time``: the cosines of each pair over all shared parameters.
     """
+    thinned = records[:: max(1, math.ceil(len(records) / _MOST_POINTS))]
     layers = dict.fromkeys(layer for record in records for layer in record["layers"])
     return {
         "format": 1,
@@ -37,11 +39,11 @@ def aggregate(records: Sequence[Record], tasks: Sequence[str], when: str) -> dic
             for layer in layers
         },
         "over_time": {
-            "steps": [record["step"] for record in _thin(records)],
+            "steps": [record["step"] for record in thinned],
             "pairs": [
                 {
                     "tasks": list(pair),
-                    "cosine": [cosine(record, "all", *pair) for record in _thin(records)],
+                    "cosine": [cosine(record, "all", *pair) for record in thinned],
                 }
                 for pair in combinations(tasks, 2)
             ],
@@ -64,8 +66,3 @@ def _pair(records: Iterable[Record], layer: str, pair: tuple[str, str]) -> dict[
     conflict = sum(value < 0 for value in values) / len(values) if values else None
     entry = {"tasks": list(pair), "cosine": mean, "error": error}
     return {**entry, "conflict": conflict, "looks": len(values)}
-
-
-def _thin(records: Sequence[Record]) -> Sequence[Record]:
-    """Return at most so many looks, evenly spread; a page need not draw more."""
-    return records[:: max(1, math.ceil(len(records) / _MOST_POINTS))]

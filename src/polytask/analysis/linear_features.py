@@ -152,7 +152,9 @@ class Design(ABC):
         if not self._private:
             return shared
         own = [block[:, kept] for block, kept in zip(blocks, self._private, strict=True)]
-        return _beside([shared, sparse.csr_matrix(sparse.block_diag(own))])
+        private = sparse.csr_matrix(sparse.block_diag(own))
+        columns: Matrix = sparse.hstack([shared, private], format="csr")
+        return columns
 
     @abstractmethod
     def matrix(self, counts: Counts) -> Matrix:
@@ -190,7 +192,8 @@ class TermDesign(Design):
         if counts[0].shape[0]:  # scikit-learn wants at least one row
             texts = [self._weights.transform(text) for text in texts]
         overlaps = [_overlap(one, other) for one, other in combinations(texts, 2)]
-        return _beside([*texts, *overlaps])
+        columns: Matrix = sparse.hstack([*texts, *overlaps], format="csr")
+        return columns
 
 
 def stack(blocks: Sequence[Matrix]) -> Matrix:
@@ -199,12 +202,6 @@ def stack(blocks: Sequence[Matrix]) -> Matrix:
         sparse.vstack(blocks, format="csr") if sparse.issparse(blocks[0]) else np.vstack(blocks)
     )
     return rows
-
-
-def _beside(blocks: Sequence[Matrix]) -> Matrix:
-    """Return the columns of matrices, one after the other."""
-    columns: Matrix = sparse.hstack(blocks, format="csr")
-    return columns
 
 
 def _no_words() -> DataError:

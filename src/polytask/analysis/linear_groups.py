@@ -107,7 +107,7 @@ class TaskGroup:
 
     @property
     def model(self) -> type[LinearModel]:
-        """Return the model for the type of the labels."""
+        """The model for the type of the labels."""
         return self.method.models[self._first.label_type]
 
     @property
@@ -128,7 +128,7 @@ class TaskGroup:
         return np.array([self._scores(_answer(model, held_out)) for model in models]).T
 
     def predict(self, strength: float) -> tuple[dict[str, LinearPredictions], int]:
-        """Predict the test rows from training and validation rows; also return the number of parameters."""
+        """Predict the test rows from training and validation rows; also count parameters."""
         tasks = self.tasks.values()
         training = [
             tuple(map(stack, zip(task.train, task.validation, strict=True))) for task in tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from polytask.analysis.linear_features import (
@@ -20,10 +21,11 @@ from polytask.analysis.linear_models import NUMBER_MODELS, TERM_MODELS, TREE_MOD
 from polytask.analysis.linear_numbers import (
     NumberDesign,
     TreeDesign,
-    array_rows,
     cell_rows,
-    pixel_rows,
-    spectrum_rows,
+    compute_pixels,
+    compute_spectrum,
+    describe_values,
+    flatten_array,
 )
 from polytask.core.batch import Fields
 from polytask.core.columns import ColumnType
@@ -92,7 +94,7 @@ _KINDS: Mapping[frozenset[ColumnType], Kind] = {
     frozenset({"number", "category", "text"}): Kind(
         cell_rows, _NUMBERS, Method(TreeDesign, TREE_MODELS)
     ),
-    frozenset({"image"}): Kind(pixel_rows, _NUMBERS),
-    frozenset({"audio"}): Kind(spectrum_rows, _NUMBERS),
-    frozenset({"array"}): Kind(array_rows, _NUMBERS),
+    frozenset({"image"}): Kind(partial(describe_values, compute_pixels), _NUMBERS),
+    frozenset({"audio"}): Kind(partial(describe_values, compute_spectrum), _NUMBERS),
+    frozenset({"array"}): Kind(partial(describe_values, flatten_array), _NUMBERS),
 }

@@ -66,36 +66,24 @@ def cell_rows(
     ]
 
 
-def pixel_rows(
-    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
+def describe_values(
+    convert: Callable[[Any], Numbers],
+    readings: Sequence[LabelUnits],
+    blocks: Sequence[Sequence[Fields]],
+    types: Sequence[ColumnType],
 ) -> list[Counts]:
-    """Return the pixels of the images of rows, side by side.
+    """Return the numbers of the values of rows, side by side.
 
-    :raises DataError: If a file is no image.
-    :raises MissingExtraError: If Pillow is not installed.
+    :param convert: Turns an image, a sound or an array into numbers.
+    :raises DataError: If a file cannot be read, or arrays of a column differ in size.
+    :raises MissingExtraError: If the library that reads the files is not installed.
     """
-    return _describe(blocks, _pixels)
-
-
-def spectrum_rows(
-    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
-) -> list[Counts]:
-    """Return the mean log-spectra of the sounds of rows, side by side.
-
-    :raises DataError: If a file is no sound.
-    :raises MissingExtraError: If soundfile is not installed.
-    """
-    return _describe(blocks, _spectrum)
-
-
-def array_rows(
-    readings: Sequence[LabelUnits], blocks: Sequence[Sequence[Fields]], types: Sequence[ColumnType]
-) -> list[Counts]:
-    """Return the numbers of the arrays of rows, side by side.
-
-    :raises DataError: If arrays of a column differ in size.
-    """
-    return _describe(blocks, lambda value: np.asarray(value, dtype=np.float64).ravel())
+    found = [[np.concatenate([*map(convert, row)]) for row in rows] for rows in blocks]
+    sizes = sorted({len(row) for rows in found for row in rows})
+    if len(sizes) > 1:
+        text = f"found arrays of {', '.join(map(str, sizes[:3]))} numbers, expected one size"
+        raise DataError(f"{text}. Leave the linear baselines out of compare.strategies.")
+    return [(np.array(rows).reshape(-1, sizes[0] if sizes else 0),) for rows in found]
 
 
 class NumberDesign(Design):
@@ -162,18 +150,6 @@ def _categories(types: Sequence[ColumnType]) -> list[int]:
     return [place for place, kind in enumerate(types) if kind in ("category", "text")]
 
 
-def _describe(
-    blocks: Sequence[Sequence[Fields]], describe: Callable[[Any], Numbers]
-) -> list[Counts]:
-    """Return one row of numbers for each row of values."""
-    found = [[np.concatenate([*map(describe, row)]) for row in rows] for rows in blocks]
-    sizes = sorted({len(row) for rows in found for row in rows})
-    if len(sizes) > 1:
-        text = f"found arrays of {', '.join(map(str, sizes[:3]))} numbers, expected one size"
-        raise DataError(f"{text}. Leave the linear baselines out of compare.strategies.")
-    return [(np.array(rows).reshape(-1, sizes[0] if sizes else 0),) for rows in found]
-
-
 def _content(value: Any) -> Any:
     """Return what an image or audio library opens: the path of a file, or its content."""
     if isinstance(value, Mapping):
@@ -181,7 +157,8 @@ def _content(value: Any) -> Any:
     return value if isinstance(value, str) else io.BytesIO(value)
 
 
-def _pixels(value: Any) -> Numbers:
+def compute_pixels(value: Any) -> Numbers:
+    """Return the gray values of an image, 0 to 1, at a small fixed size."""
     images = require("PIL.Image", part="the linear baseline of images", extra="vision")
     try:
         with images.open(_content(value)) as image:
@@ -191,7 +168,8 @@ def _pixels(value: Any) -> Numbers:
         raise DataError(f"cannot be read as an image: {error}") from error
 
 
-def _spectrum(value: Any) -> Numbers:
+def compute_spectrum(value: Any) -> Numbers:
+    """Return the mean and standard deviation over time of the log-mel spectrum of a sound."""
     soundfile = require("soundfile", part="the linear baseline of sounds", extra="speech")
     try:
         samples, rate = soundfile.read(_content(value), dtype="float64", always_2d=True)
@@ -203,6 +181,11 @@ def _spectrum(value: Any) -> Numbers:
     power = np.abs(np.fft.rfft(frames)) ** 2 @ _mel_bands(window // 2 + 1, rate)
     log_FM = np.log(power + _QUIET)
     return np.concatenate([log_FM.mean(0), log_FM.std(0)])
+
+
+def flatten_array(value: Any) -> Numbers:
+    """Return an array as one row of numbers."""
+    return np.asarray(value, dtype=np.float64).ravel()
 
 
 def _mel_bands(bins: int, rate: int) -> Numbers:

@@ -89,6 +89,7 @@ def mean_ranks(measured: Mapping[str, MeasuredTask], strategies: Sequence[str]) 
     rows = _collect_means(measured, strategies).values()
     if not rows:
         return {}
+    # Ranks are ascending and more is better, so means are negated; ties share the mean rank.
     ranks_S = np.mean([scipy.stats.rankdata(-np.array(means)) for means in rows], axis=0)
     return dict(zip(strategies, ranks_S.tolist(), strict=True))
 
@@ -127,6 +128,7 @@ def _differences(
 
     :param strictest: The level of the smallest p value.
     """
+    # One family over all strategies and tasks: a reader looks at all of them at once.
     adjusted = holm({(s, t): each.pairs.p for s, own in pairs.items() for t, each in own.items()})
     return {
         strategy: {

@@ -1,4 +1,4 @@
-"""Recipes of some of the tasks of a recipe: options that speak of tasks speak of those that are left."""
+"""Recipes of some of the tasks of a recipe; options that name tasks lose the others."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ def matrix_record(samples: Sequence[Floats]) -> dict[str, object]:
     :return: ``mean``, ``error`` and ``samples``, the number of values, each a matrix.
     """
     stacked_STT = np.stack(samples)
+    # Gaps differ by entry, so each entry has its own number of values.
     _, rows, columns = stacked_STT.shape
     cells = [
         [
