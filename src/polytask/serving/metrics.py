@@ -11,7 +11,7 @@ import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from torch import nn
 
-from polytask.data.reading import LENGTH
+from polytask.data.prepared_rows import LENGTH
 from polytask.modeling import MultiTaskModel
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -16,7 +16,7 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.prediction import RecordOptions, WindowRows
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
-from polytask.data.reading import LENGTH, PreparedRow
+from polytask.data.prepared_rows import LENGTH, PreparedRow
 from polytask.data.rows import RowInMemory
 from polytask.evaluation.predict import Predictor
 from polytask.serving.batching import Batcher, Job, Limits
