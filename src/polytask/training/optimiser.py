@@ -91,7 +91,7 @@ def _encoder_rates(model: MultiTaskModel, options: OptimiserOptions) -> dict[Par
 def _task_rates(
     model: MultiTaskModel, options: OptimiserOptions, tasks_of: Mapping[str, Sequence[str]]
 ) -> dict[Parameter, float]:
-    """The rates of parameters that one task with a rate alone reaches."""
+    """Return the rates of parameters that one task with a rate alone reaches."""
     inside = {parameter for encoder in find_encoders(model) for parameter in encoder.parameters()}
     owners = {
         parameter: tasks_of[name][0]
