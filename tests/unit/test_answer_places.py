@@ -16,7 +16,7 @@ from polytask.encoders import encoders
 from polytask.tasks import Task, tasks
 from polytask.tasks.answers import MOVED, SEARCHED, UTF8, UTF16, VARIANT
 from polytask.tasks.keyphrases import phrases_of
-from polytask.tasks.occurrences import folded, folded_places, inside_word, quoted
+from polytask.tasks.occurrences import fold, fold_with_places, inside_word, quote
 
 OSLO = "Ann moved to Oslo. Then Oslo grew; OSLO is big."
 
@@ -249,7 +249,7 @@ def test_an_answer_is_found_if_and_only_if_the_text_holds_it(
 def test_whole_characters_are_equal_but_for_case_space_and_unicode_form(
     part: str, text: str, places: list[tuple[int, int]]
 ) -> None:
-    assert [*folded_places(folded(part), folded(text))] == places
+    assert [*fold_with_places(fold(part), fold(text))] == places
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def answered(encoder: Encoder, context: str, start: int, end: int) -> str | Left
     if isinstance(target, LeftOut):
         return target
     (text,), ((first, last),) = texts_in(inputs), target
-    answer = quoted(context, text[STARTS][first], text[ENDS][last])
+    answer = quote(context, text[STARTS][first], text[ENDS][last])
     assert context[answer["start"] :].startswith(answer["text"])
     return str(answer["text"])
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from polytask.evaluation.bootstrap import Floats, resample_weights, shared_weights
+from polytask.evaluation.bootstrap import Floats, draw_shared_weights, resample_weights
 from polytask.evaluation.paired_tests import (
     bootstrap_p,
     delong,
     mcnemar_mid_p,
     mcnemar_of_rows,
 )
-from polytask.evaluation.significance import Paired, holm, paired, seeds_interval
+from polytask.evaluation.significance import Paired, compare_paired, holm, seeds_interval
 
 counts = st.integers(0, 40)
 
@@ -104,7 +104,7 @@ def crossed(generator: np.random.Generator, seeds: int, effect: float = 0.0) -> 
     differences_NS = effect + parts[0] + 0.15 * parts[1] + parts[2]
     weights_RN = np.array([*resample_weights(100, 100, seed=int(generator.integers(1 << 30)))])
     replicates_RS = weights_RN @ differences_NS / 100
-    return paired(differences_NS.mean(axis=0), replicates_RS, 100)
+    return compare_paired(differences_NS.mean(axis=0), replicates_RS, 100)
 
 
 def test_over_rows_and_seeds_the_error_is_rather_too_large_than_too_small() -> None:
@@ -122,7 +122,7 @@ def test_the_detectable_difference_is_found_about_as_often_as_it_says() -> None:
 
 def test_one_seed_says_nothing_about_seeds() -> None:
     replicates_RS = np.array([[0.5], [1.5]])
-    found = paired(np.array([1.0]), replicates_RS, 50)
+    found = compare_paired(np.array([1.0]), replicates_RS, 50)
     assert found.seeds_variance == 0
     assert found.freedom == pytest.approx(49)
     assert found.rows_variance == 0.5
@@ -130,7 +130,7 @@ def test_one_seed_says_nothing_about_seeds() -> None:
 
 def test_seeds_alone_give_the_t_test() -> None:
     differences_S = np.array([1.0, 2.0, 4.0])
-    found = paired(differences_S, np.tile(differences_S, (9, 1)), 50)
+    found = compare_paired(differences_S, np.tile(differences_S, (9, 1)), 50)
     expected = stats.ttest_1samp(differences_S, 0.0)
     low, high = expected.confidence_interval()
     assert found.p == pytest.approx(expected.pvalue)
@@ -140,9 +140,9 @@ def test_seeds_alone_give_the_t_test() -> None:
 
 
 def test_what_does_not_vary() -> None:
-    nothing = paired(np.zeros(3), np.zeros((9, 3)), 50)
+    nothing = compare_paired(np.zeros(3), np.zeros((9, 3)), 50)
     assert (nothing.p, nothing.interval()) == (1.0, (0.0, 0.0))
-    always = paired(np.ones(3), np.ones((9, 3)), 50)
+    always = compare_paired(np.ones(3), np.ones((9, 3)), 50)
     assert math.isnan(always.p)
     assert all(map(math.isnan, always.interval()))
 
@@ -157,10 +157,10 @@ def test_a_difference_turned_round_has_the_same_p_value() -> None:
 
 def test_more_rows_and_seeds_make_it_surer() -> None:
     found = crossed(np.random.default_rng(6), 3, 0.3)
-    assert found.scaled(1, 3) == found
-    assert found.scaled(4, 3).rows_variance == pytest.approx(found.rows_variance / 4)
-    assert found.scaled(1, 6).seeds_variance == pytest.approx(found.seeds_variance / 2)
-    assert found.scaled(4, 6).detectable() < found.detectable()
+    assert found.scale_to(1, 3) == found
+    assert found.scale_to(4, 3).rows_variance == pytest.approx(found.rows_variance / 4)
+    assert found.scale_to(1, 6).seeds_variance == pytest.approx(found.seeds_variance / 2)
+    assert found.scale_to(4, 6).detectable() < found.detectable()
 
 
 def test_holm_by_hand() -> None:
@@ -186,7 +186,7 @@ def test_rows_of_two_tasks_are_resampled_alike_and_sources_apart() -> None:
         "c": [("z", 0)],
     }
     seen: list[Floats] = []
-    for weights in shared_weights(rows, 50):
+    for weights in draw_shared_weights(rows, 50):
         assert weights["b"].tolist() == [weights["a"][2], weights["a"][0]]
         assert weights["a"][:3].sum() == 3
         assert weights["a"][3:].sum() == 2

@@ -181,7 +181,7 @@ def test_what_is_asked_for_would_settle_it() -> None:
     assert asked["rule"] == "seeds"
     now = Paired(2, seen["rows_error"] ** 2, seen["seeds_error"] ** 2, 500, 5)
     goal = 2 + MARGIN
-    assert now.scaled(1, asked["seeds"]).detectable() <= goal
-    assert now.scaled(1, asked["seeds"] - 1).detectable() > goal
+    assert now.scale_to(1, asked["seeds"]).detectable() <= goal
+    assert now.scale_to(1, asked["seeds"] - 1).detectable() > goal
     assert estimate_needed(gain(0.1, 0.9), 0.05)["rule"] == "rows"
     assert estimate_needed(gain(0, 50), 0.05)["rule"] == "nothing"

@@ -13,7 +13,7 @@ import numpy as np
 from polytask.analysis.replicates import Measured, Run
 from polytask.evaluation.bootstrap import Floats
 from polytask.evaluation.paired_tests import bootstrap_p, delong, mcnemar_of_rows
-from polytask.evaluation.significance import Paired, paired
+from polytask.evaluation.significance import Paired, compare_paired
 from polytask.tasks.metrics.agreement import Agreement
 from polytask.tasks.metrics.auc import RankedScores
 
@@ -78,7 +78,7 @@ class SeedPairs:
         """The mean difference over seeds, with its standard errors."""
         differences_S = np.array([pair.difference for pair in self.pairs])
         replicates_RS = np.stack([pair.replicates_R for pair in self.pairs], axis=1)
-        return paired(differences_S, replicates_RS, self.rows)
+        return compare_paired(differences_S, replicates_RS, self.rows)
 
     @property
     def p(self) -> float:
@@ -127,7 +127,7 @@ def mean_gain(tasks: Sequence[SignedPairs]) -> Paired | None:
     if not seeds:
         return None
     gains_TS, replicates_TRS = zip(*(_relative(each, seeds) for each in known), strict=True)
-    return paired(
+    return compare_paired(
         np.mean(gains_TS, axis=0),
         np.mean(replicates_TRS, axis=0),
         min(each.pairs.rows for each in known),

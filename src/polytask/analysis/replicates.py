@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from polytask.evaluation.bootstrap import Floats, Row, shared_weights
+from polytask.evaluation.bootstrap import Floats, Row, draw_shared_weights
 from polytask.evaluation.score import Outcome, Pooling, evidence_of, pooled_outcome
 from polytask.tasks import Metric
 
@@ -108,7 +108,7 @@ def _replicate(
     replicates = {
         key: {run: np.full(resamples, np.nan) for run in runs} for key, runs in evidence.items()
     }
-    for number, weights in enumerate(shared_weights(rows, resamples)):
+    for number, weights in enumerate(draw_shared_weights(rows, resamples)):
         for (task, name), runs in evidence.items():
             if weights[task].any():
                 for run, found in runs.items():

@@ -159,7 +159,7 @@ def estimate_needed(gain: Record, level: float, power: float = 0.8) -> Verdict:
     # In this order: more seeds come before more rows, as training again needs no new labels.
     for times, seeds in product(_TIMES, range(gain["seeds"], _MOST_SEEDS + 1)):
         if (times, seeds) != (1, gain["seeds"]) and (
-            now.scaled(times, seeds).detectable(level, power) <= goal
+            now.scale_to(times, seeds).detectable(level, power) <= goal
         ):
             return _settle("seeds" if times == 1 else "rows", seeds=seeds, times=times)
     return _settle("nothing")

@@ -63,10 +63,10 @@ def resample_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(drawn_N, minlength=rows).astype(np.float64)
 
 
-def shared_weights(
+def draw_shared_weights(
     rows: Mapping[str, Sequence[Row]], resamples: int, seed: int = 0
 ) -> Iterator[dict[str, Floats]]:
-    """How often the rows of several tasks are in each of several resamples.
+    """Yield how often the rows of several tasks are in each resample, by task.
 
     A row that several tasks label counts alike for all of them. Every source is resampled by
     itself, with as many rows as it has.

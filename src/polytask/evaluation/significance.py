@@ -92,7 +92,7 @@ class Paired:
         )
         return self.error * float(needed) if self.error > 0 else math.nan
 
-    def scaled(self, rows: float, seeds: int) -> Paired:
+    def scale_to(self, rows: float, seeds: int) -> Paired:
         """Return the expected result with ``rows`` times as many rows and ``seeds`` seeds."""
         return replace(
             self,
@@ -103,7 +103,7 @@ class Paired:
         )
 
 
-def paired(differences_S: Floats, replicates_RS: Floats, rows: int) -> Paired:
+def compare_paired(differences_S: Floats, replicates_RS: Floats, rows: int) -> Paired:
     """Return the mean difference of S pairs of models that were scored on the same N rows.
 
     :param differences_S: Difference of each pair on all rows.

@@ -120,7 +120,7 @@ class _Routes:
         ]
         data = [
             {"object": "embedding", "index": at, "embedding": _vector(one, asked.encoding_format)}
-            for at, one in enumerate(map(_answered, records))
+            for at, one in enumerate(map(_require_answer, records))
         ]
         tokens = sum(request.job.tokens)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -142,13 +142,13 @@ class _Routes:
         records = request.records(answers, service.run, {})
         found = []
         for record in records:
-            chances = _answered(record[chosen]).get("probabilities", {})
+            chances = _require_answer(record[chosen]).get("probabilities", {})
             scores = [{"label": label, "score": score} for label, score in chances.items()]
             found.append(sorted(scores, key=lambda each: -each["score"]))
         return SafeJSON(found[0] if one else found, headers=headers)
 
 
-def _answered(record: dict[str, Any]) -> dict[str, Any]:
+def _require_answer(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record, for interfaces that know no errors of single rows."""
     if error := record.get("error"):
         raise RefusedError(422, "row", error)

@@ -57,7 +57,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     @contextmanager
-    def computing(self, model: MultiTaskModel, rows: Sequence[Any]) -> Iterator[None]:
+    def measure_pass(self, model: MultiTaskModel, rows: Sequence[Any]) -> Iterator[None]:
         """Measure a forward pass: the encoder, and each head by a hook on it.
 
         :param rows: The items of the batch.

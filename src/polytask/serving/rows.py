@@ -27,7 +27,7 @@ def rows_from_json(asked: PredictRequest, run: LoadedRun, files: Mapping[str, by
     """
     rows = _rows_of_texts(asked, run) if asked.rows is None else asked.rows
     first: dict[str, Any] = {**rows[0], **{name: _file(value) for name, value in files.items()}}
-    return [_checked(place, row, run) for place, row in enumerate([first, *rows[1:]])]
+    return [_check(place, row, run) for place, row in enumerate([first, *rows[1:]])]
 
 
 async def rows_from_form(form: FormData) -> tuple[PredictRequest, dict[str, bytes]]:
@@ -62,21 +62,21 @@ def _rows_of_texts(asked: PredictRequest, run: LoadedRun) -> list[dict[str, Any]
     return [{column: text.split() if split else text} for text in asked.texts or ()]
 
 
-def _checked(place: int, row: Row, run: LoadedRun) -> Row:
+def _check(place: int, row: Row, run: LoadedRun) -> Row:
     return {name: _value(f"rows[{place}].{name}", name, value, run) for name, value in row.items()}
 
 
 def _value(place: str, name: str, value: Any, run: LoadedRun) -> Any:
     if isinstance(value, str):
         if run.types.get(name) in ("image", "audio"):
-            return _file(_decoded(place, value))
+            return _file(_decode(place, value))
         if any("\ud800" <= letter <= "\udfff" for letter in value):
             text = f"{place}: holds a lone surrogate, which is no text. Send valid Unicode."
             raise RefusedError(422, "text", text)
     return value
 
 
-def _decoded(place: str, value: str) -> bytes:
+def _decode(place: str, value: str) -> bytes:
     try:
         return base64.b64decode(_DATA_URL.sub("", value, count=1), validate=True)
     except (binascii.Error, ValueError):

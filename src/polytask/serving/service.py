@@ -191,7 +191,7 @@ class Service:
             for task in names
         }
         first = [items[own[0]] for own in groups]
-        with self.metrics.computing(predictor.model, first):
+        with self.metrics.measure_pass(predictor.model, first):
             found = predictor.answer_rows(
                 [one.row for one in first],
                 [one.fields for one in first],

@@ -11,8 +11,8 @@ from polytask.tasks.occurrences import (
     Place,
     exact_places,
     first_whole,
-    folded,
-    folded_places,
+    fold,
+    fold_with_places,
     nearest,
 )
 
@@ -94,7 +94,7 @@ def _find(answer: Answer, text: str, unit: str) -> Found | None:
         start = _count(text, answer.start, unit)
         if text.startswith(answer.text, start):
             return Found(answer.text, start, _UNITS[unit])
-        variants = folded_places(folded(answer.text), folded(text))
+        variants = fold_with_places(fold(answer.text), fold(text))
         here = ((place, VARIANT) for place in variants if place[0] == start)
         found = chain(here, _candidates(answer.text.strip(), text, start))
     return next((Found(text[first:last], first, how) for (first, last), how in found), None)
@@ -112,7 +112,7 @@ def _candidates(part: str, text: str, start: int | None) -> Iterator[tuple[Place
     exact = best(exact_places(part, text))
     if exact is not None:
         yield exact, MOVED
-    variant = best(folded_places(folded(part), folded(text)))
+    variant = best(fold_with_places(fold(part), fold(text)))
     if variant is not None:
         yield variant, VARIANT
 

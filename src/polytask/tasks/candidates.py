@@ -97,8 +97,8 @@ def pairwise_losses(scores_bP: Tensor, relevance_bP: Tensor) -> Tensor:
     return (losses_bPP * ahead_bPP).sum((1, 2)) / ahead_bPP.sum((1, 2)).clamp(min=1)
 
 
-def listed(scores: dict[str, Tensor]) -> list[list[float]]:
-    """The scores of the items that each row has, up to the last one."""
+def list_items(scores: dict[str, Tensor]) -> list[list[float]]:
+    """Return the scores of the items that each row has, up to the last one."""
     rows = zip(scores[SCORES].float().tolist(), scores[THERE].tolist(), strict=True)
     return [[score for score, there in zip(own, kept, strict=True) if there] for own, kept in rows]
 
@@ -106,4 +106,4 @@ def listed(scores: dict[str, Tensor]) -> list[list[float]]:
 def shares(scores: dict[str, Tensor]) -> list[list[float]]:
     """Return a softmax over the items that each row has."""
     own_bP = kept_scores(scores, scores[SCORES].shape[1]).detach()
-    return listed({**scores, SCORES: own_bP.softmax(1)})
+    return list_items({**scores, SCORES: own_bP.softmax(1)})

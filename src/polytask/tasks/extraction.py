@@ -14,7 +14,7 @@ from polytask.core.batch import Fields, Inputs, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.features import Features
 from polytask.tasks.base import Head, HeadContext, tasks
-from polytask.tasks.candidates import MISSING, SCORES, THERE, collate_numbers, listed, relevance
+from polytask.tasks.candidates import MISSING, SCORES, THERE, collate_numbers, list_items, relevance
 from polytask.tasks.heads import scorer, stretch_means
 from polytask.tasks.linear_head_task import ScoredTask
 from polytask.tasks.lines import one_space
@@ -115,7 +115,7 @@ class Extraction(ScoredTask):
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
         """The probability of every sentence; 0 for those that the encoder cut off."""
-        kept = listed({**scores, SCORES: scores[SCORES].float().sigmoid()})
+        kept = list_items({**scores, SCORES: scores[SCORES].float().sigmoid()})
         sentences = map(_sentences_of, rows)
         return Predictions([self.pad_prediction(*row) for row in zip(kept, sentences, strict=True)])
 

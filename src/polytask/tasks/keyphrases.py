@@ -22,8 +22,8 @@ from polytask.tasks.linear_head_task import ScoredTask
 from polytask.tasks.lines import csv_line, one_space
 from polytask.tasks.occurrences import (
     Folded,
-    folded,
-    folded_places,
+    fold,
+    fold_with_places,
     inside_word,
     is_word_letter,
 )
@@ -102,7 +102,7 @@ class Keyphrases(ScoredTask):
                 f"task {self.name}: column {self.input_columns[-1]!r}: expected a text, found "
                 f"{text!r}"
             )
-        plain = folded(text, " ")
+        plain = fold(text, " ")
         return [{"text": phrase, "places": _places(phrase, text, plain)} for phrase in value]
 
     @override
@@ -199,7 +199,7 @@ def _places(phrase: str, text: str, plain: Folded) -> list[list[int]]:
     :param plain: The text, folded.
     """
     found: list[list[int]] = []
-    for start, end in folded_places(folded(phrase.strip(), " "), plain):
+    for start, end in fold_with_places(fold(phrase.strip(), " "), plain):
         whole = not (inside_word(text, start) or inside_word(text, end))
         if whole and (not found or found[-1][1] <= start):
             found.append([start, end])

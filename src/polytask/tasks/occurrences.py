@@ -39,7 +39,7 @@ def exact_places(part: str, text: str) -> Iterator[Place]:
         at = text.find(part, at + 1)
 
 
-def folded_places(part: Folded, text: Folded) -> Iterator[Place]:
+def fold_with_places(part: Folded, text: Folded) -> Iterator[Place]:
     """Return the places of whole characters of a text that are equal to a part when folded."""
     for at, stop in exact_places(part.text, text.text) if part.text else ():
         first, last = text.places[at], text.places[stop - 1]
@@ -49,7 +49,7 @@ def folded_places(part: Folded, text: Folded) -> Iterator[Place]:
             yield first[0], last[1]
 
 
-def folded(text: str, space: str = "") -> Folded:
+def fold(text: str, space: str = "") -> Folded:
     """Fold a text.
 
     :param space: Replaces each run of white space.
@@ -137,7 +137,7 @@ def _plain(part: str) -> str:
     )
 
 
-def quoted(text: str, start: int, end: int) -> dict[str, Any]:
+def quote(text: str, start: int, end: int) -> dict[str, Any]:
     """Return a part of a text as ``text`` and ``start``: whole characters, without space around."""
     start, end = whole_characters(text, start, end)
     part = text[start:end]

@@ -24,7 +24,7 @@ from polytask.tasks.base import Head, HeadContext, Task, tasks
 from polytask.tasks.heads import no_places
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.linear_head_task import Share
-from polytask.tasks.occurrences import quoted, shorten
+from polytask.tasks.occurrences import quote, shorten
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.span_confidence import span_confidence
 
@@ -201,7 +201,7 @@ class SpanAnswer(Task):
             for span, row in zip(spans, tensors, strict=True)
         ]
         answers = [
-            [quoted(row[-1], one["start"], one["end"]) for one in span]
+            [quote(row[-1], one["start"], one["end"]) for one in span]
             for span, row in zip(spans, rows, strict=True)
         ]
         return Predictions(answers, confidences=sure)

@@ -17,7 +17,7 @@ from polytask.tasks.candidates import (
     TextsHead,
     collate_numbers,
     kept_scores,
-    listed,
+    list_items,
     pairwise_losses,
     relevance,
     shares,
@@ -106,7 +106,7 @@ class Ranking(SentenceTask):
 
         The confidence of a candidate is its probability to be the most relevant, by softmax.
         """
-        return Predictions(listed(scores), confidences=shares(scores))
+        return Predictions(list_items(scores), confidences=shares(scores))
 
     @override
     def state(self) -> dict[str, Any]:
