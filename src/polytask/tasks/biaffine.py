@@ -22,9 +22,9 @@ The score of a relation of a word to a head is the product of two vectors: see `
 class BiaffineHead(Head):
     """Scores every word as the head of every other, and prepares the scores of relations.
 
-    Equations 4 to 6 of the paper, the biases of which are weights of a constant 1 beside the
-    vectors. As in equation 3, relations are scored to one head per word, the right one in training
-    and that in the best tree in prediction: memory is W x H + W x R, not W x H x R. The root is a
+    Equations 4 to 6 of the paper; biases are weights of a constant 1 beside the vectors. As in
+    equation 3, relations are scored to one head per word: the correct head in training, and the
+    head in the best tree in prediction. Memory is W x H + W x R, not W x H x R. The root is a
     learned vector.
 
     :param task: Name of the task, for messages.

@@ -45,7 +45,7 @@ class TextsHead(Head):
 
 
 def relevance(task: str, column: str, value: Any, items: Any) -> list[float] | None:
-    """The number of each item, 0 or more.
+    """Return the number of each item, 0 or more.
 
     :param items: The items, if the row lists them.
     :raises DataError: If the value is no list of such numbers, one for each item.
@@ -63,12 +63,12 @@ def relevance(task: str, column: str, value: Any, items: Any) -> list[float] | N
 
 
 def collate_numbers(targets: Sequence[Sequence[float]]) -> Tensor:
-    """The numbers of b rows, relevance_bP."""
+    """Return the numbers of b rows, relevance_bP."""
     return pad(targets, MISSING, torch.float)
 
 
 def kept_scores(scores: dict[str, Tensor], width: int) -> Tensor:
-    """The scores of the first items; those that are not there score next to nothing."""
+    """Return the scores of the first items; those that are not there score next to nothing."""
     scores_bP = scores[SCORES][:, :width].float()
     lowest = torch.finfo(scores_bP.dtype).min / 4
     return scores_bP.masked_fill(~scores[THERE][:, :width], lowest)
@@ -86,7 +86,7 @@ def softmax_losses(scores_bP: Tensor, relevance_bP: Tensor) -> Tensor:
 
 
 def pairwise_losses(scores_bP: Tensor, relevance_bP: Tensor) -> Tensor:
-    """Mean logistic loss of each row's pairs of items of which one is more relevant.
+    """Return the mean logistic loss of each row's pairs of items that differ in relevance.
 
     Burges et al., "Learning to Rank using Gradient Descent", ICML 2005, section 3.
     https://doi.org/10.1145/1102351.1102363

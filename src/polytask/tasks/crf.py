@@ -1,12 +1,13 @@
 """Linear-chain conditional random fields, as functions of small tensors.
 
 Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001, sections 3 and 4; the
-recursions are those of Rabiner, "A Tutorial on Hidden Markov Models", Proc. IEEE 1989, section III.
+recursions follow Rabiner, "A Tutorial on Hidden Markov Models", Proc. IEEE 1989, section III.
 https://repository.upenn.edu/handle/20.500.14332/6188
 
-Shapes: b rows, W words, C tags, and S = C + 1 states, the last of which is the border before the
+Shapes: b rows, W words, C tags, and S = C + 1 states; the last state is the border before the
 first and after the last word. ``moves_bSS[:, i, j]`` scores tag j after tag i. Words that are not
-kept are passed over: the words around them are neighbours. All is computed in fp32.
+kept are skipped: the words around them are neighbours. Everything is computed in fp32, as sums of
+exponentials lose too many digits in half precision.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def chain_losses(scores_bWC: Tensor, moves_bSS: Tensor, tags_bW: Tensor, kept_bW
 
 
 def viterbi(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Tensor:
-    """The best tags of every row (Viterbi 1967); 0 where a word is not kept."""
+    """Return the best tags of every row (Viterbi 1967); 0 where a word is not kept."""
     chain = _chain(scores_bWC, moves_bSS, kept_bW)
     best_bC = chain.start_bC + chain.scores_WbC[0]
     stay_bC = torch.arange(best_bC.shape[1], device=best_bC.device).expand_as(best_bC)
@@ -62,7 +63,7 @@ def viterbi(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Tensor:
 
 
 def marginals(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Tensor:
-    """The probability of every tag of every word, by forward and backward recursion."""
+    """Return the probability of every tag of every word, by forward and backward recursion."""
     chain = _chain(scores_bWC, moves_bSS, kept_bW)
     behind = [chain.end_bC]
     for scores_bC, there_b1 in reversed([*zip(chain.scores_WbC, chain.there_Wb1, strict=True)][1:]):

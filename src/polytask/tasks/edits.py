@@ -1,7 +1,7 @@
-"""Edit scripts: how a word becomes its lemma, in a way that fits other words too.
+"""Edit scripts: how a word becomes its lemma, written so that one script fits many words.
 
 Chrupała, Dinu and van Genabith, "Learning Morphology with Morfette", LREC 2008, where lemmas are
-classes of edits; the edits here are those of Straka, "UDPipe 2.0 Prototype", CoNLL 2018, section
+classes of edits; the edits follow Straka, "UDPipe 2.0 Prototype", CoNLL 2018, section
 3.4, with one change: letters stay as cased as they are in the word ("kept") instead of by position,
 so that lower-cased encoders need not know how a name was written.
 https://aclanthology.org/L08-1209 https://doi.org/10.18653/v1/K18-2020
@@ -20,7 +20,7 @@ _MOST_PAIRS = 10**6
 
 @lru_cache(maxsize=65536)
 def script(word: str, lemma: str) -> str:
-    """The edit script that makes a lemma of a word, as text.
+    """Return the edit script that makes a lemma of a word, as text.
 
     The longest common part of both stays, letters before and after it are replaced, and then the
     case is changed; where nothing is common, the script is the lemma itself. The first way of
@@ -44,7 +44,7 @@ def apply(edit: str, word: str) -> str:
 
 
 def _ends(word: str, lemma: str, casing: str) -> str | None:
-    """The script with a way of casing, or None where that does not give the lemma."""
+    """Return the script with a way of casing, or None where that does not give the lemma."""
     lower, wanted = word.lower(), lemma.lower()
     if len(word) * len(lemma) > _MOST_PAIRS:
         return None

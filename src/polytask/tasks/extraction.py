@@ -51,7 +51,7 @@ class Extraction(ScoredTask):
     The input column holds the list of sentences, which are encoded together, each seeing the
     others; the target column a number from 0 to 1 for each. A sentence is the mean of its tokens
     (Liu and Lapata, "Text Summarization with Pretrained Encoders", EMNLP 2019, section 3.1, put a
-    token of its own before each instead. https://aclanthology.org/D19-1387), and its loss is binary
+    special token before each instead. https://aclanthology.org/D19-1387), and its loss is binary
     cross-entropy. Sentences that the encoder cut off take no part in the loss and score 0.
     """
 
@@ -114,7 +114,7 @@ class Extraction(ScoredTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The probability of every sentence; 0 for those that the encoder cut off."""
+        """Return the probability of every sentence; 0 for those that the encoder cut off."""
         kept = list_items({**scores, SCORES: scores[SCORES].float().sigmoid()})
         sentences = map(_sentences_of, rows)
         return Predictions([self.pad_prediction(*row) for row in zip(kept, sentences, strict=True)])
@@ -136,7 +136,7 @@ class Extraction(ScoredTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The best sentence of every text."""
+        """Return the best sentence of every text."""
         best = [max(range(len(own)), key=own.__getitem__) for own in predictions]
         sentences = map(_sentences_of, fields)
         return [one_space(own[at]) for own, at in zip(sentences, best, strict=True)]
@@ -172,7 +172,7 @@ def sentence_means(features: Features, first_BW: Tensor) -> Tensor:
 
 
 def no_sentences(task: str) -> RecipeError:
-    """The error for a task about sentences on rows without a list of them."""
+    """Return the error for a task about sentences on rows without a list of them."""
     return RecipeError(
         [
             f"tasks.{task}: scores the sentences of a list, but the input column is a text, or the "

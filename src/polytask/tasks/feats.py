@@ -22,7 +22,7 @@ from polytask.tasks.words import WordTask
 class Feats(SpelledTask, WordTask):
     """Morphological features of every word, such as ``Case=Nom|Number=Sing``.
 
-    The score of a set of features is the sum of the scores of its features and of one of its own,
+    The score of a set of features is the sum of the scores of its features and a score of the set,
     so that rare sets learn from frequent ones that share features with them; the softmax is over
     the sets of the training rows, so that only those are predicted. Whole tags beside their parts:
     Straka, "UDPipe 2.0 Prototype", CoNLL 2018, section 3.3; there the parts are predicted apart.

@@ -1,4 +1,4 @@
-"""The phrases of a text that say what it is about."""
+"""Keyphrases: the phrases of a text that describe its topic."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Keyphrases(ScoredTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The phrases of each text, ordered by their confidence: the mean probability of tags."""
+        """Return the phrases of each text, ordered by their confidence: the mean probability of tags."""
         chances_bPL, best_bPL = scores[TAGS].detach().float().softmax(-1).max(-1)
         tags = zip(best_bPL.tolist(), chances_bPL.tolist(), scores[PLACES].tolist(), strict=True)
         spans = [[one for text in zip(*row, strict=True) for one in _spans(*text)] for row in tags]
@@ -174,7 +174,7 @@ class Keyphrases(ScoredTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The phrases of a text, the best first: a line of CSV separated by semicolons."""
+        """Return the phrases of a text, the best first: a line of CSV separated by semicolons."""
         return [csv_line((one_space(one["text"]) for one in row), ";") for row in predictions]
 
 
@@ -207,7 +207,7 @@ def _places(phrase: str, text: str, plain: Folded) -> list[list[int]]:
 
 
 def _tags(starts: Sequence[int], ends: Sequence[int], places: Sequence[Sequence[int]]) -> list[int]:
-    """The tag of every token; tokens of no text have none."""
+    """Return the tag of every token; tokens of no text have none."""
     tags = [_OUTSIDE if start >= 0 else _IGNORED for start in starts]
     for first, last in sorted(places, key=lambda place: place[0] - place[1]):
         inside = [at for at, start in enumerate(starts) if 0 <= start < last and ends[at] > first]
@@ -221,7 +221,7 @@ def _tags(starts: Sequence[int], ends: Sequence[int], places: Sequence[Sequence[
 def _spans(
     best_L: Sequence[int], chances_L: Sequence[float], places_L2: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """The phrases that the tags of one text mark; a tag inside of none starts one."""
+    """Return the phrases that the tags of one text mark; a tag inside of none starts one."""
     spans: list[dict[str, Any]] = []
     open_ = False
     for tag, chance, (start, end) in zip(best_L, chances_L, places_L2, strict=True):
@@ -240,7 +240,7 @@ def _spans(
 
 
 def _whole_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """A part of a text without white space around it, extended to whole words.
+    """Return a part of a text without white space around it, extended to whole words.
 
     The word that a hyphen at its border joins on belongs to it.
     """

@@ -142,7 +142,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_label(label: str, known: Collection[str], shown: int = 20) -> str:
-    """The message for a label outside a label set."""
+    """Return the message for a label outside a label set."""
     names = ", ".join(list(known)[:shown]) + (", ..." if len(known) > shown else "")
     return f"no label {label!r}.{did_you_mean(label, known)} Labels: {names}."
 

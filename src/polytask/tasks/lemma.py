@@ -20,7 +20,7 @@ from polytask.tasks.words import WordTask
 class Lemma(WordTask):
     """The lemma of every word, by edit scripts: one class for "cut off s" and such.
 
-    What is learned is how each word of the training rows becomes its lemma (see ``tasks.edits``).
+    The classes are the edit scripts of the words of the training rows (see ``tasks.edits``).
     Words that the encoder cut off get the most frequent script.
 
     :param words: Column of the words that lemmas belong to.

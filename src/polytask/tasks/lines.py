@@ -36,6 +36,6 @@ def csv_line(cells: Iterable[str], delimiter: str = ",") -> str:
 
 
 def _escape(piece: str) -> str:
-    """A line with the break at its end escaped."""
+    """Return a line with the break at its end escaped."""
     text = piece.splitlines()[0]
     return text + piece[len(text) :].encode("unicode_escape").decode()

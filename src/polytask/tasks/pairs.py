@@ -81,7 +81,7 @@ class PairsHead(Head):
 
 
 def _tokens_of_spans(features: Features, task: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The first token of each span, that after its last, and which spans the encoder kept."""
+    """Return the first token of each span, that after its last, and which spans the encoder kept."""
     if features.words_BW is None:
         raise no_words(task)
     if features.spans_BM2 is None:

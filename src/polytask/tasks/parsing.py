@@ -104,7 +104,7 @@ class Parsing(LabelSetTask):
 
     @override
     def augment_label(self, label: list[Arc], alignment: Alignment) -> list[Arc] | None:
-        """The arcs of the words; none if a word depends on one that was left out."""
+        """Return the arcs of the words; none if a word depends on one that was left out."""
         arcs = [label[origin] for origin in alignment.origins_W]
         place = {origin + 1: at + 1 for at, origin in enumerate(alignment.origins_W)} | {0: 0}
         if not all(head in place for head, _ in arcs):
@@ -151,7 +151,7 @@ class Parsing(LabelSetTask):
 
     @override
     def loss(self, scores: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The mean over words of the cross-entropies of heads and of relations."""
+        """Return the mean over words of the cross-entropies of heads and of relations."""
         heads_bW = _mask_cut_heads(scores[KEPT], values[_HEADS])
         width = heads_bW.shape[1]
         relations_bW = values[_RELATIONS][:, :width].masked_fill(heads_bW == IGNORED, IGNORED)
@@ -165,7 +165,7 @@ class Parsing(LabelSetTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The best tree over all words; the confidence of an arc is by the softmax over heads."""
+        """Return the best tree over all words; the confidence of an arc is by the softmax over heads."""
         found = zip(scores[ARCS].detach(), scores[KEPT], strict=True)
         heads_bW = torch.stack([_heads(*row) for row in found])
         best_bW = relation_scores(scores, heads_bW.to(scores[ARCS].device)).argmax(-1)
@@ -180,7 +180,7 @@ class Parsing(LabelSetTask):
         )
 
     def _tree(self, heads: list[int], best: list[int], kept: list[bool]) -> list[Arc]:
-        """The arcs of one row; words that were cut off depend on its root word."""
+        """Return the arcs of one row; words that were cut off depend on its root word."""
         there = [at for at, real in enumerate(kept) if real]
         root = next((at + 1 for at in there if heads[at] == 0), 0)
         return [
@@ -222,7 +222,7 @@ class Parsing(LabelSetTask):
 
 
 def _heads(arcs_WH: Tensor, kept_W: Tensor) -> Tensor:
-    """The heads in the best tree over the kept words of one row; 0 of other words."""
+    """Return the heads in the best tree over the kept words of one row; 0 of other words."""
     places_w = kept_W.nonzero().flatten()
     nodes_h = functional.pad(places_w + 1, (1, 0))
     arcs_wh = arcs_WH[: len(places_w), : len(nodes_h)]
@@ -252,7 +252,7 @@ def _mask_cut_heads(kept_bW: Tensor, heads_bW: Tensor) -> Tensor:
 
 
 def _cross_entropy(scores_bWC: Tensor, targets_bW: Tensor) -> Tensor:
-    """The sum over words, in fp32."""
+    """Return the sum over words, in fp32."""
     return functional.cross_entropy(
         scores_bWC.float().flatten(0, 1),
         targets_bW.flatten(),

@@ -45,10 +45,10 @@ class Relations(SpelledTask, LabelSetTask):
     """How marked spans of a text are related: a label, or none, of every ordered pair of them.
 
     There are two input columns, the words and the spans: a tag for every word, as of ``tagging``, or
-    a list of spans, each as its first word and that after the last. The target column lists
+    a list of spans, each as its first word and the word after its last. The target column lists
     relations, each with ``head`` and ``tail`` (a span, or any word of one) and ``type``. If a pair
-    has several, the first one is trained on. Pairs are classified by softmax and cross-entropy; those
-    of which the encoder cut off a span take no part in the loss and are predicted not to be related.
+    has several, the first one is trained on. Pairs are classified by softmax and cross-entropy; pairs
+    with a span that the encoder cut off take no part in the loss and are predicted as unrelated.
 
     :param pairs: ``all``, or ``first``: the target column holds the label of the first two spans, of
         which alone a relation is predicted.
@@ -173,7 +173,7 @@ class Relations(SpelledTask, LabelSetTask):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The relations of each row, each with the probability of its type as confidence."""
+        """Return the relations of each row, each with the probability of its type as confidence."""
         best_bMM = scores[PAIRS].argmax(-1).masked_fill(~scores[KEPT_PAIRS], _NONE)
         chances_bMMC = scores[PAIRS].detach().float().softmax(-1).cpu()
         spans = [row[-1] for row in rows]
@@ -207,7 +207,7 @@ class Relations(SpelledTask, LabelSetTask):
     def scorer_lines(
         self, references: Sequence[Any], predictions: Sequence[Any], fields: Sequence[Fields]
     ) -> list[str]:
-        """The relations of a text, ``head type tail`` with the words of the spans, tab-separated."""
+        """Return the relations of a text, ``head type tail`` with the words of the spans, tab-separated."""
         return [
             "\t".join(
                 f"{_quote(words, one['head'])} {column_text(one['type'])} "
@@ -218,7 +218,7 @@ class Relations(SpelledTask, LabelSetTask):
         ]
 
     def _candidate_pairs(self, spans: int) -> Iterable[tuple[int, int]]:
-        """The pairs that may be related."""
+        """Return the pairs that may be related."""
         if self.pairs == "first":
             return [(0, 1)] if spans > 1 else []
         return permutations(range(spans), 2)
@@ -231,7 +231,7 @@ class Relations(SpelledTask, LabelSetTask):
         return spans
 
     def _span(self, value: Any, spans: Sequence[list[int]]) -> list[int]:
-        """The span that a relation means by its ends, or by a word of it."""
+        """Return the span that a relation means by its ends, or by a word of it."""
         for start, stop in spans:
             if value == [start, stop] or (isinstance(value, int) and start <= value < stop):
                 return [start, stop]

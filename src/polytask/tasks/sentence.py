@@ -119,7 +119,7 @@ class LabelTask(SpelledTask, SentenceTask, ABC):
 
     @override
     def _label(self, value: Any) -> str:
-        """A label as text.
+        """Return a label as text.
 
         :raises DataError: If the value is no label, or not of the given label set.
         """
@@ -163,7 +163,7 @@ class LabelTask(SpelledTask, SentenceTask, ABC):
             raise RecipeError([f"tasks.{self.name}.class_weights: {unknown.args[0]}"]) from None
 
     def _weights_like(self, scores_bC: Tensor) -> Tensor | None:
-        """The weights of the labels where the scores are, or None without weights."""
+        """Return the weights of the labels where the scores are, or None without weights."""
         if self._weights is None:
             return None
         return torch.tensor(self._weights, device=scores_bC.device)

@@ -33,12 +33,12 @@ class Contraction(NamedTuple):
 
 
 def best_tree(scores_WH: npt.NDArray[np.floating[Any]]) -> Ints:
-    """The head of every word in the tree of the highest sum of scores, with one word at the root.
+    """Return the head of every word in the tree of the highest sum of scores, with one word at the root.
 
     O(W^2) time, and one matrix of doubles beside the scores.
 
     :param scores_WH: Score of every head of every word, H = W + 1: head 0 is the root, head h is
-        word h - 1. Finite; those of a word as its own head are not looked at.
+        word h - 1. Finite; the score of a word as its own head is not used.
     :return: Head of each word, 0 to W.
     """
     words = len(scores_WH)
@@ -57,7 +57,7 @@ def best_tree(scores_WH: npt.NDArray[np.floating[Any]]) -> Ints:
 
 
 def _arborescence(scores_NN: Floats) -> Ints:
-    """The head of every node, 0 for node 0, which the others hang from directly or not.
+    """Return the head of every node, 0 for node 0, which the others hang from directly or not.
 
     :param scores_NN: Used up. A node that became part of another is the head of none: -inf.
     """
@@ -81,7 +81,7 @@ def _arborescence(scores_NN: Floats) -> Ints:
 
 
 def _cycle(heads_N: Ints, node: int) -> Ints:
-    """The nodes of the cycle that a node is in."""
+    """Return the nodes of the cycle that a node is in."""
     cycle = [node]
     while heads_N[cycle[-1]] != node:
         cycle.append(int(heads_N[cycle[-1]]))

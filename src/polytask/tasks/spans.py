@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
 
 def read_spans(tags: Iterable[str]) -> list[Span]:
-    """The spans of one row, first to last; a tag that continues no span of its label starts one.
+    """Return the spans of one row, first to last; a tag that continues no span of its label starts one.
 
     :raises DataError: If a tag is of no known scheme.
     """
@@ -64,7 +64,7 @@ def read_spans(tags: Iterable[str]) -> list[Span]:
 
 
 def parse_spans(value: Any) -> list[list[int]]:
-    """The first word of each span and that after the last, of tags or of a list of such pairs.
+    """Return the first word of each span and that after the last, of tags or of a list of such pairs.
 
     :raises DataError: If the value is neither.
     """
@@ -81,7 +81,7 @@ def parse_spans(value: Any) -> list[list[int]]:
 
 
 def write_spans(spans: Iterable[Span], length: int, prefixes: str) -> list[str]:
-    """The tags of one row with these spans.
+    """Return the tags of one row with these spans.
 
     Where a first word is written like a middle one (IOB1), it is written B directly after another
     span of its label.
@@ -106,7 +106,7 @@ def _letters(prefixes: str, length: int) -> str:
 
 
 def span_prefixes(scheme: Scheme, tags: Iterable[str]) -> str:
-    """The letters of a scheme, in the spelling that a set of tags uses.
+    """Return the letters of a scheme, in the spelling that a set of tags uses.
 
     :return: Letters for the first, a middle, the last and an only word of a span.
     """
@@ -119,7 +119,7 @@ def span_prefixes(scheme: Scheme, tags: Iterable[str]) -> str:
 
 
 def valid_moves(tags: Sequence[str], scheme: Scheme) -> list[list[bool]]:
-    """Whether a tag may follow another: C + 1 rows of as many, the last for the border of a row.
+    """Return whether a tag may follow another: C + 1 rows of as many, the last for the border of a row.
 
     A span of a label that has no tag to start with may start with any of its tags.
     """
@@ -218,7 +218,7 @@ def _by_letter(windows: Mapping[Window, int]) -> Counter[str]:
 
 @lru_cache(maxsize=4096)
 def _parse(tag: str) -> tuple[str, str]:
-    """The role of a tag, one of B, I, E, S and O, and its label."""
+    """Return the role of a tag, one of B, I, E, S and O, and its label."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
     match = _TAG.fullmatch(tag)

@@ -188,13 +188,13 @@ class Tagging(SpelledTask, WordTask):
         self._restore_spellings(self.labels)
 
     def _mask_moves(self, moves_bSS: Tensor) -> Tensor:
-        """The scores of moves, those that the scheme does not allow being very low."""
+        """Return the scores of moves, those that the scheme does not allow being very low."""
         allowed = valid_moves(self.labels, self._scheme)
         refused_SS = ~torch.tensor(allowed, device=moves_bSS.device)
         return moves_bSS.float() + _REFUSED * refused_SS
 
     def _repair(self, tags: Sequence[str]) -> list[str]:
-        """The same spans, written as the scheme demands."""
+        """Return the same spans, written as the scheme demands."""
         if self._scheme == "none":
             return [*tags]
         return write_spans(read_spans(tags), len(tags), self._prefixes)

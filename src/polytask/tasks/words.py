@@ -116,7 +116,7 @@ class WordTask(LabelSetTask, ABC):
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """The tags of all words; those that the encoder cut off have the filler and no confidence.
+        """Return the tags of all words; those that the encoder cut off have the filler and no confidence.
 
         Probabilities end with the last word that the encoder kept.
         """

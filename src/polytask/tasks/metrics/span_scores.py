@@ -30,7 +30,7 @@ class ItemScore(Metric, ABC):
     """
 
     what: ClassVar[str]
-    """What an item is, for the name of the metric."""
+    """The kind of item, for the name of the metric."""
 
     rate: ClassVar[Rate]
 
@@ -55,7 +55,7 @@ class ItemScore(Metric, ABC):
 
     @abstractmethod
     def items(self, row: Any) -> Iterable[Any]:
-        """The items of a row, each with its ``label``."""
+        """Return the items of a row, each with its ``label``."""
 
     @override
     def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> Counts:
