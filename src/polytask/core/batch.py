@@ -72,7 +72,7 @@ class Batch:
     padded: int = field(default=0, kw_only=True)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         if device.type == "cpu":
             return self
         moved = {
@@ -84,12 +84,12 @@ class Batch:
         )
 
     def without(self, tasks: frozenset[str]) -> Batch:
-        """The same rows without the labels of some tasks."""
+        """Return the same rows without the labels of some tasks."""
         kept = {task: value for task, value in self.targets.items() if task not in tasks}
         return Batch(self.inputs, kept, self.size, tokens=self.tokens, padded=self.padded)
 
     def only(self, task: str) -> Batch:
-        """The rows that carry a label of one task, with that label alone."""
+        """Return the rows that carry a label of one task, with that label alone."""
         others = frozenset(self.targets) - {task}
         return self.select(self.targets[task].rows_b.cpu()).without(others)
 
@@ -123,11 +123,11 @@ class Batch:
         return len(rows_n.unique()) == len(rows_n)
 
     def sort_by_task(self) -> Batch:
-        """The rows of each task together, where none carries the labels of two."""
+        """Return the rows of each task together, where none carries the labels of two."""
         return self.select(torch.cat([own.rows_b for own in self.targets.values()]))
 
     def by_tasks(self) -> list[Batch]:
-        """The rows in groups that the same tasks label; rows without labels are left out."""
+        """Return the rows in groups that the same tasks label; rows without labels are left out."""
         if not self.targets:
             return [self]
         labels_BT = torch.zeros(self.size, len(self.targets), dtype=torch.bool)
@@ -152,7 +152,7 @@ def pick(value: Any, rows_b: Tensor) -> Any:
 
 
 def move(value: Any, device: torch.device) -> Any:
-    """A tensor, or a nest of dicts and lists of tensors, on another device."""
+    """Return a tensor, or a nest of dicts and lists of tensors, on another device."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):

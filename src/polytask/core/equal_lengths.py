@@ -47,7 +47,7 @@ def _texts(inputs: Collated, texts_n: Tensor, length: int) -> Collated:
 
 
 def _together(parts: list[tuple[Tensor, Features]], longest: int) -> Features:
-    """The features of all texts of a task, padded, in the order of their places."""
+    """Return the features of all texts of a task, padded, in the order of their places."""
     order = torch.cat([place_n for place_n, _ in parts]).argsort()
     features = [one for _, one in parts]
     padded = [
@@ -62,5 +62,5 @@ def _together(parts: list[tuple[Tensor, Features]], longest: int) -> Features:
 
 
 def _padded(values: Tensor, longest: int) -> Tensor:
-    """The last dimension filled up with zeros."""
+    """Return the last dimension filled up with zeros."""
     return functional.pad(values, (0, longest - values.shape[-1]))

@@ -14,7 +14,7 @@ _CHUNK = 1 << 20
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """A text file that replaces ``path`` only when all of it is on disk.
+    """Return a text file that replaces ``path`` only when all of it is on disk.
 
     A link stays, and the file it leads to is replaced. A device or a pipe is written to.
 

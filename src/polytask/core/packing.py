@@ -45,7 +45,7 @@ class Packed:
     words_NW: Tensor | None = None
 
     def features(self, found: Features, task: str, texts_n: Tensor) -> Features:
-        """The features of a task's texts.
+        """Return the features of a task's texts.
 
         :param found: Those of its sequences.
         """
@@ -127,7 +127,7 @@ def seen_in_parts(parts_SM: Tensor) -> Tensor:
 
 
 def _apart(rows: Mapping[str, Tensor]) -> list[list[int]]:
-    """The texts of each set of tasks that reads the same ones."""
+    """Return the texts of each set of tasks that reads the same ones."""
     readers: dict[int, list[str]] = {}
     for task, texts_n in rows.items():
         for text in texts_n.tolist():

@@ -41,7 +41,7 @@ class Detokenizer(Protocol):
     """Most tokens of a row."""
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of some tokens, without marks."""
+        """Return the text of some tokens, without marks."""
 
 
 class KVCache(Protocol):

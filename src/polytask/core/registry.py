@@ -94,11 +94,11 @@ class Registry(Generic[T]):
         return add
 
     def kinds(self) -> list[str]:
-        """The registered names, sorted."""
+        """Return the registered names, sorted."""
         return sorted(self._parts)
 
     def part(self, kind: str) -> type[T]:
-        """The class registered as ``kind``."""
+        """Return the class registered as ``kind``."""
         if kind not in self._parts:
             raise KeyError(self.unknown(kind))
         return self._parts[kind]
@@ -145,7 +145,7 @@ class Registry(Generic[T]):
         return self.part(values.pop("kind"))(*runtime, **values)
 
     def unknown(self, kind: object) -> str:
-        """The message for a name that is not registered."""
+        """Return the message for a name that is not registered."""
         if not isinstance(kind, str):
             return f"no kind of {self.section} is given. Known: {', '.join(self.kinds())}."
         close = difflib.get_close_matches(kind, self._parts, n=1)

@@ -96,7 +96,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing run.
+        """Return an existing run.
 
         :raises RunError: If the folder is missing, is no run, or is from another version.
         """
@@ -130,7 +130,7 @@ class RunFolder:
             )
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The records of ``metrics.jsonl``; a half-written last line is passed over."""
+        """Return the records of ``metrics.jsonl``; a half-written last line is passed over."""
         if not self.metrics.is_file():
             return
         with self.metrics.open(encoding="utf-8") as file:

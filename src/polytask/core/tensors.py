@@ -115,7 +115,7 @@ def _ends_in_spaces(path: Path) -> bool:
 
 
 def _identity(name: str, tensor: Tensor) -> object:
-    """The same for two tensors if, and only if, they are the same numbers in memory."""
+    """Return the same for two tensors if, and only if, they are the same numbers in memory."""
     if tensor.numel() == 0:
         return name
     return tensor.device, tensor.dtype, tensor.data_ptr(), tensor.shape, tensor.stride()

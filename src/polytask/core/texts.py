@@ -48,7 +48,7 @@ class Marked(list[str]):
 
 
 def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> list[Fields]:
-    """The texts of a row that are encoded.
+    """Return the texts of a row that are encoded.
 
     :param read_as: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
         the columns together with each item of the last one, which is a list of texts;
@@ -103,7 +103,7 @@ def read_texts(
 
 
 def texts_in(inputs: Inputs) -> list[Inputs]:
-    """The prepared texts of a prepared row."""
+    """Return the prepared texts of a prepared row."""
     return inputs.get(TEXTS) or [inputs]
 
 
@@ -172,7 +172,7 @@ class Unfolded:
 
 
 def unfold(inputs: Collated, rows: Mapping[str, Tensor]) -> Unfolded:
-    """A batch as single texts.
+    """Return a batch as single texts.
 
     :param inputs: Collated inputs of B rows; what is one number per row is that of all its texts.
     :param rows: For each task, the rows it reads, ascending.
@@ -194,7 +194,7 @@ def unfold(inputs: Collated, rows: Mapping[str, Tensor]) -> Unfolded:
 
 
 def texts_at(inputs: Collated, rows_b: Tensor) -> Tensor:
-    """The positions of the texts of some rows among all texts of a batch, ascending."""
+    """Return the positions of the texts of some rows among all texts of a batch, ascending."""
     if TEXTS not in inputs:
         return rows_b
     segment_mask_BP = _segment_mask(inputs).to(rows_b.device)
@@ -210,7 +210,7 @@ def _as_row(texts: list[Inputs]) -> Inputs:
 
 
 def _marked(fields: Fields) -> Marked:
-    """The words of a row, and spans of them."""
+    """Return the words of a row, and spans of them."""
     if len(fields) != 2 or not isinstance(fields[0], list):
         raise DataError(
             f"expected two input columns, a list of words and spans of them, found {list(fields)!r}"
@@ -226,7 +226,7 @@ def _with_spans(inputs: Inputs, texts: Sequence[Fields]) -> Inputs:
 
 
 def _padded_spans(spans: Sequence[list[list[int]]]) -> Tensor:
-    """The spans of N texts, spans_NM2; -1 where there is none."""
+    """Return the spans of N texts, spans_NM2; -1 where there is none."""
     edges = [[edge for span in own for edge in span] or [-1, -1] for own in spans]
     spans_NM2: Tensor = pad(edges, -1).unflatten(1, (-1, 2))
     return spans_NM2
@@ -251,7 +251,7 @@ def _spread(value_N: Tensor, segment_mask_BP: Tensor, filler: int = 0) -> Tensor
 
 
 def _folded_words(features: Features, segment_mask_bP: Tensor) -> Tensor | None:
-    """The words of a row's texts, one text after the other."""
+    """Return the words of a row's texts, one text after the other."""
     if features.words_BW is None:
         return None
     words_bPW = _spread(features.words_BW, segment_mask_bP, -1)

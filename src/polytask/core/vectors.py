@@ -66,7 +66,7 @@ def _read_text(path: Path, wanted: frozenset[str] | None) -> tuple[list[str], Ve
 
 
 def _open(path: Path) -> TextIO:
-    """A text file, compressed or not; words may hold any end of line but the line feed.
+    """Return a text file, compressed or not; words may hold any end of line but the line feed.
 
     Published files hold a few bytes that are not UTF-8; no text can ask for the words with them.
     """
@@ -75,7 +75,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _fields(line: str) -> list[str]:
-    """The parts of a line; a blank line is one empty part."""
+    """Return the parts of a line; a blank line is one empty part."""
     return line.rstrip(" \r\n").split(" ")
 
 
@@ -87,7 +87,7 @@ def _shape(first: list[str]) -> tuple[int | None, int]:
 
 
 def _entry(fields: list[str], width: int, place: str) -> tuple[str, Vectors]:
-    """The word and the vector of a line; a few published words contain spaces."""
+    """Return the word and the vector of a line; a few published words contain spaces."""
     word, values = fields[:-width], fields[-width:]
     if not word or (len(word) > 1 and _is_number(word[-1])):
         raise DataError(
