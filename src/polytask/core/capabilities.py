@@ -82,6 +82,6 @@ def token_table(encoder: nn.Module) -> nn.Embedding | None:
     return encoder.embedding if isinstance(encoder, TokenTable) else None
 
 
-def pretrained_name(encoder: nn.Module) -> str | None:
+def get_pretrained_name(encoder: nn.Module) -> str | None:
     """Return the named model that an encoder began as; None if it was trained from scratch."""
     return encoder.pretrained_name if isinstance(encoder, Pretrained) else None
