@@ -17,7 +17,7 @@ from polytask.balancing import Balancer, GramianBalancer, JacobianBalancer, bala
 from polytask.balancing.auto_lambda import validation_gain
 from polytask.balancing.forum import Problem
 from polytask.balancing.simplex import project_to_simplex
-from polytask.balancing.state import TaskAverage, unbiased
+from polytask.balancing.state import TaskAverage, make_unbiased_rate
 from polytask.core.tensors import read_tensors, write_tensors
 
 KINDS = [
@@ -157,16 +157,17 @@ def test_an_average_starts_at_the_first_row_and_moves_by_the_rate() -> None:
 def test_an_unbiased_average_is_that_of_adam() -> None:
     """Of 1 and 4 with decay ½: (¼·1 + ½·4) / (1 - ¼) = 3."""
     average, only_t = TaskAverage(1), torch.tensor([0])
-    average.update(torch.tensor([[1.0]]), only_t, unbiased(0.5))
+    average.update(torch.tensor([[1.0]]), only_t, make_unbiased_rate(0.5))
     assert_close(
-        average.update(torch.tensor([[4.0]]), only_t, unbiased(0.5)), torch.tensor([[3.0]])
+        average.update(torch.tensor([[4.0]]), only_t, make_unbiased_rate(0.5)),
+        torch.tensor([[3.0]]),
     )
 
 
 def test_an_average_has_its_own_memory_and_at_least_single_precision() -> None:
     average, only_t = TaskAverage(1), torch.tensor([0])
     buffer_tP = torch.tensor([[1.0]], dtype=torch.bfloat16)
-    average.update(buffer_tP, only_t, unbiased(0.9))
+    average.update(buffer_tP, only_t, make_unbiased_rate(0.9))
     buffer_tP.fill_(9.0)
     assert_close(average.mean_TP, torch.tensor([[1.0]]))
 
@@ -174,8 +175,8 @@ def test_an_average_has_its_own_memory_and_at_least_single_precision() -> None:
 def test_loading_makes_room_or_forgets() -> None:
     fresh, used, wide = TaskAverage(2), TaskAverage(2), TaskAverage(2)
     both_t = torch.tensor([0, 1])
-    used.update(torch.ones(2, 3), both_t, unbiased(0.9))
-    wide.update(torch.ones(2, 5), both_t, unbiased(0.9))
+    used.update(torch.ones(2, 3), both_t, make_unbiased_rate(0.9))
+    wide.update(torch.ones(2, 5), both_t, make_unbiased_rate(0.9))
     assert list(fresh.state_dict()) == ["count_T"]
     saved = copy.deepcopy(used.state_dict())
     wide.load_state_dict(saved)

@@ -15,7 +15,7 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.core.packing import first_fit, pack, places_of_parts, seen_in_parts
+from polytask.core.packing import first_fit, make_attention_mask, make_position_ids, pack
 from polytask.core.prompts import Prompt
 from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
@@ -90,10 +90,10 @@ def test_the_longest_go_first_into_the_first_that_has_room() -> None:
 
 def test_places_start_anew_and_attention_ends_at_each_text() -> None:
     parts_SM = torch.tensor([[0, 0, 0, 1, 1, 2], [0, 1, 1, -1, -1, -1]])
-    assert places_of_parts(parts_SM)[:, :3].tolist() == [[0, 1, 2], [0, 0, 1]]
-    assert places_of_parts(parts_SM)[0].tolist() == [0, 1, 2, 0, 1, 0]
-    assert seen_in_parts(parts_SM)[0, 4].tolist() == [False, False, False, True, True, False]
-    assert seen_in_parts(parts_SM)[0, 1].tolist() == [True, True, False, False, False, False]
+    assert make_position_ids(parts_SM)[:, :3].tolist() == [[0, 1, 2], [0, 0, 1]]
+    assert make_position_ids(parts_SM)[0].tolist() == [0, 1, 2, 0, 1, 0]
+    assert make_attention_mask(parts_SM)[0, 4].tolist() == [False, False, False, True, True, False]
+    assert make_attention_mask(parts_SM)[0, 1].tolist() == [True, True, False, False, False, False]
 
 
 @pytest.mark.parametrize("apart", [False, True])

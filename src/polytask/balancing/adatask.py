@@ -14,11 +14,11 @@ from typing_extensions import override
 
 from polytask.balancing.balancer import Share
 from polytask.balancing.base import JacobianBalancer, balancers
-from polytask.balancing.state import TaskAverage, unbiased
+from polytask.balancing.state import TaskAverage, make_unbiased_rate
 
 
 def sum_at_largest_root(jacobian_tP: Tensor, root_tP: Tensor, epsilon: float) -> Tensor:
-    """The sum of the rows divided by their roots, times the largest root of each coordinate."""
+    """Return the sum of rows over their roots, times the largest root of each coordinate."""
     scale_tP = (root_tP.amax(0) + epsilon) / (root_tP + epsilon)
     return (scale_tP * jacobian_tP).sum(0)
 
@@ -29,12 +29,12 @@ class AdaTask(JacobianBalancer):
 
     The paper adds up one Adam update per task. Here the sum of the tasks' gradients over their
     roots is multiplied by the largest root of each coordinate, so that one task alone, or tasks
-    that agree, give plain gradients. An adaptive outer optimiser, as AdamW, divides by what a
-    coordinate has in common and so takes this factor out again; without one, coordinates keep
-    their scales. Deviation: momentum is that of the outer optimiser, of the sum and not per task.
+    that agree, give plain gradients. An adaptive outer optimiser, such as AdamW, divides each
+    coordinate by its scale and so removes this factor again. Without one, coordinates keep their
+    scales. Deviation: the outer optimiser keeps one momentum of the sum instead of one per task.
 
-    :param decay: How much of the mean squares is kept at each step.
-    :param epsilon: Is added to every root.
+    :param decay: Share of the mean squares that is kept at each step.
+    :param epsilon: Added to every root.
     """
 
     def __init__(
@@ -52,5 +52,7 @@ class AdaTask(JacobianBalancer):
 
     @override
     def combine(self, jacobian_tP: Tensor) -> Tensor:
-        squares_tP = self.squares.update(jacobian_tP.square(), self.active_t, unbiased(self.decay))
+        squares_tP = self.squares.update(
+            jacobian_tP.square(), self.active_t, make_unbiased_rate(self.decay)
+        )
         return sum_at_largest_root(jacobian_tP, squares_tP.sqrt_(), self.epsilon).to(jacobian_tP)

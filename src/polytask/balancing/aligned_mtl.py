@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import cosines, rounding
+from polytask.balancing.solvers import compute_cosines, eigenvalue_floor
 
 Scale = Literal["min", "median", "rmse"]
 
@@ -22,8 +22,8 @@ Scale = Literal["min", "median", "rmse"]
 class AlignedMTL(GramianBalancer):
     """Makes the principal components of the gradients equally long before adding up.
 
-    Deviation: the rank is that of the gradients' directions, so a short gradient is not taken for
-    a dependent one.
+    Deviation: the rank is computed from unit gradients, so that a short gradient does not count as
+    dependent.
 
     :param scale: Length of the components: the shortest (the paper), the median or the root mean
         square (its published code).
@@ -39,10 +39,13 @@ class AlignedMTL(GramianBalancer):
 
 
 def align(gramian_tt: Tensor, scale: Scale) -> Tensor:
-    """The row sums of s · G^(-1/2) on the range of G, with s the length of the components."""
-    rank = int((torch.linalg.eigvalsh(cosines(gramian_tt)[0]) > rounding(gramian_tt)).sum())
+    """Return the row sums of s · G^(-1/2) on the range of G, with s the length of the components."""
+    rank = int(
+        (torch.linalg.eigvalsh(compute_cosines(gramian_tt)[0]) > eigenvalue_floor(gramian_tt)).sum()
+    )
     squares_t, vectors_tt = torch.linalg.eigh(gramian_tt.detach().to("cpu", torch.float64))
     squares_r, vectors_tr = squares_t.flip(0)[:rank], vectors_tt.flip(1)[:, :rank]
+    # Smaller eigenvalues are rounding errors, even if the directions are independent.
     precise_r = squares_r > squares_r.new_tensor(1e-15) * squares_t.max()
     squares_r, vectors_tr = squares_r[precise_r], vectors_tr[:, precise_r]
     if not len(squares_r):

@@ -14,19 +14,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.state import TaskAverage, unbiased
+from polytask.balancing.state import TaskAverage, make_unbiased_rate
 
 _INITIAL = 0.1
 _EPSILON = 1e-8
 
 
 def validation_gain(gramian_ss: Tensor) -> Tensor:
-    """How fast a step along each training gradient lowers the sum of the validation losses.
+    """Return how fast a step along each training gradient lowers the sum of validation losses.
 
-    The training loss is linear in the task weights, so that its mixed second derivative, which
-    the paper takes by finite differences, is the training gradients themselves.
+    The paper computes a mixed second derivative by finite differences. The training loss is linear
+    in the task weights, so this derivative is the training gradients themselves.
 
-    :param gramian_ss: Of t training gradients and, below them, t validation gradients.
+    :param gramian_ss: Inner products of t training gradients, followed by t validation gradients.
     """
     num_tasks = len(gramian_ss) // 2
     return gramian_ss[:num_tasks, num_tasks:].sum(1)
@@ -62,10 +62,12 @@ class AutoLambda(GramianBalancer):
         return (len(lambda_t) * lambda_t / lambda_t.sum()).to(gramian_tt)
 
     def _learn(self, gain_t: Tensor) -> Tensor:
-        """A step of Adam for the tasks present."""
+        """Make one step of Adam for the tasks present; return lambda_t."""
         gain_t1 = gain_t.unsqueeze(1)
-        mean_t1 = self.gain.update(gain_t1, self.active_t, unbiased(0.9))
-        root_t1 = self.square.update(gain_t1.square(), self.active_t, unbiased(0.999)).sqrt()
+        mean_t1 = self.gain.update(gain_t1, self.active_t, make_unbiased_rate(0.9))
+        root_t1 = self.square.update(
+            gain_t1.square(), self.active_t, make_unbiased_rate(0.999)
+        ).sqrt()
         step_t = (mean_t1 / (root_t1 + _EPSILON)).squeeze(1).to(self.lambda_T)
         lambda_t = (self.lambda_T[self.active_t] + self.rate * step_t).clamp(min=0)
         self.lambda_T[self.active_t] = lambda_t

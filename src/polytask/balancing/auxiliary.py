@@ -1,4 +1,4 @@
-"""Methods for one task that matters and others that are there to help it."""
+"""Methods for one target task and auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import cosines, inverse
+from polytask.balancing.solvers import compute_cosines, invert
 from polytask.core.errors import RecipeError
 from polytask.core.registry import ByTask
 
@@ -19,7 +19,7 @@ Position = Annotated[int, Field(ge=0), ByTask("one")]
 
 @balancers.register("metabalance")
 class MetaBalance(GramianBalancer):
-    """Brings the lengths of auxiliary gradients nearer to that of the target task.
+    """Brings the lengths of auxiliary gradients nearer to the length of the target task's gradient.
 
     He et al., "MetaBalance: Improving Multi-Task Recommendations via Adapting Gradient Magnitudes
     of Auxiliary Tasks", WWW 2022, strategy C. https://arxiv.org/abs/2203.06801
@@ -27,7 +27,7 @@ class MetaBalance(GramianBalancer):
 
     :param target: The target task: its name, or its position in the recipe, from 0.
     :param relax: 1 makes lengths equal, 0 leaves them as they are.
-    :param decay: Of the moving averages of the lengths.
+    :param decay: Decay of the moving averages of the lengths.
     :raises RecipeError: If there is no task at that position.
     """
 
@@ -56,8 +56,8 @@ class MetaBalance(GramianBalancer):
         norms_t = gramian_TT.detach().diagonal().clamp(min=0).sqrt().to(self.norm_T)
         self.norm_T[self.active_t] = self.norm_T[self.active_t].lerp(norms_t, 1 - self.decay)
         self.count_T[self.active_t] += 1
-        mean_T = self.norm_T * inverse(1 - self.decay**self.count_T)
-        ratio_T = mean_T[self.target] * inverse(mean_T)
+        mean_T = self.norm_T * invert(1 - self.decay**self.count_T)
+        ratio_T = mean_T[self.target] * invert(mean_T)
         known_T = (self.count_T > 0) & self.count_T[self.target].bool()
         weights_T = torch.where(known_T, 1 + self.relax * (ratio_T - 1), 1.0)
         return weights_T[self.active_t].to(gramian_TT)
@@ -83,7 +83,7 @@ class GradientCosine(GramianBalancer):
         is_main_t = (self.active_t == self.main).cpu()
         if not is_main_t.any():
             return torch.ones_like(gramian_TT.diagonal())
-        cosines_TT, _ = cosines(gramian_TT)
+        cosines_TT, _ = compute_cosines(gramian_TT)
         return torch.where(is_main_t, 1.0, cosines_TT[is_main_t][0].clamp(min=0)).to(gramian_TT)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import definite_cosines, inverse, minimise_nonnegative
+from polytask.balancing.solvers import invert, minimise_nonnegative, regularise_cosines
 
 
 @balancers.register("cagrad")
@@ -39,18 +39,17 @@ class CAGrad(GramianBalancer):
 
 
 def conflict_averse(gramian_tt: Tensor, c: float) -> Tensor:
-    """1 + x, where x ≥ 0 and Jᵀx is the step from the plain gradient to the best point of the ball.
+    """Return 1 + x, where x ≥ 0 and Jᵀx is the step from the plain gradient to the best point.
 
-    For a level of progress, x = argmin ‖g0 + Jᵀx‖²/2 - level Σx; by the dual in the paper, the
-    worst-off task makes the progress at which the length of Jᵀx is the radius. The length is a
-    convex function of the level with derivative Σx / length, so Newton's method from above finds
-    the level in few steps.
+    For a level of progress, x = argmin ‖g0 + Jᵀx‖²/2 - level Σx. By the dual in the paper, the best
+    level is where the length of Jᵀx equals the radius. The length is a convex function of the level
+    with derivative Σx / length, so Newton's method from above finds the level in few steps.
     """
-    cosines_tt, norms_t = definite_cosines(gramian_tt)
+    cosines_tt, norms_t = regularise_cosines(gramian_tt)
     if norms_t.max() == 0:
         return torch.ones_like(norms_t)
     norms_t = norms_t / norms_t.max()
-    inverse_t = inverse(norms_t)
+    inverse_t = invert(norms_t)
     overlap_t = cosines_tt @ norms_t
     radius = c * (norms_t @ overlap_t).sqrt()
     level = (1 + c) * (norms_t @ overlap_t).sqrt() / inverse_t.max()
@@ -60,4 +59,4 @@ def conflict_averse(gramian_tt: Tensor, c: float) -> Tensor:
         if length <= (1 + 1e-9) * radius + 1e-12:
             break
         level = level - (length - radius) * length / (inverse_t @ x_t)
-    return 1 + (radius * inverse(length)).clamp(max=1) * x_t * inverse_t
+    return 1 + (radius * invert(length)).clamp(max=1) * x_t * inverse_t

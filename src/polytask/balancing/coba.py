@@ -22,13 +22,13 @@ from polytask.balancing.losses import EPSILON
 class ConvergenceBalancer(LossBalancer):
     """Slows down tasks that converge faster than others, and tasks that begin to diverge.
 
-    Deviations: the slopes are those of training losses, one per step in which a task is present,
-    not of validation losses, so overfitting is not seen; the divergence factor looks back one
+    Deviations: slopes are fitted to training losses instead of validation losses, one per step in
+    which a task is present, so overfitting is not detected; the divergence factor looks back one
     window, not to the start; the weights sum to the number of tasks present instead of one, and
     are equal until each has been seen for half a window (the paper's W = M and N = 2M).
 
     :param window: Losses that a slope is fitted to, and slopes that it is compared with.
-    :param temperature: How sharply divergence is told from convergence; 5 in the paper.
+    :param temperature: Sharpness of the distinction of divergence from convergence; 5 in the paper.
     """
 
     first_T: Tensor
@@ -87,7 +87,7 @@ def push(history_XN: Tensor, newest_X: Tensor) -> Tensor:
 
 
 def slopes(values_tN: Tensor, count_t: Tensor) -> Tensor:
-    """Least squares slopes of the last ``count`` values; infinite for a single one."""
+    """Return least squares slopes of the last ``count`` values; infinite for a single one."""
     at_N = torch.arange(values_tN.shape[1], device=values_tN.device)
     filled_tN = at_N >= len(at_N) - count_t[:, None]
     mean_t = (at_N * filled_tN).sum(1) / filled_tN.sum(1)
@@ -97,7 +97,7 @@ def slopes(values_tN: Tensor, count_t: Tensor) -> Tensor:
 
 
 def convergence_weights(slope_tN: Tensor, divergence: Tensor) -> Tensor:
-    """DF · RCS + (1 - DF) · ACS, times the number of tasks."""
+    """Return DF · RCS + (1 - DF) · ACS, times the number of tasks."""
     latest_t, size_tN = slope_tN[:, -1], slope_tN.abs().nan_to_num(posinf=0)
     among_tasks_t = len(latest_t) * latest_t / size_tN[:, -1].sum().clamp(min=EPSILON)
     seen_t = slope_tN.isfinite().sum(1)
@@ -107,7 +107,7 @@ def convergence_weights(slope_tN: Tensor, divergence: Tensor) -> Tensor:
 
 
 def divergence_factor(worst_N: Tensor, temperature: float) -> Tensor:
-    """DF, near 1 while the slowest task still converges as it used to, near 0 when it diverges."""
+    """Return DF: near 1 while the slowest task converges as before, near 0 when it diverges."""
     worst_n = worst_N[worst_N.isfinite()]
     logits_n = -temperature * len(worst_n) * worst_n / worst_n.abs().sum().clamp(min=EPSILON)
     return (len(worst_n) * logits_n.softmax(0)[-1]).clamp(max=1)

@@ -14,11 +14,11 @@ _ROUNDING = 1e-6
 
 
 def conflict_free(gramian_tt: Tensor) -> Tensor:
-    """The weights of ConFIG.
+    """Return the weights of ConFIG, weights_t.
 
-    With U the unit gradients as rows, pinv(U)·1 = Uᵀ·pinv(U·Uᵀ)·1: their cosines say it all. If
-    they are independent, the direction's squared norm 1ᵀ·pinv(U·Uᵀ)·1 is at least one; near zero,
-    the tasks want opposite things and nothing is left.
+    With U the unit gradients as rows, pinv(U)·1 = Uᵀ·pinv(U·Uᵀ)·1, so cosines are sufficient. For
+    independent gradients, the direction's squared norm 1ᵀ·pinv(U·Uᵀ)·1 is at least one. If it is
+    near zero, the tasks are opposite to each other and the weights are zero.
     """
     norm_t = gramian_tt.diagonal().clamp(min=0).sqrt()
     inverse_t = 1 / norm_t.where(norm_t > 0, torch.inf)
@@ -35,8 +35,8 @@ def conflict_free(gramian_tt: Tensor) -> Tensor:
 class ConFIG(GramianBalancer):
     """Goes equally far along every task's unit gradient, as long as all gradients project on it.
 
-    Gradients within a thousandth of linear dependence count as dependent; the direction is then
-    the best in the sense of least squares, and tasks that are opposite to each other cancel.
+    Gradients within a thousandth of linear dependence count as dependent. The direction is then the
+    least-squares solution, and tasks that are opposite to each other cancel.
     """
 
     @override

@@ -21,10 +21,10 @@ from polytask.balancing.preference_balancer import PreferenceBalancer
 class Cosmos(PreferenceBalancer):
     """Sums the weighted losses and rewards a small angle between losses and weights.
 
-    Deviation: only the loss of the paper, for one preference. There, preferences are drawn anew
-    for every batch and are an input of the model.
+    Deviation: the preference is fixed. In the paper, preferences are sampled for every batch and
+    are an input of the model.
 
-    :param penalty: What the angle counts; 0.01 to 8 in the paper.
+    :param penalty: Weight of the angle; 0.01 to 8 in the paper.
     """
 
     def __init__(

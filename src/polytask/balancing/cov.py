@@ -48,7 +48,7 @@ class CoefficientOfVariation(LossBalancer):
 
     @override
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Welford's update of the mean loss, and of mean and variance of loss over mean loss."""
+        """Update the mean loss, and mean and variance of loss over mean loss, by Welford's method."""
         for task, loss in record.get("losses", {}).items():
             if self.count_T[task] == 0 and loss <= EPSILON:
                 continue
@@ -61,7 +61,7 @@ class CoefficientOfVariation(LossBalancer):
 
 
 def variation_weights(deviation_t: Tensor, mean_t: Tensor) -> Tensor:
-    """Standard deviation over mean, scaled to sum to the number of tasks; 1 if nothing varies."""
+    """Return standard deviation over mean, scaled to sum to the number of tasks; 1 if nothing varies."""
     variation_t = deviation_t / mean_t
     total = variation_t.sum()
     if total <= EPSILON:

@@ -20,7 +20,7 @@ _SMALLEST_LOSS = 1e-8
 
 
 def sum_at_largest_norm(rows_tP: Tensor) -> Tensor:
-    """The sum of the rows, each scaled to the norm of the longest; rows of zeros add nothing."""
+    """Return the sum of the rows, each scaled to the largest norm; zero rows add nothing."""
     norm_t: Tensor = torch.linalg.vector_norm(rows_tP, dim=1, dtype=torch.float64)
     scale_t = norm_t.max() / norm_t.where(norm_t > 0, torch.inf)
     return scale_t.to(rows_tP) @ rows_tP
@@ -30,10 +30,10 @@ def sum_at_largest_norm(rows_tP: Tensor) -> Tensor:
 class DualBalancing(JacobianBalancer):
     """Takes logarithms of the losses and brings all their gradients to the largest norm.
 
-    The gradient of log L is that of L divided by L; losses below 1e-8 count as 1e-8.
+    The gradient of log L is the gradient of L divided by L; losses below 1e-8 count as 1e-8.
     Deviation: averages start at a task's first gradient, not at zero.
 
-    :param beta: How much of the average of past gradients is kept at each step.
+    :param beta: Share of the average of past gradients that is kept at each step.
     """
 
     def __init__(self, num_tasks: int, /, *, beta: Share = 0.9, **options: Any) -> None:

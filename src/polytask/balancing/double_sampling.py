@@ -1,7 +1,8 @@
-"""Methods that need two independent samples of the gradients, so that no bias comes from squares.
+"""Methods with two independent samples of the gradients, whose products have no bias.
 
-Both keep a point of the simplex and move it against the cross products G = J1 @ J2.T. The update is
-taken along J1 + J2. Deviation of both: the weights sum to the number of tasks present instead of one.
+Both methods keep a point of the simplex and move it against the cross products G = J1 @ J2.T. The
+update is taken along J1 + J2. Deviation of both: the weights sum to the number of tasks present
+instead of one.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 @balancers.register("modo")
 class MoDo(GramianBalancer):
-    """Takes one step per update towards the weights of MGDA, with two samples of gradients.
+    """Moves the weights one step towards MGDA's per update, with two samples of gradients.
 
     Chen, Fernando, Ying and Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization,
     Generalization and Conflict-Avoidance", JMLR 2024, equation 2.9.
     https://www.jmlr.org/papers/v25/23-1287.html
 
-    :param step_size: Of the weights; gamma in the paper.
-    :param regularisation: Pulls the weights together; rho in the paper's code.
+    :param step_size: Step size of the weights; gamma in the paper.
+    :param regularisation: Strength of the pull to equal weights; rho in the paper's code.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"halves"})
@@ -66,16 +67,16 @@ class SDMGrad(GramianBalancer):
     """Mixes the weights of MGDA, found with two samples of gradients, with the plain sum.
 
     Xiao, Ban and Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic
-    Algorithms", NeurIPS 2023, algorithm 1. https://arxiv.org/abs/2305.18409 Deviations, all
-    but the last two as in their code: one pair of samples serves all inner steps, G is divided by
-    the mean gradient length squared, the inner steps have a momentum of 0.5, the update is not
-    taken along a third sample, and inner steps are of 0.1. Theirs are of 10, which is more than
-    descent on such a G allows: the weights leap from corner to corner of the simplex, and rounding
-    decides where they end.
+    Algorithms", NeurIPS 2023, algorithm 1. https://arxiv.org/abs/2305.18409 Deviations as in
+    the authors' code: one pair of samples serves all inner steps, G is divided by the squared mean
+    gradient length, and the inner steps have a momentum of 0.5. Further deviations: the update is
+    not taken along a third sample, and the inner step size is 0.1. With the authors' 10, descent on
+    such a G diverges: the weights jump between corners of the simplex, and rounding decides where
+    they end.
 
     :param preference: Weight of the plain sum; lambda in the paper.
     :param steps: Inner steps per update.
-    :param step_size: Of the inner steps.
+    :param step_size: Step size of the inner steps.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"halves"})
@@ -114,7 +115,8 @@ class SDMGrad(GramianBalancer):
 
 
 def _unit_scale(products_TT: Tensor) -> Tensor:
-    """Divide by the squared mean length; halves that disagree may show no length at all."""
+    """Divide by the squared mean gradient length."""
+    # Diagonal entries of cross products may be negative, and the length 0: hence the floor.
     square = products_TT.diagonal().clamp(min=0).sqrt().mean().square()
     floor = (1e-6 * products_TT.abs().max()).clamp(min=torch.finfo(torch.float64).tiny)
     return products_TT / torch.maximum(square, floor)

@@ -58,5 +58,5 @@ class DynamicTaskPrioritisation(LossBalancer):
 
 
 def focal(score_t: Tensor, gamma: float) -> Tensor:
-    """-(1 - k)^gamma · log k."""
+    """Return -(1 - k)^gamma · log k."""
     return -((1 - score_t) ** gamma) * score_t.log()

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import definite_cosines, inverse, minimise_nonnegative
+from polytask.balancing.solvers import invert, minimise_nonnegative, regularise_cosines
 
 
 @balancers.register("upgrad")
@@ -20,9 +20,9 @@ class UPGrad(GramianBalancer):
 
     @override
     def weights(self, gramian_TT: Tensor) -> Tensor:
-        cosines_TT, norms_T = definite_cosines(gramian_TT)
+        cosines_TT, norms_T = regularise_cosines(gramian_TT)
         added_TT = minimise_nonnegative(cosines_TT, cosines_TT)
-        return (1 + norms_T @ added_TT * inverse(norms_T)).to(gramian_TT)
+        return (1 + norms_T @ added_TT * invert(norms_T)).to(gramian_TT)
 
 
 @balancers.register("dualproj")
@@ -36,6 +36,6 @@ class DualProj(GramianBalancer):
 
     @override
     def weights(self, gramian_TT: Tensor) -> Tensor:
-        cosines_TT, norms_T = definite_cosines(gramian_TT)
+        cosines_TT, norms_T = regularise_cosines(gramian_TT)
         added_T = minimise_nonnegative(cosines_TT, (cosines_TT @ norms_T)[None])[0]
-        return (1 + added_T * inverse(norms_T)).to(gramian_TT)
+        return (1 + added_T * invert(norms_T)).to(gramian_TT)

@@ -20,11 +20,11 @@ _EPSILON = 1e-7
 
 
 def excess_risks(jacobian_tP: Tensor, squares_tP: Tensor) -> Tensor:
-    """Second-order estimates of the excess risks, from the gradients' accumulated squares."""
+    """Return second-order estimates of the excess risks, from accumulated squared gradients."""
     return (jacobian_tP.square() / (squares_tP + _EPSILON).sqrt()).sum(1)
 
 
-def exponentiated(logits_t: Tensor, gain_t: Tensor) -> Tensor:
+def multiply_weights(logits_t: Tensor, gain_t: Tensor) -> Tensor:
     """Multiply the weights exp(logits) by exp(gain); their sum stays the same."""
     return (logits_t + gain_t).log_softmax(0) + logits_t.logsumexp(0)
 
@@ -66,7 +66,7 @@ class ExcessMTL(JacobianBalancer):
     def _update(self, risk_t: Tensor, first_t: Tensor) -> Tensor:
         baseline_t = torch.where(first_t, risk_t, self.baseline_T[self.active_t])
         relative_t = torch.where(first_t, 0.0, risk_t / (baseline_t + _EPSILON))
-        logits_t = exponentiated(self.logits_T[self.active_t], self.step_size * relative_t)
+        logits_t = multiply_weights(self.logits_T[self.active_t], self.step_size * relative_t)
         self.baseline_T[self.active_t] = baseline_t
         self.logits_T[self.active_t] = logits_t
         return logits_t

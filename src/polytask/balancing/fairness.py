@@ -11,12 +11,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import definite_cosines, inverse
+from polytask.balancing.solvers import invert, regularise_cosines
 
 
 @balancers.register("nash_mtl")
 class NashMTL(GramianBalancer):
-    """Takes the Nash bargain: no other update brings more, in per cent summed up over the tasks.
+    """Takes the Nash bargain: no other update brings more relative progress, summed over tasks.
 
     Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, claim 3.1 and algorithm 1.
     https://arxiv.org/abs/2202.01017 The length of the update is the square root of the number of
@@ -53,15 +53,15 @@ class FairGrad(GramianBalancer):
 
 
 def fair_weights(gramian_tt: Tensor, alpha: float) -> Tensor:
-    """The w > 0 with (G w)_i = w_i^(-1/alpha); 0 for a gradient of zero.
+    """Return the w > 0 with (G w)_i = w_i^(-1/alpha); 0 for a gradient of zero.
 
-    This is where the gradient of the strictly convex wᵀGw/2 - Σ w_i^(1-1/alpha) / (1-1/alpha)
-    vanishes (log w_i for alpha = 1). Newton's method, damped, from the solution for orthogonal
-    gradients; unknown is the quotient u of the two.
+    It minimises the strictly convex wᵀGw/2 - Σ w_i^(1-1/alpha) / (1-1/alpha), with log w_i for
+    alpha = 1. Damped Newton's method starts from the solution for orthogonal gradients; the unknown
+    is the quotient u of both solutions, which starts at one.
     """
-    cosines_tt, norms_t = definite_cosines(gramian_tt)
+    cosines_tt, norms_t = regularise_cosines(gramian_tt)
     power = 1 / alpha
-    start_t = inverse(norms_t ** (2 / (1 + power)))
+    start_t = invert(norms_t ** (2 / (1 + power)))
     scale_t = norms_t * start_t
     scale_t = scale_t / scale_t.max().clamp(min=torch.finfo(torch.float64).tiny)
 
@@ -71,17 +71,17 @@ def fair_weights(gramian_tt: Tensor, alpha: float) -> Tensor:
     u_t = torch.ones_like(norms_t)
     for _ in range(100):
         curvature_tt = cosines_tt + torch.diag(power * u_t ** (-power - 1))
-        step_t = -torch.linalg.solve(curvature_tt, slope(u_t)) * inverse(scale_t)
-        u_t = u_t + _damping(slope, scale_t, u_t, step_t) * step_t
+        step_t = -torch.linalg.solve(curvature_tt, slope(u_t)) * invert(scale_t)
+        u_t = u_t + _damp_step(slope, scale_t, u_t, step_t) * step_t
         if (step_t / u_t).abs().max() < 1e-9:
             break
     return start_t * u_t
 
 
-def _damping(
+def _damp_step(
     slope: Callable[[Tensor], Tensor], scale_t: Tensor, u_t: Tensor, step_t: Tensor
 ) -> float:
-    """A share of Newton's step that keeps u positive and does not go far past the minimum."""
+    """Return a share of Newton's step that keeps u positive and stays near the minimum."""
     descent = -slope(u_t) @ (scale_t * step_t)
     size = min(1.0, 0.9 / float((-step_t / u_t).max().clamp(min=1e-3)))
     while size > 1e-6 and slope(u_t + size * step_t) @ (scale_t * step_t) > 0.5 * descent:

@@ -14,10 +14,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import EPSILON, positive
+from polytask.balancing.losses import EPSILON, is_positive
 
 BETA_1, BETA_2 = 0.9, 0.999
-"""Of Adam."""
+"""The decay rates of Adam."""
 
 
 @balancers.register("famo")
@@ -28,7 +28,7 @@ class FAMO(LossBalancer):
     logits are moved by Adam, as in the authors' code, and not by a plain gradient step; a task
     whose loss is at most 1e-12 is left out of that step.
 
-    :param learning_rate: Of the logits.
+    :param learning_rate: Learning rate of the logits.
     :param decay: Weight decay of the logits, gamma in the paper.
     """
 
@@ -54,7 +54,7 @@ class FAMO(LossBalancer):
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        kept_t = positive(losses_t)
+        kept_t = is_positive(losses_t)
         logits_t = self.logits_T[self.active_t][kept_t]
         return famo_weights(losses_t[kept_t].detach(), logits_t) @ losses_t[kept_t]
 
@@ -63,14 +63,14 @@ class FAMO(LossBalancer):
         before_T = losses_t.new_zeros(self.num_tasks).index_copy(
             0, self.active_t.to(losses_t.device), self.losses_t.to(losses_t)
         )
-        # tasks left out for a loss that is not finite, before or after, have no rate
-        compared_t = positive(before_T[active_t]) & losses_t.isfinite()
+        # Tasks whose loss is not finite before or after the update have no rate of decrease.
+        compared_t = is_positive(before_T[active_t]) & losses_t.isfinite()
         before_t, after_t = before_T[active_t][compared_t], losses_t[compared_t]
         fell_t = before_t.log() - after_t.clamp(min=EPSILON).log()
         self._move(fell_t, active_t[compared_t.cpu()])
 
     def _move(self, fell_t: Tensor, tasks_t: Tensor) -> None:
-        """One step of Adam on the logits of some tasks."""
+        """Make one step of Adam on the logits of some tasks."""
         logits_t = self.logits_T[tasks_t]
         slope_t = logit_gradient(logits_t, fell_t) + self.decay * logits_t
         count_t = self.count_T[tasks_t] + 1
@@ -89,6 +89,6 @@ def famo_weights(losses_t: Tensor, logits_t: Tensor) -> Tensor:
 
 
 def logit_gradient(logits_t: Tensor, fell_t: Tensor) -> Tensor:
-    """The gradient of z · fell by the logits: tasks that fell more than the mean lose weight."""
+    """Return the gradient of z · fell by the logits; tasks that fell more lose weight."""
     share_t = logits_t.softmax(0)
     return share_t * (fell_t - share_t @ fell_t)

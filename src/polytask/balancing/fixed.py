@@ -10,12 +10,12 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
-from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import TaskWeights, preferences
+from polytask.balancing.base import balancers
+from polytask.balancing.preference_balancer import PreferenceBalancer
 
 
 @balancers.register("fixed")
-class Fixed(LossBalancer):
+class Fixed(PreferenceBalancer):
     """Sums the losses with weights from the recipe.
 
     :param weights: A weight for each task by its name, or a list in the order of the recipe; 1 by
@@ -23,12 +23,6 @@ class Fixed(LossBalancer):
     :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
     """
 
-    weights_T: Tensor
-
-    def __init__(self, num_tasks: int, /, *, weights: TaskWeights = None) -> None:
-        super().__init__(num_tasks)
-        self.register_buffer("weights_T", preferences(weights, num_tasks))
-
     @override
     def objective(self, losses_T: Tensor) -> Tensor:
-        return (self.weights_T[self.active_t] * losses_T).sum()
+        return (self.weights_t * losses_T).sum()

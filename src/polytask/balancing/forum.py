@@ -38,15 +38,15 @@ class Problem:
     rho: float
 
     def multiplier(self, lambda_t: Tensor) -> Tensor:
-        """The weight ν of the gap for given weights λ of the validation losses."""
+        """Return the weight ν of the gap for given weights λ of the validation losses."""
         if self.squared == 0:
             return torch.zeros_like(self.squared)
         return (self.rho / 2 - lambda_t @ self.overlap_t / self.squared).clamp(min=0)
 
     def solve(self) -> Tensor:
-        """The weights λ: the dual problem by projected gradients.
+        """Return the weights λ: the dual problem by projected gradients.
 
-        They are accelerated, starting anew where that leads uphill (O'Donoghue and Candès, 2015).
+        They are accelerated, with a restart where that leads uphill (O'Donoghue and Candès, 2015).
         """
         lambda_t = ahead_t = torch.full_like(self.overlap_t, 1 / len(self.overlap_t))
         curvature = torch.linalg.eigvalsh(self.gramian_tt)[-1]
@@ -72,8 +72,8 @@ class Forum(GramianBalancer):
     The lower level trains on the softmax-weighted sum of the losses; the upper level are the
     validation losses, one objective per task. Deviations:
 
-    * The inner loop is linear: on its way, the training losses are taken to fall as their
-      gradients say at its start. It is exact in the limit of small steps.
+    * The inner loop is linear: training losses are assumed to fall along their gradients at its
+      start. It is exact in the limit of small steps.
     * The model follows its training gradients with the weights λ + ν·softmax(α). In the paper, λ
       weighs the validation gradients; here, nothing is learned from validation rows but weights.
     * Averages of λ are counted for each task and start at its first.
@@ -116,9 +116,9 @@ class Forum(GramianBalancer):
         return self.average.update(rows_t1, self.active_t, lambda n_t: n_t**-0.75).squeeze(1)
 
     def _pose(self, gramian_ss: Tensor, share_t: Tensor) -> tuple[Tensor, Problem]:
-        """The gradient of the gap for α, and the problem to solve.
+        """Return the gradient of the gap for α, and the problem to solve.
 
-        The gap is the weighted training loss now less that after the inner loop.
+        The gap is the weighted training loss now, minus the one after the inner loop.
         """
         num_tasks = len(share_t)
         training_tt = gramian_ss[:num_tasks, :num_tasks]

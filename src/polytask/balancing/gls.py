@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import positive
+from polytask.balancing.losses import is_positive
 
 
 @balancers.register("gls")
@@ -21,5 +21,5 @@ class GeometricLossStrategy(LossBalancer):
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        kept_t = losses_t[positive(losses_t)]
+        kept_t = losses_t[is_positive(losses_t)]
         return len(kept_t) * (kept_t.log().sum() / max(1, len(kept_t))).exp()

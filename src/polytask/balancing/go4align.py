@@ -15,14 +15,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import positive
+from polytask.balancing.losses import is_positive
 
 
 @balancers.register("go4align")
 class GroupAlignment(LossBalancer):
     """Evens out the scales of the losses, and gives tasks of like risk one weight.
 
-    Deviations: the groups are the best ones, found exactly on a line, instead of those of k-means
+    Deviations: the groups are the exact optimum of k-means on a line, instead of a local one
     from a random start; a task whose loss is at most 1e-12 is left out of that step.
 
     :param groups: Number of groups; with as many as tasks, each has its own weight.
@@ -41,7 +41,7 @@ class GroupAlignment(LossBalancer):
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        kept_t = positive(losses_t)
+        kept_t = is_positive(losses_t)
         total_t = self.total_T[self.active_t][kept_t] + losses_t.detach()[kept_t]
         share_t = (-self.step_size * total_t).softmax(0)
         risk_t = share_t * losses_t.detach()[kept_t].sum() / losses_t.detach()[kept_t]
@@ -75,7 +75,7 @@ def group_means(values_N: Tensor, groups: int) -> Tensor:
 
 
 def _spread(sorted_N: Tensor) -> Tensor:
-    """Sum of squared distances to the mean for every interval; infinite where it is empty."""
+    """Return the squared distances to the mean, summed, for every interval; infinite if empty."""
     sum_E, square_E = (
         torch.cat([values_N.new_zeros(1), values_N.cumsum(0)])
         for values_N in (sorted_N, sorted_N.square())

@@ -15,18 +15,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import inverse
+from polytask.balancing.solvers import invert
 
 
 @balancers.register("gradnorm")
 class GradNorm(GramianBalancer):
     """Learns weights under which gradients are equally long, longer for tasks that learn slowly.
 
-    Deviations: gradient lengths are those of all shared parameters, and the rule divides them by
+    Deviations: gradient lengths are taken over all shared parameters, and the rule divides them by
     their mean, so that its step size fits losses of any scale; a weight stays above 0.001.
 
     :param alpha: How strongly slow tasks are pushed; 0 makes gradients equally long.
-    :param learning_rate: Of the weights.
+    :param learning_rate: Learning rate of the weights.
     """
 
     weights_T: Tensor
@@ -58,20 +58,20 @@ class GradNorm(GramianBalancer):
         return weights_t.to(gramian_TT)
 
     def _push(self) -> Tensor:
-        """Relative inverse training rates to the power of alpha."""
+        """Return relative inverse training rates to the power of alpha."""
         losses_t = self.losses_t.detach().to(self.first_T).clamp(min=0)
         first_t = self.first_T[self.active_t]
         first_t = torch.where(first_t > 0, first_t, losses_t)
         self.first_T[self.active_t] = first_t
-        ratio_t = torch.where(first_t > 0, losses_t * inverse(first_t), 1.0)
-        return (ratio_t * inverse(ratio_t.mean())) ** self.alpha
+        ratio_t = torch.where(first_t > 0, losses_t * invert(first_t), 1.0)
+        return (ratio_t * invert(ratio_t.mean())) ** self.alpha
 
 
 def balance_slope(weights_t: Tensor, norms_t: Tensor, push_t: Tensor) -> Tensor:
-    """The derivative of equation 2 by the weights, over the mean weighted norm.
+    """Return the derivative of equation 2 by the weights, over the mean weighted norm.
 
     :param push_t: How much longer than the mean each gradient should be.
     """
     weighted_t = weights_t * norms_t
     target_t = weighted_t.mean() * push_t
-    return norms_t * (weighted_t - target_t).sign() * inverse(weighted_t.mean())
+    return norms_t * (weighted_t - target_t).sign() * invert(weighted_t.mean())

@@ -15,12 +15,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import cosines, inverse
+from polytask.balancing.solvers import compute_cosines, invert
 
 
 @balancers.register("gradvac")
 class GradVac(GramianBalancer):
-    """Turns gradients towards each other until their cosines reach those of the past.
+    """Turns gradients towards each other until their cosines reach past cosines.
 
     Deviation: one cosine for all shared parameters, not one per layer.
 
@@ -43,17 +43,17 @@ class GradVac(GramianBalancer):
 
     @override
     def weights(self, gramian_TT: Tensor) -> Tensor:
-        cosines_TT, norms_T = cosines(gramian_TT)
+        cosines_TT, norms_T = compute_cosines(gramian_TT)
         present = (self.active_t[:, None], self.active_t)
         targets_TT = self.targets_TT[present].to(cosines_TT)
         order_TT = torch.rand_like(cosines_TT).argsort(1)
         added_TT, met_TT = vaccinate(cosines_TT, targets_TT, order_TT)
         self.targets_TT[present] = targets_TT.lerp(met_TT, self.decay).to(self.targets_TT)
-        return (1 + norms_T @ added_TT * inverse(norms_T)).to(gramian_TT)
+        return (1 + norms_T @ added_TT * invert(norms_T)).to(gramian_TT)
 
 
 def vaccinate(cosines_TT: Tensor, targets_TT: Tensor, order_TT: Tensor) -> tuple[Tensor, Tensor]:
-    """What is added to each unit gradient, as coefficients of all unit gradients; the cosines met.
+    """Return the changes of each unit gradient, as coefficients of all, and the cosines met.
 
     :param order_TT: For each task, the order in which it meets all tasks.
     """
@@ -62,7 +62,7 @@ def vaccinate(cosines_TT: Tensor, targets_TT: Tensor, order_TT: Tensor) -> tuple
     met_TT = torch.eye(len(cosines_TT), dtype=cosines_TT.dtype)
     for other_T in order_TT.T:  # all tasks meet their k-th other at once
         norm_T = (rows_TT @ cosines_TT * rows_TT).sum(1).clamp(min=0).sqrt()
-        cosine_T = (rows_TT * cosines_TT[other_T]).sum(1) * inverse(norm_T)
+        cosine_T = (rows_TT * cosines_TT[other_T]).sum(1) * invert(norm_T)
         target_T = targets_TT[each_T, other_T]
         turn_T = norm_T * (target_T * _sine(cosine_T) / _sine(target_T) - cosine_T)
         needed_T = (cosine_T < target_T) & (other_T != each_T)
@@ -72,5 +72,5 @@ def vaccinate(cosines_TT: Tensor, targets_TT: Tensor, order_TT: Tensor) -> tuple
 
 
 def _sine(cosine_T: Tensor) -> Tensor:
-    """Kept off zero: gradients that were equal so far have a target of one."""
+    """Return the sine, above zero: gradients that were equal so far have a target cosine of one."""
     return (1 - cosine_T.square()).clamp(min=1e-8).sqrt()

@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import EPSILON, positive
+from polytask.balancing.losses import EPSILON, is_positive
 
 
 @balancers.register("igb_v1")
@@ -42,7 +42,7 @@ class ImprovableGap(LossBalancer):
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        kept_t = positive(losses_t)
+        kept_t = is_positive(losses_t)
         base_t = self.base_T[self.active_t][kept_t]
         return gap_weights(losses_t.detach()[kept_t], base_t) @ losses_t[kept_t].log()
 
@@ -58,6 +58,6 @@ class ImprovableGap(LossBalancer):
 
 
 def gap_weights(losses_t: Tensor, base_t: Tensor) -> Tensor:
-    """The softmax of the gaps, scaled to sum to the number of tasks, as in the paper."""
+    """Return the softmax of the gaps, scaled to sum to the number of tasks, as in the paper."""
     gap_t = torch.where(base_t > EPSILON, losses_t / base_t.clamp(min=EPSILON), 1.0)
     return len(losses_t) * gap_t.softmax(0).to(losses_t)

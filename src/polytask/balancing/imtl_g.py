@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from polytask.balancing.balancer import LossMethod
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import definite_cosines, inverse
+from polytask.balancing.solvers import invert, regularise_cosines
 
 
 @balancers.register("imtl_g")
@@ -46,8 +46,8 @@ class IMTL(GramianBalancer):
 
 
 def equal_projections(gramian_TT: Tensor) -> Tensor:
-    """Weights_T of the direction that projects equally onto all gradients (IMTL-G)."""
-    cosines_TT, norms_T = definite_cosines(gramian_TT)
-    weights_T = torch.linalg.solve(cosines_TT, torch.ones_like(norms_T)) * inverse(norms_T)
-    share_T: Tensor = weights_T * inverse(weights_T.abs().sum())
+    """Return weights_T of the direction that projects equally onto all gradients (IMTL-G)."""
+    cosines_TT, norms_T = regularise_cosines(gramian_TT)
+    weights_T = torch.linalg.solve(cosines_TT, torch.ones_like(norms_T)) * invert(norms_T)
+    share_T: Tensor = weights_T * invert(weights_T.abs().sum())
     return (len(share_T) * share_T).to(gramian_TT)

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import positive
+from polytask.balancing.losses import is_positive
 
 
 @balancers.register("log")
@@ -21,4 +21,4 @@ class Log(LossBalancer):
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        return losses_t[positive(losses_t)].log().sum()
+        return losses_t[is_positive(losses_t)].log().sum()

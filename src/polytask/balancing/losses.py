@@ -1,4 +1,4 @@
-"""What several methods that look at losses share."""
+"""Weights from recipes, and the losses that have a logarithm, for several loss methods."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ EPSILON = 1e-12
 """The smallest loss that has a logarithm or a reciprocal."""
 
 
-def positive(losses_t: Tensor) -> Tensor:
-    """Which losses are above ``EPSILON``.
+def is_positive(losses_t: Tensor) -> Tensor:
+    """Return which losses are above ``EPSILON``.
 
-    Methods that take the logarithm or the reciprocal of a loss treat the other tasks as absent: a
-    loss of 0 is at its minimum and asks for nothing, but its weight would drown all others.
+    Methods with logarithms or reciprocals of losses treat the other tasks as absent. A loss of 0 is
+    at its minimum, but would get an infinite weight.
     """
     return losses_t.detach() > EPSILON
 
 
-def preferences(weights: TaskWeights, num_tasks: int) -> Tensor:
-    """The weights that a recipe gives, one per task; all 1 if it gives none.
+def make_preferences(weights: TaskWeights, num_tasks: int) -> Tensor:
+    """Return the weights of a recipe, one per task; all 1 by default.
 
     :raises RecipeError: If their number is not T, one of them is negative, or all are 0.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import definite_cosines, minimise_nonnegative
+from polytask.balancing.solvers import minimise_nonnegative, regularise_cosines
 
 
 @balancers.register("mgda")
@@ -53,12 +53,12 @@ class PSMGD(GramianBalancer):
 
 
 def min_norm(gramian_tt: Tensor) -> Tensor:
-    """The point of the simplex whose combination of the gradients is shortest.
+    """Return the point of the simplex whose combination of the gradients is shortest.
 
     With x ≥ 0 instead of the simplex and (1ᵀx - 1)² added to xᵀGx, the minimiser is the same up to
-    a factor, and nothing but signs constrains it.
+    a factor, and only its signs are constrained.
     """
-    cosines_tt, norms_t = definite_cosines(gramian_tt)
+    cosines_tt, norms_t = regularise_cosines(gramian_tt)
     shortness_t = torch.where(norms_t > 0, norms_t.min() / norms_t, 1.0)
     matrix_tt = cosines_tt + shortness_t[:, None] * shortness_t
     values_t = minimise_nonnegative(matrix_tt, -shortness_t[None])[0] * shortness_t

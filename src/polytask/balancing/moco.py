@@ -19,7 +19,7 @@ from polytask.balancing.state import TaskAverage
 
 
 def descend(weights_t: Tensor, gramian_tt: Tensor, rate_t: Tensor, rho: float) -> Tensor:
-    """One projected step towards the regularised combination of least norm."""
+    """Make one projected step towards the regularised combination of least norm."""
     slope_t = gramian_tt @ weights_t + rho * weights_t
     return project_to_simplex(weights_t - rate_t * slope_t)
 

@@ -26,7 +26,7 @@ class BoundaryIntersection(PreferenceBalancer):
     are preferred equally, one that is far ahead is unlearned if the penalty exceeds
     1/sqrt(t - 1).
 
-    :param penalty: What distance from the direction costs; 5 in the paper.
+    :param penalty: Weight of the distance from the direction; 5 in the paper.
     """
 
     def __init__(

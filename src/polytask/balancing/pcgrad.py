@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
-from polytask.balancing.solvers import cosines, inverse
+from polytask.balancing.solvers import compute_cosines, invert
 
 
 @balancers.register("pcgrad")
@@ -18,14 +18,14 @@ class PCGrad(GramianBalancer):
 
     @override
     def weights(self, gramian_TT: Tensor) -> Tensor:
-        cosines_TT, norms_T = cosines(gramian_TT)
+        cosines_TT, norms_T = compute_cosines(gramian_TT)
         order_TT = torch.rand_like(cosines_TT).argsort(1)
         added_TT = project_conflicts(cosines_TT, order_TT)
-        return (1 + norms_T @ added_TT * inverse(norms_T)).to(gramian_TT)
+        return (1 + norms_T @ added_TT * invert(norms_T)).to(gramian_TT)
 
 
 def project_conflicts(cosines_TT: Tensor, order_TT: Tensor) -> Tensor:
-    """What surgery adds to each unit gradient, as coefficients of all unit gradients.
+    """Return the changes of each unit gradient, as coefficients of all unit gradients.
 
     :param order_TT: For each task, the order in which it meets all tasks.
     """

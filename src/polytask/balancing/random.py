@@ -13,10 +13,10 @@ from polytask.balancing.base import LossBalancer, balancers
 
 @balancers.register("random")
 class Random(LossBalancer):
-    """Weighs the losses by the softmax of normal noise, drawn anew for every step.
+    """Weighs the losses by the softmax of normal noise, drawn for every step.
 
     All T tasks take part in the draw, so that a task has the same weight in every batch of a step.
-    Deviation: the weights of all tasks sum to T, as those of the plain sum do, instead of one.
+    Deviation: the weights of all tasks sum to T, as in a plain sum, instead of one.
     """
 
     @override

@@ -9,11 +9,12 @@ from torch import Tensor
 
 
 def project_to_simplex(point_t: Tensor) -> Tensor:
-    """The nearest point with coordinates that are not negative and sum to one.
+    """Return the nearest point with coordinates that are not negative and sum to one.
 
     Held, Wolfe and Crowder, "Validation of subgradient optimization", 1974.
     """
-    point_t = point_t - point_t.max()  # or rounding swallows the one
+    # A shift does not change the projection. Without it, the - 1 below is lost beside large values.
+    point_t = point_t - point_t.max()
     sorted_t = point_t.sort(descending=True).values
     rank_t = torch.arange(1, len(point_t) + 1, device=point_t.device)
     threshold_t = (sorted_t.cumsum(0) - 1) / rank_t

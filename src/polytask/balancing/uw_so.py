@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import LossBalancer, balancers
-from polytask.balancing.losses import positive
+from polytask.balancing.losses import is_positive
 
 
 @balancers.register("uw_so")
@@ -28,6 +28,6 @@ class SoftOptimalUncertainty(LossBalancer):
 
     @override
     def objective(self, losses_t: Tensor) -> Tensor:
-        kept_t = losses_t[positive(losses_t)]
+        kept_t = losses_t[is_positive(losses_t)]
         weights_t = (1 / (self.temperature * kept_t.detach())).softmax(0)
         return len(kept_t) * (weights_t * kept_t).sum()

@@ -1,4 +1,4 @@
-"""Rows accounted for: how many there were, how many were used, and why the others were not."""
+"""Accounts of rows: how many were read, how many are used, and why the others are left out."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NOT_IN_TEXT = "not found in the text"
 
 
 SHOWN_TASKS = 12
-"""Tasks whose rows are printed when a training starts; the record and the page have all."""
+"""Most tasks whose accounts are printed when a training starts; records and reports have all."""
 
 Place: TypeAlias = Callable[[], str]
-"""Returns where a row is, ``file:line``; called for the first row of a group only."""
+"""Returns the place of a row, ``file:line``; called for the first row of a group only."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
     """A label that cannot be learned from; ``Task.encode`` returns it in place of a target.
 
-    :param reason: A few words, the same for all rows with this reason.
+    :param reason: A short text, equal for all rows with this reason.
     """
 
     reason: str
@@ -38,10 +38,10 @@ class LeftOut:
 
 @dataclass
 class Group:
-    """Rows that have something in common.
+    """A group of rows with one reason or remark.
 
-    :param rows: How many there are.
-    :param example: The place of the first one, ``file:line``.
+    :param rows: Number of rows.
+    :param example: The place of the first row, ``file:line``.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class Account:
     :param rows: Rows of the sources of the task.
     :param used: Rows that are learned from (train) or scored (validation, test).
     :param left_out: The other rows by reason.
-    :param remarks: Used rows that deserve a look, by remark: cut, or with a corrected label.
+    :param remarks: Used rows to check, by remark: cut, or with a corrected label.
     """
 
     rows: int = 0
@@ -75,13 +75,13 @@ class Account:
     def leave_out(self, reason: str, place: Place, rows: int = 1) -> None:
         """Count rows that are not used.
 
-        :param place: Returns the place of the first of them.
+        :param place: Returns the place of the first row.
         """
         self.rows += rows
         _count(self.left_out, reason, place, rows)
 
     def remark(self, text: str, place: Place) -> None:
-        """Count one used row that deserves a look."""
+        """Count one used row to check."""
         _count(self.remarks, text, place, 1)
 
     def add(self, other: Account) -> None:
@@ -115,9 +115,9 @@ def records(accounts: Accounts) -> dict[str, Any]:
 
 
 def account_lines(accounts: Accounts, most: int | None = None) -> Iterator[str]:
-    """Format accounts for a terminal: a line per task, and below it why rows are left out.
+    """Format accounts for a terminal: a line per task, followed by the reasons of left-out rows.
 
-    :param most: Show at most this many tasks, those with rows left out first; None for all.
+    :param most: Most tasks to show, tasks with left-out rows first; None for all.
     """
     names = [*accounts]
     if most is not None and len(names) > most:
@@ -139,7 +139,7 @@ def _is_remarkable(account: Account) -> bool:
 
 
 def reasons(record: Mapping[str, Any]) -> Iterator[str]:
-    """Format why rows are left out or deserve a look.
+    """Format the reasons and remarks of an account.
 
     :param record: The record of an ``Account``.
     """

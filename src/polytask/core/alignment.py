@@ -1,4 +1,4 @@
-"""Where the words of a changed text come from, so that labels of words can follow them."""
+"""The alignment of a changed text with its original, so that labels of words can follow them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Alignment:
-    """W words of a changed text, and the words that they come from.
+    """The W words of a changed text, and the original words that they come from.
 
-    :param origins_W: The place of each word in the text as it was, none twice.
-    :param same_W: Whether it still is that word.
+    :param origins_W: The place of each word in the original text, none twice.
+    :param same_W: True for each word that did not change.
     """
 
     origins_W: tuple[int, ...] = ()

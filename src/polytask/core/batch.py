@@ -1,4 +1,4 @@
-"""Rows of any tasks together, with whatever labels they have.
+"""A batch of rows of any tasks, with the labels that they have.
 
 One shape covers a data set per task, many label columns on the same rows, missing labels and
 tasks that are absent from a step: ``targets[task]`` names the rows that carry a label for it.
@@ -27,7 +27,7 @@ Inputs = dict[str, Any]
 
 
 DRAW_SEED = "draws"
-"""The input that is another whenever a row is drawn again: shape (B,), equal on all ranks."""
+"""The input with a new number for each draw of a row: shape (B,), equal on all ranks."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Targets:
     """The labels of one task in a batch.
 
     :param rows_b: The rows of the batch that carry a label for the task, ascending.
-    :param values: Their labels as collated by the task: a tensor, or a dict of tensors.
-    :param weights_b: How many times each row counts; None where all count once.
+    :param values: The labels as collated by the task: a tensor, or a dict of tensors.
+    :param weights_b: The weight of each row; None if all weights are 1.
     """
 
     rows_b: Tensor
@@ -45,7 +45,7 @@ class Targets:
 
     @property
     def weight(self) -> float:
-        """The sum of the weights of the rows: their number where all count once."""
+        """The sum of the weights of the rows."""
         return float(len(self.rows_b) if self.weights_b is None else self.weights_b.sum())
 
     def map(self, function: Callable[[Any], Any]) -> Targets:
@@ -56,13 +56,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows, each encoded once however many tasks read it.
+    """A batch of B rows, each encoded once for all tasks that read it.
 
     :param inputs: B rows as collated by the encoder.
     :param targets: Labels by task; a task without labels here is absent.
     :param size: Number of rows, B.
     :param tokens: Number of real tokens, for throughput.
-    :param padded: Number of tokens with padding, so that the padding share is known.
+    :param padded: Number of tokens with padding.
     """
 
     inputs: Collated
@@ -72,30 +72,29 @@ class Batch:
     padded: int = field(default=0, kw_only=True)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         if device.type == "cpu":
             return self
         moved = {
             task: targets.map(partial(move, device=device))
             for task, targets in self.targets.items()
         }
-        return Batch(
-            self.inputs.to(device), moved, self.size, tokens=self.tokens, padded=self.padded
-        )
+        return replace(self, inputs=self.inputs.to(device), targets=moved)
 
     def without(self, tasks: frozenset[str]) -> Batch:
-        """The same rows without the labels of some tasks."""
+        """Return the same rows without the labels of some tasks."""
         kept = {task: value for task, value in self.targets.items() if task not in tasks}
-        return Batch(self.inputs, kept, self.size, tokens=self.tokens, padded=self.padded)
+        return replace(self, targets=kept)
 
     def only(self, task: str) -> Batch:
-        """The rows that carry a label of one task, with that label alone."""
+        """Return the rows that carry a label of one task, with that label alone."""
         others = frozenset(self.targets) - {task}
         return self.select(self.targets[task].rows_b.cpu()).without(others)
 
     def select(self, rows_b: Tensor) -> Batch:
-        """Some rows with their labels; those of each task stay in their order."""
+        """Return some rows with their labels; the labels of each task stay in their order."""
         place_B = torch.full((self.size,), -1)
+        # The place of every row in the new batch, -1 if it is not there.
         place_B[rows_b] = torch.arange(len(rows_b))
         targets = {}
         for task, own in self.targets.items():
@@ -108,7 +107,7 @@ class Batch:
 
     @property
     def labelled(self) -> float:
-        """The number of rows that carry a label; each counts by the largest of its weights."""
+        """The number of rows that carry a label, each counted by its largest weight."""
         weights_B = torch.zeros(self.size)
         for own in self.targets.values():
             rows_b = own.rows_b.cpu()
@@ -118,16 +117,16 @@ class Batch:
 
     @property
     def rows_alone(self) -> bool:
-        """Whether no row carries the labels of two tasks."""
+        """True if no row carries the labels of two tasks."""
         rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])
         return len(rows_n.unique()) == len(rows_n)
 
     def sort_by_task(self) -> Batch:
-        """The rows of each task together, where none carries the labels of two."""
+        """Return the rows of each task together, where none carries the labels of two."""
         return self.select(torch.cat([own.rows_b for own in self.targets.values()]))
 
     def by_tasks(self) -> list[Batch]:
-        """The rows in groups that the same tasks label; rows without labels are left out."""
+        """Return the rows in groups that the same tasks label; rows without labels are left out."""
         if not self.targets:
             return [self]
         labels_BT = torch.zeros(self.size, len(self.targets), dtype=torch.bool)
@@ -143,7 +142,7 @@ class Batch:
 
 
 def pick(value: Any, rows_b: Tensor) -> Any:
-    """Some rows of a tensor, or of every tensor in a nest of dicts and lists."""
+    """Return some rows of a tensor, or of every tensor in nested dicts and lists."""
     if isinstance(value, Tensor):
         return value.index_select(0, rows_b.to(value.device))
     if isinstance(value, Mapping):
@@ -152,7 +151,7 @@ def pick(value: Any, rows_b: Tensor) -> Any:
 
 
 def move(value: Any, device: torch.device) -> Any:
-    """A tensor, or a nest of dicts and lists of tensors, on another device."""
+    """Return a tensor, or a nest of dicts and lists of tensors, on another device."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):

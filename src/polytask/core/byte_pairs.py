@@ -1,4 +1,4 @@
-"""Subwords that are learned from texts."""
+"""Subword vocabularies, trained on texts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 _LONGEST = 1000
-"""Most bytes of a word that subwords are learned from. A longer one is cut into several, as training
-takes time in proportion to the square of the length of a word."""
+"""Most bytes of a word in training. Longer words are cut, since training takes time quadratic in the
+length of a word."""
 
 
 def train_byte_pairs(texts: Iterable[str], size: int, special: Sequence[str]) -> Tokenizer:
-    """Train byte-level byte pair encoding, which leaves no text without a token.
+    """Train byte-level byte pair encoding, which has tokens for every text.
 
     Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL
     2016. https://arxiv.org/abs/1508.07909
 
-    :param size: How many subwords to learn at most, the 256 bytes included.
+    :param size: Most subwords to learn, including the 256 bytes.
     :param special: Tokens that are not cut, in the order of their ids, which come first.
     """
     tokenizer = Tokenizer(models.BPE())

@@ -1,6 +1,6 @@
-"""Abilities that some encoders have, and others ask for by ``isinstance``.
+"""Optional interfaces of encoders, checked by ``isinstance``.
 
-An encoder of images has none of them; most encoders of texts have a ``TokenTable``.
+Image encoders have none of them; most text encoders have a ``TokenTable``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from polytask.core.prompts import Detokenizer, KVCache
 
 
 class TokenTable(ABC):
-    """An encoder that looks up the vectors of tokens in a table; its input ``ids`` are places there."""
+    """An encoder with a table of token vectors, indexed by its input ``ids``."""
 
     @property
     @abstractmethod
@@ -34,16 +34,16 @@ class TokenTable(ABC):
 
     @property
     def special_ids(self) -> Sequence[int]:
-        """The ids of tokens that are no part of a text: padding, separators."""
+        """The ids of tokens that do not belong to a text: padding, separators."""
         return ()
 
     def output_vectors(self) -> nn.Parameter | None:
-        """Return the vectors that a named model scores tokens with, if they are not its embedding."""
+        """Return a named model's output vectors of tokens, if they differ from its embedding."""
         return None
 
 
 class Causal(ABC):
-    """An encoder that heads may write texts with, token by token."""
+    """An encoder with which heads can generate texts, token by token."""
 
     @property
     @abstractmethod
@@ -52,28 +52,28 @@ class Causal(ABC):
 
     @property
     def packed_length(self) -> int | None:
-        """Most tokens of a sequence that texts are packed into; None where each is a row."""
+        """Most tokens of a packed sequence; None if texts are not packed."""
         return None
 
     def kv_cache(self) -> AbstractContextManager[KVCache | None]:
-        """Let each batch continue, row by row, what was read before, while the context lasts.
+        """Return a context in which each batch continues the rows read before.
 
-        :return: A context that gives None where an encoder has to read everything again.
+        :return: A context that gives None if the encoder has to read everything again.
         """
         return nullcontext()
 
 
 class Pretrained(ABC):
-    """An encoder that may begin as a named model, so that frozen weights need not be stored."""
+    """An encoder that may start from a named model, so that frozen weights need not be stored."""
 
     pretrained_name: str | None = None
-    """The named model that its weights are from; None if it was trained from scratch."""
+    """The named model of the initial weights; None if they were random."""
 
     @abstractmethod
     def load_pretrained(self) -> None:
-        """Give a restored encoder the weights that ``fit`` took from a named model, if any.
+        """Load the weights that ``fit`` took from a named model, if any, into a restored encoder.
 
-        :raises PolytaskError: If there is no such model, or it has other weights.
+        :raises PolytaskError: If the model does not exist or has other weights.
         """
 
 
@@ -82,6 +82,6 @@ def token_table(encoder: nn.Module) -> nn.Embedding | None:
     return encoder.embedding if isinstance(encoder, TokenTable) else None
 
 
-def pretrained_name(encoder: nn.Module) -> str | None:
-    """Return the named model that an encoder began as; None if it was trained from scratch."""
+def get_pretrained_name(encoder: nn.Module) -> str | None:
+    """Return the named model from which an encoder started; None if it started from scratch."""
     return encoder.pretrained_name if isinstance(encoder, Pretrained) else None

@@ -1,4 +1,4 @@
-"""Prepared rows as tensors."""
+"""Collated rows: tensors by name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.utils._pytree import MappingKey, register_pytree_node
 
 
 class Collated(dict[str, Tensor]):
-    """The inputs of B rows: tensors by name, each with B rows in its first dimension.
+    """The inputs of B rows: tensors by name, with rows in the first dimension.
 
-    It is the only place that knows this: whoever picks, repeats or moves rows does it here.
+    Select, repeat and move rows with these methods only.
     """
 
     @property
@@ -40,7 +40,7 @@ class Collated(dict[str, Tensor]):
         """Return the inputs on another device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def updated(self, tensors: Mapping[str, Tensor]) -> Collated:
+    def update_with(self, tensors: Mapping[str, Tensor]) -> Collated:
         """Return the inputs with some tensors added or replaced."""
         return Collated({**self, **tensors})
 
@@ -57,7 +57,7 @@ def _unflatten(tensors: Iterable[Any], names: Any) -> Collated:
     return Collated(zip(names, tensors, strict=True))
 
 
-# torch.export, FSDP and compilers look for tensors inside arguments; of dicts they know only ``dict``.
+# torch.export, FSDP and compilers look for tensors inside arguments, but not in subclasses of dict.
 register_pytree_node(
     Collated,
     _flatten,

@@ -99,12 +99,12 @@ def file_content(value: Mapping[str, Any]) -> bytes:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a cell holds nothing: null, or not a number."""
+    """Return whether a cell is null or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def shown(value: Any) -> Any:
-    """Return a value for people and JSON: of an image or a sound its path, or how large it is."""
+def show_value(value: Any) -> Any:
+    """Return a value for people and JSON; for an image or a sound, its path or its size."""
     if is_file(value):
         return value["path"] or f"{len(value['bytes'])} bytes"
     return value

@@ -1,9 +1,9 @@
-"""Every error this package raises on purpose.
+"""The errors that polytask raises on purpose.
 
 * PolytaskError
   x RecipeError       - a recipe cannot be turned into an experiment
   x DataError         - a row, file or label does not fit its task
-  x TrainingError     - a training cannot go on (a loss that is not a number, ...)
+  x TrainingError     - a training cannot continue (a loss that is not a number, ...)
     - InterruptedTrainingError - a signal asked it to stop
   x RunError          - a run folder is missing, incomplete or from another version
   x MissingExtraError - a part needs an optional dependency that is not installed
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 
 class PolytaskError(Exception):
-    """Base class, so that callers can catch everything raised on purpose."""
+    """Base of all errors that polytask raises on purpose."""
 
     exit_code = 1
 
@@ -41,7 +41,7 @@ class DataError(PolytaskError):
 
 
 class TrainingError(PolytaskError):
-    """A training cannot go on."""
+    """A training cannot continue."""
 
 
 class InterruptedTrainingError(TrainingError):
@@ -57,7 +57,7 @@ class RunError(PolytaskError):
 class MissingExtraError(PolytaskError):
     """An optional dependency is not installed.
 
-    :param part: What the user asked for, as written in the recipe.
+    :param part: The part that needs it, as written in the recipe.
     :param module: The module that could not be imported.
     :param extra: The extra of this package that provides it.
     """

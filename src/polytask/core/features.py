@@ -1,4 +1,4 @@
-"""What encoders produce and heads consume.
+"""Features: the output of encoders and the input of heads.
 
 Shape suffixes used everywhere: B rows, L tokens, W words, D dimensions, T tasks, P shared
 parameters, C classes, N examples of a data set; a lower-case letter is a subset of its capital.
@@ -16,12 +16,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TextLayout:
-    """Where the tokens of a row lie in its text.
+    """The positions of a row's tokens in its text.
 
     :param words_BW: Index of the first token of each word, -1 where there is no such word; None if
         the text was not split into words.
-    :param offsets_BL2: Where in its text a token starts and ends, in characters, -1 for tokens of
-        other columns and special ones; None unless a task needs offsets.
+    :param offsets_BL2: Start and end of each token in its text, in characters; -1 for tokens of
+        other columns and special tokens. None unless a task needs offsets.
     :param spans_BM2: The first word of each marked span and the word after its last, -1 where there
         is no such span; None unless spans are marked.
     """
@@ -87,24 +87,24 @@ class Features:
     def map(self, function: Callable[[Tensor], Tensor]) -> Features:
         """Return the features with a function applied to every tensor, in the layout too.
 
-        Whoever copies features does it by ``map``, ``join`` or ``dataclasses.replace``, so that no
-        copy can lose a field.
+        Copy features only by ``map``, ``join`` or ``dataclasses.replace``, so that no copy loses a
+        field.
 
         :param function: Called with tensors that have B rows, in a fixed order.
         """
         return join([self], lambda tensors: function(tensors[0]))
 
     def select(self, rows_b: Tensor) -> Features:
-        """Return the features of some rows; nothing is copied where all rows are asked for.
+        """Return the features of some rows, without a copy if they are all rows.
 
-        :param rows_b: The rows, ascending, none twice: as many as there are must be all of them.
+        :param rows_b: The rows, ascending, none twice. So B of them are all rows.
         """
         if rows_b.shape[0] == self.mask_BL.shape[0]:
             return self
         return self.map(lambda tensor: tensor[rows_b])
 
     def split(self, sizes: Sequence[int]) -> list[Features]:
-        """Return the features of the first rows, of those after them, and so on.
+        """Return the features of consecutive groups of rows.
 
         :param sizes: The number of rows of each part; B in all.
         """
@@ -115,13 +115,13 @@ class Features:
             return tensor
 
         self.map(cut)
-        # Each tensor is split once, so that its gradient is put together once, not part by part.
+        # Each tensor is split once, so that autograd joins the gradient of its parts once.
         parts = [iter(part) for part in zip(*pieces, strict=True)]
         return [self.map(partial(_next, part)) for part in parts]
 
     @property
     def text(self) -> TextLayout:
-        """The layout of a text; one without words, offsets and spans for anything else."""
+        """The layout of a text; an empty one for anything else."""
         return self.layout if isinstance(self.layout, TextLayout) else TextLayout()
 
     @property
@@ -131,7 +131,7 @@ class Features:
 
     @property
     def offsets_BL2(self) -> Tensor | None:
-        """Where in its text each token is; see ``TextLayout``."""
+        """Start and end of each token in its text; see ``TextLayout``."""
         return self.text.offsets_BL2
 
     @property
@@ -149,7 +149,7 @@ class Features:
 
     @property
     def segment_mask_BP(self) -> Tensor:
-        """True for each segment that a row has."""
+        """A mask of each row's segments."""
         mask_BP: Tensor = self.mask_BL.unflatten(1, (self.segments, -1)).any(-1)
         return mask_BP
 
@@ -166,7 +166,7 @@ class Features:
 
 
 def join(parts: Sequence[Features], function: Callable[[Sequence[Tensor]], Tensor]) -> Features:
-    """Return one ``Features`` made of several that have the same fields.
+    """Join several ``Features`` with the same fields into one.
 
     :param parts: At least one. Fields other than tensors are taken from the first.
     :param function: Called once for every tensor field, with the tensors of all parts.

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old content or the new, never half of it."""
+"""Atomic writing of files: a crash leaves either the old content or the new."""
 
 import contextlib
 import hashlib
@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-_CHUNK = 1 << 20
-
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """A text file that replaces ``path`` only when all of it is on disk.
+    """Return a text file that replaces ``path`` when all of its content is on disk.
 
-    A link stays, and the file it leads to is replaced. A device or a pipe is written to.
+    If the path is a link, its target is replaced. Devices and pipes are written to directly.
 
     :raises OSError: If the file cannot be written, or is a folder.
     """
@@ -55,12 +53,9 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

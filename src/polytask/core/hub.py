@@ -1,4 +1,4 @@
-"""Whether the Hugging Face Hub can be reached at all."""
+"""A check that the Hugging Face Hub can be reached."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants
 
 _PATIENCE = 4.0
-"""Seconds for each address of the Hub; a network that is only slow is left to the library."""
+"""Seconds to wait for each address of the Hub; on timeout, the library decides."""
 
 
 def hub_is_offline() -> bool:
-    """Whether only what was downloaded before can be had: it was asked for, or no network is there.
+    """Return whether only downloaded files are available: by request, or without a network.
 
-    The library tries for half a minute, for every file, to reach a host that cannot be found.
+    Without this check, the library tries for half a minute per file to reach an unknown host.
     """
     if constants.HF_HUB_OFFLINE:
         return True
     hub = urlsplit(constants.ENDPOINT)
     if {hub.scheme, "all"} & urllib.request.getproxies().keys():
-        return False  # connections are the proxy's affair
+        return False  # the proxy connects, so a failure of this machine says nothing
     try:
         port = hub.port or (80 if hub.scheme == "http" else 443)
         socket.create_connection((hub.hostname or "", port), _PATIENCE).close()

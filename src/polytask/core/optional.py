@@ -10,7 +10,7 @@ def require(module: str, *, part: str, extra: str) -> ModuleType:
     """Import an optional dependency.
 
     :param module: Name of the module.
-    :param part: What needs it, as written in the recipe; used in the message.
+    :param part: The part that needs it, as written in the recipe; used in the message.
     :param extra: The extra of this package that installs it.
     :raises MissingExtraError: If it is not installed.
     """

@@ -1,7 +1,7 @@
-"""Texts put one after the other into sequences, so that little of a batch is padding.
+"""Sequence packing: several texts in one sequence, so that little of a batch is padding.
 
-An encoder and an architecture see a batch of sequences, each token of which attends to tokens of its
-own text alone and counts places from the start of that; heads get the features of texts back.
+An encoder and an architecture see a batch of sequences. A token attends only to tokens of its text,
+and positions count from the start of its text. Heads receive the features of texts.
 
 Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021, section 3.
 https://arxiv.org/abs/2107.02027
@@ -20,7 +20,7 @@ from polytask.core.features import Features, TextLayout
 from polytask.core.padding import lengths_to_mask, pad
 
 PARTS, NO_PART = "parts", -1
-"""The input (S, M) that says of which text of its sequence each token is; where it is of none."""
+"""The input (S, M) with the number of each token's text in its sequence; the number of padding."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Packed:
     """N texts in S sequences.
 
     :param inputs: ``ids`` and ``parts`` (S, M) and ``lengths`` (S) of the sequences.
-    :param rows: For each task the sequences in which texts are that it reads, ascending.
+    :param rows: For each task the sequences that contain its texts, ascending.
     :param sequence_N: The sequence of every text.
-    :param start_N: Its first token there.
-    :param lengths_N: How many tokens it has.
-    :param longest: Tokens of the longest text as it was padded, L.
-    :param words_NW: The first token of each word of every text, where texts have words.
+    :param start_N: The first token of every text in its sequence.
+    :param lengths_N: Number of tokens of every text.
+    :param longest: Length of the padded texts, L.
+    :param words_NW: The first token of each word of every text, if texts have words.
     """
 
     inputs: Collated
@@ -45,9 +45,9 @@ class Packed:
     words_NW: Tensor | None = None
 
     def features(self, found: Features, task: str, texts_n: Tensor) -> Features:
-        """The features of a task's texts.
+        """Return the features of a task's texts.
 
-        :param found: Those of its sequences.
+        :param found: The features of the task's sequences.
         """
         place_n = torch.searchsorted(self.rows[task], self.sequence_N[texts_n])
         mask_nL = lengths_to_mask(self.lengths_N[texts_n], self.longest)
@@ -64,7 +64,7 @@ def pack(inputs: Collated, rows: Mapping[str, Tensor], most: int, *, apart: bool
 
     :param inputs: ``ids`` (N, L) and ``lengths`` (N) of texts.
     :param rows: For each task the texts that it reads, ascending.
-    :param most: Most tokens of a sequence, unless a text is longer.
+    :param most: Most tokens of a sequence; a longer text has a sequence to itself.
     :param apart: Put no texts of different tasks into one sequence.
     """
     ids_NL, lengths_N = inputs["ids"], inputs["lengths"]
@@ -95,7 +95,7 @@ def pack(inputs: Collated, rows: Mapping[str, Tensor], most: int, *, apart: bool
 
 
 def first_fit(texts: Sequence[int], lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Texts by sequence: each, the longest first, goes into the first that has room for it.
+    """Assign texts to sequences: longest first, each to the first sequence with room for it.
 
     :param lengths: Tokens of every text.
     """
@@ -111,8 +111,8 @@ def first_fit(texts: Sequence[int], lengths: Sequence[int], most: int) -> list[l
     return found
 
 
-def places_of_parts(parts_SM: Tensor) -> Tensor:
-    """For each token its place in its text."""
+def make_position_ids(parts_SM: Tensor) -> Tensor:
+    """Return the position of each token in its text, (S, M)."""
     index_M = torch.arange(parts_SM.shape[1], device=parts_SM.device)
     begins_SM = parts_SM != parts_SM.roll(1, dims=1)
     begins_SM[:, 0] = True
@@ -120,14 +120,14 @@ def places_of_parts(parts_SM: Tensor) -> Tensor:
     return index_M - first_SM
 
 
-def seen_in_parts(parts_SM: Tensor) -> Tensor:
-    """Which tokens each may attend to: those of its text up to itself; (S, M, M)."""
+def make_attention_mask(parts_SM: Tensor) -> Tensor:
+    """Return which tokens each token may attend to: its text up to itself; (S, M, M)."""
     same_SMM = parts_SM.unsqueeze(2) == parts_SM.unsqueeze(1)
     return same_SMM.tril()
 
 
 def _apart(rows: Mapping[str, Tensor]) -> list[list[int]]:
-    """The texts of each set of tasks that reads the same ones."""
+    """Return the texts of each set of tasks that reads the same ones."""
     readers: dict[int, list[str]] = {}
     for task, texts_n in rows.items():
         for text in texts_n.tolist():

@@ -11,7 +11,7 @@ def pad(rows: Sequence[Sequence[float]], value: float, dtype: torch.dtype = torc
     """Stack sequences, filling the shorter ones on the right.
 
     :param rows: B sequences of numbers.
-    :param value: What to fill with.
+    :param value: The padding value.
     :param dtype: Type of the result.
     :return: A tensor of shape (B, length of the longest); at least one column wide.
     """
@@ -24,5 +24,5 @@ def pad(rows: Sequence[Sequence[float]], value: float, dtype: torch.dtype = torc
 
 
 def lengths_to_mask(lengths_B: Tensor, longest: int) -> Tensor:
-    """True for the first ``lengths_B[i]`` positions of row i; shape (B, longest)."""
+    """Return a mask, True for the first ``lengths_B[i]`` positions of row i; (B, longest)."""
     return torch.arange(longest, device=lengths_B.device) < lengths_B.unsqueeze(1)

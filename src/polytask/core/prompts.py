@@ -14,11 +14,11 @@ COMPLETION_LENGTH = "said"
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text and how it goes on.
+    """A text and its completion.
 
-    :param text: Where it is too long, its end is kept.
-    :param completion: What follows it, its end marked; None where that is to be written.
-    :param room: How many tokens to leave for what is to be written.
+    :param text: The prompt. If it is too long, its end is kept.
+    :param completion: The completion with an end mark; None if it is to be generated.
+    :param room: Number of tokens to leave for a generated completion.
     """
 
     text: str
@@ -27,12 +27,12 @@ class Prompt:
 
     @property
     def whole(self) -> str:
-        """All of it."""
+        """The prompt followed by its completion."""
         return self.text + (self.completion or "")
 
 
 class Detokenizer(Protocol):
-    """Tokens as text."""
+    """Converts tokens to text."""
 
     end: int
     """The id that ends a text."""
@@ -41,11 +41,11 @@ class Detokenizer(Protocol):
     """Most tokens of a row."""
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of some tokens, without marks."""
+        """Return the text of some tokens, without marks."""
 
 
 class KVCache(Protocol):
     """The keys and values of tokens that an encoder has read."""
 
     def pick(self, rows_n: Tensor) -> None:
-        """Go on from these of its rows, in this order; one may be there several times."""
+        """Keep these rows in this order; a row may occur several times."""

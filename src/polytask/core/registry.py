@@ -1,8 +1,7 @@
-"""Names for the parts a recipe can choose from.
+"""Registries of the parts that a recipe can choose from.
 
-A registered part is an ordinary class; its constructor is its schema. Parameters before
-``/`` are handed over by the program when it builds the part, parameters after ``*`` are what a
-recipe may set::
+A registered part is an ordinary class; its constructor is its schema. The program passes the
+parameters before ``/`` when it builds the part. A recipe may set the parameters after ``*``::
 
     @balancers.register("cagrad")
     class CAGrad(Balancer):
@@ -33,7 +32,7 @@ _PARAM = re.compile(r":param (\w+): (.+?)(?=\n\s*(?::|\n|$)|\Z)", re.DOTALL)
 
 @dataclass(frozen=True)
 class ByTask:
-    """Mark an option that concerns tasks: ``Annotated[list[float], ByTask("numbers")]``.
+    """A mark for options about tasks: ``Annotated[list[float], ByTask("numbers")]``.
 
     A recipe writes the names of tasks; the part gets their positions.
 
@@ -46,7 +45,7 @@ class ByTask:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Also allow names."""
+        """Return the schema of the option, with names of tasks allowed as well."""
         by_name: dict[str, JsonSchemaValue] = {
             "numbers": {"type": "object", "additionalProperties": {"type": "number"}},
             "one": {"type": "string"},
@@ -55,7 +54,7 @@ class ByTask:
 
 
 class Options(BaseModel):
-    """The validated choice of one part: its name, and what the recipe set on it."""
+    """The validated choice of one part: its name and its options."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
@@ -94,24 +93,24 @@ class Registry(Generic[T]):
         return add
 
     def kinds(self) -> list[str]:
-        """The registered names, sorted."""
+        """Return the registered names, sorted."""
         return sorted(self._parts)
 
     def part(self, kind: str) -> type[T]:
-        """The class registered as ``kind``."""
+        """Return the class registered as ``kind``."""
         if kind not in self._parts:
             raise KeyError(self.unknown(kind))
         return self._parts[kind]
 
     def describe(self, kind: str) -> tuple[str, str]:
-        """One line about a part, and the address of its paper or an empty string."""
+        """Return one line about a part, and the address of its paper or an empty string."""
         part = self.part(kind)
         documentation = f"{inspect.getdoc(part)}\n{inspect.getdoc(inspect.getmodule(part))}"
         paper = _URL.search(documentation)
         return documentation.split("\n", 1)[0], paper.group().rstrip(".") if paper else ""
 
     def schema(self, kind: str) -> type[Options]:
-        """The options of one part, read off the keyword-only parameters of its constructor."""
+        """Return the options of one part, from the keyword-only parameters of its constructor."""
         if kind in self._schemas:
             return self._schemas[kind]
         fields: dict[str, Any] = {}
@@ -145,7 +144,7 @@ class Registry(Generic[T]):
         return self.part(values.pop("kind"))(*runtime, **values)
 
     def unknown(self, kind: object) -> str:
-        """The message for a name that is not registered."""
+        """Return the message for a name that is not registered."""
         if not isinstance(kind, str):
             return f"no kind of {self.section} is given. Known: {', '.join(self.kinds())}."
         close = difflib.get_close_matches(kind, self._parts, n=1)
@@ -154,7 +153,7 @@ class Registry(Generic[T]):
 
 
 def _parameters(part: type) -> Iterator[tuple[inspect.Parameter, str | None]]:
-    """The keyword-only parameters of a constructor with their documentation, inherited ones last."""
+    """Yield the keyword-only parameters of a constructor with their help, inherited ones last."""
     for owner in part.__mro__:
         if "__init__" not in vars(owner):
             continue

@@ -1,4 +1,4 @@
-"""The folder a training leaves; every later stage starts from its path."""
+"""The run folder, which a training writes and every later stage reads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from polytask.core.errors import RunError
 from polytask.core.files import read_json
 
 FORMAT = 2
-"""Version of the files in a run. Increment it when they change, as no other version is read."""
+"""Version of the files in a run. Increment it when they change; other versions are refused."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of everything inside a run.
+    """The paths of all files in a run.
 
-    :param path: The folder itself.
+    :param path: The folder.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class RunFolder:
 
     @property
     def facts(self) -> Path:
-        """Versions, seed, data hashes, device, cost, and whether the training has finished."""
+        """Versions, seed, data hashes, device, cost, and the state of the training."""
         return self.path / "run.json"
 
     @property
@@ -41,12 +41,12 @@ class RunFolder:
 
     @property
     def interference(self) -> Path:
-        """One record a line: how the gradients of tasks agree, where training is asked to look."""
+        """One record a line: agreement of task gradients, if the recipe observes it."""
         return self.path / "interference.jsonl"
 
     @property
     def analysis(self) -> Path:
-        """What ``polytask analyse`` finds out."""
+        """The results of ``polytask analyse``."""
         return self.path / "analysis"
 
     @property
@@ -66,22 +66,22 @@ class RunFolder:
 
     @property
     def base(self) -> Path:
-        """Which named model has the parameters that the run leaves out, if it leaves out any."""
+        """The named model with the parameters that the run leaves out, if any."""
         return self.model / "base.json"
 
     @property
     def reach(self) -> Path:
-        """Which tasks train each parameter, found before the first step."""
+        """The tasks that train each parameter, found before the first step."""
         return self.model / "reach.json"
 
     @property
     def task_best(self) -> Path:
-        """The parameters at the best validation of each task, where training is asked for them."""
+        """The parameters at the best validation of each task, if the recipe keeps them."""
         return self.model / "task_best"
 
     @property
     def splits(self) -> Path:
-        """Which row of which source is in which split."""
+        """The split of each row of each source."""
         return self.path / "splits"
 
     @property
@@ -96,7 +96,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing run.
+        """Return an existing run.
 
         :raises RunError: If the folder is missing, is no run, or is from another version.
         """
@@ -130,7 +130,7 @@ class RunFolder:
             )
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The records of ``metrics.jsonl``; a half-written last line is passed over."""
+        """Yield the records of ``metrics.jsonl``; skip an incomplete last line."""
         if not self.metrics.is_file():
             return
         with self.metrics.open(encoding="utf-8") as file:

@@ -1,7 +1,7 @@
-"""Temporary folders that do not outlive a process for long, however it ends.
+"""Temporary folders that are removed even if their process is killed.
 
-Each holds a file that its process keeps locked. The system releases the lock when the process ends,
-so a folder whose lock is free was left behind, and whoever starts next removes it.
+Each folder holds a file that its process keeps locked. The system releases the lock when the process
+ends. So a folder with a free lock is abandoned, and the next process removes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOCK = "polytask.lock"
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for the time of a ``with``; those that dead processes have left are removed first."""
+    """Create a folder for the time of a ``with``, and remove folders of dead processes first."""
     remove_abandoned(Path(tempfile.gettempdir()))
     with (
         tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name,
@@ -29,12 +29,13 @@ def scratch_folder() -> Iterator[Path]:
     ):
         with contextlib.suppress(OSError):  # not every file system has locks
             _acquire(file)
-            file.write(b"1")  # only now, so that nobody takes it for free before
+            # Only now: an empty file counts as not yet locked, so no process removes the folder.
+            file.write(b"1")
         yield Path(name)
 
 
 def remove_abandoned(place: Path) -> None:
-    """Remove the scratch folders of this user in which no process works any more."""
+    """Remove the scratch folders of this user whose processes have ended."""
     for path in place.glob(f"{_PREFIX}*/{_LOCK}"):
         with contextlib.suppress(OSError):
             if _is_free(path):
@@ -42,9 +43,9 @@ def remove_abandoned(place: Path) -> None:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a lock was held and is not any more.
+    """Return whether a lock has been released.
 
-    :raises OSError: If it is held, or gone.
+    :raises OSError: If the lock is held, or the file is gone.
     """
     found = path.stat()
     if found.st_size == 0 or (sys.platform != "win32" and found.st_uid != os.getuid()):

@@ -1,8 +1,8 @@
-"""Folders that are there whole or not at all, and that show it when a byte of them changes.
+"""Sealed folders: written completely or not at all, and verified byte by byte.
 
-A sealed folder is written under a temporary name, flushed to disk, given a ``manifest.json`` with
-the size and SHA-256 of every file, and only then renamed. The manifest also holds a SHA-256 of
-itself, so no byte of the folder is unguarded.
+A sealed folder is written under a temporary name and flushed to disk. It receives a
+``manifest.json`` with the size and SHA-256 of every file, and is only then renamed. The manifest
+holds a SHA-256 of itself, so every byte of the folder is covered.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ REPLACED = ".replaced"
 
 @contextlib.contextmanager
 def sealed_folder(path: Path, facts: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A folder to fill, which becomes ``path``, in the place of an older one, when the block ends.
+    """Return a folder to fill, which replaces ``path`` when the block ends.
 
-    For the moment between two renames the older one is called ``NAME.replaced``, so a process
-    that dies there leaves it whole under that name.
+    An older folder is called ``NAME.replaced`` between two renames. If the process dies there, the
+    older folder is complete under that name.
 
-    :param facts: JSON that the manifest shall hold, too.
-    :raises OSError: If something cannot be written; what was there before is then still there.
+    :param facts: JSON for the manifest.
+    :raises OSError: If a file cannot be written; an older folder then stays in place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
@@ -51,7 +51,7 @@ def verify_sealed(folder: Path) -> dict[str, Any]:
     """Check every byte of a sealed folder.
 
     :return: The facts of its manifest.
-    :raises RunError: If a file is missing or has changed; names the first one.
+    :raises RunError: If a file is missing or has changed; the message names the first one.
     """
     manifest = _read_manifest(folder)
     for name, written in manifest["files"].items():
@@ -61,14 +61,14 @@ def verify_sealed(folder: Path) -> dict[str, Any]:
 
 
 def remove_sealed(path: Path) -> None:
-    """Delete a sealed folder; a crash half-way leaves a leftover, not a damaged folder."""
+    """Delete a sealed folder; a crash half-way leaves a temporary folder, not a damaged one."""
     temporary = _temporary(path)
     path.rename(temporary)
     shutil.rmtree(temporary)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary folders of processes that are gone."""
+    """Delete the temporary folders of processes that have ended."""
     for path in folder.iterdir():
         match = _TEMPORARY.fullmatch(path.name)
         if match and path.is_dir() and not _is_other_process(int(match[1])):
@@ -79,12 +79,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
-def _older(path: Path) -> Path:
-    return path.with_name(path.name + REPLACED)
-
-
 def _is_other_process(pid: int) -> bool:
-    """Whether a process of that number is running and is not this one."""
+    """Return whether another process with this id is running."""
     if pid == os.getpid():
         return False
     try:
@@ -98,6 +94,7 @@ def _is_other_process(pid: int) -> bool:
 
 def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
     files: dict[str, dict[str, Any]] = {}
+    # Everything must be on disk before the rename: a crash after it could leave empty files.
     for path in sorted(folder.rglob("*")):
         sync(path)
         if path.is_file():
@@ -110,7 +107,7 @@ def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    older = _older(path)
+    older = path.with_name(path.name + REPLACED)
     if path.is_dir():
         shutil.rmtree(older, ignore_errors=True)
         path.rename(older)

@@ -1,7 +1,7 @@
-"""Named tensors in a safetensors file that tells when a byte of it has changed.
+"""Named tensors in a safetensors file with a checksum.
 
-Any reader of the format can read the file. What the format lacks is kept in its metadata: which
-names are tied to one tensor, and a SHA-256 of everything. Equal tensors give equal files.
+Any reader of the format can read the file. Its metadata holds what the format lacks: names that are
+tied to one tensor, and a SHA-256 of everything. Equal tensors give equal files.
 https://github.com/huggingface/safetensors
 """
 
@@ -22,13 +22,13 @@ from polytask.core.errors import RunError
 from polytask.core.files import sync
 
 _SIZE_BYTES = 8
-"""A file begins with the size of its header."""
+"""Bytes at the start of a file for the size of its header."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors of any device, shape and strides atomically; tied ones once.
+    """Write tensors of any device, shape and strides atomically; tied tensors once.
 
-    :raises OSError: If the file cannot be written; ``path`` is then as it was.
+    :raises OSError: If the file cannot be written; ``path`` then stays as it was.
     """
     stored, tied = _separate(tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read every tensor to the CPU; names that were tied give one and the same tensor.
+    """Read every tensor to the CPU; tied names give one tensor.
 
     :raises RunError: If the file is missing, damaged, or not from ``write_tensors``.
     """
@@ -69,7 +69,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def sha256_of(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
     """SHA-256 of names, types, shapes and numbers, in hexadecimal.
 
-    :param prefix: Text that counts, too.
+    :param prefix: Text that is hashed first.
     """
     digest = hashlib.sha256(prefix.encode())
     for name in sorted(tensors):
@@ -80,7 +80,7 @@ def sha256_of(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors to store, none overlapping in memory, and the names tied to the name of another."""
+    """Return tensors to store, none overlapping in memory, and tied names with their owners."""
     owners: dict[object, str] = {}
     stored: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
@@ -98,7 +98,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 
 
 def _sort_header(path: Path) -> None:
-    """Put the header in order: the library writes metadata in a random one."""
+    """Sort the header, since the library writes metadata in random order."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(_SIZE_BYTES), "little")
         header = json.loads(file.read(size))
@@ -108,14 +108,14 @@ def _sort_header(path: Path) -> None:
 
 
 def _ends_in_spaces(path: Path) -> bool:
-    """Whether the header is padded as it was written; readers take any white space there."""
+    """Return whether the header is padded by spaces, as written; readers allow any white space."""
     with path.open("rb") as file:
         header = file.read(int.from_bytes(file.read(_SIZE_BYTES), "little"))
     return header.rstrip(b" ").endswith(b"}")
 
 
 def _identity(name: str, tensor: Tensor) -> object:
-    """The same for two tensors if, and only if, they are the same numbers in memory."""
+    """Return a key that two tensors share if, and only if, they are the same numbers in memory."""
     if tensor.numel() == 0:
         return name
     return tensor.device, tensor.dtype, tensor.data_ptr(), tensor.shape, tensor.stride()

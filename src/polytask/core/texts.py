@@ -1,9 +1,9 @@
-"""Rows of several texts, each encoded by itself: windows of a long one, choices, sentences of a pair.
+"""Rows of several texts that are encoded separately: windows of a long text, choices, pairs.
 
-A prepared row is one text, or ``texts``: a list of them. Collated, the tensors of rows with several
-have one more dimension, B × P, and ``texts`` counts those that are there. An encoder and an
-architecture see a batch of single texts; a head sees the tokens of a row's texts one after the other.
-Marked ``spans`` of a text go past the encoder to the head.
+A prepared row is one text, or a list of texts under ``texts``. If rows have several, their collated
+tensors are B × P, and ``texts`` is the number of texts of each row. An encoder and an architecture
+see a batch of single texts. A head sees the tokens of a row's texts one after the other. Marked
+``spans`` bypass the encoder.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from polytask.core.features import Features, TextLayout
 from polytask.core.padding import lengths_to_mask, pad
 
 ReadAs: TypeAlias = Literal["joined", "apart", "each", "marked"]
-"""Which texts of a row are encoded: all columns as one, every column, the last one's items, or the
-first column, of whose words the last one names spans.
+"""The texts of a row that are encoded: all columns as one text, every column, every item of the last
+column, or the words of the first column, with spans from the last one.
 """
 
 TEXTS, CUT, STARTS, ENDS, SPANS = "texts", "cut", "starts", "ends", "spans"
 
 
 class Located(str):
-    """A text whose tokens are to carry their places in it, where an encoder has such."""
+    """A text whose tokens carry their offsets, if the encoder has offsets."""
 
     __slots__ = ()
 
 
 class Marked(list[str]):
-    """Words, and the spans of them that a head is to know.
+    """Words with marked spans, which a head receives.
 
-    :param spans_M2: The first word of each span, and that after the last.
+    :param spans_M2: The first word of each span, and the word after its last.
     """
 
     def __init__(self, words: Iterable[str], spans_M2: list[list[int]]) -> None:
@@ -48,13 +48,13 @@ class Marked(list[str]):
 
 
 def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> list[Fields]:
-    """The texts of a row that are encoded.
+    """Return the texts of a row that are encoded.
 
     :param read_as: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
         the columns together with each item of the last one, which is a list of texts;
         ``marked``: the words of the first column, of which the second lists spans.
-    :param located: Ask for the places of tokens in the last column.
-    :raises DataError: If there is no list of texts, words or spans where one is expected.
+    :param located: Request the offsets of tokens in the last column.
+    :raises DataError: If a column is not the expected list of texts, words or spans.
     """
     if read_as == "joined":
         last = Located(fields[-1]) if located and isinstance(fields[-1], str) else fields[-1]
@@ -62,7 +62,7 @@ def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> l
     if read_as == "apart":
         return [(field,) for field in fields]
     if read_as == "marked":
-        return [(_marked(fields),)]
+        return [(_mark_spans(fields),)]
     *front, items = fields
     if not isinstance(items, list) or not items or not all(isinstance(one, str) for one in items):
         raise DataError(f"the last input column: expected a list of texts, found {items!r}")
@@ -70,9 +70,9 @@ def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> l
 
 
 def require_spans(spans: Iterable[Sequence[int]], words: int) -> None:
-    """Refuse spans that are not parts of so many words.
+    """Check that spans lie within a number of words.
 
-    :raises DataError: Names the first one.
+    :raises DataError: If a span does not; the message names the first one.
     """
     for start, stop in spans:
         if not 0 <= start < stop <= words:
@@ -85,7 +85,7 @@ def require_spans(spans: Iterable[Sequence[int]], words: int) -> None:
 def prepare_texts(
     rows: Sequence[Sequence[Fields]], prepare: Callable[[Sequence[Fields]], list[Inputs]]
 ) -> list[Inputs]:
-    """Prepare rows of one or more texts; of several in a row, a long one is cut, not windowed."""
+    """Prepare rows of one or more texts. In rows of several, long texts are cut, not windowed."""
     prepared = iter(prepare([fields for texts in rows for fields in texts]))
     return [_with_spans(_as_row([next(prepared) for _ in texts]), texts) for texts in rows]
 
@@ -103,12 +103,12 @@ def read_texts(
 
 
 def texts_in(inputs: Inputs) -> list[Inputs]:
-    """The prepared texts of a prepared row."""
+    """Return the prepared texts of a prepared row."""
     return inputs.get(TEXTS) or [inputs]
 
 
 def length_of(inputs: Inputs, length: Callable[[Inputs], int]) -> int:
-    """Number of tokens of a row, all its texts being as long as the longest."""
+    """Return the number of tokens of a row whose texts are padded to the longest."""
     texts = texts_in(inputs)
     return len(texts) * max(map(length, texts))
 
@@ -121,12 +121,12 @@ def collate_texts(
     singles = [text for own in texts for text in own]
     tensors = collate(singles)
     if any(text.get(SPANS) is not None for text in singles):
-        tensors[SPANS] = _padded_spans([text.get(SPANS) or [] for text in singles])
+        tensors[SPANS] = _pad_spans([text.get(SPANS) or [] for text in singles])
     counts_B = torch.tensor([len(own) for own in texts])
     if len(counts_B) == int(counts_B.sum()):
         return tensors
     segment_mask_BP = lengths_to_mask(counts_B, int(counts_B.max()))
-    return tensors.map(lambda value: _spread(value, segment_mask_BP)).updated({TEXTS: counts_B})
+    return tensors.map(lambda value: _spread(value, segment_mask_BP)).update_with({TEXTS: counts_B})
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Unfolded:
 
     :param inputs: Tensors with N rows.
     :param rows: For each task, the texts of the rows that it reads, ascending.
-    :param segment_mask_BP: Which texts each row of the batch has; None where each has one.
+    :param segment_mask_BP: True for each text of a row; None if every row has one text.
     """
 
     inputs: Collated
@@ -143,7 +143,7 @@ class Unfolded:
     segment_mask_BP: Tensor | None = None
 
     def fold(self, features: Features, rows_b: Tensor, task: str) -> Features:
-        """The features of a task's texts as those of its rows, with places of tokens and spans."""
+        """Return the features of a task's rows from its texts, with offsets and spans."""
         features = self._with_places(features, self.rows[task])
         if SPANS in self.inputs:
             features = _with_layout(features, spans_BM2=self.inputs[SPANS][self.rows[task]])
@@ -158,7 +158,7 @@ class Unfolded:
             offsets_BL2 = _spread(offsets_BL2, segment_mask_bP, -1).flatten(1, 2)
         if spans_BM2 is not None:  # a row with spans has one text
             spans_BM2 = _spread(spans_BM2, segment_mask_bP, -1)[:, 0]
-        layout = TextLayout(_folded_words(features, segment_mask_bP), offsets_BL2, spans_BM2)
+        layout = TextLayout(_fold_words(features, segment_mask_bP), offsets_BL2, spans_BM2)
         tokens_BLD, mask_BL = tokens_bPLD.flatten(1, 2), mask_bPL.flatten(1, 2)
         return Features(tokens_BLD, mask_BL, layout, segments=segment_mask_bP.shape[1])
 
@@ -172,9 +172,9 @@ class Unfolded:
 
 
 def unfold(inputs: Collated, rows: Mapping[str, Tensor]) -> Unfolded:
-    """A batch as single texts.
+    """Return a batch as single texts.
 
-    :param inputs: Collated inputs of B rows; what is one number per row is that of all its texts.
+    :param inputs: Collated inputs of B rows; a number per row holds for all of its texts.
     :param rows: For each task, the rows it reads, ascending.
     """
     if TEXTS not in inputs:
@@ -194,7 +194,7 @@ def unfold(inputs: Collated, rows: Mapping[str, Tensor]) -> Unfolded:
 
 
 def texts_at(inputs: Collated, rows_b: Tensor) -> Tensor:
-    """The positions of the texts of some rows among all texts of a batch, ascending."""
+    """Return the positions of the texts of some rows among all texts of a batch, ascending."""
     if TEXTS not in inputs:
         return rows_b
     segment_mask_BP = _segment_mask(inputs).to(rows_b.device)
@@ -209,8 +209,8 @@ def _as_row(texts: list[Inputs]) -> Inputs:
     return {TEXTS: first, CUT: max(text.get(CUT) or 0 for text in texts)}
 
 
-def _marked(fields: Fields) -> Marked:
-    """The words of a row, and spans of them."""
+def _mark_spans(fields: Fields) -> Marked:
+    """Return the words of a row, and spans of them."""
     if len(fields) != 2 or not isinstance(fields[0], list):
         raise DataError(
             f"expected two input columns, a list of words and spans of them, found {list(fields)!r}"
@@ -225,8 +225,8 @@ def _with_spans(inputs: Inputs, texts: Sequence[Fields]) -> Inputs:
     return {**inputs, SPANS: words.spans_M2} if isinstance(words, Marked) else inputs
 
 
-def _padded_spans(spans: Sequence[list[list[int]]]) -> Tensor:
-    """The spans of N texts, spans_NM2; -1 where there is none."""
+def _pad_spans(spans: Sequence[list[list[int]]]) -> Tensor:
+    """Return the spans of N texts, spans_NM2; -1 where there is none."""
     edges = [[edge for span in own for edge in span] or [-1, -1] for own in spans]
     spans_NM2: Tensor = pad(edges, -1).unflatten(1, (-1, 2))
     return spans_NM2
@@ -238,7 +238,7 @@ def _with_layout(features: Features, **tensors: Tensor) -> Features:
 
 
 def _segment_mask(inputs: Collated) -> Tensor:
-    """Which of P texts each row has."""
+    """Return a mask of the texts of each row, (B, P)."""
     most = next(value.shape[1] for value in inputs.values() if value.dim() > 1)
     return lengths_to_mask(inputs[TEXTS], most)
 
@@ -250,8 +250,8 @@ def _spread(value_N: Tensor, segment_mask_BP: Tensor, filler: int = 0) -> Tensor
     return spread
 
 
-def _folded_words(features: Features, segment_mask_bP: Tensor) -> Tensor | None:
-    """The words of a row's texts, one text after the other."""
+def _fold_words(features: Features, segment_mask_bP: Tensor) -> Tensor | None:
+    """Return the words of a row's texts, one text after the other."""
     if features.words_BW is None:
         return None
     words_bPW = _spread(features.words_BW, segment_mask_bP, -1)

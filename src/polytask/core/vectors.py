@@ -1,4 +1,4 @@
-"""Pretrained word vectors, read from the files they are published in."""
+"""Reading of pretrained word vectors from published files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def read_vectors(path: Path, words: Collection[str] | None = None) -> tuple[list
 
     Text files, plain or ``.gz``: a word and its D numbers a line, as published by GloVe, with or
     without the first line "V D" of word2vec and fastText. ``.npz`` files: arrays ``words`` (V)
-    and ``vectors`` (V, D). Of a word that is there twice, the first vector counts.
+    and ``vectors`` (V, D). If a word occurs twice, the first vector counts.
 
-    :param words: Only these are kept, and only their lines are checked; None: all of them.
+    :param words: The words to keep; only their lines are checked. None: all words.
     :return: V words in the order of the file, and their vectors (V, D).
-    :raises DataError: If the file cannot be read or a vector is not D finite numbers; names file
-        and line.
+    :raises DataError: If the file cannot be read or a vector is not D finite numbers; the message names
+        file and line.
     """
     wanted = None if words is None else frozenset(words)
     read = _read_arrays if path.suffix == ".npz" else _read_text
@@ -41,7 +41,7 @@ def read_vectors(path: Path, words: Collection[str] | None = None) -> tuple[list
 
 
 def _read_text(path: Path, wanted: frozenset[str] | None) -> tuple[list[str], Vectors]:
-    """Read one word a line. The numbers grow in one block, so memory holds them once."""
+    """Read one word a line into one growing block, so that memory holds the numbers once."""
     words: dict[str, None] = {}
     numbers = array("f")
     with _open(path) as file:
@@ -66,28 +66,26 @@ def _read_text(path: Path, wanted: frozenset[str] | None) -> tuple[list[str], Ve
 
 
 def _open(path: Path) -> TextIO:
-    """A text file, compressed or not; words may hold any end of line but the line feed.
-
-    Published files hold a few bytes that are not UTF-8; no text can ask for the words with them.
-    """
+    """Return a text file, compressed or not, with line feeds as the only ends of lines."""
+    # Published files hold a few bytes that are not UTF-8; no text contains the words with them.
     opener = gzip.open if path.suffix == ".gz" else open
     return opener(path, "rt", encoding="utf-8", errors="replace", newline="\n")
 
 
 def _fields(line: str) -> list[str]:
-    """The parts of a line; a blank line is one empty part."""
+    """Return the parts of a line; a blank line is one empty part."""
     return line.rstrip(" \r\n").split(" ")
 
 
 def _shape(first: list[str]) -> tuple[int | None, int]:
-    """V, if the first line announces it, and D."""
+    """Return V, or None if the first line does not announce it, and D."""
     if len(first) == 2 and all(map(str.isdecimal, first)):
         return int(first[0]), int(first[1])
     return None, len(first) - 1
 
 
 def _entry(fields: list[str], width: int, place: str) -> tuple[str, Vectors]:
-    """The word and the vector of a line; a few published words contain spaces."""
+    """Return the word and the vector of a line; a few published words contain spaces."""
     word, values = fields[:-width], fields[-width:]
     if not word or (len(word) > 1 and _is_number(word[-1])):
         raise DataError(
@@ -102,7 +100,7 @@ def _entry(fields: list[str], width: int, place: str) -> tuple[str, Vectors]:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a number that fits a vector."""
+    """Return whether a text is a finite fp32 number."""
     try:
         return abs(float(text)) <= _LARGEST
     except ValueError:

@@ -20,7 +20,7 @@ from polytask.core.batch import Inputs
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
-from polytask.core.packing import PARTS, places_of_parts, seen_in_parts
+from polytask.core.packing import PARTS, make_attention_mask, make_position_ids
 from polytask.core.prompts import KVCache
 from polytask.core.texts import texts_in
 from polytask.encoders.base import encoders
@@ -197,8 +197,8 @@ class HuggingFaceEncoder(TransformersEncoder):
 
 def _isolate_texts(parts_SM: Tensor) -> dict[str, Tensor]:
     """Return the attention mask and positions that keep the texts of a sequence apart."""
-    seen_SMM = seen_in_parts(parts_SM)
+    seen_SMM = make_attention_mask(parts_SM)
     # Added to attention scores: a finite number, as a row of -inf (padding) would give nan.
     lowest = torch.finfo(torch.float).min
     bias_SMM = torch.zeros(seen_SMM.shape, device=seen_SMM.device).masked_fill(~seen_SMM, lowest)
-    return {"attention_mask": bias_SMM.unsqueeze(1), "position_ids": places_of_parts(parts_SM)}
+    return {"attention_mask": bias_SMM.unsqueeze(1), "position_ids": make_position_ids(parts_SM)}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from polytask.core.capabilities import Causal
 from polytask.core.collated import Collated
-from polytask.core.equal_lengths import by_length
+from polytask.core.equal_lengths import encode_by_length
 from polytask.core.features import Features
 from polytask.core.packing import Packed, pack
 from polytask.core.texts import Unfolded
@@ -47,7 +47,7 @@ def _segments(
     sharing: Architecture, inputs: Collated, rows: Mapping[str, Tensor], apart: bool | None
 ) -> Mapping[str, Features]:
     if rows and not sharing.encoder_of(next(iter(rows))).pads:
-        return by_length(inputs, rows, sharing)
+        return encode_by_length(inputs, rows, sharing)
     packed = pack_segments(sharing, inputs, rows, apart)
     if packed is None:
         found: dict[str, Features] = sharing(inputs, rows)

@@ -146,7 +146,7 @@ class MaskedHead(LanguageHead):
         hidden_bL, _ = self.choose(own)
         vocabulary = len(self.token_vectors)
         changed_bL = blank_out(own["ids"], hidden_bL, _draws(own), self.mask_id, vocabulary)
-        return inputs.updated({"ids": inputs["ids"].index_copy(0, rows_b, changed_bL)})
+        return inputs.update_with({"ids": inputs["ids"].index_copy(0, rows_b, changed_bL)})
 
     @override
     def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:

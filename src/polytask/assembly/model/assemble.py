@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from polytask.assembly.data.views import View, new_task, types_of
 from polytask.assembly.model.base_weights import check_base, read_base, save_base
 from polytask.core.batch import Fields
-from polytask.core.capabilities import pretrained_name
+from polytask.core.capabilities import get_pretrained_name
 from polytask.core.columns import Column, ColumnType
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RunError
@@ -76,7 +76,7 @@ def column_types(run: RunFolder) -> dict[str, ColumnType]:
 
 def assemble(recipe: Recipe, encoder: Encoder, fitted: Mapping[str, Task]) -> MultiTaskModel:
     """Put encoder and heads together as the recipe's architecture says."""
-    base = [] if pretrained_name(encoder) is None else [*encoder.parameters()]
+    base = [] if get_pretrained_name(encoder) is None else [*encoder.parameters()]
     sharing = architectures.build(recipe.sharing, encoder, list(fitted))
     model = MultiTaskModel(sharing, fitted, recipe.trained)
     model.given = frozen_among(model, lambda: prints_of(base))
@@ -89,7 +89,7 @@ def save_parts(run: RunFolder, encoder: Encoder, model: MultiTaskModel) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder)
     write_json(run.model / _TASKS, {name: task.state() for name, task in model.tasks.items()})
-    save_base(run, model, pretrained_name(encoder))
+    save_base(run, model, get_pretrained_name(encoder))
 
 
 def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Task]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polytask.assembly.data.scoring import ScoredRows
-from polytask.core.columns import shown
+from polytask.core.columns import show_value
 from polytask.core.files import atomic_writer
 from polytask.data.rows import each_row
 from polytask.data.sources import sources
@@ -59,7 +59,7 @@ class SplitPredictions:
         for index, (place, one) in enumerate(zip(places, self.of(task), strict=True)):
             record = {
                 "place": place,
-                "input": [*map(shown, one.fields)],
+                "input": [*map(show_value, one.fields)],
                 "reference": one.reference,
             }
             yield {**record, "prediction": one.prediction, **found.certainty(index, labels)}

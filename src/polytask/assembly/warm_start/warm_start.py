@@ -21,7 +21,7 @@ from polytask.assembly.model.dependencies import (
 )
 from polytask.assembly.warm_start.parent_run import ParentRun
 from polytask.core.batch import Fields
-from polytask.core.capabilities import pretrained_name
+from polytask.core.capabilities import get_pretrained_name
 from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError, RunError
@@ -78,7 +78,9 @@ def _begin(
     recipe: Recipe, tasks: Mapping[str, Task], origin: ParentRun, rows: list[Fields]
 ) -> Beginning:
     encoder = origin.encoder
-    base = prints_of(encoder.parameters()) if pretrained_name(encoder) is not None else frozenset()
+    base = (
+        prints_of(encoder.parameters()) if get_pretrained_name(encoder) is not None else frozenset()
+    )
     model = assemble(recipe, encoder, tasks)
     taken = _take(origin, model)
     frozen = set(_choose(origin, model, taken))
