@@ -112,6 +112,9 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals without raising them again at the end: draining ends in exit code 0."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may handle signals
+            return
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._stop) for number in numbers}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
