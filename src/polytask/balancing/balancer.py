@@ -52,7 +52,7 @@ class Balancer(nn.Module, ABC):
         self.losses_t = torch.zeros(num_tasks)
         """The mean losses of these tasks in the step, for gradient methods."""
         self.loss_scale = 1.0
-        """The factor by which fp16 training scales losses before they are differentiated."""
+        """The loss scale of fp16 training."""
         self.shards: Shards | None = None
         """The parameters of a model that FSDP2 has sharded."""
         self._attached = False
