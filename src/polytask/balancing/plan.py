@@ -26,7 +26,7 @@ def plan(
     """
     layout = balancer.prepare(
         partition,
-        rows_alone=scores_alone and all(batch.rows_alone for batch in batches),
+        exclusive_rows=scores_alone and all(batch.has_exclusive_rows for batch in batches),
         tokens=sum(batch.padded for batch in batches),
     )
     samples = [

@@ -13,7 +13,7 @@ from torch.compiler import is_compiling
 from torch.nn import Parameter
 from torch.utils._pytree import tree_leaves
 
-from polytask.balancing.engine.factors import low_rank
+from polytask.balancing.engine.factors import find_factors
 from polytask.core import graph
 
 Kind = Literal["linear", "linear_transposed", "embedding", "vectors"]
@@ -67,11 +67,11 @@ class Recorder:
     """
 
     def __init__(self, model: nn.Module, *, layers: bool = True) -> None:
-        self.low_rank = low_rank(model)
+        self.low_rank = find_factors(model)
         """The ids of the model's low-rank factors."""
         self._calls: list[Call] = []
         self._batch = 1
-        self.trusted = False
+        self.is_trusted = False
         """Gradients formed from recorded calls have been compared with autograd's."""
         self.width = 0
         """Numbers that go into and out of trained layers per token."""
