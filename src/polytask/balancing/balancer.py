@@ -76,7 +76,7 @@ class Balancer(nn.Module, ABC):
     def prepare(self, partition: Partition, *, exclusive_rows: bool, tokens: int = 0) -> Layout:
         """Start a step, and return how its rows should be divided into batches.
 
-        :param exclusive_rows: Whether every row of the step is read by one task.
+        :param exclusive_rows: True if every row of the step is read by one task.
         :param tokens: Number of tokens in the step with padding; 0 if its rows cannot be rearranged.
         """
         return "together"

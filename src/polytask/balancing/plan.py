@@ -21,7 +21,7 @@ def plan(
     A row that one task reads costs one forward and one backward pass for any number of tasks. Only
     rows that several tasks read are differentiated several times.
 
-    :param scores_alone: Whether each task's loss depends on its own head only; otherwise a row
+    :param scores_alone: True if each task's loss depends on its own head only; otherwise a row
         passes through the heads of several tasks.
     """
     layout = balancer.prepare(

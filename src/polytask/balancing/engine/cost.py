@@ -37,7 +37,7 @@ def count_costs(
     """Return the cost of a step for each exact provider that can be used.
 
     :param tasks: Number of tasks, T.
-    :param exclusive_rows: Whether every row is read by one task.
+    :param exclusive_rows: True if every row is read by one task.
     :param activations: Numbers that go through the layers of the shared parameters in a step; 0 if
         the step is unknown, None if the layers are not recorded.
     """

@@ -105,6 +105,7 @@ class Recorder:
 
         :param keep: Keep the returned calls for another time.
         """
+        # Forward passes without a loss, such as a teacher's, leave calls outside of the graph.
         found = [call for call in self._calls if call.edge.node in masks]
         self._calls = found if keep else []
         return [*found]
@@ -118,6 +119,7 @@ class Recorder:
         """Give every row its own position ids, which models often look up once for all rows."""
         if not (isinstance(module, nn.Embedding) and torch.is_grad_enabled()) or is_compiling():
             return None
+        # Otherwise gradients of all rows are summed in one row before any hook could separate them.
         [given] = inputs
         return (given.expand(self._batch, *given.shape[1:]),) if len(given) == 1 else None
 

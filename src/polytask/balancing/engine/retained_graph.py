@@ -120,6 +120,7 @@ def backpropagate(
     given = [(edge, seed) for edge, seed in zip(edges, seeds, strict=True) if seed is not None]
     if not given or not wanted:
         return [None] * len(wanted)
+    # The graph is walked once per task and again for the weighted sum. It lives until ``forget``.
     sources, at_sources = zip(*given, strict=True)
     return torch.autograd.grad(sources, wanted, at_sources, retain_graph=True, allow_unused=True)
 

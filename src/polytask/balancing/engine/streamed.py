@@ -85,6 +85,7 @@ class Streamed(ByParameter):
             found = [backpropagate(frontier, row, wanted) for row in seeds]
             for place, leaf in enumerate(stretch.leaves):
                 yield leaf.node, [row[place] for row in found]
+            # Below, all gradients depend on the losses through the bottleneck only.
             frontier, seeds = stretch.bottleneck, [row[len(stretch.leaves) :] for row in found]
 
 
