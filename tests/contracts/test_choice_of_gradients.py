@@ -17,26 +17,29 @@ SHARED = [nn.Parameter(torch.zeros(3, 5)), nn.Parameter(torch.zeros(10))]
 
 
 def test_costs_are_counted() -> None:
-    alone = count_costs(4, SHARED, rows_alone=True, activations=7)
+    alone = count_costs(4, SHARED, exclusive_rows=True, activations=7)
     exact, streamed = Cost(1, 200, 100), Cost(5, 200, 60)
     assert alone == {"grouped": Cost(1, 7, 67), "exact": exact, "streamed": streamed}
-    unseen = count_costs(4, SHARED, rows_alone=True, activations=None)
+    unseen = count_costs(4, SHARED, exclusive_rows=True, activations=None)
     assert unseen == {"exact": exact, "streamed": streamed}
-    together = count_costs(4, SHARED, rows_alone=False, activations=7)
+    together = count_costs(4, SHARED, exclusive_rows=False, activations=7)
     assert together == {"exact": Cost(4, 200, 100), "streamed": streamed}
-    assert choose_cheapest(count_costs(4, [], rows_alone=False, activations=None), 0) == "exact"
+    assert choose_cheapest(count_costs(4, [], exclusive_rows=False, activations=None), 0) == "exact"
 
 
 @pytest.mark.parametrize(("room", "kind"), [(1600, "exact"), (1599, "streamed"), (0, "streamed")])
 def test_passes_are_saved_where_there_is_room(room: int, kind: str) -> None:
-    assert choose_cheapest(count_costs(4, SHARED, rows_alone=False, activations=None), room) == kind
+    assert (
+        choose_cheapest(count_costs(4, SHARED, exclusive_rows=False, activations=None), room)
+        == kind
+    )
 
 
 @pytest.mark.parametrize(
     ("activations", "kind"), [(0, "grouped"), (199, "grouped"), (201, "exact")]
 )
 def test_of_two_that_take_one_pass_the_one_that_moves_less(activations: int, kind: str) -> None:
-    counted = count_costs(4, SHARED, rows_alone=True, activations=activations)
+    counted = count_costs(4, SHARED, exclusive_rows=True, activations=activations)
     assert choose_cheapest(counted, 2**40) == kind
 
 
@@ -48,7 +51,7 @@ def test_the_numbers_that_go_through_a_model_are_counted() -> None:
 def test_a_step_of_many_rows_is_divided_among_the_tasks() -> None:
     model, automatic = made(Words, "auto")
     partition = infer_partition(model.losses(ids(1)))
-    layouts = [automatic.prepare(partition, rows_alone=True, tokens=n) for n in (0, 5, 1000)]
+    layouts = [automatic.prepare(partition, exclusive_rows=True, tokens=n) for n in (0, 5, 1000)]
     assert layouts == ["sorted", "sorted", "apart"]
 
 
@@ -92,4 +95,4 @@ def test_methods_that_compare_two_samples_keep_every_number(
     model, balancer = made(Words, "auto", "modo")
     assert balancer.needs
     partition = infer_partition(model.losses(ids(1)))
-    assert balancer.prepare(partition, rows_alone=True) == Exact.layout
+    assert balancer.prepare(partition, exclusive_rows=True) == Exact.layout

@@ -171,7 +171,7 @@ def run(
     model.zero_grad()
     partition = partition_of(model)
     balancer.loss_scale = scale
-    balancer.prepare(partition, rows_alone=True)
+    balancer.prepare(partition, exclusive_rows=True)
     numbers = samples(balancer)
     share_T = torch.full((TASKS,), 1 / len(seeds) / len(numbers))
     for seed in seeds:

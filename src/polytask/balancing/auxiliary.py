@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.balancing.balancer import Share
 from polytask.balancing.base import GramianBalancer, balancers
 from polytask.balancing.solvers import compute_cosines, invert
 from polytask.core.errors import RecipeError
@@ -40,7 +41,7 @@ class MetaBalance(GramianBalancer):
         /,
         *,
         target: Position = 0,
-        relax: Annotated[float, Field(ge=0, le=1)] = 0.7,
+        relax: Share = 0.7,
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.9,
         **options: Any,
     ) -> None:

@@ -52,7 +52,7 @@ class Balancer(nn.Module, ABC):
         self.losses_t = torch.zeros(num_tasks)
         """The mean losses of these tasks in the step, for gradient methods."""
         self.loss_scale = 1.0
-        """The factor by which fp16 training scales losses before they are differentiated."""
+        """The loss scale of fp16 training."""
         self.shards: Shards | None = None
         """The parameters of a model that FSDP2 has sharded."""
         self._attached = False
@@ -73,10 +73,10 @@ class Balancer(nn.Module, ABC):
 
             self.shards = Shards(model)
 
-    def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
+    def prepare(self, partition: Partition, *, exclusive_rows: bool, tokens: int = 0) -> Layout:
         """Start a step, and return how its rows should be divided into batches.
 
-        :param rows_alone: Whether every row of the step is read by one task.
+        :param exclusive_rows: True if every row of the step is read by one task.
         :param tokens: Number of tokens in the step with padding; 0 if its rows cannot be rearranged.
         """
         return "together"
@@ -140,7 +140,7 @@ class Balancer(nn.Module, ABC):
         device = values[0].device if values else self.draws.device
         scale_t = (1 / ranks_T[tasks]).to(device)
         with self._disable_autocast(device, scaler):
-            self.prepare(partition, rows_alone=rows is not None)
+            self.prepare(partition, exclusive_rows=rows is not None)
             self.accumulate(TaskLosses(values, tasks, scale_t, rows=chosen), partition)
             return self.resolve(partition)
 

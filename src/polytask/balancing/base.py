@@ -99,13 +99,13 @@ class GramianBalancer(GradientBalancer):
 
     @override
     @final
-    def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
+    def prepare(self, partition: Partition, *, exclusive_rows: bool, tokens: int = 0) -> Layout:
         single = world_size() == 1 and not self.needs
         activations = None
         if single and self._recorder is not None and self._recorder.covers(partition.shared):
             activations = tokens * self._recorder.width
         self._costs = count_costs(
-            self.num_tasks, partition.shared, rows_alone=rows_alone, activations=activations
+            self.num_tasks, partition.shared, exclusive_rows=exclusive_rows, activations=activations
         )
         if not single:
             del self._costs["streamed"]
@@ -140,10 +140,10 @@ class GramianBalancer(GradientBalancer):
     def _inspect(self, losses: TaskLosses, partition: Partition) -> None:
         """Compare grouped gradients with autograd's before they are used for the first time."""
         recorder = self._recorder
-        if self._kind != "grouped" or recorder is None or recorder.trusted:
+        if self._kind != "grouped" or recorder is None or recorder.is_trusted:
             return
-        recorder.trusted = agrees(recorder, losses, partition)
-        if recorder.trusted:
+        recorder.is_trusted = agrees(recorder, losses, partition)
+        if recorder.is_trusted:
             return
         if self._chosen == "grouped":
             raise TrainingError(
@@ -204,7 +204,7 @@ class JacobianBalancer(GradientBalancer):
 
     @override
     @final
-    def prepare(self, partition: Partition, *, rows_alone: bool, tokens: int = 0) -> Layout:
+    def prepare(self, partition: Partition, *, exclusive_rows: bool, tokens: int = 0) -> Layout:
         return Exact.layout
 
     @property

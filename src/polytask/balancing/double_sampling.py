@@ -7,18 +7,15 @@ instead of one.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
 from polytask.balancing.base import GramianBalancer, balancers
 from polytask.balancing.simplex import move_on_simplex, project_to_simplex
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 
 
 @balancers.register("modo")
@@ -41,8 +38,8 @@ class MoDo(GramianBalancer):
         num_tasks: int,
         /,
         *,
-        step_size: Positive = 0.1,
-        regularisation: NotNegative = 0.1,
+        step_size: PositiveFloat = 0.1,
+        regularisation: NonNegativeFloat = 0.1,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)
@@ -87,9 +84,9 @@ class SDMGrad(GramianBalancer):
         num_tasks: int,
         /,
         *,
-        preference: NotNegative = 0.3,
-        steps: Annotated[int, Field(ge=1)] = 20,
-        step_size: Positive = 0.1,
+        preference: NonNegativeFloat = 0.3,
+        steps: PositiveInt = 20,
+        step_size: PositiveFloat = 0.1,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)

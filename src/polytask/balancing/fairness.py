@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -41,9 +41,7 @@ class FairGrad(GramianBalancer):
         the worst-off task counts.
     """
 
-    def __init__(
-        self, num_tasks: int, /, *, alpha: Annotated[float, Field(gt=0)] = 2.0, **options: Any
-    ) -> None:
+    def __init__(self, num_tasks: int, /, *, alpha: PositiveFloat = 2.0, **options: Any) -> None:
         super().__init__(num_tasks, **options)
         self.alpha = alpha
 

@@ -7,10 +7,10 @@ https://arxiv.org/abs/1711.02257
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from typing_extensions import override
 
@@ -37,8 +37,8 @@ class GradNorm(GramianBalancer):
         num_tasks: int,
         /,
         *,
-        alpha: Annotated[float, Field(ge=0)] = 1.5,
-        learning_rate: Annotated[float, Field(gt=0)] = 0.025,
+        alpha: NonNegativeFloat = 1.5,
+        learning_rate: PositiveFloat = 0.025,
         **options: Any,
     ) -> None:
         super().__init__(num_tasks, **options)

@@ -7,13 +7,13 @@ https://arxiv.org/abs/2010.05874
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from polytask.balancing.balancer import Share
 from polytask.balancing.base import GramianBalancer, balancers
 from polytask.balancing.solvers import compute_cosines, invert
 
@@ -29,14 +29,7 @@ class GradVac(GramianBalancer):
 
     targets_TT: Tensor
 
-    def __init__(
-        self,
-        num_tasks: int,
-        /,
-        *,
-        decay: Annotated[float, Field(ge=0, le=1)] = 0.01,
-        **options: Any,
-    ) -> None:
+    def __init__(self, num_tasks: int, /, *, decay: Share = 0.01, **options: Any) -> None:
         super().__init__(num_tasks, **options)
         self.decay = decay
         self.register_buffer("targets_TT", torch.zeros(num_tasks, num_tasks))

@@ -7,10 +7,10 @@ NeurIPS 2018, equation 3. https://arxiv.org/abs/1810.04650
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
@@ -42,9 +42,7 @@ class PSMGD(GramianBalancer):
     :param every: Steps from one solution to the next.
     """
 
-    def __init__(
-        self, num_tasks: int, /, *, every: Annotated[int, Field(ge=1)] = 4, **options: Any
-    ) -> None:
+    def __init__(self, num_tasks: int, /, *, every: PositiveInt = 4, **options: Any) -> None:
         super().__init__(num_tasks, every=every, **options)
 
     @override

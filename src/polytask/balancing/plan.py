@@ -21,12 +21,12 @@ def plan(
     A row that one task reads costs one forward and one backward pass for any number of tasks. Only
     rows that several tasks read are differentiated several times.
 
-    :param scores_alone: Whether each task's loss depends on its own head only; otherwise a row
+    :param scores_alone: True if each task's loss depends on its own head only; otherwise a row
         passes through the heads of several tasks.
     """
     layout = balancer.prepare(
         partition,
-        rows_alone=scores_alone and all(batch.rows_alone for batch in batches),
+        exclusive_rows=scores_alone and all(batch.has_exclusive_rows for batch in batches),
         tokens=sum(batch.padded for batch in batches),
     )
     samples = [

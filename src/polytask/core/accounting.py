@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -46,10 +46,6 @@ class Group:
 
     rows: int
     example: str
-
-    def record(self) -> dict[str, Any]:
-        """Return the group as JSON."""
-        return {"rows": self.rows, "example": self.example}
 
 
 @dataclass
@@ -94,12 +90,7 @@ class Account:
 
     def record(self) -> dict[str, Any]:
         """Return the account as JSON."""
-        return {
-            "rows": self.rows,
-            "used": self.used,
-            "left_out": {text: group.record() for text, group in self.left_out.items()},
-            "remarks": {text: group.record() for text, group in self.remarks.items()},
-        }
+        return asdict(self)
 
 
 Accounts = Mapping[str, Mapping[str, Account]]

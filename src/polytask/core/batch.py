@@ -116,7 +116,7 @@ class Batch:
         return float(weights_B.sum())
 
     @property
-    def rows_alone(self) -> bool:
+    def has_exclusive_rows(self) -> bool:
         """True if no row carries the labels of two tasks."""
         rows_n = torch.cat([own.rows_b for own in self.targets.values()] or [torch.zeros(0)])
         return len(rows_n.unique()) == len(rows_n)

@@ -8,7 +8,7 @@
   x RunError          - a run folder is missing, incomplete or from another version
   x MissingExtraError - a part needs an optional dependency that is not installed
 
-Messages say what was found, what was expected and what to do.
+A message names the finding, the expectation and the remedy.
 """
 
 from collections.abc import Iterable, Iterator

@@ -96,7 +96,7 @@ class Stretch:
 def split_at_bottlenecks(edges: Sequence[GradientEdge], masks: Reach) -> Iterator[Stretch]:
     """Divide a graph at bottlenecks: edges that all paths to lower nodes pass.
 
-    :param edges: The edges by which the graph is entered.
+    :param edges: The edges at the top of the graph.
     :param masks: The whole graph, in topological order. Private leaves are left out.
     """
     # ``opened`` is the cut: the edges that lead from visited nodes to unvisited ones. Nodes come in

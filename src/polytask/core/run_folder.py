@@ -15,6 +15,16 @@ FORMAT = 2
 """Version of the files in a run. Increment it when they change; other versions are refused."""
 
 
+class _Inside:
+    """An attribute with the path of a file or folder inside a run."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The paths of all files in a run.
@@ -24,75 +34,47 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "recipe.yaml"
+    recipe = _Inside("recipe.yaml")
+    """The resolved recipe."""
 
-    @property
-    def facts(self) -> Path:
-        """Versions, seed, data hashes, device, cost, and the state of the training."""
-        return self.path / "run.json"
+    facts = _Inside("run.json")
+    """Versions, seed, data hashes, device, cost, and the state of the training."""
 
-    @property
-    def metrics(self) -> Path:
-        """One record a line: losses, weights, learning rate, tokens per second, validation scores."""
-        return self.path / "metrics.jsonl"
+    metrics = _Inside("metrics.jsonl")
+    """One record a line: losses, weights, learning rate, tokens per second, validation scores."""
 
-    @property
-    def interference(self) -> Path:
-        """One record a line: agreement of task gradients, if the recipe observes it."""
-        return self.path / "interference.jsonl"
+    interference = _Inside("interference.jsonl")
+    """One record a line: agreement of task gradients, if the recipe observes it."""
 
-    @property
-    def analysis(self) -> Path:
-        """The results of ``polytask analyse``."""
-        return self.path / "analysis"
+    analysis = _Inside("analysis")
+    """The results of ``polytask analyse``."""
 
-    @property
-    def checkpoints(self) -> Path:
-        """Everything needed to resume."""
-        return self.path / "checkpoints"
+    checkpoints = _Inside("checkpoints")
+    """Everything needed to resume."""
 
-    @property
-    def model(self) -> Path:
-        """The best model: safetensors, JSON and the encoder's own files."""
-        return self.path / "model"
+    model = _Inside("model")
+    """The best model: safetensors, JSON and the encoder's own files."""
 
-    @property
-    def parameters(self) -> Path:
-        """The parameters of the best model."""
-        return self.model / "model.safetensors"
+    parameters = _Inside("model/model.safetensors")
+    """The parameters of the best model."""
 
-    @property
-    def base(self) -> Path:
-        """The named model with the parameters that the run leaves out, if any."""
-        return self.model / "base.json"
+    base = _Inside("model/base.json")
+    """The named model with the parameters that the run leaves out, if any."""
 
-    @property
-    def reach(self) -> Path:
-        """The tasks that train each parameter, found before the first step."""
-        return self.model / "reach.json"
+    reach = _Inside("model/reach.json")
+    """The tasks that train each parameter, found before the first step."""
 
-    @property
-    def task_best(self) -> Path:
-        """The parameters at the best validation of each task, if the recipe keeps them."""
-        return self.model / "task_best"
+    task_best = _Inside("model/task_best")
+    """The parameters at the best validation of each task, if the recipe keeps them."""
 
-    @property
-    def splits(self) -> Path:
-        """The split of each row of each source."""
-        return self.path / "splits"
+    splits = _Inside("splits")
+    """The split of each row of each source."""
 
-    @property
-    def predictions(self) -> Path:
-        """One JSONL file per task and split, and the files of the official scorers."""
-        return self.path / "predictions"
+    predictions = _Inside("predictions")
+    """One JSONL file per task and split, and the files of the official scorers."""
 
-    @property
-    def scores(self) -> Path:
-        """Scores by task, with confidence intervals."""
-        return self.path / "scores.json"
+    scores = _Inside("scores.json")
+    """Scores by task, with confidence intervals."""
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -133,7 +133,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:
         raise RunError(f"{path}: damaged: {error}") from error
     if _render(body) != content:
-        raise RunError(f"{path}: damaged: its content is not that which was written")
+        raise RunError(f"{path}: damaged: its content has changed")
     return body
 
 
@@ -143,6 +143,6 @@ def _verify_file(path: Path, written: Mapping[str, Any]) -> None:
         if size != written["bytes"]:
             raise RunError(f"{path}: damaged: {size} bytes, but {written['bytes']} were written")
         if sha256(path) != written["sha256"]:
-            raise RunError(f"{path}: damaged: its SHA-256 is not that of what was written")
+            raise RunError(f"{path}: damaged: its SHA-256 has changed")
     except OSError as error:
         raise RunError(f"{path}: damaged: {error.strerror}") from error

@@ -53,7 +53,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             names, metadata = file.keys(), file.metadata() or {}
             # Copies, as the originals are a view of the file: they would change with it, and
-            # their addresses are not aligned like those of other tensors.
+            # their addresses are aligned differently from other tensors, which may change rounding.
             tensors = {name: file.get_tensor(name).clone() for name in names}
         tied: dict[str, str] = json.loads(metadata.get("tied", "{}"))
         padded = _ends_in_spaces(path)

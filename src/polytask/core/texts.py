@@ -52,7 +52,7 @@ def texts_of_row(fields: Fields, read_as: ReadAs, *, located: bool = False) -> l
 
     :param read_as: ``joined``: the columns together; ``apart``: each column by itself; ``each``:
         the columns together with each item of the last one, which is a list of texts;
-        ``marked``: the words of the first column, of which the second lists spans.
+        ``marked``: the words of the first column, with the spans in the second.
     :param located: Request the offsets of tokens in the last column.
     :raises DataError: If a column is not the expected list of texts, words or spans.
     """

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from polytask.balancing.engine.base import Gradients
 from polytask.balancing.engine.recorder import Recorder
-from polytask.balancing.engine.retained_graph import Kept, carry
+from polytask.balancing.engine.retained_graph import RetainedGraph, backpropagate
 from polytask.balancing.engine.streamed import ByParameter
 
 
@@ -30,17 +30,17 @@ class Adapters(ByParameter):
         self._factors = recorder.low_rank if recorder is not None else set()
 
     @override
-    def visits(self, kept: Kept) -> Counter[Node]:
+    def visits(self, kept: RetainedGraph) -> Counter[Node]:
         return Counter(edge.node for edge in self._edges(kept))
 
     @override
-    def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
+    def rows(self, kept: RetainedGraph, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         edges = self._edges(kept)
-        found = [carry(kept.roots, kept.seeds(task), edges) for task in tasks]
+        found = [backpropagate(kept.roots, kept.seeds(task), edges) for task in tasks]
         for edge, gradients in zip(edges, zip(*found, strict=True), strict=True):
             yield edge.node, gradients
 
-    def _edges(self, kept: Kept) -> list[GradientEdge]:
+    def _edges(self, kept: RetainedGraph) -> list[GradientEdge]:
         return [
             get_gradient_edge(parameter)
             for parameter in kept.shared

@@ -127,7 +127,7 @@ def differentiate(
 ) -> Gradients:
     """Return the gradient of a weighted sum of losses; None for an input that it does not reach.
 
-    :param keep: Whether the graph is needed again.
+    :param keep: Retain the graph for another time.
     """
     # autograd.grad writes no .grad, so DistributedDataParallel's hooks do not run: its all-reduce
     # would add up the gradients of single tasks, and hang on ranks that lack a task.

@@ -32,12 +32,12 @@ class Cost:
 
 
 def count_costs(
-    tasks: int, shared: Sequence[Parameter], *, rows_alone: bool, activations: int | None
+    tasks: int, shared: Sequence[Parameter], *, exclusive_rows: bool, activations: int | None
 ) -> dict[str, Cost]:
     """Return the cost of a step for each exact provider that can be used.
 
     :param tasks: Number of tasks, T.
-    :param rows_alone: Whether every row is read by one task.
+    :param exclusive_rows: True if every row is read by one task.
     :param activations: Numbers that go through the layers of the shared parameters in a step; 0 if
         the step is unknown, None if the layers are not recorded.
     """
@@ -47,10 +47,10 @@ def count_costs(
     sizes = [parameter.numel() for parameter in shared] or [0]
     every, one = tasks * sum(sizes), tasks * max(sizes)
     counted = {
-        "exact": Cost(1 if rows_alone else tasks, 2 * every, every),
+        "exact": Cost(1 if exclusive_rows else tasks, 2 * every, every),
         "streamed": Cost(tasks + 1, 2 * every, one),
     }
-    if rows_alone and activations is not None:
+    if exclusive_rows and activations is not None:
         counted["grouped"] = Cost(1, activations, activations + one)
     return counted
 

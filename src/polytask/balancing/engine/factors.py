@@ -15,7 +15,7 @@ _NARROW = 4
 """Least ratio of a frozen matrix's shorter side to a factor's narrow side."""
 
 
-def low_rank(model: nn.Module) -> set[int]:
+def find_factors(model: nn.Module) -> set[int]:
     """Return the ids of all trained factors of a model, and of the vectors of their modules.
 
     The vectors are biases of adapters. Without them, gradients of adapters would not be exact.

@@ -189,12 +189,13 @@ class EmbeddingLayer(Layer):
         gradient_UD = grad_output.new_zeros(len(self._used_U), self._width, dtype=torch.float32)
         gradient_UD.index_add_(0, places_n, grad_output.float())
         if self._padding is not None:
-            gradient_UD[self._used_U == self._padding] = 0
+            gradient_UD[self._used_U == self._padding] = 0  # as autograd does
         out[0].copy_(gradient_UD)
 
     @override
     def write(self, row_p: Tensor) -> None:
         [table] = self.parameters
+        # Only looked-up rows are written: a dense gradient per layer would cost the whole table.
         if table.grad is None:
             table.grad = torch.zeros_like(table)
         table.grad.index_add_(0, self._used_U, row_p.view(-1, self._width).to(table.dtype))

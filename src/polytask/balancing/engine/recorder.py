@@ -13,7 +13,7 @@ from torch.compiler import is_compiling
 from torch.nn import Parameter
 from torch.utils._pytree import tree_leaves
 
-from polytask.balancing.engine.factors import low_rank
+from polytask.balancing.engine.factors import find_factors
 from polytask.core import graph
 
 Kind = Literal["linear", "linear_transposed", "embedding", "vectors"]
@@ -67,11 +67,11 @@ class Recorder:
     """
 
     def __init__(self, model: nn.Module, *, layers: bool = True) -> None:
-        self.low_rank = low_rank(model)
+        self.low_rank = find_factors(model)
         """The ids of the model's low-rank factors."""
         self._calls: list[Call] = []
         self._batch = 1
-        self.trusted = False
+        self.is_trusted = False
         """Gradients formed from recorded calls have been compared with autograd's."""
         self.width = 0
         """Numbers that go into and out of trained layers per token."""
@@ -105,6 +105,7 @@ class Recorder:
 
         :param keep: Keep the returned calls for another time.
         """
+        # Forward passes without a loss, such as a teacher's, leave calls outside of the graph.
         found = [call for call in self._calls if call.edge.node in masks]
         self._calls = found if keep else []
         return [*found]
@@ -118,6 +119,7 @@ class Recorder:
         """Give every row its own position ids, which models often look up once for all rows."""
         if not (isinstance(module, nn.Embedding) and torch.is_grad_enabled()) or is_compiling():
             return None
+        # Otherwise gradients of all rows are summed in one row before any hook could separate them.
         [given] = inputs
         return (given.expand(self._batch, *given.shape[1:]),) if len(given) == 1 else None
 

@@ -30,7 +30,7 @@ from polytask.core.partition import Partition
 
 
 @dataclass(frozen=True)
-class Kept:
+class RetainedGraph:
     """The losses of one batch, the tasks behind each node of their graph, and the shared parameters."""
 
     losses: TaskLosses
@@ -52,20 +52,20 @@ class Kept:
         ]
 
 
-class KeptGraphs(TaskGradients):
+class RetainedGraphs(TaskGradients):
     """The retained graphs of all batches of a step."""
 
     def __init__(self, recorder: Recorder | None = None) -> None:
         super().__init__(recorder)
-        self.kept: list[Kept] = []
+        self.kept: list[RetainedGraph] = []
 
     @override
     def add(self, losses: TaskLosses, partition: Partition) -> None:
         masks = graph.trace(losses.values, partition.shared)
-        kept = Kept(losses, masks, partition.shared)
+        kept = RetainedGraph(losses, masks, partition.shared)
         private = [*map(get_gradient_edge, partition.private)]
         for task in losses.tasks:
-            add_gradients(partition.private, carry(kept.roots, kept.seeds(task), private))
+            add_gradients(partition.private, backpropagate(kept.roots, kept.seeds(task), private))
         self.kept.append(kept)
 
     @override
@@ -75,7 +75,7 @@ class KeptGraphs(TaskGradients):
             scale_t = weights_t[[tasks.index(task) for task in kept.losses.tasks]]
             scale_t = scale_t.to(kept.losses.scale_t) * kept.losses.scale_t
             seeds = [s.to(loss) for s, loss in zip(scale_t, kept.losses.values, strict=True)]
-            add_gradients(partition.shared, carry(kept.roots, seeds, leaves))
+            add_gradients(partition.shared, backpropagate(kept.roots, seeds, leaves))
         # Gradients of shared parameters bypass DistributedDataParallel, so ranks are summed here.
         sum_gradients(partition.shared)
 
@@ -84,7 +84,7 @@ class KeptGraphs(TaskGradients):
         self.kept = []
 
 
-class Weighted(KeptGraphs):
+class Weighted(RetainedGraphs):
     """Static weights: no gradients are compared. A step costs a little more than a plain sum."""
 
     @override
@@ -92,7 +92,7 @@ class Weighted(KeptGraphs):
         raise NotImplementedError
 
 
-class FeatureGradients(KeptGraphs):
+class FeatureGradients(RetainedGraphs):
     """Gradients by the shared features instead of the shared parameters, an approximation.
 
     Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, section
@@ -106,25 +106,26 @@ class FeatureGradients(KeptGraphs):
         gramian_tt = torch.zeros(len(tasks), len(tasks))
         for kept in self.kept:
             edges = graph.find_boundary(kept.losses.values, kept.masks)
-            rows = [carry(kept.roots, kept.seeds(task), edges) for task in tasks]
+            rows = [backpropagate(kept.roots, kept.seeds(task), edges) for task in tasks]
             for at_edge in zip(*rows, strict=True):
-                part_tt = products(at_edge)
+                part_tt = multiply_rows(at_edge)
                 gramian_tt = gramian_tt.to(part_tt) + part_tt
         return gramian_tt
 
 
-def carry(
+def backpropagate(
     edges: Sequence[GradientEdge], seeds: Gradients, wanted: Sequence[GradientEdge]
 ) -> Gradients:
     """Backpropagate gradients from some edges to others; None stands for zeros."""
     given = [(edge, seed) for edge, seed in zip(edges, seeds, strict=True) if seed is not None]
     if not given or not wanted:
         return [None] * len(wanted)
+    # The graph is walked once per task and again for the weighted sum. It lives until ``forget``.
     sources, at_sources = zip(*given, strict=True)
     return torch.autograd.grad(sources, wanted, at_sources, retain_graph=True, allow_unused=True)
 
 
-def products(rows: Gradients) -> Tensor:
+def multiply_rows(rows: Gradients) -> Tensor:
     """Return the inner products of one gradient per task; None stands for zeros."""
     some = next((row for row in rows if row is not None), None)
     if some is None:

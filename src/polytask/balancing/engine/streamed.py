@@ -13,25 +13,30 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from typing_extensions import override
 
 from polytask.balancing.engine.base import Gradients, add_optional, check_alone
-from polytask.balancing.engine.retained_graph import Kept, KeptGraphs, carry, products
+from polytask.balancing.engine.retained_graph import (
+    RetainedGraph,
+    RetainedGraphs,
+    backpropagate,
+    multiply_rows,
+)
 from polytask.core import graph
 from polytask.core.errors import RecipeError
 
 
-class ByParameter(KeptGraphs):
+class ByParameter(RetainedGraphs):
     """Inner products summed parameter by parameter."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
+    def rows(self, kept: RetainedGraph, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         """Yield a parameter that one batch reaches, with a part of the gradient of every task.
 
         A parameter that is used several times may come several times.
         """
 
     @abstractmethod
-    def visits(self, kept: Kept) -> Counter[Node]:
+    def visits(self, kept: RetainedGraph) -> Counter[Node]:
         """Count the parts that ``rows`` yields of each parameter."""
 
     @override
@@ -50,7 +55,7 @@ class ByParameter(KeptGraphs):
                     continue  # if tasks share one tensor, its graph reaches private parameters, too
                 waiting[leaf] = [*map(add_optional, waiting.get(leaf, [None] * len(tasks)), rows)]
                 if not left[leaf]:
-                    part_tt = products(waiting.pop(leaf))
+                    part_tt = multiply_rows(waiting.pop(leaf))
                     gramian_tt = gramian_tt.to(part_tt) + part_tt
         return gramian_tt
 
@@ -67,19 +72,20 @@ class Streamed(ByParameter):
     name = "streamed"
 
     @override
-    def visits(self, kept: Kept) -> Counter[Node]:
+    def visits(self, kept: RetainedGraph) -> Counter[Node]:
         stretches = graph.split_at_bottlenecks(kept.roots, kept.masks)
         return Counter(leaf.node for stretch in stretches for leaf in stretch.leaves)
 
     @override
-    def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
+    def rows(self, kept: RetainedGraph, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         frontier: Sequence[GradientEdge] = kept.roots
         seeds = [kept.seeds(task) for task in tasks]
         for stretch in graph.split_at_bottlenecks(kept.roots, kept.masks):
             wanted = [*stretch.leaves, *stretch.bottleneck]
-            found = [carry(frontier, row, wanted) for row in seeds]
+            found = [backpropagate(frontier, row, wanted) for row in seeds]
             for place, leaf in enumerate(stretch.leaves):
                 yield leaf.node, [row[place] for row in found]
+            # Below, all gradients depend on the losses through the bottleneck only.
             frontier, seeds = stretch.bottleneck, [row[len(stretch.leaves) :] for row in found]
 
 
@@ -92,19 +98,19 @@ class LastLayer(ByParameter):
     name = "last_layer"
 
     @override
-    def visits(self, kept: Kept) -> Counter[Node]:
+    def visits(self, kept: RetainedGraph) -> Counter[Node]:
         last = self._last(kept)
         return Counter() if last is None else Counter([last.node])
 
     @override
-    def rows(self, kept: Kept, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
+    def rows(self, kept: RetainedGraph, tasks: Sequence[int]) -> Iterator[tuple[Node, Gradients]]:
         last = self._last(kept)
         if last is None:
             return
-        found = [carry(kept.roots, kept.seeds(task), [last])[0] for task in tasks]
+        found = [backpropagate(kept.roots, kept.seeds(task), [last])[0] for task in tasks]
         yield last.node, found
 
-    def _last(self, kept: Kept) -> GradientEdge | None:
+    def _last(self, kept: RetainedGraph) -> GradientEdge | None:
         edges = graph.find_boundary(kept.losses.values, kept.masks)
         matrix = graph.find_nearest_matrix(edges, kept.shared)
         if matrix is None:
