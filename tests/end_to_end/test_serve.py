@@ -315,8 +315,8 @@ def test_a_newer_run_is_loaded_and_a_wrong_one_is_not(run: Path, tmp_path: Path)
     server = start(tmp_path / "log", str(served))
     shutil.copytree(run, tmp_path / "two")
     wrong = read_json(tmp_path / "two" / "model" / NAME)
-    chances = wrong[0]["records"][0]["mood"]["probabilities"]
-    wrong[0]["records"][0]["mood"]["probabilities"] = {label: 1 - c for label, c in chances.items()}
+    mood = wrong["sources"][0]["records"][0]["mood"]
+    mood["probabilities"] = {label: 1 - chance for label, chance in mood["probabilities"].items()}
     for name, event, broken in (("two", "reload_failed", True), ("two", "reloaded", False)):
         served.unlink()
         served.symlink_to(tmp_path / name)
@@ -405,8 +405,9 @@ def test_a_run_is_checked_against_its_examples(run: Path, tmp_path: Path) -> Non
     assert asked
     assert records
     shutil.copytree(run, tmp_path / "shop")
-    other = [{"rows": asked, "records": [{**records[0], "mood": {"probabilities": {"bad": 7.0}}}]}]
-    write_json(tmp_path / "shop" / "model" / NAME, [{**other[0], "rows": asked[:1]}])
+    stored = read_json(tmp_path / "shop" / "model" / NAME)
+    stored["sources"][0]["records"][0]["mood"] = {"probabilities": {"bad": 7.0}}
+    write_json(tmp_path / "shop" / "model" / NAME, stored)
     host = Host({"shop": tmp_path / "shop"}, lambda path: polytask.load(path))
     with pytest.raises(RunError, match="does not answer as it did"):
         host.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import tracemalloc
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,8 +195,7 @@ def test_words_that_were_cut_off_take_no_room(kind: str) -> None:
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=60), st.integers(1, 2**17))
 def test_batches_are_bounded_by_tokens_and_by_their_square(lengths: list[int], tokens: int) -> None:
     lengths_N = np.array(lengths)
-    pool: Any = SimpleNamespace(lengths_N=lengths_N)
-    batches = list(_batches(pool, tokens))
+    batches = list(_batches(lengths_N, tokens))
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
     for rows_b in batches:
         longest = lengths_N[rows_b].max()

@@ -10,7 +10,7 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.prediction import Record
 from polytask.core.columns import is_file
 from polytask.core.errors import DataError
-from polytask.core.files import read_json, write_json
+from polytask.core.files import read_json, sha256, write_json
 from polytask.core.run_folder import RunFolder
 from polytask.data.rows import each_row
 from polytask.data.tables import Table
@@ -34,7 +34,10 @@ class Examples(NamedTuple):
 
 
 def write_examples(run: LoadedRun, tables: Iterable[Table]) -> None:
-    """Store rows of each table and the answers to them in a run."""
+    """Store rows of each table and the answers to them in a run, unless they are stored already."""
+    path, parameters = run.folder.model / NAME, sha256(run.folder.parameters)
+    if path.exists() and read_json(path)["parameters"] == parameters:
+        return
     found = []
     for table in tables:
         columns = [name for name in run.types if table.path_to(name) is not None]
@@ -43,13 +46,21 @@ def write_examples(run: LoadedRun, tables: Iterable[Table]) -> None:
             found.append(Examples(rows, [*run.predict(rows)] if rows else []))
         except DataError:  # no task reads rows of this source
             continue
-    write_json(run.folder.model / NAME, [one._asdict() for one in found if one.rows])
+    sources = [one._asdict() for one in found if one.rows]
+    write_json(path, {"parameters": parameters, "sources": sources})
 
 
 def read_examples(folder: RunFolder) -> list[Examples]:
-    """Return the rows and answers that are stored in a run, by source."""
+    """Return the rows and answers that are stored in a run, by source.
+
+    Answers of other parameters are not returned: the run was trained further since.
+    """
     path = folder.model / NAME
-    return [Examples(**one) for one in read_json(path)] if path.exists() else []
+    if not path.exists():
+        return []
+    stored = read_json(path)
+    current = stored["parameters"] == sha256(folder.parameters)
+    return [Examples(**one) for one in stored["sources"]] if current else []
 
 
 def _small_rows(table: Table, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
