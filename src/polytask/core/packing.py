@@ -49,11 +49,13 @@ class Packed:
 
         :param found: The features of the task's sequences.
         """
+        # ``found`` holds only the task's sequences, so a sequence number becomes a place among these.
         place_n = torch.searchsorted(self.rows[task], self.sequence_N[texts_n])
         mask_nL = lengths_to_mask(self.lengths_N[texts_n], self.longest)
         token_nL = self.start_N[texts_n].unsqueeze(1) + torch.arange(
             self.longest, device=mask_nL.device
         )
+        # Token 0 stands in for padding, so that every index exists; the mask hides it from heads.
         tokens_nLD = found.tokens_BLD[place_n.unsqueeze(1), token_nL.where(mask_nL, 0)]
         words_nW = None if self.words_NW is None else self.words_NW[texts_n]
         return Features(tokens_nLD, mask_nL, TextLayout(words_nW))
@@ -86,6 +88,7 @@ def pack(inputs: Collated, rows: Mapping[str, Tensor], most: int, *, apart: bool
     real_NL = lengths_to_mask(lengths_N, ids_NL.shape[1])
     order_N = torch.tensor([text for texts in bins for text in texts], device=device)
     ids_SM = torch.zeros_like(parts_SM)
+    # Both masks run row by row, and texts are in the order of their sequences: tokens line up.
     ids_SM[parts_SM != NO_PART] = ids_NL[order_N][real_NL[order_N]]
     lengths_S = (parts_SM != NO_PART).sum(1)
     sequences = Collated({"ids": ids_SM, "lengths": lengths_S, PARTS: parts_SM})
@@ -115,13 +118,14 @@ def make_position_ids(parts_SM: Tensor) -> Tensor:
     """Return the position of each token in its text, (S, M)."""
     index_M = torch.arange(parts_SM.shape[1], device=parts_SM.device)
     begins_SM = parts_SM != parts_SM.roll(1, dims=1)
-    begins_SM[:, 0] = True
+    begins_SM[:, 0] = True  # roll compares the first token with the last one of the sequence
     first_SM = torch.where(begins_SM, index_M, 0).cummax(dim=1).values
     return index_M - first_SM
 
 
 def make_attention_mask(parts_SM: Tensor) -> Tensor:
     """Return which tokens each token may attend to: its text up to itself; (S, M, M)."""
+    # Padding attends to padding: a row of the softmax without any token would be NaN.
     same_SMM = parts_SM.unsqueeze(2) == parts_SM.unsqueeze(1)
     return same_SMM.tril()
 

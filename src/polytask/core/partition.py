@@ -40,6 +40,7 @@ def find_partition(losses: Mapping[str, Tensor], parameters: Mapping[str, Parame
     :param losses: One scalar with a graph per task.
     :param parameters: The trainable parameters by name; tied ones once.
     """
+    # By identity, as tied parameters are one tensor with several names. Bit t of a mask is task t.
     reached = {id(leaf): mask for leaf, mask in graph.find_leaves(graph.trace([*losses.values()]))}
     tasks_of = {
         name: tuple(

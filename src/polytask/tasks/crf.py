@@ -35,7 +35,7 @@ class Chain(NamedTuple):
 
 
 def chain_losses(scores_bWC: Tensor, moves_bSS: Tensor, tags_bW: Tensor, kept_bW: Tensor) -> Tensor:
-    """Minus the log-likelihood of the tags of every row; 0 for a row without words.
+    """Return the negative log-likelihood of the tags of each row; 0 for a row without words.
 
     :param tags_bW: Any tag where a word is not kept.
     """
@@ -49,6 +49,7 @@ def viterbi(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Tensor:
     """Return the best tags of every row (Viterbi 1967); 0 where a word is not kept."""
     chain = _chain(scores_bWC, moves_bSS, kept_bW)
     best_bC = chain.start_bC + chain.scores_WbC[0]
+    # Over padding a path keeps its tag, so that the trace back starts at the last kept word.
     stay_bC = torch.arange(best_bC.shape[1], device=best_bC.device).expand_as(best_bC)
     origins = []
     for scores_bC, there_b1 in zip(chain.scores_WbC[1:], chain.there_Wb1[1:], strict=True):
@@ -77,6 +78,8 @@ def marginals(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Tensor:
 
 
 def _chain(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Chain:
+    # The sort is stable: kept words move to the front in their order, so that the words around a
+    # skipped one become neighbours, and only the end of a row is padding.
     order_bW = kept_bW.logical_not().byte().argsort(dim=1, stable=True)
     places_bWC = order_bW.unsqueeze(-1).expand_as(scores_bWC)
     moves_bSS = moves_bSS.float()
@@ -91,7 +94,7 @@ def _chain(scores_bWC: Tensor, moves_bSS: Tensor, kept_bW: Tensor) -> Chain:
 
 
 def _forward(chain: Chain) -> list[Tensor]:
-    """For every word and tag, the log of the sum over all ways to get there."""
+    """Return for each word and tag the log of the sum over all paths that end there."""
     sums = [chain.start_bC + chain.scores_WbC[0]]
     for scores_bC, there_b1 in zip(chain.scores_WbC[1:], chain.there_Wb1[1:], strict=True):
         reached_bC = torch.logsumexp(sums[-1].unsqueeze(2) + chain.moves_bCC, 1)
@@ -108,6 +111,7 @@ def _path_scores(chain: Chain, tags_Wb: Tensor) -> Tensor:
     own_b = (chain.scores_WbC.gather(2, tags_Wb.unsqueeze(-1)).squeeze(-1) * there_Wb).sum(0)
     rows_b = torch.arange(tags_Wb.shape[1], device=tags_Wb.device)
     moves_Wb = chain.moves_bCC[rows_b, tags_Wb[:-1], tags_Wb[1:]]
+    # A row without words has no last one; ``chain_losses`` sets its loss to 0.
     last_b1 = (there_Wb.sum(0) - 1).clamp(min=0).unsqueeze(0)
     ends_b = chain.end_bC[rows_b, tags_Wb.gather(0, last_b1).squeeze(0)]
     return own_b + chain.start_bC[rows_b, tags_Wb[0]] + (moves_Wb * there_Wb[1:]).sum(0) + ends_b

@@ -43,6 +43,7 @@ def fold_with_places(part: Folded, text: Folded) -> Iterator[Place]:
     """Return the places of whole characters of a text that are equal to a part when folded."""
     for at, stop in exact_places(part.text, text.text) if part.text else ():
         first, last = text.places[at], text.places[stop - 1]
+        # A character may fold to several ("ß" to "ss"): a match must not begin or end inside one.
         starts = at == 0 or text.places[at - 1] != first
         ends = stop == len(text.places) or text.places[stop] != last
         if starts and ends:

@@ -92,6 +92,7 @@ def _contract(scores_NN: Floats, heads_N: Ints, nodes_c: Ints) -> Contraction:
     """Make a cycle one node, the first of it, and choose its head."""
     first, others = nodes_c[0], nodes_c[1:]
     heads_c = heads_N[nodes_c]
+    # An arc into the cycle replaces the arc to the node that it enters: only the difference counts.
     into_cN = scores_NN[nodes_c] - scores_NN[nodes_c, heads_c][:, None]
     from_Nc = scores_NN[:, nodes_c]
     entry, exits = into_cN.argmax(0), from_Nc.argmax(1)
