@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -26,7 +27,7 @@ from polytask.core.run_folder import RunFolder
 from polytask.serving.batching import Limits
 from polytask.serving.host import Host
 from polytask.serving.service import Service
-from tests.end_to_end.files import reviews, write_experiment
+from tests.end_to_end.files import reviews, write_experiment, write_rows
 from tests.end_to_end.processes import Forked, fork
 
 pytestmark = pytest.mark.slow
@@ -39,6 +40,13 @@ tasks:
   stars: {kind: regression, target: stars}
   words: {kind: tagging, input: tokens, target: tags, scheme: none}
 training: {epochs: 1, batch_rows: 8, precision: fp32, threads: 1, device: cpu}
+evaluation: {bootstrap: 0}
+"""
+PHOTOS = """\
+data: {shades: {kind: jsonl, train: train.jsonl, validation: train.jsonl, types: {photo: image}}}
+encoder: shifted_images
+tasks: {kind: {kind: classification, input: photo, target: kind}}
+training: {epochs: 1, batch_rows: 4, precision: fp32, threads: 1, device: cpu}
 evaluation: {bootstrap: 0}
 """
 SECONDS = 60
@@ -353,6 +361,40 @@ def test_a_taken_port_and_a_damaged_run_are_refused(
     printed = (tmp_path / "log2").read_text("utf-8")
     assert "Traceback" not in printed
     assert str(tmp_path / "damaged") in printed
+
+
+def test_images_arrive_as_base64_or_as_files_of_a_form(tmp_path: Path) -> None:
+    images = pytest.importorskip("PIL.Image")
+    names = []
+    for number in range(8):
+        shade = 40 * number
+        names.append(f"{number}.png")
+        images.new("L", (28, 28), shade).save(tmp_path / names[-1])
+    photos = [{"photo": name, "kind": "ab"[at // 4]} for at, name in enumerate(names)]
+    write_rows(tmp_path / "train.jsonl", photos)
+    (tmp_path / "shades.yaml").write_text(PHOTOS, encoding="utf-8")
+    plugin = str(Path(__file__).with_name("reading_plugin.py"))
+    command = ["train", str(tmp_path / "shades.yaml"), "--run", str(tmp_path / "shades")]
+    assert fork([*command, "--plugin", plugin], tmp_path / "train.log").wait(SECONDS) == 0
+    server = start(tmp_path / "log", str(tmp_path / "shades"), "--plugin", plugin)
+    content = (tmp_path / names[5]).read_bytes()
+    with server.client() as client:
+        coded = base64.b64encode(content).decode()
+        by_json = client.post("/v1/predict", json={"rows": [{"photo": coded}]}).raise_for_status()
+        url = {"rows": [{"photo": f"data:image/png;base64,{coded}"}]}
+        by_url = client.post("/v1/predict", json=url).raise_for_status()
+        by_form = client.post("/v1/predict", files={"photo": ("5.png", content)}).raise_for_status()
+        assert by_json.json() == by_url.json() == by_form.json()
+        wrong = client.post("/v1/predict", json={"rows": [{"photo": "no base64!"}]})
+        assert (wrong.status_code, "Base64" in wrong.text) == (422, True)
+        broken = client.post(
+            "/v1/predict", json={"rows": [{"photo": coded[:40]}, {"photo": coded}]}
+        )
+        records = broken.json()["records"]
+        assert records[0]["kind"]["error"]
+        assert records[1]["kind"]["label"] in ("a", "b")
+    os.kill(server.process.pid, signal.SIGTERM)
+    assert server.process.wait(SECONDS) == 0
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from polytask.cli.options import Plugins, open_plugins
+
 
 @dataclass
 class Serve:
@@ -60,12 +62,14 @@ class Serve:
         ),
     ] = 2.0
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = None
+    plugins: Plugins = None
     precision: Annotated[str | None, typer.Option(help="fp32, bf16, fp16 or auto.")] = None
 
     def __post_init__(self) -> None:
         """Serve: the command line calls a command, and this one has too many options for a call."""
         from polytask import api
 
+        open_plugins(self.plugins)
         key = os.environ.get("POLYTASK_API_KEY")
         if self.key_file is not None:
             key = self.key_file.read_text(encoding="utf-8").strip()

@@ -16,6 +16,7 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.prediction import RecordOptions, WindowRows
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
+from polytask.data.pools import read_error
 from polytask.data.prepared_rows import LENGTH, PreparedRow
 from polytask.data.rows import RowInMemory
 from polytask.evaluation.predict import Predictor
@@ -23,19 +24,24 @@ from polytask.serving.batching import Batcher, Job, Limits
 from polytask.serving.metrics import Metrics
 from polytask.tasks import Predictions
 
-Answer: TypeAlias = Mapping[str, tuple[Predictions, int]]
-"""By task: predictions, and the position of the row among them."""
+Answered: TypeAlias = tuple[Predictions, int] | str
+"""Predictions with the position of the row among them; or the error of a row that cannot be read."""
+
+Answer: TypeAlias = Mapping[str, Answered]
+"""The answers to a row by task."""
 
 
 @dataclass(frozen=True)
 class Item:
     """One row as one view reads it, ready for the model.
 
-    :param key: Equal for rows that the model reads alike.
+    :param view: Name of the view.
+    :param key: Equal for rows of a view that the model reads alike.
     :param tasks: The tasks asked for.
     :param vectors: Whether the features of the row are asked for in place of labels.
     """
 
+    view: str
     key: Hashable
     row: PreparedRow
     fields: Fields
@@ -67,9 +73,8 @@ class Request:
         """Return a record for each row: by task ``label`` and the like, or ``error``."""
         found: list[dict[str, dict[str, Any]]] = [{} for _ in range(self.rows)]
         for place, answer in zip(self.places, answers, strict=True):
-            for task, (predictions, row) in answer.items():
-                wanted = options.get(task, _PLAIN)
-                found[place][task] = _record(run, task, predictions, row, wanted)
+            for task, answered in answer.items():
+                found[place][task] = _record(run, task, answered, options.get(task, _PLAIN))
         for task, errors in self.errors.items():
             for place, error in errors.items():
                 found[place][task] = options.get(task, _PLAIN).refused_record(error)
@@ -80,10 +85,10 @@ class Request:
 _PLAIN = RecordOptions()
 
 
-def _record(
-    run: LoadedRun, task: str, found: Predictions, row: int, wanted: RecordOptions
-) -> dict[str, Any]:
-    record = wanted.record(found, row, run.tasks[task].labels)
+def _record(run: LoadedRun, task: str, answered: Answered, wanted: RecordOptions) -> dict[str, Any]:
+    if isinstance(answered, str):
+        return wanted.refused_record(answered)
+    record = wanted.record(*answered, run.tasks[task].labels)
     if any(isinstance(value, float) and not math.isfinite(value) for value in _numbers(record)):
         return wanted.refused_record("The model gives numbers that are not finite. Train it again.")
     return record
@@ -144,7 +149,7 @@ class Service:
             readable = [row for row in range(len(rows)) if row not in prepared.refused]
             fields = pool.fields(np.arange(len(pool)))
             for place, row, own in zip(readable, pool.rows, fields, strict=True):
-                items.append(Item(_key(view, row, own), row, own, view.tasks, vectors))
+                items.append(Item(view.name, _key(view, row, own), row, own, view.tasks, vectors))
                 places.append(place)
         lengths = [int(item.row[LENGTH]) for item in items]
         job: Job[Item, Answer] = Job(items, [max(1, length) for length in lengths], deadline)
@@ -158,19 +163,44 @@ class Service:
 
     def _compute(self, items: Sequence[Item]) -> list[Answer]:
         """Answer the items of a group: encode each distinct row once."""
-        answers: list[dict[str, tuple[Predictions, int]]] = [{} for _ in items]
+        answers: list[dict[str, Answered]] = [{} for _ in items]
         for predictor, tasks in _by_model(self.run):
-            distinct: dict[tuple[Hashable, bool], list[int]] = {}
+            # Rows of two views have different inputs, such as words or none: a batch is of one view.
+            kinds: dict[tuple[str, bool], dict[Hashable, list[int]]] = {}
             for place, item in enumerate(items):
                 if tasks.intersection(item.tasks):
-                    distinct.setdefault((item.key, item.vectors), []).append(place)
-            for vectors in (False, True):
-                groups = [own for (_, kind), own in distinct.items() if kind == vectors]
+                    alike = kinds.setdefault((item.view, item.vectors), {})
+                    alike.setdefault(item.key, []).append(place)
+            for distinct in kinds.values():
+                groups = [*distinct.values()]
                 lengths = [items[own[0]].row[LENGTH] for own in groups]
                 for rows_b in predictor.split(np.array(lengths, dtype=np.int64)):
                     chosen = [groups[row] for row in rows_b.tolist()]
-                    self._compute_batch(predictor, tasks, items, chosen, answers)
+                    self._compute_readable(predictor, tasks, items, chosen, answers)
         return [*answers]
+
+    def _compute_readable(
+        self,
+        predictor: Predictor,
+        tasks: set[str],
+        items: Sequence[Item],
+        groups: Sequence[Sequence[int]],
+        answers: Sequence[dict[str, Answered]],
+    ) -> None:
+        """Answer a batch; an image or a sound may turn out to be broken when it is decoded."""
+        try:
+            self._compute_batch(predictor, tasks, items, groups, answers)
+        except DataError:
+            readable = []
+            for own in groups:
+                error = read_error(items[own[0]].row, predictor.collation)
+                if error is None:
+                    readable.append(own)
+                    continue
+                for at in own:
+                    answers[at].update(dict.fromkeys(items[at].tasks, error))
+            if readable:
+                self._compute_batch(predictor, tasks, items, readable, answers)
 
     def _compute_batch(
         self,
@@ -178,7 +208,7 @@ class Service:
         tasks: set[str],
         items: Sequence[Item],
         groups: Sequence[Sequence[int]],
-        answers: Sequence[dict[str, tuple[Predictions, int]]],
+        answers: Sequence[dict[str, Answered]],
     ) -> None:
         """Answer the items of each group of equal ones, in one batch.
 
@@ -224,5 +254,5 @@ def _key(view: View, row: PreparedRow, fields: Fields) -> Hashable:
     try:
         hash(fields)
     except TypeError:
-        return (view.name, id(row))
-    return (view.name, view.tasks if view.worded else (), fields)
+        return id(row)
+    return (view.tasks if view.worded else (), fields)
