@@ -86,9 +86,9 @@ class Predict:
             "kill.",
         ),
     ] = False
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The folder of the parts.")
-    ] = None
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder of the parts.")] = (
+        None
+    )
     format: Annotated[
         str, typer.Option(metavar="jsonl|parquet", help="The format of the parts.")
     ] = "jsonl"

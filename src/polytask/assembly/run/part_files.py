@@ -92,7 +92,9 @@ def _columns(record: Record, tasks: Sequence[str]) -> dict[str, Any]:
         if task in record:
             own = record[task]
             label = own.get("label")
-            row[f"{task}.label"] = label if label is None or isinstance(label, str) else _json(label)
+            row[f"{task}.label"] = (
+                label if label is None or isinstance(label, str) else _json(label)
+            )
             row[f"{task}.confidence"] = own.get("confidence")
             row[f"{task}.error"] = own.get("error")
             row[f"{task}.record"] = _json(own)
