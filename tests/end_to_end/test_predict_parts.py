@@ -86,6 +86,18 @@ def test_a_killed_prediction_continues(run: Path, inputs: Path, tmp_path: Path, 
     assert "5 of 5 files are finished" in polytask(*again).stderr
 
 
+def test_a_line_that_is_no_json_is_a_record_with_an_error(run: Path, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "in.jsonl", reviews(6))
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:3], b'{"text": "cut', b"\xff", *lines[3:]]))
+    more = ("--part-rows", "2", "--no-probabilities")
+    assert polytask(*command(run, path, tmp_path / "out", *more)).exit_code == 0
+    found = [one["mood"] for one in records(tmp_path / "out")]
+    assert [one["label"] is None for one in found] == [*[False] * 3, True, True, *[False] * 3]
+    assert f"{path}:4: not valid JSON" in found[3]["error"]
+    assert f"{path}:5: " in found[4]["error"]
+
+
 def test_a_deleted_part_is_written_again(run: Path, inputs: Path, tmp_path: Path) -> None:
     again = command(run, inputs, tmp_path / "out", "--part-rows", "7")
     assert polytask(*again).exit_code == 0

@@ -95,6 +95,16 @@ class Predict:
     part_rows: Annotated[
         int, typer.Option(metavar="N", min=0, help="Rows of a part; 0: one part per file.")
     ] = 0
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="here|ray", help="Where parts are predicted: here, or on Ray workers."
+        ),
+    ] = "here"
+    address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster, as auto; default: workers on this machine."),
+    ] = None
 
     def __post_init__(self) -> None:
         """Predict. The command is a class because it has too many options for a function."""
@@ -117,7 +127,7 @@ class Predict:
                 rows,
                 task_best=self.task_best,
                 overrides=self.overrides or (),
-                left_out=lambda text: typer.echo(f"note: {text}", err=True),
+                left_out=_note,
                 top_k=self.top_k,
                 probabilities=not self.no_probabilities,
                 vectors=self.vectors,
@@ -136,11 +146,14 @@ class Predict:
             mistakes.append("Several files, --out and --part-rows need --parts. Add --parts.")
         if self.format not in ("jsonl", "parquet"):
             mistakes.append(f"--format: found {self.format!r}, expected jsonl or parquet.")
+        if self.engine not in ("here", "ray"):
+            mistakes.append(f"--engine: found {self.engine!r}, expected here or ray.")
         if mistakes:
             raise RecipeError(mistakes)
 
     def _write_parts(self) -> None:
         from polytask.assembly.run.parts_prediction import PartsJob, predict_parts
+        from polytask.assembly.run.ray_parts import RayEngine
         from polytask.cli.progress import count_rows
 
         job = PartsJob(
@@ -156,10 +169,15 @@ class Predict:
             vectors=self.vectors,
         )
         with count_rows("predicting") as count:
-            found = predict_parts(job, count, lambda text: typer.echo(f"note: {text}", err=True))
+            engine = RayEngine(self.address) if self.engine == "ray" else None
+            found = predict_parts(job, count, _note, engine)
         parts = [part for own in found["inputs"] for part in own["parts"]]
         rows = sum(part["rows"] for part in parts)
         typer.echo(f"{self.out}: {rows:,} rows in {len(parts)} parts, {len(found['inputs'])} files")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
 @contextmanager

@@ -79,15 +79,12 @@ def _schema(tasks: Sequence[str]) -> pa.Schema:
     """Return columns that do not depend on the rows, so that parts can be read as one table."""
     kinds = {"label": pa.string(), "confidence": pa.float64(), "error": pa.string()}
     kinds |= {"record": pa.string()}
-    columns = [pa.field("error", pa.string())]
-    return pa.schema(
-        [*columns, *(pa.field(f"{task}.{key}", kinds[key]) for task in tasks for key in kinds)]
-    )
+    return pa.schema([pa.field(f"{task}.{key}", kinds[key]) for task in tasks for key in kinds])
 
 
 def _columns(record: Record, tasks: Sequence[str]) -> dict[str, Any]:
     """Return the columns of a record; a label that is no text is JSON, as the whole record is."""
-    row: dict[str, Any] = {"error": record.get("error")}
+    row: dict[str, Any] = {}
     for task in tasks:
         if task in record:
             own = record[task]

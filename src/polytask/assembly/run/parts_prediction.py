@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from polytask.assembly.data.new_rows import NewRows
+from polytask.assembly.run.broken_lines import copy_readable
 from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.part_files import PartFormat, remove_temporary, write_part
-from polytask.assembly.run.prediction import Note, RecordOptions
+from polytask.assembly.run.prediction import Note, Record, RecordOptions
 from polytask.core.errors import DataError, RunError
 from polytask.core.files import read_json, sha256, write_json
 from polytask.core.run_folder import RunFolder
+from polytask.core.scratch import scratch_folder
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
@@ -117,14 +119,38 @@ def predict_file(
     if not Path(path).stat().st_size:  # engines write empty files; they have no columns to check
         write_part(job.part(number, 0), (), [*run.tasks])
         return 0
-    tables = run.read_file(Path(path), run.views_for(None), job.overrides, note)
-    rows = len(next(own.table for own in tables if own.views))
-    for place, (first, count) in enumerate(_ranges(rows, job.part_rows)):
-        if not job.part(number, place).exists():
-            some = _select(tables, range(first, first + count))
-            records = run.predict_tables(some, wanted, note) if count else ()
-            write_part(job.part(number, place), _counted(records, progress), [*run.tasks])
+    with scratch_folder() as scratch:
+        tables, errors = _read(run, Path(path), job.overrides, scratch, note)
+        rows = len(next(own.table for own in tables if own.views))
+        for place, (first, count) in enumerate(_ranges(rows, job.part_rows)):
+            if not job.part(number, place).exists():
+                some = _select(tables, range(first, first + count))
+                found = run.predict_tables(some, wanted, note) if count else ()
+                records = (
+                    _refused(record, wanted, errors[row]) if row in errors else record
+                    for row, record in enumerate(found, first)
+                )
+                write_part(job.part(number, place), _counted(records, progress), [*run.tasks])
     return rows
+
+
+def _read(
+    run: LoadedRun, path: Path, overrides: Sequence[str], scratch: Path, note: Note
+) -> tuple[list[NewRows], dict[int, str]]:
+    """Return the tables of a file, and the error of each row that is no JSON."""
+    views = run.views_for(None)
+    try:
+        return run.read_file(path, views, overrides, note), {}
+    except DataError:
+        copy, errors = copy_readable(path, scratch)
+        if not errors:
+            raise
+    note(f"{path}: {len(errors)} lines cannot be parsed. The first: {errors[min(errors)]}")
+    return run.read_file(copy, views, overrides, note), errors
+
+
+def _refused(record: Record, wanted: RecordOptions, error: str) -> Record:
+    return {task: wanted.refused_record(error) for task in record}
 
 
 def find_inputs(names: Iterable[str]) -> list[Path]:
