@@ -25,8 +25,8 @@ def copy_readable(path: Path, folder: Path) -> tuple[Path, dict[int, str]]:
         return path, {}
     errors: dict[int, str] = {}
     copy = folder / f"{path.name.partition('.')[0]}.jsonl"
-    packed = gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")
-    with packed as source, copy.open("w", encoding="utf-8") as target:
+    opened = gzip.open if name.endswith(".gz") else open
+    with opened(path, "rb") as source, copy.open("w", encoding="utf-8") as target:
         position = 0
         for number, line in enumerate(source, 1):
             if line.strip():
