@@ -69,9 +69,9 @@ def test_parts_hold_what_is_predicted_of_each_file(run: Path, inputs: Path, tmp_
     assert len(manifest["parameters"]["model/model.safetensors"]) == 64
 
 
-@pytest.mark.parametrize("part", [1, 3, 6])
-def test_a_killed_prediction_continues(run: Path, inputs: Path, tmp_path: Path, part: int) -> None:
+def test_a_killed_prediction_continues(run: Path, inputs: Path, tmp_path: Path) -> None:
     """SIGKILL just before a part is renamed: the part is complete but has no name yet."""
+    part = 6  # of the second file
     whole = command(run, inputs, tmp_path / "whole", "--part-rows", "7")
     assert polytask(*whole).exit_code == 0
     again = command(run, inputs, tmp_path / "out", "--part-rows", "7")
