@@ -157,9 +157,9 @@ class Predict:
         from polytask.cli.progress import count_rows
 
         job = PartsJob(
-            str(self.run),
+            str(self.run.absolute()),  # workers of a cluster have other working folders
             tuple(self.files),
-            str(self.out),
+            str(Path(str(self.out)).absolute()),
             format="parquet" if self.format == "parquet" else "jsonl",
             part_rows=self.part_rows,
             task_best=self.task_best,
