@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from polytask.cli.options import SET, Plugins, RunPath, open_plugins
-from polytask.core.errors import DataError
+from polytask.core.errors import DataError, RecipeError
 from polytask.core.scratch import scratch_folder
 
 STANDARD = "-"
@@ -25,13 +25,14 @@ class Predict:
     """Predict all tasks for new rows in one encoder pass; writes one JSON line per row."""
 
     run: RunPath
-    file: Annotated[
-        str,
+    files: Annotated[
+        list[str],
         typer.Argument(
             metavar="FILE",
             help="File of rows, read with the options of the training files. Other formats are "
             "recognised by their names: .jsonl, .json, .csv, .tsv, .parquet, .conll, .conllu or .txt, "
-            "also with .gz. - reads JSON lines from standard input.",
+            "also with .gz. - reads JSON lines from standard input. With --parts: files, folders "
+            "or patterns.",
             show_default=False,
         ),
     ]
@@ -77,6 +78,33 @@ class Predict:
         ),
     ] = None
     plugins: Plugins = None
+    parts: Annotated[
+        bool,
+        typer.Option(
+            "--parts",
+            help="Write parts and a manifest to the folder --out. The same command continues after a "
+            "kill.",
+        ),
+    ] = False
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder of the parts.")] = (
+        None
+    )
+    format: Annotated[
+        str, typer.Option(metavar="jsonl|parquet", help="The format of the parts.")
+    ] = "jsonl"
+    part_rows: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Rows of a part; 0: one part per file.")
+    ] = 0
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="here|ray", help="Where parts are predicted: here, or on Ray workers."
+        ),
+    ] = "here"
+    address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster, as auto; default: workers on this machine."),
+    ] = None
 
     def __post_init__(self) -> None:
         """Predict. The command is a class because it has too many options for a function."""
@@ -84,9 +112,13 @@ class Predict:
         from polytask.cli.progress import count_rows
 
         open_plugins(self.plugins)
+        self._check()
+        if self.parts:
+            self._write_parts()
+            return
         seen = self.output == STANDARD and sys.stdout.isatty()  # the records show the progress
         with (
-            _rows(self.file) as rows,
+            _rows(self.files[0]) as rows,
             _writer(self.output) as write,
             count_rows("predicting", hidden=seen) as count,
         ):
@@ -95,13 +127,57 @@ class Predict:
                 rows,
                 task_best=self.task_best,
                 overrides=self.overrides or (),
-                left_out=lambda text: typer.echo(f"note: {text}", err=True),
+                left_out=_note,
                 top_k=self.top_k,
                 probabilities=not self.no_probabilities,
                 vectors=self.vectors,
             ):
                 write(json.dumps(record, ensure_ascii=False))
                 count(1)
+
+    def _check(self) -> None:
+        """Refuse options that do not go together."""
+        mistakes = []
+        if self.parts and self.out is None:
+            mistakes.append("--parts: found no --out, expected a folder. Add --out FOLDER.")
+        if self.parts and self.output != STANDARD:
+            mistakes.append("--output: writes one file, found --parts. Use --out FOLDER.")
+        if not self.parts and (self.out or self.part_rows or len(self.files) > 1):
+            mistakes.append("Several files, --out and --part-rows need --parts. Add --parts.")
+        if self.format not in ("jsonl", "parquet"):
+            mistakes.append(f"--format: found {self.format!r}, expected jsonl or parquet.")
+        if self.engine not in ("here", "ray"):
+            mistakes.append(f"--engine: found {self.engine!r}, expected here or ray.")
+        if mistakes:
+            raise RecipeError(mistakes)
+
+    def _write_parts(self) -> None:
+        from polytask.assembly.run.parts_prediction import PartsJob, predict_parts
+        from polytask.assembly.run.ray_parts import RayEngine
+        from polytask.cli.progress import count_rows
+
+        job = PartsJob(
+            str(self.run.absolute()),  # workers of a cluster have other working folders
+            tuple(self.files),
+            str(Path(str(self.out)).absolute()),
+            format="parquet" if self.format == "parquet" else "jsonl",
+            part_rows=self.part_rows,
+            task_best=self.task_best,
+            overrides=tuple(self.overrides or ()),
+            top_k=self.top_k,
+            probabilities=not self.no_probabilities,
+            vectors=self.vectors,
+        )
+        with count_rows("predicting") as count:
+            engine = RayEngine(self.address) if self.engine == "ray" else None
+            found = predict_parts(job, count, _note, engine)
+        parts = [part for own in found["inputs"] for part in own["parts"]]
+        rows = sum(part["rows"] for part in parts)
+        typer.echo(f"{self.out}: {rows:,} rows in {len(parts)} parts, {len(found['inputs'])} files")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from polytask.assembly.data.new_rows import new_views, read_new_file
+from polytask.assembly.data.new_rows import NewRows, new_views, read_new_file
 from polytask.assembly.data.pools import collation
 from polytask.assembly.data.readings import readings
 from polytask.assembly.data.views import View
@@ -226,12 +226,25 @@ class LoadedRun:
         wanted: RecordOptions,
         left_out: Note,
     ) -> Iterator[Record]:
+        tables = self.read_file(path, views, overrides, left_out)
+        file = tables[0].table.files[0]
+        yield from self._records(windows_of_tables(tables), wanted, left_out, file)
+
+    def read_file(
+        self, path: Path, views: Sequence[View], overrides: Sequence[str], left_out: Note
+    ) -> list[NewRows]:
+        """Read a file as ``predict`` does, without a prediction; see there."""
         known = readings(load(self.folder.recipe, overrides), self.folder)
         tables = read_new_file(path, views, known, self.types)
         for text in (text for own in tables for text in own.notes):
             left_out(text)
-        file = tables[0].table.files[0]
-        yield from self._records(windows_of_tables(tables), wanted, left_out, file)
+        return tables
+
+    def predict_tables(
+        self, tables: Sequence[NewRows], wanted: RecordOptions, left_out: Note
+    ) -> Iterator[Record]:
+        """Predict tables of ``read_file``, or a selection of their rows; all rows may be bad."""
+        return self._records(windows_of_tables(tables), wanted, left_out)
 
     def _records(
         self,
