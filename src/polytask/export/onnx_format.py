@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.assembly.run.loaded_run import LoadedRun
+from polytask.core.batch import DRAW_SEED
 from polytask.core.collated import Collated
 from polytask.core.errors import RunError
 from polytask.core.files import write_json
 from polytask.core.optional import require
 from polytask.core.texts import TEXTS
 from polytask.data.pools import collate
+from polytask.data.prepared_rows import PreparedRow
 from polytask.export.stored_rows import TOLERANCE, StoredRows, stored_rows
 from polytask.modeling import MultiTaskModel
 
@@ -88,7 +90,7 @@ def _batches(run: LoadedRun, stored: Sequence[StoredRows]) -> list[Collated]:
     """Return a batch of all stored rows, and smaller ones of other lengths with the same inputs."""
     rows = [row for one in stored for row in one.rows]
     rows = rows if len(rows) > 1 else rows * 2  # an exported batch of one row stays one row
-    whole = collate(rows, run.predictor.collation).inputs
+    whole = _collate(run, rows)
     if TEXTS in whole:
         raise RunError(
             "--to onnx: rows of several texts, or long texts in windows, have no fixed number of "
@@ -96,10 +98,16 @@ def _batches(run: LoadedRun, stored: Sequence[StoredRows]) -> list[Collated]:
         )
     batches = [whole]
     for part in (rows[:1], rows[1:]):
-        inputs = collate(part, run.predictor.collation).inputs
+        inputs = _collate(run, part)
         if inputs.keys() == whole.keys():
             batches.append(inputs)
     return batches
+
+
+def _collate(run: LoadedRun, rows: Sequence[PreparedRow]) -> Collated:
+    """Return rows as tensors, without the seeds that only training and sampling read."""
+    inputs = collate(rows, run.predictor.collation).inputs
+    return Collated({name: tensor for name, tensor in inputs.items() if name != DRAW_SEED})
 
 
 def _write(
