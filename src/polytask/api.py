@@ -59,21 +59,16 @@ def train(
     :raises InterruptedTrainingError: After a signal to stop; everything needed to resume is saved.
     """
     from polytask.assembly.run import evaluation, training
-    from polytask.assembly.run.loaded_run import LoadedRun
     from polytask.reports.page import write_page
     from polytask.training.processes import on_first, process_group
 
     loaded = _open_recipe(recipe)
     folder = Path(run or RUNS / loaded.name)
 
-    def score(trained: RunFolder) -> None:
-        if evaluation.has_held_out(trained):
-            evaluation.evaluate(LoadedRun.load(trained))
-
     with process_group(loaded.training.device):
         with add_advice("Run the same command with --resume to continue."):
             trained = training.train(loaded, folder, resume=resume, console=console)
-        on_first(lambda: score(trained))
+        on_first(lambda: evaluation.evaluate_held_out(trained))
         on_first(lambda: write_page(trained.path))
     return trained
 
@@ -185,8 +180,7 @@ def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any
 
     :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
         ``runs/NAME-analysis`` is written.
-    :param wanted: ``steps``, ``models``, ``parameters``, ``overlapping``, ``pairwise``,
-        ``verify``, ``seeds``, ``curve``; see ``polytask.analysis.analyse.AnalysisOptions``.
+    :param wanted: See ``polytask.analysis.analyse.AnalysisOptions``.
     :return: The written records, by name, and their ``folder``.
     :raises PolytaskError: If there are fewer than two tasks, or the run or its data is incomplete.
     """
@@ -233,23 +227,17 @@ def report(folder: PathLike, out: PathLike | None = None, *, language: str = "en
     return write_page(Path(folder), None if out is None else Path(out), language)
 
 
-def watch(
-    run: PathLike,
-    port: int = 8765,
-    *,
-    language: str = "en",
-    ready: Callable[[str], None] = lambda address: None,
-) -> None:
+def watch(run: PathLike, port: int = 8765, **options: Any) -> None:
     """Show a running training on a page that only this machine can open, until Ctrl-C.
 
     :param run: The run folder, which may not exist yet.
     :param port: The port; 0: any free port.
-    :param ready: Called with the address of the page.
+    :param options: ``language`` as for ``report``; ``ready``, called with the address of the page.
     :raises RunError: If the folder holds something else, or the port is taken.
     """
     from polytask.reports.watch import serve
 
-    serve(Path(run), port, language, ready)
+    serve(Path(run), port, **options)
 
 
 def serve(
@@ -267,6 +255,21 @@ def serve(
     from polytask.serving.server import serve_runs
 
     serve_runs([Path(run) for run in runs], ServeOptions(**options), ready)
+
+
+def export(
+    run: PathLike, folder: PathLike, to: str, tasks: Sequence[str] | None = None, **options: Any
+) -> Path:
+    """Write a run for other libraries, after comparing the export with the run on stored rows.
+
+    :param to: ``onnx``, or ``huggingface`` for transformers and sentence-transformers.
+    :param tasks: Names of tasks; by default all that the format can hold.
+    :param options: ``note``, called with a sentence about each task that is left out.
+    :raises PolytaskError: If the folder exists, or the run cannot be exported.
+    """
+    from polytask.export.export import export_run
+
+    return export_run(load(run, device="cpu", precision="fp32"), Path(folder), to, tasks, **options)
 
 
 def check(recipe: RecipeLike) -> Findings:

@@ -90,7 +90,9 @@ def _limits(run: LoadedRun, tasks: Sequence[str]) -> str:
             for name in tasks
             if run.recipe.tasks[name].part.kind == "multilabel"
         }
-        lines += [f"`{task}` predicts labels from probability {own}." for task, own in found.items()]
+        lines += [
+            f"`{task}` predicts labels from probability {own}." for task, own in found.items()
+        ]
     if "tagging" in kinds:
         lines.append(
             "A tag is that of the first token of a word. The run also repairs tags that break the "
@@ -101,4 +103,6 @@ def _limits(run: LoadedRun, tasks: Sequence[str]) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines
+    )

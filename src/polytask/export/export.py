@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.errors import RecipeError, RunError
@@ -17,22 +16,26 @@ FORMATS = ("onnx", "huggingface")
 Note = Callable[[str], object]
 
 
-def export(
-    run: LoadedRun, folder: Path, form: str, tasks: Sequence[str] | None, note: Note
-) -> dict[str, Any]:
+def export_run(
+    run: LoadedRun,
+    folder: Path,
+    to: str,
+    tasks: Sequence[str] | None = None,
+    note: Note = lambda _: None,
+) -> Path:
     """Write a run in another format.
 
     :param run: A run on the CPU, in fp32.
     :param folder: A folder that does not exist yet.
-    :param form: One of ``FORMATS``.
+    :param to: One of ``FORMATS``.
     :param tasks: Names of tasks; None for all that the format can hold.
     :param note: Called with a sentence about each task that is left out.
-    :return: The content of ``export.json``.
+    :return: The folder; ``export.json`` in it tells the largest difference.
     :raises RecipeError: If there is no such format or task.
     :raises RunError: If the folder exists, or the run cannot be exported.
     """
-    if form not in FORMATS:
-        raise RecipeError([f"--to: found {form!r}, expected {' or '.join(FORMATS)}."])
+    if to not in FORMATS:
+        raise RecipeError([f"--to: found {to!r}, expected {' or '.join(FORMATS)}."])
     run.views_for(tasks)
     if folder.exists():
         raise RunError(f"{folder}: exists. Name a new folder, or remove it.")
@@ -40,31 +43,26 @@ def export(
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     unfinished.mkdir()
     try:
-        facts = (_to_onnx if form == "onnx" else _to_huggingface)(run, unfinished, tasks, note)
+        (_to_onnx if to == "onnx" else _to_huggingface)(run, unfinished, tasks, note)
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return facts
+    return folder
 
 
-def _to_onnx(
-    run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note
-) -> dict[str, Any]:
+def _to_onnx(run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note) -> None:
     from polytask.export.onnx_format import export_onnx
 
     chosen = [*(tasks or run.tasks)]
-    facts = export_onnx(run, chosen, folder)
+    export_onnx(run, chosen, folder)
     encoder = folder / "encoder"
     encoder.mkdir()
     run.encoder.save(encoder)
     write_text(folder / "README.md", model_card(run, chosen, {}))
-    return facts
 
 
-def _to_huggingface(
-    run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note
-) -> dict[str, Any]:
+def _to_huggingface(run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note) -> None:
     from polytask.export.stock_models import shared_encoder, task_refusal, write_encoder, write_task
 
     encoder = shared_encoder(run)
@@ -83,4 +81,3 @@ def _to_huggingface(
     facts = {"format": "huggingface", "left_out": left_out, "largest_difference": differences}
     write_json(folder / "export.json", facts)
     write_text(folder / "README.md", model_card(run, [*differences], left_out))
-    return facts

@@ -59,10 +59,9 @@ def flat_scores(scores: Mapping[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def export_onnx(run: LoadedRun, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
+def export_onnx(run: LoadedRun, tasks: Sequence[str], folder: Path) -> None:
     """Write ``model.onnx`` and ``export.json``, the names of inputs and outputs.
 
-    :return: The content of ``export.json``.
     :raises RunError: If the model cannot be exported, or answers otherwise in onnxruntime.
     :raises MissingExtraError: If a package of the extra is not installed.
     """
@@ -83,7 +82,6 @@ def export_onnx(run: LoadedRun, tasks: Sequence[str], folder: Path) -> dict[str,
         "largest_difference": _compare(run, model, batches, folder / MODEL),
     }
     write_json(folder / FACTS, facts)
-    return facts
 
 
 def _batches(run: LoadedRun, stored: Sequence[StoredRows]) -> list[Collated]:
@@ -132,7 +130,7 @@ def _write(
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:  # noqa: BLE001 - exporters raise any type of error
+    except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise RunError(
             f"--to onnx: sharing {run.recipe.sharing.kind!r} with tasks "
@@ -146,9 +144,7 @@ def _dynamic(tensor: Tensor) -> dict[int, Any]:
     return dict.fromkeys(range(min(tensor.dim(), 2)), torch.export.Dim.DYNAMIC)
 
 
-def _compare(
-    run: LoadedRun, model: FlatModel, batches: Sequence[Collated], path: Path
-) -> float:
+def _compare(run: LoadedRun, model: FlatModel, batches: Sequence[Collated], path: Path) -> float:
     """Return the largest difference between onnxruntime and the run.
 
     :raises RunError: If it is too large.

@@ -77,9 +77,7 @@ def _answers(
     return found[task]
 
 
-def _label_gap(
-    pipe: Any, task: Task, found: Predictions, stored: StoredRows, place: int
-) -> float:
+def _label_gap(pipe: Any, task: Task, found: Predictions, stored: StoredRows, place: int) -> float:
     answer = pipe(pipeline_input(stored.fields[place]), top_k=None, truncation=True)
     scores = {one["label"]: one["score"] for one in answer}
     if task.label_type == "number":

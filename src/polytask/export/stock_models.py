@@ -54,7 +54,8 @@ def shared_encoder(run: LoadedRun) -> HuggingFaceEncoder:
 
 def write_encoder(run: LoadedRun, encoder: HuggingFaceEncoder, folder: Path) -> None:
     """Write what AutoModel, AutoTokenizer and SentenceTransformer load."""
-    encoder.model.save_pretrained(folder)
+    with quiet_transformers():
+        encoder.model.save_pretrained(folder)
     write_tokenizer(encoder, folder)
     write_sentence_files(folder, encoder.width, encoder.max_length)
     check_encoder(run, folder)
@@ -126,6 +127,7 @@ def write_task(run: LoadedRun, encoder: HuggingFaceEncoder, task: Task, folder: 
     head = run.predictor.model.heads[task.head_key]
     assert isinstance(head, SentenceHead | WordHead)
     fill_head(stock, task, head.scorer, kind)
-    stock.save_pretrained(folder)
+    with quiet_transformers():
+        stock.save_pretrained(folder)
     write_tokenizer(encoder, folder)
     return check_task(run, task, folder)
