@@ -76,8 +76,7 @@ def train(
 def load(run: PathLike, **options: Any) -> LoadedRun:
     """Load a run, to predict any number of times, also from several threads at once.
 
-    :param options: ``device`` and ``precision``, by default from the recipe. ``task_best=True``: the
-        model of each task's best validation. See ``LoadedRun.load``.
+    :param options: ``device``, ``precision``, ``task_best``; see ``LoadedRun.load``.
     :raises PolytaskError: If the folder is not a run, or the model cannot be loaded.
     """
     from polytask.assembly.run.loaded_run import LoadedRun
@@ -95,8 +94,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run, and write ``scores.json`` and ``predictions/`` into it.
 
-    :param split: ``test``, ``validation`` or ``train``; by default test, or validation if there is
-        no test.
+    :param split: ``test``, ``validation`` or ``train``; by default the first that there is.
     :param progress: Called with the number of rows of each finished batch.
     :return: Scores by task, with confidence intervals.
     :raises PolytaskError: If the folder is not a run, or its data is missing.
@@ -178,8 +176,7 @@ def compare(
 def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any) -> dict[str, Any]:
     """Measure how the tasks of a run help or hurt each other, and which should share a model.
 
-    :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
-        ``runs/NAME-analysis`` is written.
+    :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe.
     :param wanted: See ``polytask.analysis.analyse.AnalysisOptions``.
     :return: The written records, by name, and their ``folder``.
     :raises PolytaskError: If there are fewer than two tasks, or the run or its data is incomplete.
@@ -231,7 +228,6 @@ def watch(run: PathLike, port: int = 8765, **options: Any) -> None:
     """Show a running training on a page that only this machine can open, until Ctrl-C.
 
     :param run: The run folder, which may not exist yet.
-    :param port: The port; 0: any free port.
     :param options: ``language`` as for ``report``; ``ready``, called with the address of the page.
     :raises RunError: If the folder holds something else, or the port is taken.
     """
@@ -262,14 +258,15 @@ def export(
 ) -> Path:
     """Write a run for other libraries, after comparing the export with the run on stored rows.
 
-    :param to: ``onnx``, or ``huggingface`` for transformers and sentence-transformers.
+    :param to: ``onnx`` or ``huggingface``.
     :param tasks: Names of tasks; by default all that the format can hold.
     :param options: ``note``, called with a sentence about each task that is left out.
-    :raises PolytaskError: If the folder exists, or the run cannot be exported.
+    :raises PolytaskError: If the run cannot be exported.
     """
-    from polytask.export.export import export_run
+    from polytask.exports.export import export_run
 
-    return export_run(load(run, device="cpu", precision="fp32"), Path(folder), to, tasks, **options)
+    loaded = load(run, device="cpu", precision="fp32")
+    return export_run(loaded, Path(folder), to, tasks, **options)
 
 
 def check(recipe: RecipeLike) -> Findings:

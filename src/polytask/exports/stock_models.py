@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,8 +12,8 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.errors import RunError
 from polytask.core.files import write_json
 from polytask.encoders.huggingface import HuggingFaceEncoder
-from polytask.export.stock_checks import check_encoder, check_task, quiet_transformers
-from polytask.export.stock_heads import fill_head, refusal, settings_of
+from polytask.exports.stock_checks import check_encoder, check_task, quiet_transformers
+from polytask.exports.stock_heads import fill_head, refusal, settings_of
 from polytask.sharing.hard import Hard
 from polytask.sharing.lora import Lora
 from polytask.tasks import Task
@@ -113,7 +114,7 @@ def write_task(run: LoadedRun, encoder: HuggingFaceEncoder, task: Task, folder: 
     kind = encoder.config.model_type
     config = copy.deepcopy(encoder.config)
     config.update(settings_of(task, kind))
-    auto = (
+    auto: Any = (
         transformers.AutoModelForTokenClassification
         if isinstance(task, Tagging)
         else transformers.AutoModelForSequenceClassification

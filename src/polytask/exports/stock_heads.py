@@ -80,6 +80,10 @@ def refusal(task: Task, model_type: str, width: int) -> str | None:
     if isinstance(task, Tagging):
         return _tagging_refusal(task)
     assert isinstance(task, SentenceTask)
+    return _sequence_refusal(task, model_type, width)
+
+
+def _sequence_refusal(task: SentenceTask, model_type: str, width: int) -> str | None:
     known = STOCK.get(model_type)
     if known is None:
         return (
@@ -132,7 +136,7 @@ def settings_of(task: Task, model_type: str) -> dict[str, Any]:
     }
     if isinstance(task, SentenceTask):
         kinds = {Multilabel: "multi_label", Classification: "single_label"}
-        kind = kinds.get(type(task))  # type: ignore[arg-type]
+        kind = kinds.get(type(task))
         settings["problem_type"] = f"{kind}_classification" if kind else "regression"
         settings |= STOCK[model_type].pools[task.pool]
     return settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.errors import RecipeError, RunError
 from polytask.core.files import write_json, write_text
-from polytask.export.card import model_card
+from polytask.exports.card import model_card
 
 FORMATS = ("onnx", "huggingface")
 Note = Callable[[str], object]
@@ -52,7 +52,7 @@ def export_run(
 
 
 def _to_onnx(run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note) -> None:
-    from polytask.export.onnx_format import export_onnx
+    from polytask.exports.onnx_format import export_onnx
 
     chosen = [*(tasks or run.tasks)]
     export_onnx(run, chosen, folder)
@@ -63,7 +63,12 @@ def _to_onnx(run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: No
 
 
 def _to_huggingface(run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note) -> None:
-    from polytask.export.stock_models import shared_encoder, task_refusal, write_encoder, write_task
+    from polytask.exports.stock_models import (
+        shared_encoder,
+        task_refusal,
+        write_encoder,
+        write_task,
+    )
 
     encoder = shared_encoder(run)
     reasons = {name: task_refusal(run, encoder, run.tasks[name]) for name in tasks or run.tasks}

@@ -79,6 +79,7 @@ def _data(data: Mapping[str, Any]) -> str:
 def _limits(run: LoadedRun, tasks: Sequence[str]) -> str:
     lines = [
         "The scores hold for data like the held-out rows above; nothing is known about other data.",
+        "Of the encoder, use `last_hidden_state`: a pooler that AutoModel adds is not trained.",
         "The export was compared with the run on a few stored rows, in fp32 on a CPU.",
     ]
     if (most := getattr(run.encoder, "max_length", None)) is not None:

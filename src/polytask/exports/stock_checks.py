@@ -14,7 +14,7 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.batch import Fields
 from polytask.core.errors import RunError
 from polytask.encoders.text import text_of
-from polytask.export.stored_rows import TOLERANCE, StoredRows, stored_rows
+from polytask.exports.stored_rows import TOLERANCE, StoredRows, stored_rows
 from polytask.tasks import Predictions, Task
 from polytask.tasks.tagging import Tagging
 
@@ -56,7 +56,7 @@ def check_task(run: LoadedRun, task: Task, folder: Path) -> float:
     largest = 0.0
     for one in stored_rows(run, [task.name]):
         found = _answers(run, task.name, one)
-        for place, fields in enumerate(one.fields):
+        for place in range(len(one.rows)):
             gap = (_tag_gap if words else _label_gap)(pipe, task, found, one, place)
             largest = max(largest, gap)
     _require_close(task.name, largest)
@@ -81,7 +81,7 @@ def _label_gap(pipe: Any, task: Task, found: Predictions, stored: StoredRows, pl
     answer = pipe(pipeline_input(stored.fields[place]), top_k=None, truncation=True)
     scores = {one["label"]: one["score"] for one in answer}
     if task.label_type == "number":
-        return abs(scores["number"] - float(found.labels[place]))
+        return abs(float(scores["number"]) - float(found.labels[place]))
     own_C = [scores[label] for label in task.labels]
     return float(np.abs(np.array(own_C) - found.probabilities[place]).max())
 
