@@ -14,6 +14,7 @@ import polytask
 from polytask.core.errors import RunError
 from polytask.core.files import read_json
 from tests.end_to_end.files import polytask as command, reviews, write_experiment
+from tests.thinning import only
 
 pytestmark = pytest.mark.slow
 SIZES = (
@@ -167,7 +168,7 @@ def test_a_task_that_is_asked_for_is_not_left_out(tmp_path: Path) -> None:
     run = train(tmp_path, "bert", pool="mean")
     with pytest.raises(RunError, match=r"tasks.mood: found pool: mean.* Train with pool: first"):
         polytask.export(run, tmp_path / "out", "huggingface", ["mood", "words"])
-    with pytest.raises(polytask.PolytaskError, match="no task 'moood'"):
+    with pytest.raises(polytask.PolytaskError, match="no task called 'moood'"):
         polytask.export(run, tmp_path / "out", "huggingface", ["moood"])
     with pytest.raises(
         polytask.PolytaskError, match="found 'tflite', expected onnx or huggingface"
@@ -175,7 +176,10 @@ def test_a_task_that_is_asked_for_is_not_left_out(tmp_path: Path) -> None:
         polytask.export(run, tmp_path / "out", "tflite")
 
 
-@pytest.mark.parametrize(("name", "sharing"), [("transformer", "mmoe"), ("distilbert", "lora")])
+@pytest.mark.parametrize(
+    ("name", "sharing"),
+    only([("distilbert", "lora")], [("distilbert", "lora"), ("transformer", "mmoe")]),
+)
 def test_onnxruntime_gives_the_same_answers(name: str, sharing: str, tmp_path: Path) -> None:
     """For one row that is longer than all stored ones; its scores are decoded by the run."""
     runtime = pytest.importorskip("onnxruntime")
