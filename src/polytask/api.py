@@ -59,21 +59,16 @@ def train(
     :raises InterruptedTrainingError: After a signal to stop; everything needed to resume is saved.
     """
     from polytask.assembly.run import evaluation, training
-    from polytask.assembly.run.loaded_run import LoadedRun
     from polytask.reports.page import write_page
     from polytask.training.processes import on_first, process_group
 
     loaded = _open_recipe(recipe)
     folder = Path(run or RUNS / loaded.name)
 
-    def score(trained: RunFolder) -> None:
-        if evaluation.has_held_out(trained):
-            evaluation.evaluate(LoadedRun.load(trained))
-
     with process_group(loaded.training.device):
         with add_advice("Run the same command with --resume to continue."):
             trained = training.train(loaded, folder, resume=resume, console=console)
-        on_first(lambda: score(trained))
+        on_first(lambda: evaluation.evaluate_held_out(trained))
         on_first(lambda: write_page(trained.path))
     return trained
 
@@ -81,8 +76,7 @@ def train(
 def load(run: PathLike, **options: Any) -> LoadedRun:
     """Load a run, to predict any number of times, also from several threads at once.
 
-    :param options: ``device`` and ``precision``, by default from the recipe. ``task_best=True``: the
-        model of each task's best validation. See ``LoadedRun.load``.
+    :param options: ``device``, ``precision``, ``task_best``; see ``LoadedRun.load``.
     :raises PolytaskError: If the folder is not a run, or the model cannot be loaded.
     """
     from polytask.assembly.run.loaded_run import LoadedRun
@@ -100,8 +94,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run, and write ``scores.json`` and ``predictions/`` into it.
 
-    :param split: ``test``, ``validation`` or ``train``; by default test, or validation if there is
-        no test.
+    :param split: ``test``, ``validation`` or ``train``; by default the first that there is.
     :param progress: Called with the number of rows of each finished batch.
     :return: Scores by task, with confidence intervals.
     :raises PolytaskError: If the folder is not a run, or its data is missing.
@@ -183,10 +176,8 @@ def compare(
 def analyse(target: RecipeLike, *, console: Console | None = None, **wanted: Any) -> dict[str, Any]:
     """Measure how the tasks of a run help or hurt each other, and which should share a model.
 
-    :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe, for which
-        ``runs/NAME-analysis`` is written.
-    :param wanted: ``steps``, ``models``, ``parameters``, ``overlapping``, ``pairwise``,
-        ``verify``, ``seeds``, ``curve``; see ``polytask.analysis.analyse.AnalysisOptions``.
+    :param target: The folder of a run; with ``curve`` or ``pairwise`` also a recipe.
+    :param wanted: See ``polytask.analysis.analyse.AnalysisOptions``.
     :return: The written records, by name, and their ``folder``.
     :raises PolytaskError: If there are fewer than two tasks, or the run or its data is incomplete.
     """
@@ -233,23 +224,16 @@ def report(folder: PathLike, out: PathLike | None = None, *, language: str = "en
     return write_page(Path(folder), None if out is None else Path(out), language)
 
 
-def watch(
-    run: PathLike,
-    port: int = 8765,
-    *,
-    language: str = "en",
-    ready: Callable[[str], None] = lambda address: None,
-) -> None:
+def watch(run: PathLike, port: int = 8765, **options: Any) -> None:
     """Show a running training on a page that only this machine can open, until Ctrl-C.
 
     :param run: The run folder, which may not exist yet.
-    :param port: The port; 0: any free port.
-    :param ready: Called with the address of the page.
+    :param options: ``language`` as for ``report``; ``ready``, called with the address of the page.
     :raises RunError: If the folder holds something else, or the port is taken.
     """
     from polytask.reports.watch import serve
 
-    serve(Path(run), port, language, ready)
+    serve(Path(run), port, **options)
 
 
 def serve(
@@ -267,6 +251,22 @@ def serve(
     from polytask.serving.server import serve_runs
 
     serve_runs([Path(run) for run in runs], ServeOptions(**options), ready)
+
+
+def export(
+    run: PathLike, folder: PathLike, to: str, tasks: Sequence[str] | None = None, **options: Any
+) -> Path:
+    """Write a run for other libraries, after comparing the export with the run on stored rows.
+
+    :param to: ``onnx`` or ``huggingface``.
+    :param tasks: Names of tasks; by default all that the format can hold.
+    :param options: ``note``, called with a sentence about each task that is left out.
+    :raises PolytaskError: If the run cannot be exported.
+    """
+    from polytask.exports.export import export_run
+
+    loaded = load(run, device="cpu", precision="fp32")
+    return export_run(loaded, Path(folder), to, tasks, **options)
 
 
 def check(recipe: RecipeLike) -> Findings:

@@ -19,7 +19,7 @@ class Collated(dict[str, Tensor]):
     @property
     def size(self) -> int:
         """The number of rows, B; 0 without tensors."""
-        return next((len(tensor) for tensor in self.values()), 0)
+        return next((tensor.shape[0] for tensor in self.values()), 0)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Collated:
         """Return the inputs with a function applied to every tensor."""

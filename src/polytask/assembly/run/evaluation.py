@@ -88,6 +88,12 @@ def evaluate(
     return Evaluated(scores, outcomes)
 
 
+def evaluate_held_out(run: RunFolder) -> None:
+    """Score a run if it has rows that it was not trained on."""
+    if has_held_out(run):
+        evaluate(LoadedRun.load(run))
+
+
 def has_held_out(run: RunFolder) -> bool:
     """Return whether a run has rows that it was not trained on."""
     splits = [read_json(path) for path in run.splits.glob("*.json")]
