@@ -17,7 +17,7 @@ from polytask.assembly.run.parts_prediction import PartsJob, predict_parts
 from polytask.assembly.run.ray_parts import RayEngine
 from tests.end_to_end.files import reviews, write_experiment, write_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of Ray itself
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.filterwarnings("ignore")]  # of Ray
 FILES, ROWS = 6, 300
 
 
