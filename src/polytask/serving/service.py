@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -89,19 +90,11 @@ def _record(run: LoadedRun, task: str, answered: Answered, wanted: RecordOptions
     if isinstance(answered, str):
         return wanted.refused_record(answered)
     record = wanted.record(*answered, run.tasks[task].labels)
-    if any(isinstance(value, float) and not math.isfinite(value) for value in _numbers(record)):
+    try:
+        json.dumps(record, allow_nan=False)
+    except ValueError:
         return wanted.refused_record("The model gives numbers that are not finite. Train it again.")
     return record
-
-
-def _numbers(value: Any) -> Iterator[Any]:
-    """Yield the numbers inside a record."""
-    inner = value.values() if isinstance(value, Mapping) else value
-    if isinstance(inner, str) or not hasattr(inner, "__iter__"):
-        yield value
-    else:
-        for each in inner:
-            yield from _numbers(each)
 
 
 @dataclass
