@@ -76,13 +76,14 @@ def train(
 def load(run: PathLike, **options: Any) -> LoadedRun:
     """Load a run, to predict any number of times, also from several threads at once.
 
-    :param options: ``device``, ``precision``, ``task_best``; see ``LoadedRun.load``.
+    :param run: The folder of a run, or one that ``export`` wrote for onnxruntime.
+    :param options: ``device``, ``precision``, ``task_best``; see ``LoadedRun.load``. An export
+        computes on the CPU, in the precision that it was written in.
     :raises PolytaskError: If the folder is not a run, or the model cannot be loaded.
     """
-    from polytask.assembly.run.loaded_run import LoadedRun
-    from polytask.core.run_folder import RunFolder
+    from polytask.exports.onnx_run import load_run
 
-    return LoadedRun.load(RunFolder.open(Path(run)), **options)
+    return load_run(Path(run), **options)
 
 
 def evaluate(

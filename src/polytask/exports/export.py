@@ -53,12 +53,12 @@ def export_run(
 
 def _to_onnx(run: LoadedRun, folder: Path, tasks: Sequence[str] | None, note: Note) -> None:
     from polytask.exports.onnx_format import export_onnx
+    from polytask.exports.onnx_run import write_facts, write_states
 
     chosen = [*(tasks or run.tasks)]
-    export_onnx(run, chosen, folder)
-    encoder = folder / "encoder"
-    encoder.mkdir()
-    run.encoder.save(encoder)
+    facts = export_onnx(run, chosen, folder)
+    write_states(run, folder)
+    write_facts(folder, facts)
     write_text(folder / "README.md", model_card(run, chosen, {}))
 
 
