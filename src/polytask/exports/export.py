@@ -91,12 +91,14 @@ def _to_onnx(run: LoadedRun, folder: Path, options: ExportOptions) -> None:
 
 
 def _to_huggingface(run: LoadedRun, folder: Path, options: ExportOptions) -> None:
+    from polytask.exports.peft_adapter import write_adapter
     from polytask.exports.stock_models import (
         shared_encoder,
         task_refusal,
         write_encoder,
         write_task,
     )
+    from polytask.sharing.lora import Lora
 
     tasks, encoder = options.tasks, shared_encoder(run)
     reasons = {name: task_refusal(run, encoder, run.tasks[name]) for name in tasks or run.tasks}
@@ -106,6 +108,8 @@ def _to_huggingface(run: LoadedRun, folder: Path, options: ExportOptions) -> Non
     for name, text in left_out.items():
         options.note(f"task {name} is left out: {text}")
     write_encoder(run, encoder, folder / "encoder")
+    if isinstance(sharing := run.predictor.model.sharing, Lora):
+        write_adapter(run, sharing, folder / "adapter")
     differences = {
         name: write_task(run, encoder, run.tasks[name], folder / "tasks" / name)
         for name, reason in reasons.items()
