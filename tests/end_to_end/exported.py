@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import polytask
 from tests.end_to_end.files import reviews, write_experiment
 
@@ -71,3 +73,19 @@ def train(folder: Path, name: str, sharing: str = "hard", pool: str = "first") -
     folder.mkdir(exist_ok=True)
     path = write_experiment(folder, recipe + TASKS.replace("POOL", pool), files)
     return polytask.train(path, folder / "run").path
+
+
+def assert_alike(found: Any, expected: Any) -> None:
+    """Compare records; numbers may differ a little."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_alike(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=1e-4)
+    else:
+        assert found == expected

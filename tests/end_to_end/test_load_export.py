@@ -13,7 +13,7 @@ import pytest
 
 import polytask
 from polytask.core.errors import MissingExtraError, RecipeError, RunError
-from tests.end_to_end.exported import ALL, rows, train
+from tests.end_to_end.exported import ALL, assert_alike, rows, train
 from tests.end_to_end.files import polytask as command, write_rows
 
 pytestmark = pytest.mark.slow
@@ -36,22 +36,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     out = polytask.export(run.folder.path, folder / "out", "onnx")
     shutil.rmtree(folder / "shop")
     return Exported(out, given, records, facts)
-
-
-def assert_alike(found: Any, expected: Any) -> None:
-    """Compare records; numbers may differ a little."""
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for key, value in expected.items():
-            assert_alike(found[key], value)
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_alike(one, other)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=1e-4)
-    else:
-        assert found == expected
 
 
 def test_it_answers_as_the_run(exported: Exported) -> None:

@@ -130,10 +130,11 @@ def _write(
                 verbose=False,
             )
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        cause = error.__cause__ or error  # the exporter's own error holds advice on reporting it
+        reason = next((line for line in str(cause).splitlines() if line.strip()), "")
         raise RunError(
             f"--to onnx: sharing {run.recipe.sharing.kind!r} with tasks "
-            f"{', '.join(model.chosen)} cannot be traced: {type(error).__name__}: {reason} "
+            f"{', '.join(model.chosen)} cannot be traced: {type(cause).__name__}: {reason} "
             "Export other tasks with --tasks, or answer with polytask serve."
         ) from error
 
@@ -178,7 +179,11 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),  # the whole graph, after an error
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
