@@ -76,13 +76,13 @@ def train(
 def load(run: PathLike, **options: Any) -> LoadedRun:
     """Load a run, to predict any number of times, also from several threads at once.
 
+    :param run: The folder of a run, or one that ``export`` wrote for onnxruntime.
     :param options: ``device``, ``precision``, ``task_best``; see ``LoadedRun.load``.
     :raises PolytaskError: If the folder is not a run, or the model cannot be loaded.
     """
-    from polytask.assembly.run.loaded_run import LoadedRun
-    from polytask.core.run_folder import RunFolder
+    from polytask.exports.onnx_run import load_run
 
-    return LoadedRun.load(RunFolder.open(Path(run)), **options)
+    return load_run(Path(run), **options)
 
 
 def evaluate(
@@ -260,13 +260,13 @@ def export(
 
     :param to: ``onnx`` or ``huggingface``.
     :param tasks: Names of tasks; by default all that the format can hold.
-    :param options: ``note``, called with a sentence about each task that is left out.
+    :param options: ``note``, ``int8``, ``max_loss``; see ``exports.export.ExportOptions``.
     :raises PolytaskError: If the run cannot be exported.
     """
-    from polytask.exports.export import export_run
+    from polytask.exports.export import ExportOptions, export_run
 
-    loaded = load(run, device="cpu", precision="fp32")
-    return export_run(loaded, Path(folder), to, tasks, **options)
+    wanted = ExportOptions(to, tasks, **options)
+    return export_run(load(run, device="cpu", precision="fp32"), Path(folder), wanted)
 
 
 def check(recipe: RecipeLike) -> Findings:

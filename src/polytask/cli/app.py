@@ -17,7 +17,7 @@ from polytask.cli.check import check
 from polytask.cli.compare import Compare
 from polytask.cli.describe import describe
 from polytask.cli.evaluate import evaluate
-from polytask.cli.export import export
+from polytask.cli.export import Export
 from polytask.cli.listing import list_parts
 from polytask.cli.options import SET
 from polytask.cli.predict import Predict
@@ -163,9 +163,10 @@ _add(
     name="serve",
 )
 _add(
-    export,
+    Export,
     "export runs/tweets tweets-onnx --to onnx",
     "export runs/tweets tweets-hf --to huggingface --tasks irony,emotion",
+    name="export",
 )
 _add(watch, "watch runs/tweets", "watch runs/tweets --port 0")
 _add(check, "check recipe.yaml", "check recipe.yaml --set data_root=/data")

@@ -54,10 +54,28 @@ def verify_sealed(folder: Path) -> dict[str, Any]:
     :raises RunError: If a file is missing or has changed; the message names the first one.
     """
     manifest = _read_manifest(folder)
-    for name, written in manifest["files"].items():
-        _verify_file(folder / name, written)
+    verify_files(folder, manifest["files"])
     facts: dict[str, Any] = manifest["facts"]
     return facts
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the size and SHA-256 of every file in a folder, by its path there."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def verify_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check every byte of files.
+
+    :param files: As ``describe_files`` returned them.
+    :raises RunError: If a file is missing or has changed; the message names the first one.
+    """
+    for name, written in files.items():
+        _verify_file(folder / name, written)
 
 
 def remove_sealed(path: Path) -> None:
@@ -93,15 +111,11 @@ def _is_other_process(pid: int) -> bool:
 
 
 def _seal(folder: Path, facts: Mapping[str, Any]) -> None:
-    files: dict[str, dict[str, Any]] = {}
     # Everything must be on disk before the rename: a crash after it could leave empty files.
     for path in sorted(folder.rglob("*")):
         sync(path)
-        if path.is_file():
-            name = path.relative_to(folder).as_posix()
-            files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     manifest = folder / MANIFEST
-    manifest.write_bytes(_render({"facts": dict(facts), "files": files}))
+    manifest.write_bytes(_render({"facts": dict(facts), "files": describe_files(folder)}))
     sync(manifest)
     sync(folder)
 

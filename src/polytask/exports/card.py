@@ -11,11 +11,17 @@ from polytask.core.files import read_json
 _LICENCE = "FILL-IN"
 
 
-def model_card(run: LoadedRun, tasks: Sequence[str], left_out: Mapping[str, str]) -> str:
+def model_card(
+    run: LoadedRun,
+    tasks: Sequence[str],
+    left_out: Mapping[str, str],
+    int8: Mapping[str, Any] | None = None,
+) -> str:
     """Return the card in Markdown.
 
     :param tasks: Exported tasks.
     :param left_out: Other tasks, and the reason.
+    :param int8: The loss by quantisation, if there is any.
     """
     facts = read_json(run.folder.facts)
     scores = read_json(run.folder.scores) if run.folder.scores.is_file() else {}
@@ -27,6 +33,7 @@ def model_card(run: LoadedRun, tasks: Sequence[str], left_out: Mapping[str, str]
         _tasks(run, tasks),
         *_left_out(left_out),
         _scores(scores),
+        *_int8(int8),
         _data(facts.get("data", {})),
         _limits(run, tasks),
         f"## Licence\n\n`license: {_LICENCE}` at the top is a placeholder. Fill it in according to the "
@@ -60,6 +67,28 @@ def _scores(scores: Mapping[str, Any]) -> str:
         return "## Scores\n\nThe run has not been scored."
     header = ("split", "task", "rows", "metric", "score", "95 % interval")
     return f"## Scores\n\n{_table(header, rows)}"
+
+
+def _int8(int8: Mapping[str, Any] | None) -> list[str]:
+    if int8 is None:
+        return []
+    rows = [
+        (
+            int8["split"],
+            task,
+            str(own["rows"]),
+            own["metric"],
+            f"{own['fp32']:.4f}",
+            f"{own['int8']:.4f}",
+            f"{own['loss']:.2f}",
+        )
+        for task, own in int8["tasks"].items()
+    ]
+    header = ("split", "task", "rows", "metric", "fp32", "int8", "points lost")
+    text = (
+        "Matrix products are in int8. The scores above are those of the run, in its own precision."
+    )
+    return [f"## Quantisation\n\n{text}\n\n{_table(header, rows)}"]
 
 
 def _interval(value: Mapping[str, Any]) -> str:

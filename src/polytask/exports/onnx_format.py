@@ -18,15 +18,14 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.core.batch import DRAW_SEED
 from polytask.core.collated import Collated
 from polytask.core.errors import RunError
-from polytask.core.files import write_json
 from polytask.core.optional import require
 from polytask.core.texts import TEXTS
 from polytask.data.pools import collate
 from polytask.data.prepared_rows import PreparedRow
+from polytask.exports.onnx_model import MODEL, new_session
 from polytask.exports.stored_rows import TOLERANCE, StoredRows, stored_rows
 from polytask.modeling import MultiTaskModel
 
-MODEL, FACTS = "model.onnx", "export.json"
 _PART = "polytask export --to onnx"
 
 
@@ -58,15 +57,15 @@ def flat_scores(scores: Mapping[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def export_onnx(run: LoadedRun, tasks: Sequence[str], folder: Path) -> None:
-    """Write ``model.onnx`` and ``export.json``, the names of inputs and outputs.
+def export_onnx(run: LoadedRun, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Write ``model.onnx``; return the names of its inputs and outputs, and other facts.
 
     :raises RunError: If the model cannot be exported, or answers otherwise in onnxruntime.
     :raises MissingExtraError: If a package of the extra is not installed.
     """
     require("onnx", part=_PART, extra="onnx")
     require("onnxscript", part=_PART, extra="onnx")
-    runtime = require("onnxruntime", part=_PART, extra="onnx")
+    require("onnxruntime", part=_PART, extra="onnx")
     stored = stored_rows(run, tasks)
     batches = _batches(run, stored)
     names = [*batches[0]]
@@ -74,16 +73,15 @@ def export_onnx(run: LoadedRun, tasks: Sequence[str], folder: Path) -> None:
     with torch.no_grad():
         outputs = [*model([*batches[0].values()])]
     _write(run, model, batches[0], outputs, folder / MODEL)
-    path = str(folder / MODEL)
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    facts = {
+    session = new_session(folder / MODEL)
+    return {
         "format": "onnx",
+        "precision": "fp32",
         "inputs": names,
         "outputs": outputs,
         "tasks": {task: {"labels": list(run.tasks[task].labels)} for task in tasks},
         "largest_difference": _compare(session, model, batches),
     }
-    write_json(folder / FACTS, facts)
 
 
 def _batches(run: LoadedRun, stored: Sequence[StoredRows]) -> list[Collated]:
@@ -132,10 +130,11 @@ def _write(
                 verbose=False,
             )
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        cause = error.__cause__ or error  # the exporter's own error holds advice on reporting it
+        reason = next((line for line in str(cause).splitlines() if line.strip()), "")
         raise RunError(
             f"--to onnx: sharing {run.recipe.sharing.kind!r} with tasks "
-            f"{', '.join(model.chosen)} cannot be traced: {type(error).__name__}: {reason} "
+            f"{', '.join(model.chosen)} cannot be traced: {type(cause).__name__}: {reason} "
             "Export other tasks with --tasks, or answer with polytask serve."
         ) from error
 
@@ -180,7 +179,11 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),  # the whole graph, after an error
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -27,7 +27,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.sharing.layers import change_output, hidden_layers
 from polytask.sharing.peft_base import PeftArchitecture
-from polytask.sharing.sublayers import select_linear_layers
+from polytask.sharing.sublayers import Linear, select_linear_layers
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -110,6 +110,11 @@ class LowRank(PeftArchitecture):
     def new_term(self, inner: int, outer: int) -> Term:
         """Return a new term for a linear layer of these widths."""
 
+    def linear_terms(self) -> list[tuple[Linear, Term]]:
+        """Return the linear layers that have a term, with the term."""
+        found = [(linear, self.terms[_key(linear.name)]) for linear in self._linear]
+        return [(linear, term) for linear, term in found if isinstance(term, Term)]
+
     def _attach(self) -> None:
         for linear in self._linear:
             hook = partial(_add_term, self.terms[_key(linear.name)])
@@ -137,8 +142,7 @@ class FoldableLowRank(LowRank):
             self._handles.pop().remove()
         merged = copy.deepcopy(self.encoder)
         self._attach()
-        for linear in self._linear:
-            term = self.terms[_key(linear.name)]
+        for linear, term in self.linear_terms():
             assert isinstance(term, FoldableTerm)
             change_OI = term.change_of(task)
             weight = merged.get_submodule(linear.name).get_parameter("weight")

@@ -85,11 +85,16 @@ def assemble(recipe: Recipe, encoder: Encoder, fitted: Mapping[str, Task]) -> Mu
 
 def save_parts(run: RunFolder, encoder: Encoder, model: MultiTaskModel) -> None:
     """Write everything about a model but its parameters; training writes those."""
+    save_states(run, encoder, model.tasks)
+    save_base(run, model, get_pretrained_name(encoder))
+
+
+def save_states(run: RunFolder, encoder: Encoder, tasks: Mapping[str, Task]) -> None:
+    """Write what ``restore_parts`` reads."""
     folder = run.model / ENCODER
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder)
-    write_json(run.model / _TASKS, {name: task.state() for name, task in model.tasks.items()})
-    save_base(run, model, get_pretrained_name(encoder))
+    write_json(run.model / _TASKS, {name: task.state() for name, task in tasks.items()})
 
 
 def restore_parts(recipe: Recipe, run: RunFolder) -> tuple[Encoder, dict[str, Task]]:

@@ -54,6 +54,8 @@ def evaluate(
         known = ", ".join(SPLITS)
         raise RunError(f"no split called {split!r}.{hint(split, SPLITS)} Known: {known}.")
     run, recipe = loaded.folder, loaded.recipe
+    if not run.facts.is_file():
+        raise RunError(f"{run.path}: an export. Evaluate the run that it was made from.")
     if not recipe.trained:
         raise RunError(
             f"{run.path}: all its tasks are kept from {recipe.start and recipe.start.run}, and "

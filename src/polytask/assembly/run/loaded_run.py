@@ -66,7 +66,7 @@ class LoadedRun:
     files: Mapping[str, Path]
     predictors: Mapping[Path, Predictor] = field(repr=False)
     types: Mapping[str, ColumnType] = field(repr=False)
-    precision: PrecisionName
+    precision: PrecisionName | Literal["int8"]
     views: Sequence[View] = field(repr=False)
     _preparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -114,7 +114,7 @@ class LoadedRun:
     @property
     def predictor(self) -> Predictor:
         """The best model, and what it takes to run it over rows."""
-        return self.predictors[self.folder.parameters]
+        return next(iter(self.predictors.values()))
 
     def predict(
         self,
