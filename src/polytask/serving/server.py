@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,9 @@ from polytask.serving.app import new_app
 from polytask.serving.batching import Limits
 from polytask.serving.host import Host, name_runs
 from polytask.serving.options import ServeOptions
+
+_GRACE_SECONDS = 0.2
+"""Time in which a request arrives on a connection that is open when the server stops."""
 
 _SWITCH_SECONDS = 5e-4
 """Longest time that the thread of requests keeps the thread that computes from its next operation."""
@@ -110,6 +113,15 @@ def run_server(
         raise failures[0]
 
 
+def _accept_all(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that wait at a socket that does not block."""
+    with suppress(BlockingIOError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, host: Host) -> None:
         super().__init__(config)
@@ -130,6 +142,26 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take the connections that wait, then let none in; each is answered before it is closed.
+
+        A listener that is closed resets the connections that wait to be accepted.
+        """
+        own: Any = self.config.http_protocol_class
+        state = {"server_state": self.server_state, "app_state": self.lifespan.state}
+        protocol = partial(own, config=self.config, **state)
+        waiting = [connection for one in sockets or [] for connection in _accept_all(one)]
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(protocol, connection)
+        await asyncio.sleep(_GRACE_SECONDS)
+        await super().shutdown(sockets)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._host.state = "stopping"
