@@ -86,7 +86,7 @@ def resident(process: int) -> float:
 def memory(run: LoadedRun, rows: Sequence[Row], counts: Sequence[int]) -> None:
     """Print the memory of a server after so many requests of one row."""
     with served(run.folder.path) as (address, process):
-        call, done = over_http(address, 8, 1), 0
+        call, done = over_http(address, 32, 1), 0
         for count in counts:
             for start in range(done, count, len(rows)):
                 call(rows[: min(len(rows), count - start)])

@@ -227,30 +227,28 @@ def report(folder: PathLike, out: PathLike | None = None, *, language: str = "en
 def watch(run: PathLike, port: int = 8765, **options: Any) -> None:
     """Show a running training on a page that only this machine can open, until Ctrl-C.
 
-    :param run: The run folder, which may not exist yet.
+    :param run: Its folder, which may not exist yet.
     :param options: ``language`` as for ``report``; ``ready``, called with the address of the page.
     :raises RunError: If the folder holds something else, or the port is taken.
     """
-    from polytask.reports.watch import serve
+    require("fastapi", part="polytask watch", extra="serve")
+    from polytask.serving.watching import watch_run
 
-    serve(Path(run), port, **options)
+    watch_run(Path(run), port, **options)
 
 
-def serve(
-    runs: Sequence[PathLike], *, ready: Callable[[str], object] = lambda url: None, **options: Any
-) -> None:
+def serve(runs: Sequence[PathLike], **options: Any) -> None:
     """Answer requests over HTTP until SIGTERM or Ctrl-C.
 
     :param runs: Run folders; requests name a run by the name of its folder.
-    :param ready: Called with the address once requests are taken.
-    :param options: ``address``, ``port``, ``key`` and others; see ``serving.options.ServeOptions``.
+    :param options: ``address``, ``port``, ``key`` and others, see ``serving.options.ServeOptions``; and
+        ``ready``, called with the address once requests are taken.
     :raises RunError: If a run cannot be loaded or answers otherwise than before, or the port is taken.
     """
     require("fastapi", part="polytask serve", extra="serve")
-    from polytask.serving.options import ServeOptions
     from polytask.serving.server import serve_runs
 
-    serve_runs([Path(run) for run in runs], ServeOptions(**options), ready)
+    serve_runs([Path(run) for run in runs], **options)
 
 
 def export(

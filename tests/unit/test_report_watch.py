@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 
 from polytask.core.errors import RunError
 from polytask.core.files import write_json, write_text
 from polytask.core.run_folder import RunFolder
-from polytask.reports.watch import Feed, open_server, serve
+from polytask.reports.watch import Feed
+from polytask.serving.process import bind
+from polytask.serving.watching import watch_app, watch_run
 from tests.report_folders import HOSTILE_NAME, step_record, write_run
 
 TASKS = ["mood", "topic"]
@@ -38,15 +39,17 @@ def state(feed: Feed) -> dict[str, Any]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    server = open_server(folder, 0)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    """Serve the page of a folder in a thread."""
+    listening = bind("127.0.0.1", 0)
+    config = uvicorn.Config(watch_app(folder), log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
-        server.shutdown()
+        server.should_exit = True
         thread.join()
-        server.server_close()
 
 
 def test_it_waits_for_a_folder_a_file_and_a_line(tmp_path: Path) -> None:
@@ -129,52 +132,39 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 def test_the_server_answers_the_page_and_its_state(tmp_path: Path) -> None:
     append(tmp_path, 1)
-    with serving(tmp_path) as address:
-        with urllib.request.urlopen(f"{address}/") as answer:
-            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-            assert b"<h1>" in answer.read()
-        with urllib.request.urlopen(f"{address}/state?seen=") as answer:
-            version = json.load(answer)["version"]
-        with urllib.request.urlopen(f"{address}/state?seen={version}") as answer:
-            assert answer.status == 204
+    with serving(tmp_path) as address, httpx.Client(base_url=address) as client:
+        page = client.get("/", follow_redirects=True)
+        assert page.headers["content-type"].startswith("text/html")
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert "<h1>" in page.text
+        assert str(page.url) == f"{address}/watch/{tmp_path.name}/"
+        version = client.get(f"{page.url}state").json()["version"]
+        assert client.get(f"{page.url}state?seen={version}").status_code == 204
 
 
-@pytest.mark.parametrize(
-    ("path", "host", "code"),
-    [("/run.json", None, 404), ("/../recipe.yaml", None, 404), ("/state", "evil.example", 403)],
-)
-def test_nothing_else_is_given_out(path: str, host: str | None, code: int, tmp_path: Path) -> None:
-    with serving(tmp_path) as address:
-        headers = {} if host is None else {"Host": host}
-        request = urllib.request.Request(address + path, headers=headers)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request)
-        refused.value.close()
-    assert refused.value.code == code
-
-
-def test_it_says_where_and_ends_with_an_interrupt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", interrupted)
-    said: list[str] = []
-    serve(tmp_path, 0, ready=said.append)
-    assert said[0].startswith("http://127.0.0.1:")
+def test_nothing_else_is_given_out(tmp_path: Path) -> None:
+    with serving(tmp_path) as address, httpx.Client(base_url=address) as client:
+        for path in (
+            "/run.json",
+            "/watch/other/",
+            "/watch/other/state",
+            "/docs",
+            "/../recipe.yaml",
+        ):
+            assert client.get(path).status_code == 404
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(RunError, match=f"port {port}: .*--port"):
-            open_server(tmp_path, port)
+        with pytest.raises(RunError, match=f":{port}: .*--port"):
+            watch_run(tmp_path, port)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "comparison.json", {})
     with pytest.raises(RunError, match="a comparison, not a run"):
-        open_server(tmp_path, 0)
+        watch_run(tmp_path, 0)
     with pytest.raises(RunError, match="is a file"):
-        open_server(tmp_path / "comparison.json", 0)
+        watch_run(tmp_path / "comparison.json", 0)

@@ -1,19 +1,12 @@
-"""The live page of a running training, served to this machine only."""
+"""The live page of a running training: what it shows, as far as the run has been written."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-from typing_extensions import override
 
 from polytask.core.errors import RunError
 from polytask.core.files import read_json
@@ -29,13 +22,7 @@ from polytask.reports.sections.throughput import pace
 from polytask.reports.sections.weights import weights
 from polytask.reports.wording import Text, phrase
 
-_HOST = "127.0.0.1"
 _SECTIONS = (losses, learning_curves, weights, interference, pace)
-_SAFE = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class Feed:
@@ -106,81 +93,13 @@ class Feed:
         return shell(name=name, kind="live", language=language, cards=[], sections=[], live=script)
 
 
-def serve(
-    run: Path, port: int, language: str = "en", ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Serve the page of a training to this machine, until Ctrl-C.
+def require_run(run: Path) -> None:
+    """Refuse a path that is no run and cannot become one.
 
-    :param run: The run folder, which may not exist yet.
-    :param port: The port; 0: any free port.
-    :param ready: Called with the address.
-    :raises RunError: If the folder holds something else, or the port is taken.
+    :raises RunError: If it is a file or a comparison.
     """
-    server = open_server(run, port, language)
-    ready(f"http://{_HOST}:{server.server_port}/")
-    with server, suppress(KeyboardInterrupt):
-        server.serve_forever(poll_interval=0.2)
-
-
-def open_server(run: Path, port: int, language: str = "en") -> ThreadingHTTPServer:
-    """Return the server of ``serve``, which listens but does not answer yet."""
-    if run.exists():
-        _check(run)
-    handler = partial(_Handler, Feed(RunFolder(run)), language)
-    try:
-        server = ThreadingHTTPServer((_HOST, port), handler)
-    except OSError as error:
-        raise RunError(
-            f"port {port}: {error.strerror}. Choose another one with --port; 0 takes any free port."
-        ) from error
-    server.daemon_threads = True
-    return server
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """The answers to HTTP requests for the page of one run, and for its states."""
-
-    server: ThreadingHTTPServer
-
-    def __init__(self, feed: Feed, language: str, *connection: Any) -> None:
-        self.feed, self.language = feed, language
-        super().__init__(*connection)  # answers the request before it returns
-
-    def do_GET(self) -> None:
-        """Answer with the page or its state, if the state is new."""
-        place = urlsplit(self.path)
-        port = self.server.server_port
-        # DNS rebinding: a hostile site can point its name at 127.0.0.1, but it cannot change Host
-        if self.headers.get("Host") not in (f"{_HOST}:{port}", f"localhost:{port}"):
-            self.send_error(HTTPStatus.FORBIDDEN)
-        elif place.path == "/":
-            self._send("text/html; charset=utf-8", self.feed.page(self.language))
-        elif place.path == "/state":
-            state = self.feed.state(parse_qs(place.query).get("seen", [""])[0])
-            self._send("application/json", None if state is None else json.dumps(state))
-        else:
-            self.send_error(HTTPStatus.NOT_FOUND)
-
-    def _send(self, kind: str, text: str | None) -> None:
-        self.send_response(HTTPStatus.NO_CONTENT if text is None else HTTPStatus.OK)
-        for name, value in _SAFE.items():
-            self.send_header(name, value)
-        if text is None:
-            self.end_headers()
-            return
-        content = text.encode()
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    @override
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: the page asks for its state every second."""
-
-
-def _check(run: Path) -> None:
-    """Raise an error for a folder that cannot become a run."""
+    if not run.exists():
+        return
     if not run.is_dir():
         raise RunError(f"{run}: is a file. Name the folder of a run.")
     if (run / "comparison.json").is_file() or (run / "results").is_dir():

@@ -13,6 +13,8 @@ from typing import Any
 from fastapi import FastAPI, Request as HttpRequest, Response
 
 from polytask.assembly.run.prediction import RecordOptions
+from polytask.core.run_folder import RunFolder
+from polytask.reports.watch import Feed
 from polytask.serving.answering import Answering
 from polytask.serving.errors import SafeJSON, add_error_handlers
 from polytask.serving.host import Host
@@ -22,6 +24,7 @@ from polytask.serving.playground import add_playground
 from polytask.serving.rows import rows_from_form, rows_from_json
 from polytask.serving.schemas import ClassifyRequest, EmbeddingsRequest, PredictRequest
 from polytask.serving.service import Service
+from polytask.serving.watching import add_watch_pages
 
 
 def new_app(host: Host, options: ServeOptions) -> Any:
@@ -41,6 +44,8 @@ def new_app(host: Host, options: ServeOptions) -> Any:
     )
     app.post("/predict", summary="Classify texts, as TEI clients ask for it")(routes.classify)
     add_playground(app)
+    feeds = {name: Feed(RunFolder(path)) for name, path in host.folders.items()}
+    add_watch_pages(app, feeds)
     add_error_handlers(app)
     app.middleware("http")(partial(_count, host))
     return Gate(app, RequestLimits(options.body_bytes), options.key)

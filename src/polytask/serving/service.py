@@ -17,6 +17,7 @@ from polytask.assembly.run.loaded_run import LoadedRun
 from polytask.assembly.run.prediction import RecordOptions, WindowRows
 from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError
+from polytask.core.memory import Trimmer
 from polytask.data.pools import read_error
 from polytask.data.prepared_rows import LENGTH, PreparedRow
 from polytask.data.rows import RowInMemory
@@ -112,6 +113,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.batcher: Batcher[Item, Answer] = Batcher(self._compute, self.limits)
+        self._trim_memory = Trimmer()
 
     def prepare(
         self,
@@ -170,6 +172,7 @@ class Service:
                 for rows_b in predictor.split(np.array(lengths, dtype=np.int64)):
                     chosen = [groups[row] for row in rows_b.tolist()]
                     self._compute_readable(predictor, tasks, items, chosen, answers)
+        self._trim_memory()
         return [*answers]
 
     def _compute_readable(
