@@ -16,7 +16,7 @@ class Trimmer:
     :param seconds: Shortest time between two times; one takes a few milliseconds.
     """
 
-    def __init__(self, seconds: float = 10.0) -> None:
+    def __init__(self, seconds: float = 2.0) -> None:
         self._seconds = seconds
         self._last = time.monotonic()
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

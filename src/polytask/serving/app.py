@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request as HttpRequest, Response
+from fastapi.responses import PlainTextResponse
 
 from polytask.assembly.run.prediction import RecordOptions
 from polytask.core.run_folder import RunFolder
@@ -22,7 +23,17 @@ from polytask.serving.limits import Gate, RefusedError, RequestLimits
 from polytask.serving.options import ServeOptions
 from polytask.serving.playground import add_playground
 from polytask.serving.rows import rows_from_form, rows_from_json
-from polytask.serving.schemas import ClassifyRequest, EmbeddingsRequest, PredictRequest
+from polytask.serving.schemas import (
+    ERROR_ANSWERS,
+    ClassifyAnswer,
+    ClassifyRequest,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    PredictAnswer,
+    PredictRequest,
+    StatusAnswer,
+    TasksAnswer,
+)
 from polytask.serving.service import Service
 from polytask.serving.watching import add_watch_pages
 
@@ -30,19 +41,41 @@ from polytask.serving.watching import add_watch_pages
 def new_app(host: Host, options: ServeOptions) -> Any:
     """Return the ASGI application of a server."""
     app = FastAPI(
-        title="polytask", docs_url="/docs", redoc_url=None, default_response_class=SafeJSON
+        title="polytask",
+        docs_url="/docs",
+        redoc_url=None,
+        default_response_class=SafeJSON,
+        responses=ERROR_ANSWERS,
     )
     routes = _Routes(host, options)
-    app.get("/livez", summary="Is the server alive?")(routes.livez)
-    app.get("/readyz", summary="Does the server take requests?")(routes.readyz)
-    app.get("/metrics", summary="Prometheus metrics")(routes.metrics)
-    app.get("/v1/tasks", summary="Runs, tasks, labels and test scores")(routes.tasks)
-    body = {"requestBody": _body_schema()}
-    app.post("/v1/predict", summary="Predict tasks for rows", openapi_extra=body)(routes.predict)
-    app.post("/v1/embeddings", summary="Features, as OpenAI clients ask for them")(
-        routes.embeddings
+    probe: dict[str, Any] = {
+        "response_model": StatusAnswer,
+        "responses": {503: {"model": StatusAnswer}},
+    }
+    app.get("/livez", summary="Is the server alive?", **probe)(routes.livez)
+    app.get("/readyz", summary="Does the server take requests?", **probe)(routes.readyz)
+    app.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)(
+        routes.metrics
     )
-    app.post("/predict", summary="Classify texts, as TEI clients ask for it")(routes.classify)
+    app.get("/v1/tasks", summary="Runs, tasks, labels and test scores", response_model=TasksAnswer)(
+        routes.tasks
+    )
+    app.post(
+        "/v1/predict",
+        summary="Predict tasks for rows",
+        response_model=PredictAnswer,
+        openapi_extra={"requestBody": _body_schema()},
+    )(routes.predict)
+    app.post(
+        "/v1/embeddings",
+        summary="Features, as OpenAI clients ask for them",
+        response_model=EmbeddingsAnswer,
+    )(routes.embeddings)
+    app.post(
+        "/predict",
+        summary="Classify texts, as TEI clients ask for it",
+        response_model=ClassifyAnswer,
+    )(routes.classify)
     add_playground(app)
     feeds = {name: Feed(RunFolder(path)) for name, path in host.folders.items()}
     add_watch_pages(app, feeds)
@@ -140,9 +173,9 @@ class _Routes:
         chosen = task or _first_classifier(service)
         one = isinstance(asked.inputs, str)
         texts = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
-        fields = [text if isinstance(text, str) else text[0] for text in texts]
-        self._answering.check_rows(len(fields))
-        rows = rows_from_json(PredictRequest(texts=fields, tasks=[chosen]), service.run, {})
+        self._answering.check_rows(len(texts))
+        given = [_columns(service, chosen, text) for text in texts]
+        rows = rows_from_json(PredictRequest(rows=given, tasks=[chosen]), service.run, {})
         request, answers, headers = await self._answering.answer(http, service, rows, [chosen])
         records = request.records(answers, service.run, {})
         found = []
@@ -151,6 +184,16 @@ class _Routes:
             scores = [{"label": label, "score": score} for label, score in chances.items()]
             found.append(sorted(scores, key=lambda each: -each["score"]))
         return SafeJSON(found[0] if one else found, headers=headers)
+
+
+def _columns(service: Service, task: str, given: str | list[str]) -> dict[str, Any]:
+    """Return a text, or a text for each input column of a task, as a row."""
+    columns = service.run.recipe.tasks[task].columns
+    texts = [given] if isinstance(given, str) else given
+    if len(texts) != len(columns):
+        text = f"inputs: found {len(texts)} texts, expected one for each of {', '.join(columns)}."
+        raise RefusedError(422, "columns", text)
+    return dict(zip(columns, texts, strict=True))
 
 
 def _require_answer(record: dict[str, Any]) -> dict[str, Any]:

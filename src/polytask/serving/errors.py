@@ -7,16 +7,15 @@ from typing import Any
 
 from fastapi import FastAPI, Request as HttpRequest, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from polytask.serving.limits import RefusedError, error_body
 
 
-class SafeJSON(Response):
+class SafeJSON(JSONResponse):
     """JSON in ASCII: answers may quote lone surrogates, which UTF-8 cannot hold."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Return the bytes of the body; NaN is a mistake of the caller."""

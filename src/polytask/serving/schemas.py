@@ -1,14 +1,44 @@
-"""Bodies of requests. Unknown keys are mistakes, so that a misspelt option is not ignored."""
+"""Bodies of requests and answers. Unknown keys of requests are mistakes, so that a misspelt option is not ignored."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polytask.assembly.run.prediction import RecordOptions
 
 _STRICT = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    code: str = Field(description="The reason, one word for programs.")
+    message: str = Field(description="What was found, what was expected and what to do.")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every error answer."""
+
+    error: Problem
+
+
+_ERRORS = {
+    400: "The body is not JSON, or no form",
+    401: "The key is missing or wrong",
+    408: "The body did not arrive in time",
+    413: "Too many rows or bytes",
+    415: "The body is compressed",
+    422: "A task is unknown, a column is missing, or the body is not as described",
+    429: "The queue is full; Retry-After says when to try again",
+    503: "The server is starting or shutting down",
+    504: "The deadline has passed",
+}
+ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text} for status, text in _ERRORS.items()
+}
+"""The error answers of requests, for the OpenAPI document."""
 
 
 class TaskOptions(BaseModel):
@@ -66,3 +96,50 @@ class ClassifyRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
     inputs: str | Annotated[list[str | list[str]], Field(min_length=1)]
     raw_scores: bool = False
+
+
+class StatusAnswer(BaseModel):
+    """The answer of a probe."""
+
+    status: str
+
+
+class TasksAnswer(BaseModel):
+    """The runs of a server."""
+
+    runs: list[dict[str, Any]]
+
+
+class PredictAnswer(BaseModel):
+    """A record for each row: by task ``label`` and the like, or ``error``."""
+
+    run: str
+    records: list[dict[str, dict[str, Any]]]
+
+
+class Embedding(BaseModel):
+    """The vector of a text; base64 of little-endian fp32 if asked for."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsAnswer(BaseModel):
+    """An answer as servers of OpenAI give it."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: dict[str, int]
+
+
+class LabelScore(BaseModel):
+    """A label with its probability."""
+
+    label: str
+    score: float
+
+
+ClassifyAnswer: TypeAlias = list[LabelScore] | list[list[LabelScore]]
+"""An answer as text-embeddings-inference gives it: for one text, or for a list of them."""
