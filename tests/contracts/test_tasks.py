@@ -19,6 +19,7 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.core.features import Features, TextLayout
 from polytask.core.padding import pad
+from polytask.core.prompts import LEARNED
 from polytask.encoders import encoders
 from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
@@ -40,6 +41,7 @@ WITHOUT_CONFIDENCE = {
     "generation",
     "language_model",
     "instruction",
+    "chat",
 }
 """Task types whose predictions are numbers, vectors or texts, which have no probability."""
 LEAST = {"perplexity": 1}
@@ -193,7 +195,8 @@ def perfect_text(task: Task, values: Tensor) -> dict[str, Tensor]:
 
 def perfect_costs(task: Task, values: Tensor) -> dict[str, Tensor]:
     kept_bK = torch.arange(int(values.max())) < values.unsqueeze(1)
-    return {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
+    costs = {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
+    return {**costs, "weights_bK": kept_bK.float()}
 
 
 def perfect_completion(task: Task, values: Tensor) -> dict[str, Tensor]:
@@ -332,7 +335,8 @@ OPTIONS = replace(
     options={"options": ["yes", "no"]},
     decoded=None,
 )
-READERS = [GENERATION, CAUSAL, MASKED, INSTRUCTION, OPTIONS]
+CHAT = replace(INSTRUCTION, kind="chat")
+READERS = [GENERATION, CAUSAL, MASKED, INSTRUCTION, OPTIONS, CHAT, replace(OPTIONS, kind="chat")]
 WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
 TEXTS = [SPAN, PHRASES, RELATIONS, CHOICE, RANKING, EXTRACTION, EMBEDDING]
 PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
@@ -384,7 +388,8 @@ def fitted(example: Example) -> tuple[Task, list[Any]]:
 def words(size: int) -> dict[str, Any]:
     """A prepared row of that many words, two tokens each."""
     ids = list(range(10, 10 + 2 * size))
-    return {"words": list(range(0, 2 * size, 2)), "ids": ids, "said": SAID_TOKENS}
+    learned = [0.0] * (len(ids) - SAID_TOKENS) + [1.0] * SAID_TOKENS
+    return {"words": list(range(0, 2 * size, 2)), "ids": ids, LEARNED: learned}
 
 
 def size_of(row: Row) -> int:
@@ -472,8 +477,9 @@ def reading_of(task: Task, features: Features, values: Any | None) -> HeadContex
     assert features.words_BW is not None
     lengths_b = (features.words_BW >= 0).sum(1) * 2
     ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
-    said_b = torch.full_like(lengths_b, SAID_TOKENS)
-    inputs = Collated(ids=ids_bL, lengths=lengths_b, said=said_b)
+    left_bL = lengths_b.unsqueeze(1) - torch.arange(ids_bL.shape[1])
+    learned_bL = ((left_bL > 0) & (left_bL <= SAID_TOKENS)).float()
+    inputs = Collated(ids=ids_bL, lengths=lengths_b, learned=learned_bL)
     return HeadContext(task.name, inputs, values, encode)
 
 

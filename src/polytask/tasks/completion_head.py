@@ -13,13 +13,17 @@ from polytask.core.capabilities import Causal
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.core.padding import lengths_to_mask, pad
-from polytask.core.prompts import COMPLETION_LENGTH, Detokenizer
+from polytask.core.padding import pad
+from polytask.core.prompts import LEARNED, Detokenizer
 from polytask.tasks.base import Encode, HeadContext
 from polytask.tasks.candidates import SCORES, THERE
 from polytask.tasks.incremental_decoding import Remembered, Rereading, at, remembers
 from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
+from polytask.tasks.masking import places_of
 from polytask.tasks.search import Search
+
+WEIGHTS = "weights_bK"
+"""The key of the weights of predicted tokens in the loss."""
 
 WRITTEN, NO_BYTE = "written_bZ", -1
 """The key of written texts, as UTF-8 bytes, and the value that pads shorter texts."""
@@ -34,16 +38,25 @@ class CompletionHead(LanguageHead):
     :param search: How a text is written; its end and padding ids are ids of the encoder.
     :param ranks: Whether the texts of a row are options to compare, else a prompt to continue.
     :param per_token: Whether options are compared by their mean cost, not by the sum.
+    :param is_chat: Whether a completion is a turn of a conversation, and ends with its mark.
     """
 
     biased: ClassVar[bool] = False
     needs_causal: ClassVar[bool] = True
 
     def __init__(
-        self, task: str, width: int, search: Search, *, ranks: bool, per_token: bool
+        self,
+        task: str,
+        width: int,
+        search: Search,
+        *,
+        ranks: bool,
+        per_token: bool,
+        is_chat: bool = False,
     ) -> None:
         super().__init__(task, width)
         self._search, self._ranks, self._per_token = search, ranks, per_token
+        self._is_chat = is_chat
 
     @override
     def bind(self, encoder: nn.Module) -> None:
@@ -56,7 +69,8 @@ class CompletionHead(LanguageHead):
                 ]
             )
         self._require_room(encoder.detokenizer)
-        self._search = replace(self._search, end=encoder.detokenizer.end)
+        tokens = encoder.detokenizer
+        self._search = replace(self._search, end=tokens.turn_end if self._is_chat else tokens.end)
         self._text = encoder.detokenizer.text
         self._kv_cache = encoder.kv_cache
 
@@ -70,16 +84,17 @@ class CompletionHead(LanguageHead):
 
     @override
     def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
-        lengths_b, width = inputs["lengths"], inputs["ids"].shape[1]
-        prompt_b = (lengths_b - inputs[COMPLETION_LENGTH]).clamp(min=1)
-        said_bL = lengths_to_mask(lengths_b, width) & ~lengths_to_mask(prompt_b, width)
-        return said_bL, said_bL.roll(-1, dims=1)
+        learned_bL = inputs[LEARNED] > 0
+        learned_bL[:, 0] = False  # no token is before it
+        return learned_bL, learned_bL.roll(-1, dims=1)
 
     @override
     def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         (rows,) = context
         if rows.values is not None:
-            return super().forward(features, rows)
+            places_bK, kept_bK = places_of(self.choose(rows.inputs)[0])
+            weights_bK = rows.inputs[LEARNED].gather(1, places_bK) * kept_bK
+            return {**super().forward(features, rows), WEIGHTS: weights_bK}
         return self._compare(features, rows) if self._ranks else self._write(rows)
 
     def _compare(self, features: Features, rows: HeadContext) -> dict[str, Tensor]:
