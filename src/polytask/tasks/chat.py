@@ -14,7 +14,7 @@ from polytask.tasks.base import tasks
 from polytask.tasks.completion_task import CompletionTask
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.labels import did_you_mean, is_blank, unknown_label
-from polytask.tasks.turns import answer_text, read_tools, read_turns
+from polytask.tasks.turns import answer_text, answer_turns, read_tools, read_turns
 
 
 @final
@@ -123,8 +123,7 @@ class Chat(CompletionTask):
         value = self._column(row)
         if is_blank(value):
             return {}
-        turns = value if isinstance(value, list) else [{"role": "assistant", "content": str(value)}]
-        return {self.target_column: turns}
+        return {self.target_column: answer_turns(value)}
 
     def _choices(self, values: Mapping[str, Any]) -> list[str]:
         """Return the options of a row.

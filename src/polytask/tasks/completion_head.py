@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.capabilities import Causal
-from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.padding import pad
-from polytask.core.prompts import LEARNED, Detokenizer
-from polytask.tasks.base import Encode, HeadContext
+from polytask.core.prompts import Detokenizer
+from polytask.tasks.base import HeadContext
 from polytask.tasks.candidates import SCORES, THERE
 from polytask.tasks.incremental_decoding import Remembered, Rereading, at, remembers
-from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
-from polytask.tasks.masking import places_of
+from polytask.tasks.learned_head import LearnedHead
 from polytask.tasks.search import Search
-
-WEIGHTS = "weights_bK"
-"""The key of the weights of predicted tokens in the loss."""
 
 WRITTEN, NO_BYTE = "written_bZ", -1
 """The key of written texts, as UTF-8 bytes, and the value that pads shorter texts."""
 
 
 @final
-class CompletionHead(LanguageHead):
+class CompletionHead(LearnedHead):
     """Predicts the tokens of completions from those before; without targets, options or a text.
 
     :param task: Name of the task, for messages.
@@ -40,9 +35,6 @@ class CompletionHead(LanguageHead):
     :param per_token: Whether options are compared by their mean cost, not by the sum.
     :param is_chat: Whether a completion is a turn of a conversation, and ends with its mark.
     """
-
-    biased: ClassVar[bool] = False
-    needs_causal: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -75,39 +67,17 @@ class CompletionHead(LanguageHead):
         self._kv_cache = encoder.kv_cache
 
     @override
-    def validate(self, encode: Encode) -> None:
-        require_reads_forward(encode, self)
-
-    @override
-    def new_transform(self, width: int, dimension: int) -> nn.Module:
-        return nn.Identity() if width == dimension else nn.Linear(width, dimension)
-
-    @override
-    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
-        learned_bL = inputs[LEARNED] > 0
-        learned_bL[:, 0] = False  # no token is before it
-        return learned_bL, learned_bL.roll(-1, dims=1)
-
-    @override
     def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         (rows,) = context
         if rows.values is not None:
-            places_bK, kept_bK = places_of(self.choose(rows.inputs)[0])
-            weights_bK = rows.inputs[LEARNED].gather(1, places_bK) * kept_bK
-            return {**super().forward(features, rows), WEIGHTS: weights_bK}
+            return self.weighted_costs(features, rows)
         return self._compare(features, rows) if self._ranks else self._write(rows)
 
     def _compare(self, features: Features, rows: HeadContext) -> dict[str, Tensor]:
         """Return the log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
-        there_bP, apart = features.segment_mask_BP, features.per_segment
-        there_N = there_bP.flatten()
-        own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
-        costs = super().forward(own, rows)
-        nats_N = costs[NATS].sum(1)
-        if self._per_token:
-            nats_N = nats_N / costs[KEPT].sum(1).clamp(min=1)
-        scores_bP = nats_N.new_zeros(there_bP.shape).masked_scatter(there_bP, -nats_N)
-        return {SCORES: scores_bP, THERE: there_bP}
+        nats_bP, tokens_bP, there_bP = self.text_costs(features, rows)
+        length_bP = tokens_bP.clamp(min=1) if self._per_token else 1
+        return {SCORES: -nats_bP / length_bP, THERE: there_bP}
 
     def _write(self, rows: HeadContext) -> dict[str, Tensor]:
         """Return a completion for every prompt: ``{written_bZ}``."""

@@ -16,9 +16,10 @@ from polytask.core.batch import Fields, Inputs
 from polytask.core.prompts import LEARNED
 from polytask.tasks.base import Task
 from polytask.tasks.candidates import SCORES, kept_scores, shares
-from polytask.tasks.completion_head import NO_BYTE, WEIGHTS, WRITTEN, CompletionHead
+from polytask.tasks.completion_head import NO_BYTE, WRITTEN, CompletionHead
 from polytask.tasks.inputs import InputSpec
 from polytask.tasks.language_head import NATS
+from polytask.tasks.learned_head import WEIGHTS
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.search import Search
 

@@ -66,7 +66,7 @@ def _log_odds(logs_b: Tensor) -> Tensor:
     return logs_b - torch.log(-torch.expm1(logs_b))
 
 
-def kto(log_ratio_b: Tensor, liked_b: Tensor, beta: float, liked_weight: float = 1.0) -> Tensor:
+def kto(log_ratio_b: Tensor, liked_b: Tensor, beta: float) -> Tensor:
     """Return the losses of Kahneman-Tversky optimisation for answers that are liked or not, (b,).
 
     Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization", ICML 2024,
@@ -77,9 +77,7 @@ def kto(log_ratio_b: Tensor, liked_b: Tensor, beta: float, liked_weight: float =
 
     :param log_ratio_b: Log-probability of each answer, less that of the model before training.
     :param liked_b: 1 for liked answers, 0 for others.
-    :param liked_weight: Weight of liked answers over that of others.
     """
     point = log_ratio_b.detach().mean().clamp(min=0)
     sign_b = 2 * liked_b - 1
-    weight_b = 1 + (liked_weight - 1) * liked_b
-    return weight_b * torch.sigmoid(-beta * sign_b * (log_ratio_b - point))
+    return torch.sigmoid(-beta * sign_b * (log_ratio_b - point))

@@ -75,6 +75,12 @@ def read_turns(values: Mapping[str, Any]) -> list[Turn]:
     return turns
 
 
+def answer_turns(value: Any) -> list[Any]:
+    """Return the turns in a column of answers; a text is one turn of the assistant."""
+    found = _parsed(value)
+    return found if isinstance(found, list) else [{"role": "assistant", "content": str(found)}]
+
+
 def read_tools(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the tools in the column ``tools``, a list of JSON schemas, or its JSON."""
     found = _parsed(values.get(TOOLS))
