@@ -25,6 +25,7 @@ from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
 from polytask.tasks.losses import total
+from polytask.tasks.preference import Preference
 from polytask.tasks.spans import parse_spans
 
 WIDTH = 6
@@ -42,6 +43,8 @@ WITHOUT_CONFIDENCE = {
     "language_model",
     "instruction",
     "chat",
+    "preference",
+    "approval",
 }
 """Task types whose predictions are numbers, vectors or texts, which have no probability."""
 LEAST = {"perplexity": 1}
@@ -63,6 +66,8 @@ class Example:
     coupled: bool = False
     """Whether the rows of a batch are compared with each other, so that one alone has no loss."""
     decoded: Sequence[Any] | None = None
+    columns: Sequence[str] = ()
+    """The input columns, where they are not the usual ones."""
 
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{name}={value}" for name, value in self.options.items())])
@@ -167,6 +172,9 @@ def opposite(scores: Any) -> Any:
         return -scores
     if "vectors_bPD" in scores:
         return {**scores, "vectors_bPD": scores["vectors_bPD"].flip(1)}
+    if "logs_bP" in scores:
+        logs_bP = scores["logs_bP"]
+        return {**scores, "logs_bP": logs_bP.flip(1) if logs_bP.shape[1] > 1 else -30 - logs_bP}
     if "nats_bK" in scores:
         return {**scores, "nats_bK": torch.ones_like(scores["nats_bK"])}
     return {name: -part if part.is_floating_point() else part for name, part in scores.items()}
@@ -208,6 +216,16 @@ def perfect_option(task: Task, values: Tensor) -> dict[str, Tensor]:
     scores_bP = torch.tensor([[0.0, -30], [-30, 0], [0, -30]])
     there_bP = torch.ones_like(scores_bP, dtype=torch.bool)
     return {**perfect_costs(task, values), "scores_bP": scores_bP, "there_bP": there_bP}
+
+
+def perfect_preference(task: Task, values: Tensor) -> dict[str, Tensor]:
+    logs_bP = torch.tensor([[0.0, -30.0]]).expand(len(values), 2)
+    return {"logs_bP": logs_bP, "tokens_bP": torch.full_like(logs_bP, 2)}
+
+
+def perfect_approval(task: Task, values: Tensor) -> dict[str, Tensor]:
+    logs_bP = 30 * (values[:, :1] - 1)
+    return {"logs_bP": logs_bP, "tokens_bP": torch.full_like(logs_bP, 2)}
 
 
 def rows(*labels: Any) -> list[Row]:
@@ -335,8 +353,35 @@ OPTIONS = replace(
     options={"options": ["yes", "no"]},
     decoded=None,
 )
+APPROVAL = Example(
+    "approval",
+    [{"prompt": "p", "completion": "c", "label": label} for label in (True, False, "no")],
+    perfect_approval,
+    coupled=True,
+    decoded=[0.0, -15.0, -15.0],
+)
+PREFERENCE = Example(
+    "preference",
+    [{"prompt": "p", "label": label, "rejected": "r"} for label in ("a", "b c", "d")],
+    perfect_preference,
+    decoded=[{"chosen": 0.0, "rejected": -15.0}] * 3,
+    columns=("prompt", "label", "rejected"),
+)
 CHAT = replace(INSTRUCTION, kind="chat")
-READERS = [GENERATION, CAUSAL, MASKED, INSTRUCTION, OPTIONS, CHAT, replace(OPTIONS, kind="chat")]
+READERS = [
+    GENERATION,
+    CAUSAL,
+    MASKED,
+    INSTRUCTION,
+    OPTIONS,
+    CHAT,
+    replace(OPTIONS, kind="chat"),
+    APPROVAL,
+    PREFERENCE,
+    PREFERENCE.with_options(loss="orpo"),
+    PREFERENCE.with_options(loss="simpo"),
+    PREFERENCE.with_options(loss="ipo"),
+]
 WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
 TEXTS = [SPAN, PHRASES, RELATIONS, CHOICE, RANKING, EXTRACTION, EMBEDDING]
 PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
@@ -375,7 +420,7 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def new(example: Example) -> Task:
     task = tasks.build({"kind": example.kind, "target": "label", **example.options}, "t")
-    task.set_columns(task.inputs.columns)
+    task.set_columns(example.columns or task.inputs.columns)
     return task
 
 
@@ -463,6 +508,9 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
         spans_BM2[place, : len(own)] = torch.tensor(own)
     tokens_BLD.requires_grad_()  # as the features of an encoder
     layout = TextLayout(words_BW, places_BL2, spans_BM2)
+    if example.kind == "preference":  # two answers, each a text
+        tokens_BLD = torch.cat([tokens_BLD, -tokens_BLD], 1).detach().requires_grad_()
+        return Features(tokens_BLD, torch.cat([mask_BL, mask_BL], 1), layout, 2)
     return Features(tokens_BLD, mask_BL, layout, texts)
 
 
@@ -476,7 +524,10 @@ def reading_of(task: Task, features: Features, values: Any | None) -> HeadContex
 
     assert features.words_BW is not None
     lengths_b = (features.words_BW >= 0).sum(1) * 2
-    ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
+    shape = tuple(features.mask_BL.shape)
+    if isinstance(task, Preference):
+        lengths_b, shape = lengths_b.repeat_interleave(2), (2 * shape[0], shape[1] // 2)
+    ids_bL = torch.arange(10, 10 + shape[1]).expand(shape)
     left_bL = lengths_b.unsqueeze(1) - torch.arange(ids_bL.shape[1])
     learned_bL = ((left_bL > 0) & (left_bL <= SAID_TOKENS)).float()
     inputs = Collated(ids=ids_bL, lengths=lengths_b, learned=learned_bL)

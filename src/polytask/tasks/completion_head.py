@@ -17,6 +17,7 @@ from polytask.core.prompts import Detokenizer
 from polytask.tasks.base import HeadContext
 from polytask.tasks.candidates import SCORES, THERE
 from polytask.tasks.incremental_decoding import Remembered, Rereading, at, remembers
+from polytask.tasks.language_head import KEPT, NATS, LanguageHead
 from polytask.tasks.learned_head import LearnedHead
 from polytask.tasks.search import Search
 
@@ -75,9 +76,15 @@ class CompletionHead(LearnedHead):
 
     def _compare(self, features: Features, rows: HeadContext) -> dict[str, Tensor]:
         """Return the log-probability of every option after its prompt: ``{scores_bP, there_bP}``."""
-        nats_bP, tokens_bP, there_bP = self.text_costs(features, rows)
-        length_bP = tokens_bP.clamp(min=1) if self._per_token else 1
-        return {SCORES: -nats_bP / length_bP, THERE: there_bP}
+        there_bP, apart = features.segment_mask_BP, features.per_segment
+        there_N = there_bP.flatten()
+        own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
+        costs = LanguageHead.forward(self, own, rows)
+        nats_N = costs[NATS].sum(1)
+        if self._per_token:
+            nats_N = nats_N / costs[KEPT].sum(1).clamp(min=1)
+        scores_bP = nats_N.new_zeros(there_bP.shape).masked_scatter(there_bP, -nats_N)
+        return {SCORES: scores_bP, THERE: there_bP}
 
     def _write(self, rows: HeadContext) -> dict[str, Tensor]:
         """Return a completion for every prompt: ``{written_bZ}``."""

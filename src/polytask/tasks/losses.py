@@ -55,8 +55,7 @@ class Objective(ABC):
     def start_targets(self, targets: Sequence[Any], scores: Any) -> list[Any]:
         """Return the targets of b rows with what the loss reads of the scores before training.
 
-        Called once for each training row, if ``reads_start``. A target is None for a row that is
-        not learned from.
+        Called once for each training row, if ``reads_start``.
         """
         return [*targets]
 

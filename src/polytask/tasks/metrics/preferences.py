@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -26,44 +25,42 @@ class PreferenceAccuracy(RowMeanMetric):
 
     @override
     def row_score(self, reference: Any, prediction: Any) -> float:
-        if "chosen" not in prediction:
-            return math.nan
         margin = prediction["chosen"] - prediction["rejected"]
         return 0.5 if margin == 0 else float(margin > 0)
 
 
 @final
-@metrics.register("chosen_likelihood")
-class ChosenLikelihood(RowMeanMetric):
-    """The mean log-probability per token of chosen or liked answers, in nats.
+@metrics.register("chosen_nats")
+class ChosenNats(RowMeanMetric):
+    """The cost of chosen answers: their mean negative log-probability per token, in nats.
 
-    Losses that only compare answers may lower it (Razin et al., "Unintentional Unalignment:
+    Losses that only compare answers may raise it (Razin et al., "Unintentional Unalignment:
     Likelihood Displacement in Direct Preference Optimization", ICLR 2025).
     https://arxiv.org/abs/2410.08847
     """
 
     forms = ("preference",)
-    name = "chosen_likelihood"
+    name = "chosen_nats"
+    higher_is_better = False
     beside = True
 
     @override
     def row_score(self, reference: Any, prediction: Any) -> float:
-        found = prediction.get("chosen", prediction.get("answer"))
-        return float(found) if reference else math.nan
+        return -float(prediction["chosen"])
 
 
 @final
 @metrics.register("liked_auc")
 class LikedAUC(Metric):
-    """The probability that a liked answer is more probable per token than one that is not."""
+    """The probability that a liked answer is more probable per token than one that is not liked."""
 
-    forms = ("preference",)
+    forms = ("approval",)
     name = "liked_auc"
 
     @override
     def evidence(self, references: Rows, predictions: Rows, probabilities: Rows) -> RankedScores:
-        scores_N = np.array([next(iter(own.values())) for own in predictions], np.float64)
-        return rank_scores(scores_N, np.array([*map(bool, references)]))
+        liked_N = np.array([*map(bool, references)])
+        return rank_scores(np.array(predictions, np.float64), liked_N)
 
     @override
     def value(self, evidence: RankedScores, weights_N: Floats) -> float:
