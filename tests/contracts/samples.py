@@ -66,6 +66,7 @@ def _row(number: int) -> dict[str, Any]:
 
 
 TASKS: dict[str, dict[str, Any]] = {
+    "chat": {"input": "text", "target": "title", "max_tokens": 3},
     "classification": {"target": "kind"},
     "embedding": {"input": ["text", "title_or_text"], "target": "size"},
     "extraction": {"input": "sentences", "target": "gains"},

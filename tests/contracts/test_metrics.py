@@ -80,6 +80,7 @@ relation = st.fixed_dictionaries(
 )
 relations = st.lists(relation, max_size=3)
 
+logs = st.floats(-30, 0)
 PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "text": st.tuples(words, words),
     "surprisals": st.tuples(st.just([0.0]), costs),
@@ -95,6 +96,8 @@ PAIRS: dict[str, st.SearchStrategy[Any]] = {
     "words": tag_pair(),
     "tree": tree_pair(),
     "relations": st.tuples(relations, relations),
+    "preference": st.tuples(st.just(True), st.builds(dict, chosen=logs, rejected=logs)),
+    "approval": st.tuples(st.booleans(), logs),
 }
 
 
@@ -150,6 +153,10 @@ def ideal(form: str, references: list[Any]) -> list[Any]:
     """The best predictions: the references, where these are of the same form."""
     if form == "answers":
         return [reference[:1] for reference in references]
+    if form == "preference":
+        return [{"chosen": 0.0, "rejected": -30.0} for _ in references]
+    if form == "approval":
+        return [0.0 if liked else -30.0 for liked in references]
     if form != "vectors":
         return references
     anchors, others = np.split(np.eye(2 * len(references)), 2)
@@ -232,6 +239,8 @@ PERFECT: dict[str, list[Any]] = {
     "phrases": [[{"text": "neural nets"}, {"text": "bus"}], [{"text": "query"}]],
     "ranking": [[0.0, 1.0, 0.5], [1.0], [0.0, 0.0]],
     "vectors": [1.0, 2.0, 4.0],
+    "preference": [True, True],
+    "approval": [True, False, True],
     "words": [["cat", "sit"], ["_"]],
     "relations": [[{"head": [0, 1], "tail": [2, 4], "type": "Kill"}], []],
     "tree": [[[2, "det"], [0, "root"]], [[0, "root"]]],

@@ -19,11 +19,13 @@ from polytask.core.collated import Collated
 from polytask.core.errors import DataError
 from polytask.core.features import Features, TextLayout
 from polytask.core.padding import pad
+from polytask.core.prompts import LEARNED
 from polytask.encoders import encoders
 from polytask.tasks import Head, HeadContext, Task, tasks
 from polytask.tasks.generation import GenerationHead
 from polytask.tasks.language_head import LanguageHead
 from polytask.tasks.losses import total
+from polytask.tasks.preference import Preference
 from polytask.tasks.spans import parse_spans
 
 WIDTH = 6
@@ -40,6 +42,9 @@ WITHOUT_CONFIDENCE = {
     "generation",
     "language_model",
     "instruction",
+    "chat",
+    "preference",
+    "approval",
 }
 """Task types whose predictions are numbers, vectors or texts, which have no probability."""
 LEAST = {"perplexity": 1}
@@ -61,6 +66,8 @@ class Example:
     coupled: bool = False
     """Whether the rows of a batch are compared with each other, so that one alone has no loss."""
     decoded: Sequence[Any] | None = None
+    columns: Sequence[str] = ()
+    """The input columns, where they are not the usual ones."""
 
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{name}={value}" for name, value in self.options.items())])
@@ -165,6 +172,9 @@ def opposite(scores: Any) -> Any:
         return -scores
     if "vectors_bPD" in scores:
         return {**scores, "vectors_bPD": scores["vectors_bPD"].flip(1)}
+    if "logs_bP" in scores:
+        logs_bP = scores["logs_bP"]
+        return {**scores, "logs_bP": logs_bP.flip(1) if logs_bP.shape[1] > 1 else -30 - logs_bP}
     if "nats_bK" in scores:
         return {**scores, "nats_bK": torch.ones_like(scores["nats_bK"])}
     return {name: -part if part.is_floating_point() else part for name, part in scores.items()}
@@ -193,7 +203,8 @@ def perfect_text(task: Task, values: Tensor) -> dict[str, Tensor]:
 
 def perfect_costs(task: Task, values: Tensor) -> dict[str, Tensor]:
     kept_bK = torch.arange(int(values.max())) < values.unsqueeze(1)
-    return {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
+    costs = {"nats_bK": torch.zeros(kept_bK.shape), "kept_bK": kept_bK}
+    return {**costs, "weights_bK": kept_bK.float()}
 
 
 def perfect_completion(task: Task, values: Tensor) -> dict[str, Tensor]:
@@ -205,6 +216,16 @@ def perfect_option(task: Task, values: Tensor) -> dict[str, Tensor]:
     scores_bP = torch.tensor([[0.0, -30], [-30, 0], [0, -30]])
     there_bP = torch.ones_like(scores_bP, dtype=torch.bool)
     return {**perfect_costs(task, values), "scores_bP": scores_bP, "there_bP": there_bP}
+
+
+def perfect_preference(task: Task, values: Tensor) -> dict[str, Tensor]:
+    logs_bP = torch.tensor([[0.0, -30.0]]).expand(len(values), 2)
+    return {"logs_bP": logs_bP, "tokens_bP": torch.full_like(logs_bP, 2)}
+
+
+def perfect_approval(task: Task, values: Tensor) -> dict[str, Tensor]:
+    logs_bP = 30 * (values[:, :1] - 1)
+    return {"logs_bP": logs_bP, "tokens_bP": torch.full_like(logs_bP, 2)}
 
 
 def rows(*labels: Any) -> list[Row]:
@@ -332,7 +353,35 @@ OPTIONS = replace(
     options={"options": ["yes", "no"]},
     decoded=None,
 )
-READERS = [GENERATION, CAUSAL, MASKED, INSTRUCTION, OPTIONS]
+APPROVAL = Example(
+    "approval",
+    [{"prompt": "p", "completion": "c", "label": label} for label in (True, False, "no")],
+    perfect_approval,
+    coupled=True,
+    decoded=[0.0, -15.0, -15.0],
+)
+PREFERENCE = Example(
+    "preference",
+    [{"prompt": "p", "label": label, "rejected": "r"} for label in ("a", "b c", "d")],
+    perfect_preference,
+    decoded=[{"chosen": 0.0, "rejected": -15.0}] * 3,
+    columns=("prompt", "label", "rejected"),
+)
+CHAT = replace(INSTRUCTION, kind="chat")
+READERS = [
+    GENERATION,
+    CAUSAL,
+    MASKED,
+    INSTRUCTION,
+    OPTIONS,
+    CHAT,
+    replace(OPTIONS, kind="chat"),
+    APPROVAL,
+    PREFERENCE,
+    PREFERENCE.with_options(loss="orpo"),
+    PREFERENCE.with_options(loss="simpo"),
+    PREFERENCE.with_options(loss="ipo"),
+]
 WORDS = [TAGGING, CRF, FEATS, LEMMA, PARSING]
 TEXTS = [SPAN, PHRASES, RELATIONS, CHOICE, RANKING, EXTRACTION, EMBEDDING]
 PLAIN = [CLASSIFICATION, MULTILABEL, REGRESSION, *WORDS, *TEXTS]
@@ -371,7 +420,7 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
 def new(example: Example) -> Task:
     task = tasks.build({"kind": example.kind, "target": "label", **example.options}, "t")
-    task.set_columns(task.inputs.columns)
+    task.set_columns(example.columns or task.inputs.columns)
     return task
 
 
@@ -384,7 +433,8 @@ def fitted(example: Example) -> tuple[Task, list[Any]]:
 def words(size: int) -> dict[str, Any]:
     """A prepared row of that many words, two tokens each."""
     ids = list(range(10, 10 + 2 * size))
-    return {"words": list(range(0, 2 * size, 2)), "ids": ids, "said": SAID_TOKENS}
+    learned = [0.0] * (len(ids) - SAID_TOKENS) + [1.0] * SAID_TOKENS
+    return {"words": list(range(0, 2 * size, 2)), "ids": ids, LEARNED: learned}
 
 
 def size_of(row: Row) -> int:
@@ -458,6 +508,9 @@ def features_of(example: Example, chosen: Sequence[int], padding: int = 0) -> Fe
         spans_BM2[place, : len(own)] = torch.tensor(own)
     tokens_BLD.requires_grad_()  # as the features of an encoder
     layout = TextLayout(words_BW, places_BL2, spans_BM2)
+    if example.kind == "preference":  # two answers, each a text
+        tokens_BLD = torch.cat([tokens_BLD, -tokens_BLD], 1).detach().requires_grad_()
+        return Features(tokens_BLD, torch.cat([mask_BL, mask_BL], 1), layout, 2)
     return Features(tokens_BLD, mask_BL, layout, texts)
 
 
@@ -471,9 +524,13 @@ def reading_of(task: Task, features: Features, values: Any | None) -> HeadContex
 
     assert features.words_BW is not None
     lengths_b = (features.words_BW >= 0).sum(1) * 2
-    ids_bL = torch.arange(10, 10 + features.mask_BL.shape[1]).expand(features.mask_BL.shape)
-    said_b = torch.full_like(lengths_b, SAID_TOKENS)
-    inputs = Collated(ids=ids_bL, lengths=lengths_b, said=said_b)
+    shape = tuple(features.mask_BL.shape)
+    if isinstance(task, Preference):
+        lengths_b, shape = lengths_b.repeat_interleave(2), (2 * shape[0], shape[1] // 2)
+    ids_bL = torch.arange(10, 10 + shape[1]).expand(shape)
+    left_bL = lengths_b.unsqueeze(1) - torch.arange(ids_bL.shape[1])
+    learned_bL = ((left_bL > 0) & (left_bL <= SAID_TOKENS)).float()
+    inputs = Collated(ids=ids_bL, lengths=lengths_b, learned=learned_bL)
     return HeadContext(task.name, inputs, values, encode)
 
 

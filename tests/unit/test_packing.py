@@ -16,7 +16,7 @@ from polytask.core.encoder import Encoder
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.core.packing import first_fit, make_attention_mask, make_position_ids, pack
-from polytask.core.prompts import Prompt
+from polytask.core.prompts import LEARNED, Prompt
 from polytask.encoders import encoders
 from polytask.modeling import MultiTaskModel
 from polytask.sharing import architectures
@@ -57,7 +57,7 @@ def batch_of(encoder: Encoder) -> Batch:
     targets = {}
     for place, name in enumerate(NAMES):
         rows_b = torch.arange(place, len(TEXTS), len(NAMES))
-        targets[name] = Targets(rows_b, torch.tensor([rows[row]["said"] for row in rows_b]))
+        targets[name] = Targets(rows_b, torch.tensor([sum(rows[row][LEARNED]) for row in rows_b]))
     return Batch(encoder.collate(rows), targets, len(rows))
 
 

@@ -15,7 +15,7 @@ from polytask.assembly.run.checking import check
 from polytask.core.batch import Batch, Targets
 from polytask.core.encoder import Encoder
 from polytask.core.errors import DataError, RecipeError
-from polytask.core.prompts import Prompt
+from polytask.core.prompts import LEARNED, Prompt
 from polytask.core.texts import collate_texts, prepare_texts
 from polytask.encoders import encoders
 from polytask.encoders.huggingface import HuggingFaceEncoder
@@ -23,7 +23,7 @@ from polytask.modeling import MultiTaskModel
 from polytask.recipe import load
 from polytask.sharing import architectures
 from polytask.tasks import Task, tasks
-from polytask.tasks.prompt_task import WordedTask
+from polytask.tasks.instruction import Instruction
 from polytask.tasks.template import Template
 from tests.fakes import causal, table_of
 
@@ -45,6 +45,11 @@ def encoder_of(options: dict[str, Any] = CASTS[0], **others: Any) -> Encoder:
     encoder = encoders.build({**options, "vocabulary": 300, "dropout": 0, **others}, ())
     encoder.fit([(f"{row['question']} Answer: {row['completion']}",) for row in ROWS])
     return encoder
+
+
+def said(inputs: dict[str, Any]) -> int:
+    """Return the number of tokens of the completion of a row."""
+    return int(sum(inputs.get(LEARNED, ())))
 
 
 def instruction(**options: Any) -> Task:
@@ -150,14 +155,14 @@ def test_a_null_is_not_written_out() -> None:
 def test_the_loss_is_that_of_completions_and_their_end(options: dict[str, Any]) -> None:
     encoder, task = encoder_of(options), instruction(max_tokens=8)
     rows = prepared(encoder, task, training=True)
-    assert [causal(encoder).detokenizer.text(row["ids"][-row["said"] : -1]) for row in rows] == [
+    assert [causal(encoder).detokenizer.text(row["ids"][-said(row) : -1]) for row in rows] == [
         " yes",
         " no, black",
         " 7",
     ]
     assert all(row["ids"][-1] == causal(encoder).detokenizer.end for row in rows)
     model, batch = model_of(encoder, task), lesson_batch(encoder, task)
-    own = [-log_probabilities(encoder.eval(), row["ids"])[-row["said"] :] for row in rows]
+    own = [-log_probabilities(encoder.eval(), row["ids"])[-said(row) :] for row in rows]
     torch.testing.assert_close(model.losses(batch)["ask"], torch.cat(own).mean())
     assert int(task.label_counts(batch.targets["ask"].values).sum()) == len(torch.cat(own))
 
@@ -171,7 +176,7 @@ def test_a_prompt_that_is_too_long_loses_its_start() -> None:
     assert row["cut"]
     [asked] = prepared(encoder, instruction(max_tokens=6), training=False, rows=[ROWS[1]])
     assert len(asked["ids"]) == 10
-    assert asked["said"] == 0
+    assert said(asked) == 0
 
 
 def test_what_is_written_leaves_room_for_a_prompt() -> None:
@@ -217,8 +222,8 @@ def test_a_model_with_an_output_of_its_own_brings_it(tmp_path: Path) -> None:
     task, other = instruction(max_tokens=8), instruction(max_tokens=8)
     model = model_of(encoder, task, "lora")
     rows = prepared(encoder, task, training=True)
-    logits_LV = peer(torch.tensor([rows[0]["ids"]])).logits[0, -rows[0]["said"] - 1 : -1]
-    said_n = torch.tensor(rows[0]["ids"][-rows[0]["said"] :])
+    logits_LV = peer(torch.tensor([rows[0]["ids"]])).logits[0, -said(rows[0]) - 1 : -1]
+    said_n = torch.tensor(rows[0]["ids"][-said(rows[0]) :])
     nats_n = model(lesson_batch(encoder, task).inputs, {"ask": torch.arange(1)}, {"ask": said_n})
     torch.testing.assert_close(
         nats_n["ask"]["nats_bK"][0], functional.cross_entropy(logits_LV, said_n, reduction="none")
@@ -245,7 +250,7 @@ def test_the_likeliest_option_is_chosen(per_token: bool, listed: bool) -> None:
         for choice in own:
             prompt = Prompt(f"{row['question']} Answer:", f" {choice}")
             [inputs] = encoder.prepare([(prompt,)])
-            logs = log_probabilities(encoder.eval(), inputs["ids"])[-inputs["said"] :]
+            logs = log_probabilities(encoder.eval(), inputs["ids"])[-said(inputs) :]
             scores.append((logs.mean() if per_token else logs.sum()).item())
         expected.append(own[scores.index(max(scores))])
     assert answers(model_of(encoder, task), encoder, task, rows) == expected
@@ -256,7 +261,7 @@ def test_an_answer_is_found_in_a_completion_by_its_pattern() -> None:
     row = {"question": "2 + 3?", "completion": "2 + 3 = 5\n#### 5"}
     assert task.reference(row) == "5"
     assert task.training_label(row) == " 2 + 3 = 5\n#### 5"
-    assert isinstance(task, WordedTask)
+    assert isinstance(task, Instruction)
     assert task.answer_in(" it is #### 6 .") == "6"
     assert task.answer_in("5") == ""
     with pytest.raises(DataError, match="no answer in ' 5'"):
@@ -295,8 +300,9 @@ def test_an_encoder_that_writes_no_texts_is_refused() -> None:
 def test_rows_with_completions_stand_beside_others_in_a_batch() -> None:
     encoder = encoder_of()
     rows = [*prepared(encoder, instruction(), training=True), *encoder.prepare([("plain",)])]
-    assert encoder.collate(rows)["said"].tolist() == [row.get("said", 0) for row in rows]
-    assert len({"said" in row for row in rows}) == 2
+    learned_BL = encoder.collate(rows)[LEARNED]
+    assert learned_BL.sum(1).tolist() == [said(row) for row in rows]
+    assert len({LEARNED in row for row in rows}) == 2
 
 
 @pytest.mark.parametrize("value", [1, 1.0, "1"])

@@ -20,6 +20,10 @@ def check(recipe: RecipeFile, overrides: Overrides = None, plugins: Plugins = No
         found = api.check(opened)
     for line in account_lines(found.accounts):
         typer.echo(line)
+    for place, parts in found.learned.items():
+        typer.echo(f"{place}, learned is what stands between ⟦ and ⟧:")
+        shown = (typer.style(f"⟦{text}⟧", fg="green") if own else text for text, own in parts)
+        typer.echo(f"{''.join(shown)}\n")
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if found.mistakes:

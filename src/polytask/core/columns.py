@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 ColumnType: TypeAlias = Literal[
-    "text", "words", "image", "audio", "number", "category", "ids", "array", "mapping"
+    "text", "words", "image", "audio", "number", "category", "ids", "array", "mapping", "json"
 ]
 """``text``: strings. ``words``: lists of strings. ``image``, ``audio``: encoded files, as bytes or a path.
 ``number``: whole or real numbers. ``category``: values out of a fixed set, truth values too. ``ids``: lists of whole
-numbers. ``array``: lists of real numbers, and nested lists. ``mapping``: several named values, read by dotted names.
+numbers. ``array``: lists of real numbers, and nested lists. ``mapping``: several named values, read by dotted names. ``json``: values of any shape, kept as JSON.
 """
 
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)

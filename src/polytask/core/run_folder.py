@@ -67,6 +67,9 @@ class RunFolder:
     task_best = _Inside("model/task_best")
     """The parameters at the best validation of each task, if the recipe keeps them."""
 
+    start_scores = _Inside("start_scores.safetensors")
+    """Scores before training, if a loss compares with them."""
+
     splits = _Inside("splits")
     """The split of each row of each source."""
 

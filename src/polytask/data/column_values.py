@@ -6,6 +6,7 @@ Images and sounds are stored as ``datasets`` does: a mapping of ``bytes``, the c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,7 +19,7 @@ from polytask.core.errors import DataError
 from polytask.data.arrow import FILE
 from polytask.data.arrow_types import CellError, as_text
 
-Types: TypeAlias = dict[str, Literal["image", "audio", "number", "category", "text"]]
+Types: TypeAlias = dict[str, Literal["image", "audio", "number", "category", "text", "json"]]
 """The types that a source may give to columns."""
 
 _SIGNATURES: Mapping[bytes, ColumnType] = {
@@ -131,4 +132,5 @@ _CONVERSIONS: Mapping[ColumnType, Callable[[Any, Path], Any]] = {
     "number": _number,
     "category": lambda value, _: str(value).strip() or None,
     "text": lambda value, _: str(value),
+    "json": lambda value, _: json.dumps(value, ensure_ascii=False),
 }

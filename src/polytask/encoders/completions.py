@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 from polytask.core.batch import Inputs
-from polytask.core.prompts import COMPLETION_LENGTH, Prompt
+from polytask.core.prompts import LEARNED, Prompt
 
 
 def special_ids_around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -48,5 +48,6 @@ def encode_prompts(
         left = max(1, max_length - len(begin) - max(len(kept), prompt.room))
         front = [*begin, *before[-left:]] or [end]
         cut = len(before) > left or len(said) > room
-        rows.append({"ids": [*front, *kept], COMPLETION_LENGTH: len(kept), "cut": int(cut)})
+        learned = [0.0] * len(front) + [1.0] * len(kept)
+        rows.append({"ids": [*front, *kept], LEARNED: learned, "cut": int(cut)})
     return rows

@@ -7,7 +7,7 @@ https://arxiv.org/abs/1910.03771
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +16,7 @@ from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polytask.core.batch import Inputs
+from polytask.core.batch import Fields, Inputs
 from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features, TextLayout
@@ -24,6 +24,7 @@ from polytask.core.packing import PARTS, make_attention_mask, make_position_ids
 from polytask.core.prompts import KVCache
 from polytask.core.texts import texts_in
 from polytask.encoders.base import encoders
+from polytask.encoders.chat_template import ChatTemplate, load_template, marks_in
 from polytask.encoders.kv_cache import ModelCache, accepts_cache, accepts_positions
 from polytask.encoders.pretrained import (
     feature_model,
@@ -52,6 +53,9 @@ class HuggingFaceEncoder(TransformersEncoder):
     :param freeze: Freeze the model, and switch its dropout off.
     :param freeze_layers: Freeze the embeddings and this many layers after them.
     :param gradient_checkpointing: Compute hidden states twice instead of keeping them in memory.
+    :param chat_template: The file of a Jinja template that writes conversations, or ``chatml``; by
+        default the tokenizer's. Names in it such as ``<|end|>`` become single tokens of a
+        tokenizer that is trained.
     """
 
     def __init__(
@@ -63,12 +67,14 @@ class HuggingFaceEncoder(TransformersEncoder):
         freeze: bool = False,
         freeze_layers: NonNegativeInt = 0,
         gradient_checkpointing: bool = False,
+        chat_template: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(search, **options)
         self._packing = packing
         self._freeze, self._freeze_layers = freeze, freeze_layers
         self._checkpoint = gradient_checkpointing
+        self._chat_template = chat_template and load_template(chat_template, search)
         self._cache: ModelCache | None = None
 
     @override
@@ -80,6 +86,8 @@ class HuggingFaceEncoder(TransformersEncoder):
                     "which packing needs. Leave it out."
                 ]
             )
+        if self._chat_template:
+            self.tokenizer.chat_template = self._chat_template
         self.config = model.config
         self.model = feature_model(model)
         self.padding = self.tokenizer.pad_token_id or 0
@@ -150,6 +158,13 @@ class HuggingFaceEncoder(TransformersEncoder):
         finally:
             self._cache = None
 
+    @override
+    def new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
+        tokenizer = super().new_tokenizer(rows)
+        marks = [] if self._tokenizer else marks_in(self._chat_template or "")
+        tokenizer.add_special_tokens({"extra_special_tokens": marks})
+        return tokenizer
+
     def _read(self, model: transformers.PreTrainedModel, rows: Sequence[Inputs]) -> Tensor:
         return self._tokens(model, self.collate(rows))[0]
 
@@ -181,7 +196,8 @@ class HuggingFaceEncoder(TransformersEncoder):
         marks = (self.tokenizer.unk_token_id, end, self.padding)
         empty = next(mark for mark in marks if mark is not None)
         backend = self.tokenizer.backend_tokenizer
-        return Subwords(backend, self.max_length, empty, self.stride, end)
+        chat = ChatTemplate(self.tokenizer) if self.tokenizer.chat_template else None
+        return Subwords(backend, self.max_length, empty, self.stride, end, chat)
 
     def _freeze_lowest(self) -> None:
         layers, count = self.layers, self._freeze_layers

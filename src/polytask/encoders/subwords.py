@@ -15,9 +15,10 @@ from typing_extensions import override
 from polytask.core.batch import Fields, Inputs
 from polytask.core.byte_pairs import train_byte_pairs
 from polytask.core.capabilities import Causal
-from polytask.core.errors import DataError
-from polytask.core.prompts import Detokenizer, Prompt
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.prompts import Conversation, Detokenizer, Prompt
 from polytask.core.texts import ENDS, STARTS, TEXTS, Located
+from polytask.encoders.chat_template import ChatTemplate
 from polytask.encoders.completions import encode_prompts, special_ids_around
 from polytask.encoders.text import find_segmented_field, text_of
 from polytask.encoders.tokens import NO_WORD, TokenEncoder
@@ -42,6 +43,7 @@ class Subwords:
     :param empty: The id that stands for a text without tokens.
     :param stride: Overlap of the windows of a long text, in tokens; 0: cut the text.
     :param end: The id that ends a completion; by default the tokenizer's last mark of a text.
+    :param chat: Renders conversations; None for a tokenizer without a chat template.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Subwords:
         empty: int,
         stride: int = 0,
         end: int | None = None,
+        chat: ChatTemplate | None = None,
     ) -> None:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
@@ -58,6 +61,7 @@ class Subwords:
         self.max_length = max_length
         self.end = [empty, *special_ids_around(tokenizer)[1]][-1] if end is None else end
         self._empty = empty
+        self._chat = chat
         self._stride = stride
         # Without marks between the texts of a pair, a line break keeps their words apart.
         special = tokenizer.num_special_tokens_to_add
@@ -71,9 +75,17 @@ class Subwords:
         chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
         return [inputs for chunk in chunks for inputs in self._encode(chunk)]
 
-    def text(self, ids: Sequence[int]) -> str:
-        """Return the text of some tokens, without marks."""
-        return self.tokenizer.decode(list(ids))
+    @property
+    def turn_end(self) -> int:
+        """The id that ends an assistant turn; without a chat template, a text."""
+        return self.end if self._chat is None else self._chat.turn_end
+
+    def text(self, ids: Sequence[int], *, marks: bool = False) -> str:
+        """Return the text of some tokens.
+
+        :param marks: Keep special tokens.
+        """
+        return self.tokenizer.decode(list(ids), skip_special_tokens=not marks)
 
     def _encode(self, rows: Sequence[Fields]) -> Iterator[Inputs]:
         if isinstance(rows[0][0], Prompt):
@@ -81,6 +93,9 @@ class Subwords:
             prompts = [prompt for (prompt,) in rows]
             yield from encode_prompts(self.tokenizer, prompts, self.max_length, self.end)
             self.tokenizer.enable_truncation(self.max_length)
+            return
+        if isinstance(rows[0][0], Conversation):
+            yield from self._encode_conversations([conversation for (conversation,) in rows])
             return
         segmented = [find_segmented_field(fields) for fields in rows]
         tokenize = (
@@ -104,6 +119,19 @@ class Subwords:
                 start = len(self._between) if field else 0
                 inputs["words"] = _first_tokens(encoding, fields[field], field, start, cut)
             yield inputs
+
+    def _encode_conversations(self, conversations: Sequence[Conversation]) -> Iterator[Inputs]:
+        if self._chat is None:
+            raise RecipeError(
+                [
+                    "encoder.chat_template: the tokenizer has no chat template, which conversations "
+                    "need. Give the file of one, or chatml, to an encoder of kind huggingface."
+                ]
+            )
+        self.tokenizer.no_truncation()
+        for conversation in conversations:
+            yield self._chat.encode(conversation, self.max_length)
+        self.tokenizer.enable_truncation(self.max_length)
 
     def _inputs(self, encoding: Encoding, fields: Fields, *, cut: bool) -> Inputs:
         """Return the inputs of one text or pair."""
@@ -194,7 +222,7 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
 def texts_of(rows: Iterable[Fields]) -> Iterator[str]:
     """Return all texts of some rows; lists of words are joined as in ``Subwords``."""
     return (
-        field.whole if isinstance(field, Prompt) else text_of(field)
+        field.whole if isinstance(field, Prompt | Conversation) else text_of(field)
         for fields in rows
         for field in fields
     )

@@ -8,7 +8,7 @@ A prepared text has these entries; only the first two are always there:
 - ``segments``: for each token of a pair, the text that it belongs to, 0 or 1.
 - ``starts``, ``ends``: the characters of the last text (``Located``) at which each token starts and
   ends; -1 for other tokens.
-- ``said``: the number of tokens of the completion of a ``Prompt``.
+- ``learned``: the weight of each token of a prompt or conversation in the loss.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from polytask.core.collated import Collated
 from polytask.core.encoder import Encoder
 from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask, pad
-from polytask.core.prompts import COMPLETION_LENGTH
+from polytask.core.prompts import LEARNED
 from polytask.core.texts import ENDS, STARTS
 
 NO_WORD = -1
@@ -52,7 +52,7 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> Collated:
 
     :param padding: The id that fills up shorter rows.
     :return: ``ids`` (B, L) and ``lengths`` (B), and if any row has them ``words`` (B, W),
-        ``segments``, ``starts`` and ``ends`` (B, L), ``said`` (B). W ends at the last word that was
+        ``segments``, ``starts``, ``ends`` and ``learned`` (B, L). W ends at the last word that was
         read, so heads do no work for words that were cut off.
     """
     tensors = Collated(
@@ -64,8 +64,8 @@ def collate_tokens(rows: Sequence[Inputs], padding: int) -> Collated:
     if any(row.get("segments") is not None for row in rows):
         segments = [row.get("segments") or [0] * len(row["ids"]) for row in rows]
         tensors["segments"] = pad(segments, 0)
-    if any(row.get(COMPLETION_LENGTH) is not None for row in rows):
-        tensors[COMPLETION_LENGTH] = torch.tensor([row.get(COMPLETION_LENGTH) or 0 for row in rows])
+    if any(row.get(LEARNED) is not None for row in rows):
+        tensors[LEARNED] = pad([row.get(LEARNED) or () for row in rows], 0, torch.float)
     for name in (STARTS, ENDS):
         if any(row.get(name) is not None for row in rows):
             tensors[name] = pad([row.get(name) or [-1] * len(row["ids"]) for row in rows], -1)

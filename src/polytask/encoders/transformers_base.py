@@ -96,7 +96,7 @@ class TransformersEncoder(SubwordReader, Pretrained):
             self.use(load_model(self._path, self.search, self._dropout))
             self.pretrained_name = self._path
         else:
-            self.tokenizer = self._new_tokenizer(rows)
+            self.tokenizer = self.new_tokenizer(rows)
             config = new_config(self._settings or {}, self.tokenizer)
             set_dropout(config, self._dropout)
             self.use(new_model(config))
@@ -132,7 +132,8 @@ class TransformersEncoder(SubwordReader, Pretrained):
         self.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
-    def _new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
+    def new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
+        """Return the tokenizer of a model from scratch: the given one, or one trained on rows."""
         if self._tokenizer is not None:
             return load_tokenizer("encoder.tokenizer", self._tokenizer, self.search)
         import transformers  # slow

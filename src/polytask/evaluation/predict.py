@@ -124,6 +124,18 @@ class Predictor:
             for task, own in asked.items()
         }
 
+    @torch.inference_mode()
+    def scores(self, pool: RowPool, task: str) -> Iterator[tuple[Ints, list[PreparedRow], Any]]:
+        """Yield the positions and rows of each batch of a pool, and the scores of one task."""
+        with self._evaluation_mode():
+            for rows_b in self.split(pool.lengths_N):
+                rows = pool.fetch(rows_b)
+                batch = collate(rows, self.collation).to(self.device)
+                with self._compute_alone():
+                    rows_B = torch.arange(batch.size, device=self.device)
+                    found = self.model(batch.inputs, {task: rows_B})[task]
+                yield rows_b, rows, found
+
     def split(self, lengths_N: Ints) -> Iterator[Ints]:
         """Yield the positions of the rows of each batch, longest rows first.
 

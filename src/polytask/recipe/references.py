@@ -27,12 +27,12 @@ def fill_references(values: Any) -> Any:
     """Return a recipe with the defaults that depend on another section.
 
     A task without ``from`` reads the only source, and a task without ``input`` the columns of its
-    kind. The default learning rate depends on the encoder. Names of tasks in the options of parts
+    kind. Columns that a task reads as JSON get this type. The default learning rate depends on the encoder. Names of tasks in the options of parts
     become positions.
     """
     if not isinstance(values, Mapping):
         return values
-    return replace_task_names(_fill_learning_rate(_fill_tasks(values)))
+    return replace_task_names(_fill_learning_rate(_fill_types(_fill_tasks(values))))
 
 
 def _fill_tasks(values: Plain) -> Plain:
@@ -44,6 +44,22 @@ def _fill_tasks(values: Plain) -> Plain:
         name: {**only, "input": _get_default_columns(task), **task} for name, task in sections
     }
     return {**values, "tasks": {**values["tasks"], **filled}} if filled else values
+
+
+def _fill_types(values: Plain) -> Plain:
+    sources = dict(_get_mapping(values, "data"))
+    for task in _sections(values, "tasks").values():
+        kind = _part(tasks, task)
+        json = (
+            [column for column in kind.inputs.json if column in _names(task["input"])]
+            if kind
+            else []
+        )
+        for name in _names(task.get("from")) if json else ():
+            if isinstance(source := sources.get(name), Mapping):
+                types = {**dict.fromkeys(json, "json"), **_get_mapping(source, "types")}
+                sources[name] = {**source, "types": types}
+    return {**values, "data": sources} if sources else values
 
 
 def _get_default_columns(task: Plain) -> Sequence[str]:
@@ -222,6 +238,11 @@ def _get_mapping(values: Plain, key: str) -> Plain:
 
 def _items(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
+
+
+def _names(value: Any) -> Sequence[Any]:
+    """Return a list of names; a name alone is a list of one."""
+    return [value] if isinstance(value, str) else _items(value)
 
 
 def _sections(values: Plain, key: str) -> dict[str, Plain]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor, nn
 from typing_extensions import override
 
 from polytask.core.capabilities import Causal
-from polytask.core.collated import Collated
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
-from polytask.core.padding import lengths_to_mask, pad
-from polytask.core.prompts import COMPLETION_LENGTH, Detokenizer
-from polytask.tasks.base import Encode, HeadContext
+from polytask.core.padding import pad
+from polytask.core.prompts import Detokenizer
+from polytask.tasks.base import HeadContext
 from polytask.tasks.candidates import SCORES, THERE
 from polytask.tasks.incremental_decoding import Remembered, Rereading, at, remembers
-from polytask.tasks.language_head import KEPT, NATS, LanguageHead, require_reads_forward
+from polytask.tasks.language_head import KEPT, NATS, LanguageHead
+from polytask.tasks.learned_head import LearnedHead
 from polytask.tasks.search import Search
 
 WRITTEN, NO_BYTE = "written_bZ", -1
@@ -26,7 +26,7 @@ WRITTEN, NO_BYTE = "written_bZ", -1
 
 
 @final
-class CompletionHead(LanguageHead):
+class CompletionHead(LearnedHead):
     """Predicts the tokens of completions from those before; without targets, options or a text.
 
     :param task: Name of the task, for messages.
@@ -34,16 +34,22 @@ class CompletionHead(LanguageHead):
     :param search: How a text is written; its end and padding ids are ids of the encoder.
     :param ranks: Whether the texts of a row are options to compare, else a prompt to continue.
     :param per_token: Whether options are compared by their mean cost, not by the sum.
+    :param is_chat: Whether a completion is a turn of a conversation, and ends with its mark.
     """
 
-    biased: ClassVar[bool] = False
-    needs_causal: ClassVar[bool] = True
-
     def __init__(
-        self, task: str, width: int, search: Search, *, ranks: bool, per_token: bool
+        self,
+        task: str,
+        width: int,
+        search: Search,
+        *,
+        ranks: bool,
+        per_token: bool,
+        is_chat: bool = False,
     ) -> None:
         super().__init__(task, width)
         self._search, self._ranks, self._per_token = search, ranks, per_token
+        self._is_chat = is_chat
 
     @override
     def bind(self, encoder: nn.Module) -> None:
@@ -56,30 +62,16 @@ class CompletionHead(LanguageHead):
                 ]
             )
         self._require_room(encoder.detokenizer)
-        self._search = replace(self._search, end=encoder.detokenizer.end)
+        tokens = encoder.detokenizer
+        self._search = replace(self._search, end=tokens.turn_end if self._is_chat else tokens.end)
         self._text = encoder.detokenizer.text
         self._kv_cache = encoder.kv_cache
-
-    @override
-    def validate(self, encode: Encode) -> None:
-        require_reads_forward(encode, self)
-
-    @override
-    def new_transform(self, width: int, dimension: int) -> nn.Module:
-        return nn.Identity() if width == dimension else nn.Linear(width, dimension)
-
-    @override
-    def choose(self, inputs: Collated) -> tuple[Tensor, Tensor]:
-        lengths_b, width = inputs["lengths"], inputs["ids"].shape[1]
-        prompt_b = (lengths_b - inputs[COMPLETION_LENGTH]).clamp(min=1)
-        said_bL = lengths_to_mask(lengths_b, width) & ~lengths_to_mask(prompt_b, width)
-        return said_bL, said_bL.roll(-1, dims=1)
 
     @override
     def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:
         (rows,) = context
         if rows.values is not None:
-            return super().forward(features, rows)
+            return self.weighted_costs(features, rows)
         return self._compare(features, rows) if self._ranks else self._write(rows)
 
     def _compare(self, features: Features, rows: HeadContext) -> dict[str, Tensor]:
@@ -87,7 +79,7 @@ class CompletionHead(LanguageHead):
         there_bP, apart = features.segment_mask_BP, features.per_segment
         there_N = there_bP.flatten()
         own = Features(apart.tokens_BLD[there_N], apart.mask_BL[there_N])
-        costs = super().forward(own, rows)
+        costs = LanguageHead.forward(self, own, rows)
         nats_N = costs[NATS].sum(1)
         if self._per_token:
             nats_N = nats_N / costs[KEPT].sum(1).clamp(min=1)

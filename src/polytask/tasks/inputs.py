@@ -18,9 +18,11 @@ class InputSpec:
     :param rows: ``shared`` with all tasks that read the same columns alike; ``exclusive``, as the
         task changes its rows before they are encoded; ``prompts``: exclusive, and rendered by
         ``Task.texts``.
+    :param json: Columns that are read as JSON, as their values differ in shape from row to row.
     """
 
     columns: tuple[str, ...] = ("text",)
     read_as: ReadAs = "joined"
     needs_offsets: bool = False
     rows: Literal["shared", "exclusive", "prompts"] = "shared"
+    json: tuple[str, ...] = ()

@@ -2,106 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
-import torch
-from pydantic import NonNegativeFloat, PositiveInt
-from torch import Tensor
 from typing_extensions import override
 
-from polytask.core.accounting import CUT, LeftOut
-from polytask.core.batch import Fields, Inputs
-from polytask.core.prompts import COMPLETION_LENGTH
+from polytask.core.batch import Fields, Row
+from polytask.core.errors import DataError, RecipeError
+from polytask.core.prompts import Prompt
 from polytask.tasks.base import tasks
-from polytask.tasks.candidates import SCORES, kept_scores, shares
-from polytask.tasks.completion_head import NO_BYTE, WRITTEN, CompletionHead
-from polytask.tasks.language_head import KEPT, NATS
-from polytask.tasks.predictions import Predictions
-from polytask.tasks.prompt_task import WordedTask
-from polytask.tasks.search import Search
+from polytask.tasks.completion_task import CompletionTask
+from polytask.tasks.labels import did_you_mean, is_blank, label_text, unknown_label
+from polytask.tasks.template import Template
 
 
 @final
 @tasks.register("instruction")
-class Instruction(WordedTask):
+class Instruction(CompletionTask):
     """A text that follows a prompt, from a language model that reads from left to right.
 
-    Only the tokens of completions, and their end, are learned. The model answers with what it writes
-    after the prompt; or, where there are options, with the one that is most likely there (Brown et
-    al., "Language Models are Few-Shot Learners", NeurIPS 2020, section 2.4).
-    https://arxiv.org/abs/2005.14165
+    Rows are rendered as prompts and completions by templates.
 
-    :param per_token: Compare options by the mean log-probability of their tokens, not by the sum.
-    :param max_tokens: Most tokens that are written.
-    :param beam: How many texts are followed at a time; 1 takes the best token each time.
-    :param temperature: Above 0 draws tokens instead, the higher the more freely.
+    :param template: The prompt, a Jinja template of the input columns.
+    :param completion: The completion, a template of the input columns and the target column; by
+        default a space and the target.
+    :param options: Values of the target to choose from, or the input column that lists them.
+    :param target: Column of the answer.
+    :param pattern: A regular expression whose first group is the answer in a completion; by default
+        all of it.
     """
-
-    label_type = "text"
 
     def __init__(
         self,
         name: str,
         /,
         *,
-        per_token: bool = False,
-        max_tokens: PositiveInt = 64,
-        beam: PositiveInt = 1,
-        temperature: NonNegativeFloat = 0.0,
+        template: str = "{{ text }}",
+        completion: str | None = None,
+        options: str | list[str | int | bool] | None = None,
+        pattern: str | None = None,
+        target: str = "completion",
         **others: Any,
     ) -> None:
-        super().__init__(name, **others)
-        self._per_token, self.room = per_token, max_tokens
-        self._search = Search(max_tokens, end=0, padding=0, beam=beam, temperature=temperature)
+        super().__init__(name, target=target, **others)
+        self._prompt = Template(f"tasks.{name}.template", template)
+        key = f"tasks.{name}.completion"
+        self._said = None if completion is None else Template(key, completion)
+        self._options = options
+        self._pattern = None if pattern is None else self._compile(pattern)
 
     @property
     @override
-    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
-        return ("text_match",)
+    def ranks(self) -> bool:
+        return self._options is not None
 
     @override
-    def encode(self, reference: str, inputs: Inputs) -> int | LeftOut:
-        return inputs[COMPLETION_LENGTH] or LeftOut(CUT)
+    def set_columns(self, columns: Sequence[str]) -> None:
+        super().set_columns(columns)
+        self._prompt.require(columns)
+        if self._said is not None:
+            self._said.require([*columns, self.target_column])
+        if isinstance(self._options, str) and self._options not in columns:
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}.options: {self._options!r} is no input column."
+                    f"{did_you_mean(self._options, columns)} Input columns: {', '.join(columns)}."
+                ]
+            )
 
     @override
-    def collate(self, targets: Sequence[int]) -> Tensor:
-        return torch.tensor(targets)
+    def reference(self, row: Row) -> str | None:
+        said = self.training_label(row)
+        if said is None:
+            return None
+        answer = self.answer_in(said)
+        if not answer:
+            raise DataError(
+                f"task {self.name}: no answer in {said!r:.80}: expected what tasks.{self.name}."
+                "pattern describes"
+            )
+        if isinstance(self._options, list):
+            options = [self.answer_in(self._spell(one, row)) for one in self._options]
+            if answer not in options:
+                raise DataError(
+                    f"task {self.name}: column {self.target_column!r}: "
+                    f"{unknown_label(answer, options)}"
+                )
+        return answer
 
     @override
-    def label_counts(self, values: Tensor, scores: dict[str, Tensor] | None = None) -> Tensor:
-        return values if scores is None else scores[KEPT].sum(1)
+    def training_label(self, row: Row) -> str | None:
+        value = self._column(row)
+        if is_blank(value):
+            return None
+        if not isinstance(value, str | int | float):
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: expected a text or a number, "
+                f"found {value!r:.80}"
+            )
+        return self._spell(value, row)
 
     @override
-    def head(self, width: int) -> CompletionHead:
-        return CompletionHead(
-            self.name, width, self._search, ranks=self.ranks, per_token=self._per_token
-        )
-
-    @property
-    @override
-    def head_shape(self) -> dict[str, Any]:
-        own = {"ranks": self.ranks, "per_token": self._per_token, "search": self._search}
-        return {**super().head_shape, **own}
+    def texts(self, row: Row, fields: Fields, *, training: bool) -> list[Fields]:
+        values = self._values(fields)
+        prompt = self._prompt(values)
+        if training:
+            return [(Prompt(prompt, self.training_label({**row, **values}) or ""),)]
+        if not self.ranks:
+            return [(Prompt(prompt, room=self.room),)]
+        return [(Prompt(prompt, self._spell(one, values)),) for one in self._choices(values)]
 
     @override
-    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Tensor:
-        return scores[NATS].sum() / scores[KEPT].sum().clamp(min=1)
+    def fit(self, references: Iterable[str]) -> None:
+        if not any(True for _ in references):
+            raise DataError(
+                f"task {self.name}: no training row has a completion in column "
+                f"{self.target_column!r}"
+            )
 
     @override
-    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
-        """Return the answers in written texts, or in the most likely options."""
-        if SCORES in scores:
-            best_b = kept_scores(scores, scores[SCORES].shape[1]).argmax(1).tolist()
-            completions = map(self.completion_of, best_b, rows)
-            confidences = [max(chances) for chances in shares(scores)]
-            return Predictions([*map(self.answer_in, completions)], confidences=confidences)
-        written = (bytes(b for b in row if b != NO_BYTE) for row in scores[WRITTEN].tolist())
-        return Predictions([self.answer_in(text.decode()) for text in written])
+    def option_answer(self, option: int, fields: Fields) -> str:
+        values = self._values(fields)
+        return self.answer_in(self._spell(self._choices(values)[option], values))
 
     @override
-    def state(self) -> dict[str, Any]:
-        return {}
+    def answer_in(self, completion: str) -> str:
+        if self._pattern is None:
+            return super().answer_in(completion)
+        found = self._pattern.search(completion)
+        return found.group(1).strip() if found else ""
 
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None: ...
+    def _values(self, fields: Fields) -> dict[str, Any]:
+        return dict(zip(self.input_columns, fields, strict=False))
+
+    def _choices(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the options of a row.
+
+        :raises DataError: If the column does not list any.
+        """
+        if not isinstance(self._options, str):
+            return self._options or []
+        found = values[self._options]
+        if not isinstance(found, list) or not found:
+            raise DataError(
+                f"task {self.name}: column {self._options!r}: expected a list of options, found "
+                f"{found!r:.80}"
+            )
+        return found
+
+    def _spell(self, value: Any, values: Mapping[str, Any]) -> str:
+        """Return the completion for a value of the target."""
+        if self._said is None:
+            return f" {value if isinstance(value, str) else label_text(value)}"
+        return self._said({**values, self.target_column: value})
+
+    def _compile(self, pattern: str) -> re.Pattern[str]:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise RecipeError([f"tasks.{self.name}.pattern: {error}"]) from error
+        if not compiled.groups:
+            raise RecipeError(
+                [f"tasks.{self.name}.pattern: {pattern!r} has no group; put the answer in (...)"]
+            )
+        return compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -46,6 +46,18 @@ class Objective(ABC):
     def couples_rows(self) -> bool:
         """Whether the loss compares rows of a batch, so that a row alone has none."""
         return False
+
+    @property
+    def reads_start(self) -> bool:
+        """Whether its loss compares scores with those of the model before training."""
+        return False
+
+    def start_targets(self, targets: Sequence[Any], scores: Any) -> list[Any]:
+        """Return the targets of b rows with what the loss reads of the scores before training.
+
+        Called once for each training row, if ``reads_start``.
+        """
+        return [*targets]
 
     def weighted_loss(self, scores: Any, values: Any, weights_b: Tensor) -> Loss:
         """Return ``loss`` with each row counted by its weight, as if it were there so many times.

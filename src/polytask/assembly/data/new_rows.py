@@ -124,7 +124,7 @@ def _select_given(types: Mapping[str, ColumnType]) -> Types:
     """Return the types that new rows do not show by themselves."""
     found: Types = {}
     for name, kind in types.items():
-        if kind in ("image", "audio", "number", "category"):
+        if kind in ("image", "audio", "number", "category", "json"):
             found[name] = kind
     return found
 

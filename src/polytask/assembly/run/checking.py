@@ -14,6 +14,7 @@ from polytask.assembly.data.loading import TRAIN, Tables, load_data, load_source
 from polytask.assembly.data.notes import notes
 from polytask.assembly.data.views import View, views_of
 from polytask.assembly.model.assemble import new_tasks
+from polytask.assembly.run.learned_text import LearnedText, learned_texts
 from polytask.assembly.run.training_parts import fit_parts, training_parts
 from polytask.assembly.warm_start.parent_run import with_kept
 from polytask.core.accounting import Accounts
@@ -36,11 +37,13 @@ class Findings:
     :param mistakes: Faults that stop a training.
     :param warnings: Remarks that do not stop it.
     :param accounts: How many rows every task has in every split, and uses; empty after mistakes.
+    :param learned: The first row of each source of prompts, by its place, with what is learned of it.
     """
 
     mistakes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     accounts: Accounts = field(default_factory=dict)
+    learned: Mapping[str, LearnedText] = field(default_factory=dict)
 
 
 def check(recipe: Recipe) -> Findings:
@@ -64,7 +67,9 @@ def _prepare(recipe: Recipe, warnings: Sequence[str]) -> Findings:
         parts = training_parts(recipe, data, fitted, scratch)
         tested = read_test_rows(data, fitted.encoder, fitted.tasks)
         said = notes(recipe, data, fitted.encoder, fitted.tasks, parts.pools)
-        return Findings([], [*warnings, *said], merge_accounts(parts.accounts, tested))
+        accounts = merge_accounts(parts.accounts, tested)
+        learned = learned_texts(parts.pools, fitted.encoder)
+        return Findings([], [*warnings, *said], accounts, learned)
 
 
 def _check_rows(recipe: Recipe) -> Findings:

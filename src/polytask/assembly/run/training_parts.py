@@ -17,6 +17,7 @@ from polytask.assembly.data.pools import collation, training_pool
 from polytask.assembly.data.scoring import EvaluationRows, evaluation_rows, metrics_of, poolings_of
 from polytask.assembly.model.assemble import new_tasks, reassemble, restore_parts
 from polytask.assembly.run.back_translation import answer
+from polytask.assembly.run.start_scores import add_start_scores
 from polytask.assembly.warm_start.warm_start import Beginning, begin, freeze_again
 from polytask.balancing import balancers
 from polytask.core.encoder import Encoder
@@ -24,7 +25,7 @@ from polytask.core.errors import DataError, RecipeError
 from polytask.core.run_folder import RunFolder
 from polytask.data.loader import Loader
 from polytask.data.mixing import mixtures
-from polytask.data.pools import Pool, collate
+from polytask.data.pools import Collation, Pool, collate
 from polytask.data.prepared_rows import PreparedRow
 from polytask.data.sampler import BatchSize
 from polytask.evaluation.options import EvaluationOptions
@@ -33,6 +34,7 @@ from polytask.evaluation.score import Pooling, score
 from polytask.recipe import Recipe
 from polytask.recipe.mistakes import hint
 from polytask.tasks import Metric, Task
+from polytask.training.precision import FloatPrecision, select_device
 from polytask.training.selection import Criterion, Scores
 from polytask.training.session import Parts
 
@@ -43,11 +45,15 @@ class Fitted:
 
     :param labels: The labels that each trained task may learn from.
     :param augmentation: What training sees besides the rows as they are.
+    :param run: The run, or a scratch folder.
+    :param started: Whether the training has begun.
     """
 
     beginning: Beginning
     labels: dict[str, Labels]
     augmentation: Augmentations
+    run: RunFolder
+    started: bool
 
     @property
     def encoder(self) -> Encoder:
@@ -69,13 +75,15 @@ def fit_parts(recipe: Recipe, run: RunFolder, data: Data, *, started: bool) -> F
         freeze_again(run, model)
         labels = labels_of(recipe, model.trained_tasks, tables)
         rows = TrainingFields(data.views, tables, labels)
-        return Fitted(Beginning(encoder, model), labels, Augmentations.of(recipe, rows, answer))
+        augmentation = Augmentations.of(recipe, rows, answer)
+        return Fitted(Beginning(encoder, model), labels, augmentation, run, started)
     tasks = new_tasks(recipe)
     labels = fit_tasks(recipe, {name: tasks[name] for name in recipe.trained}, tables)
     augmentation = Augmentations.of(recipe, TrainingFields(data.views, tables, labels), answer)
     fields = TrainingFields(augmentation.with_copies(data.views), tables, labels)
     with fields.at_last():
-        return Fitted(begin(recipe, tasks, fields, data.views), labels, augmentation)
+        beginning = begin(recipe, tasks, fields, data.views)
+        return Fitted(beginning, labels, augmentation, run, started)
 
 
 def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Parts:
@@ -90,8 +98,11 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
         for view in data.views
     ]
     fitted.augmentation.attach(fitted.beginning.model)
-    rows = evaluation_rows(data.views, data.split(VALIDATION), encoder, tasks, scratch)
     collated = collation(encoder, tasks)
+    if any(task.reads_start for task in tasks.values()):
+        start, file = _predictor(recipe, fitted, collated), fitted.run.start_scores
+        pools = add_start_scores(pools, start, file, started=fitted.started)
+    rows = evaluation_rows(data.views, data.split(VALIDATION), encoder, tasks, scratch)
     size = BatchSize(options.batch_tokens, options.batch_rows)
     mixture = mixtures.build(recipe.mixing)
     loader = Loader(pools, collated, mixture, size=size, seed=options.seed, workers=options.workers)
@@ -115,6 +126,15 @@ def training_parts(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) ->
         criterion=criterion,
         accounts=accounts_of(data, {TRAIN: pools, VALIDATION: rows.pools}),
     )
+
+
+def _predictor(recipe: Recipe, fitted: Fitted, collated: Collation) -> Predictor:
+    """Return the model before training, on the device and in the precision of the training."""
+    options = recipe.training
+    device = select_device(options.device)
+    precision = FloatPrecision.choose(options.precision, device)
+    model = fitted.beginning.model.to(device)
+    return Predictor(model, collated, device, options.batch_tokens, precision.autocast)
 
 
 def _guide(recipe: Recipe, data: Data, fitted: Fitted, scratch: Path) -> Loader:

@@ -47,13 +47,13 @@ class AUC(Metric):
         binary = len(self.label_set) == 2 and isinstance(references[0], str)
         positives = [1] if binary else range(len(self.label_set))
         return [
-            _rank(scores_NC[:, place], _carries(references, self.label_set[place]))
+            rank_scores(scores_NC[:, place], _carries(references, self.label_set[place]))
             for place in positives
         ]
 
     @override
     def value(self, evidence: list[RankedScores], weights_N: Floats) -> float:
-        areas = np.array([_area(ranking, weights_N) for ranking in evidence])
+        areas = np.array([area_under(ranking, weights_N) for ranking in evidence])
         defined = areas[~np.isnan(areas)]
         return float(defined.mean()) if len(defined) else float("nan")
 
@@ -69,13 +69,14 @@ def _carries(references: Sequence[Any], label: str) -> npt.NDArray[np.bool_]:
     return np.array([one == label if isinstance(one, str) else label in one for one in references])
 
 
-def _rank(scores_N: Floats, positive_N: npt.NDArray[np.bool_]) -> RankedScores:
+def rank_scores(scores_N: Floats, positive_N: npt.NDArray[np.bool_]) -> RankedScores:
+    """Return rows in the order of their scores for a label."""
     order_N = np.argsort(scores_N, kind="stable")
     rises_N = np.diff(scores_N[order_N], prepend=scores_N[order_N[:1]]) > 0
     return RankedScores(order_N, np.cumsum(rises_N), positive_N[order_N])
 
 
-def _area(ranking: RankedScores, weights_N: Floats) -> float:
+def area_under(ranking: RankedScores, weights_N: Floats) -> float:
     """Return the Mann-Whitney statistic of weighted rows, by all pairs; nan without pairs."""
     ordered_N = weights_N[ranking.order_N]
     positive_K = np.bincount(ranking.level_N, ordered_N * ranking.positive_N)

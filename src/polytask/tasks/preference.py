@@ -1,0 +1,123 @@
+"""Preferences between two answers, which a language model is tuned to follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, final
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor
+from typing_extensions import override
+
+from polytask.core.batch import Fields, Row
+from polytask.core.errors import DataError, RecipeError
+from polytask.tasks.base import tasks
+from polytask.tasks.compared_answers import LOGS, TOKENS, ComparedAnswers
+from polytask.tasks.labels import is_blank
+from polytask.tasks.losses import Loss
+from polytask.tasks.predictions import Predictions
+from polytask.tasks.preference_losses import dpo, ipo, odds_ratio, simpo
+
+Kind: TypeAlias = Literal["dpo", "ipo", "orpo", "simpo"]
+
+_BETAS: Mapping[Kind, float] = {"dpo": 0.1, "ipo": 0.1, "orpo": 0.1, "simpo": 2.0}
+"""Default strengths, those of the papers."""
+
+
+@final
+@tasks.register("preference")
+class Preference(ComparedAnswers):
+    """Which of two answers to a prompt people prefer; a causal language model learns to prefer it too.
+
+    Columns are a prompt, and the chosen and the rejected answer, each a text or a list of turns; or
+    the two alone, as whole conversations.
+
+    ``dpo`` and ``ipo`` compare with the model before training, whose log-probabilities are computed
+    once, before the first step. A prediction holds the mean log-probability per token of each answer.
+
+    :param loss: ``dpo``, ``ipo``, ``simpo`` or ``orpo``.
+    :param beta: How much the model may move away from the one before training, the smaller the more;
+        for ``orpo`` the weight of the odds ratio beside the likelihood of the chosen answer. By
+        default 0.1; 2 for ``simpo``.
+    :param margin: Gamma of ``simpo``.
+    :param target: The column of the chosen answer, the last input column but one.
+    :param label_smoothing: For ``dpo``: the share of pairs that are the wrong way round.
+    """
+
+    label_type = "preference"
+    answers = 2
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        loss: Kind = "dpo",
+        beta: PositiveFloat | None = None,
+        margin: NonNegativeFloat = 1.0,
+        label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0,
+        target: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, target=target or "", **options)
+        self._loss: Kind = loss
+        self._beta = _BETAS[loss] if beta is None else beta
+        self._margin, self._smoothing = margin, label_smoothing
+
+    @property
+    @override
+    def default_metrics(self) -> Sequence[str | dict[str, Any]]:
+        return ("preference_accuracy", "chosen_nats")
+
+    @property
+    @override
+    def reads_start(self) -> bool:
+        return self._loss in ("dpo", "ipo")
+
+    @override
+    def set_columns(self, columns: Sequence[str]) -> None:
+        super().set_columns(columns)
+        self.require_columns((2, 3), "a prompt and two answers")
+        chosen = columns[-2]  # a pair is its own label
+        if self.target_column not in ("", chosen):
+            raise RecipeError(
+                [
+                    f"tasks.{self.name}.target: found {self.target_column!r}, expected {chosen!r}, the "
+                    "last input column but one: the chosen answer comes before the rejected one."
+                ]
+            )
+        self.target_column = chosen
+
+    @override
+    def reference(self, row: Row) -> bool | None:
+        if is_blank(self._column(row)):
+            return None
+        self.conversations([row[column] for column in self.input_columns])
+        return True
+
+    @override
+    def fit(self, references: Iterable[bool]) -> None:
+        if not any(True for _ in references):
+            raise DataError(
+                f"task {self.name}: no training row has an answer in column {self.target_column!r}"
+            )
+
+    @override
+    def loss(self, scores: dict[str, Tensor], values: Tensor) -> Loss:
+        logs_bP, means_bP = scores[LOGS], scores[LOGS] / scores[TOKENS]
+        if self._loss == "orpo":
+            ratio = odds_ratio(means_bP[:, 0], means_bP[:, 1]).mean()
+            return {"likelihood": -means_bP[:, 0].mean(), "odds_ratio": self._beta * ratio}
+        if self._loss == "simpo":
+            return simpo(means_bP[:, 0] - means_bP[:, 1], self._beta, self._margin).mean()
+        margin_b, start_b = logs_bP[:, 0] - logs_bP[:, 1], values[:, 1] - values[:, 2]
+        if self._loss == "ipo":
+            return ipo(margin_b, start_b, self._beta).mean()
+        return dpo(margin_b, start_b, self._beta, self._smoothing).mean()
+
+    @override
+    def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:
+        """Return the mean log-probability per token of both answers."""
+        means_bP = (scores[LOGS] / scores[TOKENS]).float()
+        names = ("chosen", "rejected")
+        return Predictions([dict(zip(names, row, strict=True)) for row in means_bP.tolist()])
