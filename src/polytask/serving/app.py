@@ -47,7 +47,16 @@ def new_app(host: Host, options: ServeOptions) -> Any:
         default_response_class=SafeJSON,
         responses=ERROR_ANSWERS,
     )
-    routes = _Routes(host, options)
+    _add_routes(app, _Routes(host, options))
+    add_playground(app)
+    feeds = {name: Feed(RunFolder(path)) for name, path in host.folders.items()}
+    add_watch_pages(app, feeds)
+    add_error_handlers(app)
+    app.middleware("http")(partial(_count, host))
+    return Gate(app, RequestLimits(options.body_bytes), options.key)
+
+
+def _add_routes(app: FastAPI, routes: _Routes) -> None:
     probe: dict[str, Any] = {
         "response_model": StatusAnswer,
         "responses": {503: {"model": StatusAnswer}},
@@ -76,12 +85,6 @@ def new_app(host: Host, options: ServeOptions) -> Any:
         summary="Classify texts, as TEI clients ask for it",
         response_model=ClassifyAnswer,
     )(routes.classify)
-    add_playground(app)
-    feeds = {name: Feed(RunFolder(path)) for name, path in host.folders.items()}
-    add_watch_pages(app, feeds)
-    add_error_handlers(app)
-    app.middleware("http")(partial(_count, host))
-    return Gate(app, RequestLimits(options.body_bytes), options.key)
 
 
 def _body_schema() -> dict[str, Any]:

@@ -44,8 +44,10 @@ class Approval(ComparedAnswers):
     reads_start = True
     couples_rows = True
 
-    def __init__(self, name: str, /, *, beta: PositiveFloat = 0.1, **options: Any) -> None:
-        super().__init__(name, **options)
+    def __init__(
+        self, name: str, /, *, beta: PositiveFloat = 0.1, target: str = "label", **options: Any
+    ) -> None:
+        super().__init__(name, target=target, **options)
         self._beta = beta
 
     @property
