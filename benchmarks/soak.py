@@ -91,6 +91,9 @@ def memory(run: LoadedRun, rows: Sequence[Row], counts: Sequence[int]) -> None:
             for start in range(done, count, len(rows)):
                 call(rows[: min(len(rows), count - start)])
             done = count
+            time.sleep(3)  # then the server gives freed memory back after the next request
+            call(rows[:1])
+            time.sleep(1)
             print(f"{count:,} requests: {resident(process):,.0f} MB resident", flush=True)
 
 

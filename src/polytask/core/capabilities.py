@@ -37,6 +37,13 @@ class TokenTable(ABC):
         """The ids of tokens that do not belong to a text: padding, separators."""
         return ()
 
+    def output_scores(self) -> nn.Module | None:
+        """Return how a named causal model scores tokens from features, (n, D) to (n, V).
+
+        :return: None if that is a product with its output vectors, or with its embedding.
+        """
+        return None
+
     def output_vectors(self) -> nn.Parameter | None:
         """Return a named model's output vectors of tokens, if they differ from its embedding."""
         return None

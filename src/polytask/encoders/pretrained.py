@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import transformers
 
 
+OUTPUT = "output vectors"
+"""The key of the output vectors, which models call by different names."""
+
+
 def load_model(
     path: str, search: Sequence[Path], dropout: float | None
 ) -> transformers.PreTrainedModel:
@@ -61,28 +65,20 @@ def load_model(
     return model
 
 
-def load_output(path: str, search: Sequence[Path], otherwise: torch.Tensor) -> torch.Tensor:
-    """Return the output vectors VD of a pretrained causal language model.
+def load_causal(path: str, search: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Return the parameters of a pretrained causal language model, its output among them.
 
-    :param otherwise: The result for a model that is no causal language model.
-    :raises RecipeError: If the model cannot be loaded, or has output biases.
+    :raises RecipeError: If the model cannot be loaded.
     """
     import transformers  # slow
 
     with _locate("encoder.path", path, search) as (name, options):
-        config = transformers.AutoConfig.from_pretrained(name, **options)
-        if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-            return otherwise
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name, dtype=torch.float32, **options
         )
+    found: dict[str, torch.Tensor] = model.state_dict()
     output = model.get_output_embeddings()
-    if getattr(output, "bias", None) is not None:
-        raise RecipeError(
-            [f"encoder.path: {path!r} adds a bias to the scores of tokens, which no task does here"]
-        )
-    vectors_VD: torch.Tensor = output.weight.detach()
-    return vectors_VD
+    return {**found, OUTPUT: output.weight.detach()}
 
 
 def new_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedModel:

@@ -19,11 +19,13 @@ from typing_extensions import override
 from polytask.core.batch import Fields
 from polytask.core.capabilities import Pretrained
 from polytask.core.errors import RecipeError
+from polytask.encoders.output_scores import new_output_scores
 from polytask.encoders.pretrained import (
+    OUTPUT,
     as_recipe_error,
     feature_model,
+    load_causal,
     load_model,
-    load_output,
     load_tokenizer,
     new_config,
     new_model,
@@ -74,6 +76,8 @@ class TransformersEncoder(SubwordReader, Pretrained):
                 ["encoder.tokenizer: a pretrained model brings its own; leave it out"]
             )
         self._output: nn.Parameter | None = None
+        self._scores: nn.Module | None = None
+        self._knows_scores = False
         self._path = path
         self._settings = config
         self._tokenizer = tokenizer
@@ -115,17 +119,34 @@ class TransformersEncoder(SubwordReader, Pretrained):
             self.pretrained_name = self._path
 
     @override
+    def output_scores(self) -> nn.Module | None:
+        table = self.embedding
+        if not self._knows_scores and table is not None:
+            self._knows_scores = True
+            # A restored encoder gets these values later, with all other parameters.
+            path = self.pretrained_name and self._path
+            self._scores = new_output_scores(self.config, table, path, self.search)
+            if self._scores is not None:
+                self._scores.requires_grad_(table.weight.requires_grad)
+        return self._scores
+
+    @override
     def output_vectors(self) -> nn.Parameter | None:
         if self._path is None or self.config.tie_word_embeddings:
             return None
         table = self.embedding
         if self._output is None and table is not None:
-            # A restored encoder gets these values later, with all other parameters.
             loaded = torch.zeros_like(table.weight)
-            if self.pretrained_name is not None:
-                loaded = load_output(self._path, self.search, loaded)
+            if self.pretrained_name is not None and self._is_causal():
+                loaded = load_causal(self._path, self.search)[OUTPUT]
             self._output = nn.Parameter(loaded, requires_grad=table.weight.requires_grad)
         return self._output
+
+    def _is_causal(self) -> bool:
+        """Return whether the library has a causal language model of this configuration."""
+        import transformers  # slow
+
+        return type(self.config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
 
     @override
     def save(self, folder: Path) -> None:

@@ -60,8 +60,10 @@ class LanguageHead(Head, ABC):
                     "Choose an encoder that has them (transformer, huggingface, word_transformer)."
                 ]
             )
-        table, own = encoder.embedding, encoder.output_vectors()
+        table = encoder.embedding
         # Shared with the encoder, so counted and stored once.
+        self.scores = encoder.output_scores() if self.needs_causal else None
+        own = encoder.output_vectors() if self.scores is None else None
         self.token_vectors = table.weight if own is None else own
         bias_V = nn.Parameter(torch.zeros(table.num_embeddings)) if self.biased else None
         self.register_parameter("bias", bias_V)
@@ -103,7 +105,12 @@ class LanguageHead(Head, ABC):
 
     def logits(self, read_nD: Tensor) -> Tensor:
         """Return the score of every token after each of n features, in fp32."""
-        scores_nV = functional.linear(self.transform(read_nD), self.token_vectors)
+        transformed_nD = self.transform(read_nD)
+        scores_nV = (
+            functional.linear(transformed_nD, self.token_vectors)
+            if self.scores is None
+            else self.scores(transformed_nD)
+        )
         return scores_nV.float() if self.bias is None else scores_nV.float() + self.bias
 
     def text_mask(self, inputs: Collated) -> Tensor:
