@@ -38,12 +38,6 @@ def test_losses_are_those_of_the_papers() -> None:
     assert dpo(margin, start, 0.3).tolist() == pytest.approx(
         [-math.log(sigmoid(0.3 * gain)) for gain in gains]
     )
-    assert dpo(margin, start, 0.3, 0.2).tolist() == pytest.approx(
-        [
-            -0.8 * math.log(sigmoid(0.3 * gain)) - 0.2 * math.log(sigmoid(-0.3 * gain))
-            for gain in gains
-        ]
-    )
     assert ipo(margin, start, 0.5).tolist() == pytest.approx([(gain - 1) ** 2 for gain in gains])
     assert simpo(margin, 2.0, 1.0).tolist() == pytest.approx(
         [-math.log(sigmoid(2 * gain - 1)) for gain in (1.0, 3.0, -3.0)]
@@ -129,6 +123,22 @@ def test_answers_alone_are_liked_or_not() -> None:
 def test_pairs_that_cannot_be_compared_are_named(row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         preference(tuple(row)).reference(row)
+
+
+def test_the_rejected_answer_is_one_of_the_other_options() -> None:
+    task = preference(("prompt",), options=["yes", "no", "maybe"])
+    row = {"prompt": "hi", "completion": "no"}
+    found = [one for (one,) in task.texts(row, ("hi",), training=True)]
+    assert found == [one for (one,) in task.texts(row, ("hi",), training=False)]
+    chosen, rejected = (one.turns[-1]["content"] for one in found)
+    assert (chosen, rejected in ("yes", "maybe")) == ("no", True)
+    drawn = {
+        task.texts({**row, "prompt": text}, (text,), training=True)[1][0].turns[-1]["content"]
+        for text in "abcdefgh"
+    }
+    assert drawn == {"yes", "maybe"}
+    with pytest.raises(DataError, match=r"column 'completion': .*yes, no, maybe"):
+        task.reference({"prompt": "hi", "completion": "ja"})
 
 
 def test_columns_are_a_prompt_and_two_answers() -> None:

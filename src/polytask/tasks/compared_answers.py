@@ -72,7 +72,12 @@ class ComparedAnswers(Task, ABC):
 
     @override
     def texts(self, row: Row, fields: Fields, *, training: bool) -> list[Fields]:
-        return [(Conversation(turns, (), "last"),) for turns in self.conversations(fields)]
+        answers = self.conversations(self.columns_of(row, fields))
+        return [(Conversation(turns, (), "last"),) for turns in answers]
+
+    def columns_of(self, row: Row, fields: Fields) -> Sequence[Any]:
+        """Return the prompt of a row, if it has a column, and its answers."""
+        return fields
 
     @override
     def encode(self, reference: bool, inputs: Inputs) -> list[float] | LeftOut:
@@ -110,16 +115,15 @@ class ComparedAnswers(Task, ABC):
             found = ", ".join(self.input_columns)
             raise RecipeError([f"tasks.{self.name}.input: expected {expected}, found {found}."])
 
-    def conversations(self, fields: Sequence[Any]) -> list[list[Turn]]:
+    def conversations(self, columns: Sequence[Any]) -> list[list[Turn]]:
         """Return the prompt with each answer.
 
+        :param columns: As ``columns_of`` returns them.
         :raises DataError: If one is missing, or both answers are equal.
         """
-        names = self.input_columns
-        answers = self.answers
-        prompt = dict(zip(names[:-answers], fields[:-answers], strict=True))
+        prompt = dict(zip(self.input_columns, columns[: -self.answers], strict=False))
         found = []
-        for name, value in zip(names[-answers:], fields[-answers:], strict=True):
+        for name, value in zip(self.answer_names, columns[-self.answers :], strict=True):
             if is_blank(value):
                 raise DataError(f"task {self.name}: column {name!r} is empty, expected an answer")
             try:
@@ -131,5 +135,10 @@ class ComparedAnswers(Task, ABC):
                 raise DataError(f"task {self.name}: column {name!r}: {shown}, expected an answer")
             found.append(turns)
         if self.answers > 1 and found[0] == found[1]:
-            raise DataError(f"task {self.name}: {' and '.join(names[-2:])} are equal")
+            raise DataError(f"task {self.name}: {' and '.join(self.answer_names)} are equal")
         return found
+
+    @property
+    def answer_names(self) -> Sequence[str]:
+        """The columns of the answers, for messages."""
+        return self.input_columns[-self.answers :]

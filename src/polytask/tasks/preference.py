@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, final
+from zlib import crc32
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -13,7 +14,7 @@ from polytask.core.batch import Fields, Row
 from polytask.core.errors import DataError, RecipeError
 from polytask.tasks.base import tasks
 from polytask.tasks.compared_answers import LOGS, TOKENS, ComparedAnswers
-from polytask.tasks.labels import is_blank
+from polytask.tasks.labels import is_blank, unknown_label
 from polytask.tasks.losses import Loss
 from polytask.tasks.predictions import Predictions
 from polytask.tasks.preference_losses import dpo, ipo, odds_ratio, simpo
@@ -40,8 +41,10 @@ class Preference(ComparedAnswers):
         for ``orpo`` the weight of the odds ratio beside the likelihood of the chosen answer. By
         default 0.1; 2 for ``simpo``.
     :param margin: Gamma of ``simpo``.
-    :param target: The column of the chosen answer, the last input column but one.
-    :param label_smoothing: For ``dpo``: the share of pairs that are the wrong way round.
+    :param target: The column of the chosen answer, the last input column but one; with ``options``,
+        another column, ``completion`` by default.
+    :param options: Answers, where a row has a prompt and the chosen one alone: the rejected one is
+        one of the others, always the same for a prompt.
     """
 
     label_type = "preference"
@@ -55,14 +58,14 @@ class Preference(ComparedAnswers):
         loss: Kind = "dpo",
         beta: PositiveFloat | None = None,
         margin: NonNegativeFloat = 1.0,
-        label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0,
+        options: Annotated[list[str], Field(min_length=2)] | None = None,
         target: str | None = None,
-        **options: Any,
+        **others: Any,
     ) -> None:
-        super().__init__(name, target=target or "", **options)
+        super().__init__(name, target=target or "", **others)
         self._loss: Kind = loss
         self._beta = _BETAS[loss] if beta is None else beta
-        self._margin, self._smoothing = margin, label_smoothing
+        self._margin, self._options = margin, options
 
     @property
     @override
@@ -77,6 +80,10 @@ class Preference(ComparedAnswers):
     @override
     def set_columns(self, columns: Sequence[str]) -> None:
         super().set_columns(columns)
+        if self._options is not None:
+            self.require_columns((1,), "a prompt alone, as the answers are options")
+            self.target_column = self.target_column or "completion"
+            return
         self.require_columns((2, 3), "a prompt and two answers")
         chosen = columns[-2]  # a pair is its own label
         if self.target_column not in ("", chosen):
@@ -88,12 +95,31 @@ class Preference(ComparedAnswers):
             )
         self.target_column = chosen
 
+    @property
+    @override
+    def answer_names(self) -> Sequence[str]:
+        return super().answer_names if self._options is None else (self.target_column, "options")
+
     @override
     def reference(self, row: Row) -> bool | None:
         if is_blank(self._column(row)):
             return None
-        self.conversations([row[column] for column in self.input_columns])
+        fields = tuple(row[column] for column in self.input_columns)
+        self.conversations(self.columns_of(row, fields))
         return True
+
+    @override
+    def columns_of(self, row: Row, fields: Fields) -> Sequence[Any]:
+        if self._options is None:
+            return fields
+        chosen = str(self._column(row) or "").strip()
+        if chosen not in self._options:
+            raise DataError(
+                f"task {self.name}: column {self.target_column!r}: "
+                f"{unknown_label(chosen, self._options)}"
+            )
+        others = [option for option in self._options if option != chosen]
+        return (*fields, chosen, others[crc32(repr(fields).encode()) % len(others)])
 
     @override
     def fit(self, references: Iterable[bool]) -> None:
@@ -113,7 +139,7 @@ class Preference(ComparedAnswers):
         margin_b, start_b = logs_bP[:, 0] - logs_bP[:, 1], values[:, 1] - values[:, 2]
         if self._loss == "ipo":
             return ipo(margin_b, start_b, self._beta).mean()
-        return dpo(margin_b, start_b, self._beta, self._smoothing).mean()
+        return dpo(margin_b, start_b, self._beta).mean()
 
     @override
     def decode(self, scores: dict[str, Tensor], rows: Sequence[Fields]) -> Predictions:

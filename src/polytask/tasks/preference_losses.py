@@ -11,19 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def dpo(margin_b: Tensor, reference_b: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
+def dpo(margin_b: Tensor, reference_b: Tensor, beta: float) -> Tensor:
     """Return the losses of direct preference optimisation, (b,).
 
-    Rafailov et al., "Direct Preference Optimization", NeurIPS 2023, equation 7; with label smoothing,
-    Mitchell, "A note on DPO with noisy preferences", 2023, equation 3.
+    Rafailov et al., "Direct Preference Optimization", NeurIPS 2023, equation 7.
     https://arxiv.org/abs/2305.18290
 
     :param margin_b: Sums of log-probabilities, as ``reference_b``.
-    :param label_smoothing: The probability that people prefer the other answer.
     """
-    logits_b = beta * (margin_b - reference_b)
-    right_b, wrong_b = functional.softplus(-logits_b), functional.softplus(logits_b)
-    return (1 - label_smoothing) * right_b + label_smoothing * wrong_b
+    return functional.softplus(-beta * (margin_b - reference_b))
 
 
 def ipo(margin_b: Tensor, reference_b: Tensor, beta: float) -> Tensor:
