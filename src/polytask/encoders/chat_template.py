@@ -95,7 +95,7 @@ class ChatTemplate:
         """Return the tokens of a conversation: ``ids``, ``learned``, ``cut``.
 
         A conversation that is too long loses its oldest turns after the system turn, up to the next
-        user turn each time. What is then left loses its first tokens if it is a prompt; if it is to
+        user turn each time. A prompt that is still too long loses its first tokens; if it is to
         be learned, none of its tokens is.
 
         :raises DataError: If the template refuses it, or its assistant turns cannot be found.

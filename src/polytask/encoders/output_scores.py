@@ -116,7 +116,7 @@ def new_output_scores(
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
         if not isinstance(getattr(model, model.base_model_prefix, None), nn.Module):
-            raise RecipeError([f"encoder: the decoder of a {kind} cannot be told from its output"])
+            raise RecipeError([f"encoder: the decoder of a {kind} and its output are not separate"])
         scores = OutputScores(model).to_empty(device="cpu").float().eval()
         with torch.no_grad():
             for parameter in scores.parameters():

@@ -25,7 +25,7 @@ _LEFT_OUT = "the template leaves it out"
 
 
 class Render(Protocol):
-    """Renders turns by a chat template; raises an error of its own for turns that it refuses."""
+    """Renders turns by a chat template; raises a ``DataError`` for turns that it refuses."""
 
     def __call__(self, turns: Sequence[Turn], *, prompt: bool = False) -> str:
         """Return the text; with ``prompt``, what the assistant continues with a turn."""
@@ -45,7 +45,7 @@ class Span(NamedTuple):
 
 
 class SpanError(DataError):
-    """A conversation whose assistant turns cannot be told from the rest.
+    """A conversation in which the assistant turns cannot be located.
 
     :param turn: The number of the turn, from 0.
     """
@@ -70,7 +70,7 @@ def find_spans(
     other turn is. White space after the end mark is not: nothing is generated after that mark.
 
     :param special: The special tokens of the tokenizer, which end turns.
-    :raises SpanError: If a turn is changed, moved or left out by the template in a way that hides it.
+    :raises SpanError: If the template changes, moves or leaves out a turn so that it cannot be located.
     """
     whole = render(turns)
     marks = unused_characters(len(turns), turns, whole)

@@ -85,9 +85,7 @@ def _int8(int8: Mapping[str, Any] | None) -> list[str]:
         for task, own in int8["tasks"].items()
     ]
     header = ("split", "task", "rows", "metric", "fp32", "int8", "points lost")
-    text = (
-        "Matrix products are in int8. The scores above are those of the run, in its own precision."
-    )
+    text = "Matrix products are in int8. The scores above are from the run, in the precision of the run."
     return [f"## Quantisation\n\n{text}\n\n{_table(header, rows)}"]
 
 

@@ -19,7 +19,7 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported, and how.
+    """The choices of an export.
 
     :param to: One of ``FORMATS``.
     :param tasks: Names of tasks; None for all that the format can hold.

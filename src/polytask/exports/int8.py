@@ -22,7 +22,7 @@ _POINTS = 100
 
 
 def quantize(model: Path) -> None:
-    """Replace the weights of matrix products by int8; inputs are quantised as they come."""
+    """Replace the weights of matrix products by int8; inputs are quantised during inference."""
     tools = require("onnxruntime.quantization", part="polytask export --int8", extra="onnx")
     smaller = model.with_suffix(".int8")
     with _no_log():

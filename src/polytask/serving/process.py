@@ -28,7 +28,7 @@ _SWITCH_SECONDS = 5e-4
 
 @dataclass(frozen=True)
 class Life:
-    """What an application does at the events of its process.
+    """The callbacks of an application for the events of its process.
 
     :param start: Called in a thread once the socket listens.
     :param ready: Called with the address once ``start`` has returned.

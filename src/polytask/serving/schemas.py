@@ -12,10 +12,12 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class Problem(BaseModel):
-    """What is wrong with a request."""
+    """A mistake in a request."""
 
     code: str = Field(description="The reason, one word for programs.")
-    message: str = Field(description="What was found, what was expected and what to do.")
+    message: str = Field(
+        description="A sentence with the value found, the value expected and the next step."
+    )
 
 
 class ErrorAnswer(BaseModel):

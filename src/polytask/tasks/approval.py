@@ -29,7 +29,7 @@ _LIKED = {
 class Approval(ComparedAnswers):
     """Whether people like an answer to a prompt; a causal language model learns to write such ones.
 
-    Columns are a prompt and an answer, each a text or a list of turns. The loss is that of
+    Columns are a prompt and an answer, each a text or a list of turns. The loss is
     Kahneman-Tversky optimisation (KTO). It compares with the model before training, whose
     log-probabilities are computed once, before the first step. A prediction is the mean
     log-probability per token of the answer.

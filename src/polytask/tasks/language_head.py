@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from polytask.core.batch import DRAW_SEED
@@ -18,6 +19,9 @@ from polytask.core.features import Features
 from polytask.core.padding import lengths_to_mask
 from polytask.tasks.base import Encode, Head, HeadContext
 from polytask.tasks.masking import blank_out, hide, places_of
+
+_MOST_SCORES = 2**25
+"""Most scores of tokens that are computed at a time, 128 MB in fp32."""
 
 NATS, KEPT = "nats_bK", "kept_bK"
 """Keys of the output of a language head: the loss of each of K predicted tokens, and their mask."""
@@ -97,11 +101,24 @@ class LanguageHead(Head, ABC):
         return {NATS: self.nats(read_bKD[kept_bK], targets_bK[kept_bK], kept_bK), KEPT: kept_bK}
 
     def nats(self, read_nD: Tensor, targets_n: Tensor, kept_bK: Tensor) -> Tensor:
-        """Return the loss of each target at its place; 0 elsewhere."""
-        logits_nV = self.logits(read_nD)
-        nats_n = functional.cross_entropy(logits_nV, targets_n, reduction="none")
+        """Return the loss of each target at its place; 0 elsewhere.
+
+        With many tokens, the scores of a chunk of them are in memory at a time, and are computed again
+        in the backward pass: n × V numbers would be the largest tensor of a language model by far.
+        """
+        most = max(1, _MOST_SCORES // len(self.token_vectors))
+        if len(targets_n) <= most:
+            nats_n = self._costs(read_nD, targets_n)
+        else:
+            chunks = zip(read_nD.split(most), targets_n.split(most), strict=True)
+            nats_n = torch.cat(
+                [checkpoint(self._costs, *chunk, use_reentrant=False) for chunk in chunks]
+            )
         nats_bK = torch.zeros(kept_bK.shape, dtype=torch.float, device=kept_bK.device)
         return nats_bK.masked_scatter(kept_bK, nats_n)
+
+    def _costs(self, read_nD: Tensor, targets_n: Tensor) -> Tensor:
+        return functional.cross_entropy(self.logits(read_nD), targets_n, reduction="none")
 
     def logits(self, read_nD: Tensor) -> Tensor:
         """Return the score of every token after each of n features, in fp32."""

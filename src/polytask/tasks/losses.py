@@ -49,7 +49,7 @@ class Objective(ABC):
 
     @property
     def reads_start(self) -> bool:
-        """Whether its loss compares scores with those of the model before training."""
+        """Whether its loss compares scores with the scores of the model before training."""
         return False
 
     def start_targets(self, targets: Sequence[Any], scores: Any) -> list[Any]:

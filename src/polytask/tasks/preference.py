@@ -22,7 +22,7 @@ from polytask.tasks.preference_losses import dpo, ipo, odds_ratio, simpo
 Kind: TypeAlias = Literal["dpo", "ipo", "orpo", "simpo"]
 
 _BETAS: Mapping[Kind, float] = {"dpo": 0.1, "ipo": 0.1, "orpo": 0.1, "simpo": 2.0}
-"""Default strengths, those of the papers."""
+"""Default strengths, as in the papers."""
 
 
 @final

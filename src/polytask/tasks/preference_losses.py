@@ -1,7 +1,7 @@
-"""Losses on pairs of answers of which people prefer one, as functions of log-probabilities.
+"""Losses on answers that people have judged, as functions of log-probabilities.
 
-A margin is the log-probability of the chosen answer less that of the rejected one. ``reference`` values are
-of the model before training.
+A margin is the log-probability of the chosen answer minus the log-probability of the rejected one. ``reference`` values
+are of the model before training.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def simpo(margin_b: Tensor, beta: float, target: float) -> Tensor:
 
 
 def odds_ratio(chosen_b: Tensor, rejected_b: Tensor) -> Tensor:
-    """Return the odds ratio losses, (b,), to which ORPO adds the costs of the chosen answers.
+    """Return the odds ratio losses, (b,); ORPO adds the costs of the chosen answers.
 
     Hong et al., "ORPO: Monolithic Preference Optimization without Reference Model", EMNLP 2024,
     equations 4 and 7. https://arxiv.org/abs/2403.07691
@@ -71,7 +71,7 @@ def kto(log_ratio_b: Tensor, liked_b: Tensor, beta: float) -> Tensor:
     The reference point z0 is the mean of the batch, at least 0, without a gradient. The paper takes
     answers of other prompts for it, which costs a second pass.
 
-    :param log_ratio_b: Log-probability of each answer, less that of the model before training.
+    :param log_ratio_b: Log-probability of each answer minus its log-probability before training.
     :param liked_b: 1 for liked answers, 0 for others.
     """
     point = log_ratio_b.detach().mean().clamp(min=0)

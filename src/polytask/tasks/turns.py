@@ -16,7 +16,7 @@ from polytask.core.prompts import WEIGHT, Turn, turn_text
 from polytask.tasks.labels import is_blank
 
 TOOLS, SYSTEM = "tools", "system"
-"""Columns of a meaning of their own: the tools of a conversation, and the text of its system turn."""
+"""The columns with the tools of a conversation, and with the text of its system turn."""
 
 _ROLES = {
     "system": "system",
