@@ -66,6 +66,7 @@ def _row(number: int) -> dict[str, Any]:
 
 
 TASKS: dict[str, dict[str, Any]] = {
+    "approval": {"input": ["question", "answer"], "target": "choice"},
     "chat": {"input": "text", "target": "title", "max_tokens": 3},
     "classification": {"target": "kind"},
     "embedding": {"input": ["text", "title_or_text"], "target": "size"},
@@ -79,6 +80,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "multilabel": {"target": "kinds"},
     "multiple_choice": {"input": ["text", "choices"], "target": "choice"},
     "parsing": {"target": "head"},
+    "preference": {"input": ["question", "text", "answer"]},
     "ranking": {"input": ["question", "candidates"], "target": "relevance"},
     "regression": {"target": "size"},
     "relations": {"input": ["tokens", "spans"], "target": "relations"},

@@ -20,8 +20,8 @@ from tests.contracts import samples
 
 SIZES = {"train": 14, "validation": 7, "test": 9}
 ENCODER = {
-    "kind": "transformer", "layers": 1, "width": 16, "heads": 2, "feed_forward": 16,
-    "vocabulary": 300, "max_length": 48, "causal": True,
+    "kind": "huggingface", "vocabulary": 300, "max_length": 96, "chat_template": "chatml",
+    "config": {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 96},
 }  # fmt: skip
 TRAINING = {"epochs": 1, "batch_rows": 8, "precision": "fp32", "device": "cpu", "threads": 1}
 

@@ -43,6 +43,8 @@ def empty(form: str) -> Any:
     nothing = {"label": "no", "choice": "no", "number": 0.0, "text": "", "vectors": 0.0}
     if form == "vectors":
         return 0.0, [[1.0, 0.0], [1.0, 0.0]]
+    if form in ("preference", "approval"):
+        return True, {"chosen": 0.0, "rejected": 0.0} if form == "preference" else 0.0
     return nothing.get(form, []), nothing.get(form, [])
 
 

@@ -132,5 +132,7 @@ def test_other_inputs_options_or_folders_are_refused(
     assert (other.exit_code, "other inputs" in other.stderr) == (2, True)
     assert "Add --out" in polytask("predict", run, inputs, "--parts").stderr
     assert "Add --parts" in polytask("predict", run, inputs, inputs).stderr
+    assert "no --parts" in polytask("predict", run, inputs, "--engine", "ray").stderr
+    assert "Add --engine ray" in polytask("predict", run, inputs, "--address", "auto").stderr
     missing = polytask(*command(run, tmp_path / "no*", tmp_path / "new"))
     assert (missing.exit_code, "found no file" in missing.stderr) == (2, True)

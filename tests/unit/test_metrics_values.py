@@ -110,4 +110,4 @@ def test_rank_correlation_of_a_curve_is_perfect() -> None:
 
 def test_lower_is_better_only_for_errors() -> None:
     lower = {kind for kind in metrics.kinds() if not metrics.part(kind).higher_is_better}
-    assert lower == {"rmse", "mae", "perplexity"}
+    assert lower == {"rmse", "mae", "perplexity", "chosen_nats"}

@@ -137,17 +137,24 @@ class Predict:
 
     def _check(self) -> None:
         """Refuse options that do not go together."""
-        mistakes = []
-        if self.parts and self.out is None:
-            mistakes.append("--parts: found no --out, expected a folder. Add --out FOLDER.")
-        if self.parts and self.output != STANDARD:
-            mistakes.append("--output: writes one file, found --parts. Use --out FOLDER.")
-        if not self.parts and (self.out or self.part_rows or len(self.files) > 1):
-            mistakes.append("Several files, --out and --part-rows need --parts. Add --parts.")
-        if self.format not in ("jsonl", "parquet"):
-            mistakes.append(f"--format: found {self.format!r}, expected jsonl or parquet.")
-        if self.engine not in ("here", "ray"):
-            mistakes.append(f"--engine: found {self.engine!r}, expected here or ray.")
+        several = bool(self.out or self.part_rows or len(self.files) > 1)
+        wrong = {
+            "--parts: found no --out, expected a folder. Add --out FOLDER.": self.parts
+            and self.out is None,
+            "--output: writes one file, found --parts. Use --out FOLDER.": self.parts
+            and self.output != STANDARD,
+            "Several files, --out and --part-rows need --parts. Add --parts.": several
+            and not self.parts,
+            f"--format: found {self.format!r}, expected jsonl or parquet.": self.format
+            not in ("jsonl", "parquet"),
+            f"--engine: found {self.engine!r}, expected here or ray.": self.engine
+            not in ("here", "ray"),
+            "--engine: Ray predicts parts, found no --parts. Add --parts.": self.engine == "ray"
+            and not self.parts,
+            "--address: names a Ray cluster. Add --engine ray.": self.address is not None
+            and self.engine != "ray",
+        }
+        mistakes = [text for text, found in wrong.items() if found]
         if mistakes:
             raise RecipeError(mistakes)
 

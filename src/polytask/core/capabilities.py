@@ -58,6 +58,11 @@ class Causal(ABC):
         """The tokens of a ``Prompt`` as text."""
 
     @property
+    def reads_forward(self) -> bool:
+        """Whether the features of a token depend on it and the tokens before it alone."""
+        return False
+
+    @property
     def packed_length(self) -> int | None:
         """Most tokens of a packed sequence; None if texts are not packed."""
         return None

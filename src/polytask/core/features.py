@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 
@@ -163,6 +164,14 @@ class Features:
     def first_BD(self) -> Tensor:
         """The first token of each row."""
         return self.tokens_BLD[:, 0]
+
+    @property
+    def last_BD(self) -> Tensor:
+        """The last real token of each row; the first one of a row without any."""
+        places_L = torch.arange(self.mask_BL.shape[1], device=self.mask_BL.device)
+        last_B1 = (self.mask_BL * places_L).argmax(1, keepdim=True)
+        index_B1D = last_B1.unsqueeze(-1).expand(-1, -1, self.tokens_BLD.shape[-1])
+        return self.tokens_BLD.gather(1, index_B1D).squeeze(1)
 
 
 def join(parts: Sequence[Features], function: Callable[[Sequence[Tensor]], Tensor]) -> Features:

@@ -145,6 +145,15 @@ class HuggingFaceEncoder(TransformersEncoder):
 
     @property
     @override
+    def reads_forward(self) -> bool:
+        import transformers  # slow
+
+        kind = type(self.config)
+        is_masked = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not self.config.is_decoder
+        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not is_masked
+
+    @property
+    @override
     def packed_length(self) -> int | None:
         return self.max_length if self._packing else None
 

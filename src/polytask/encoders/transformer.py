@@ -108,6 +108,11 @@ class AttentionEncoder(SubwordEncoder, ABC):
         super().__init__(search, **options)
         self._causal = causal
 
+    @property
+    @override
+    def reads_forward(self) -> bool:
+        return self._causal
+
 
 @encoders.register("transformer")
 class Transformer(AttentionEncoder):

@@ -97,7 +97,7 @@ def find_spans(
             raise SpanError(
                 at, "assistant", "does not follow the prompt for it in the conversation"
             )
-        other = tail(at + 1, prompt=turn is turns[-1])
+        other = tail(at + 1, prompt=at == len(turns) - 1)
         length = _shared_end(whole[ends[at] :], other, specials)
         if not length:
             raise SpanError(at, "assistant", "the template writes nothing after it that ends it")

@@ -90,15 +90,20 @@ def _sequence_refusal(task: SentenceTask, model_type: str, width: int) -> str | 
             f"how the stock class of a {model_type} scores a text is not known here; known are "
             f"{', '.join(STOCK)}. {_ELSE}"
         )
-    if task.pool not in known.pools:
+    if _pool(task) not in known.pools:
         return (
-            f"found pool: {task.pool}, but the stock class of a {model_type} reads "
+            f"found pool: {_pool(task)}, but the stock class of a {model_type} reads "
             f"{' or '.join(known.pools)}. Train with pool: {next(iter(known.pools))}, or export it "
             "with --to onnx."
         )
     if isinstance(task, Classification) and task.outputs == 1:
         return f"it has one label, which pipelines read as yes or no. {_ELSE}"
     return _width_refusal(task, model_type, known.activation, width)
+
+
+def _pool(task: SentenceTask) -> Pool:
+    """Return how a task pools tokens; none of these models reads from left to right."""
+    return "mean" if task.pool == "auto" else task.pool
 
 
 def _tagging_refusal(task: Tagging) -> str | None:
@@ -138,7 +143,7 @@ def settings_of(task: Task, model_type: str) -> dict[str, Any]:
         kinds = {Multilabel: "multi_label", Classification: "single_label"}
         kind = kinds.get(type(task))
         settings["problem_type"] = f"{kind}_classification" if kind else "regression"
-        settings |= STOCK[model_type].pools[task.pool]
+        settings |= STOCK[model_type].pools[_pool(task)]
     return settings
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
@@ -36,6 +36,10 @@ class TextsHead(Head):
     def __init__(self, width: int, pool: Pool, dropout: float, hidden: int | None) -> None:
         super().__init__()
         self.each = SentenceHead(width, 1, pool, dropout, hidden)
+
+    @override
+    def bind(self, encoder: nn.Module) -> None:
+        self.each.bind(encoder)
 
     @override
     def forward(self, features: Features, *context: HeadContext) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from polytask.core.capabilities import Causal
 from polytask.core.errors import RecipeError
 from polytask.core.features import Features
 from polytask.tasks.base import Head, HeadContext, PooledHead
 
-Pool: TypeAlias = Literal["mean", "first", "attention"]
-"""How the tokens of a row become one vector."""
+Pool: TypeAlias = Literal["auto", "mean", "first", "last", "attention"]
+"""How the tokens of a row become one vector. ``auto``: the last one if the encoder reads from left to right,
+as it alone has read the whole text; else the mean."""
 
 TAGS, KEPT = "tags_bWC", "kept_bW"
 """Keys of the output of a ``WordHead``: scores of every word, and the mask of words that the encoder kept."""
@@ -39,6 +42,11 @@ class SentenceHead(PooledHead):
         super().__init__()
         self.pool = pool_of(pool, width)
         self.scorer = scorer(width, outputs, dropout, hidden)
+
+    @override
+    def bind(self, encoder: nn.Module) -> None:
+        if isinstance(self.pool, AutoPool):
+            self.pool.takes_last = isinstance(encoder, Causal) and encoder.reads_forward
 
     @override
     def forward(self, features: Features, *context: HeadContext) -> Tensor:
@@ -172,6 +180,33 @@ class FirstPool(nn.Module):
         return features.first_BD
 
 
+class LastPool(nn.Module):
+    """The last real token, which has read all others in encoders that read from left to right."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        return features.last_BD
+
+
+class AutoPool(nn.Module):
+    """The mean of the real tokens, or the last one.
+
+    :ivar takes_last: Set by the head, which knows the encoder.
+    """
+
+    takes_last = False
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        return features.last_BD if self.takes_last else features.mean_BD
+
+
 class AttentionPool(nn.Module):
     """The tokens weighted by a learned query.
 
@@ -197,9 +232,11 @@ class AttentionPool(nn.Module):
         return pooled_BD
 
 
-_POOLS: dict[Pool, type[MeanPool] | type[FirstPool] | type[AttentionPool]] = {
+_POOLS: dict[Pool, Callable[[int], nn.Module]] = {
+    "auto": AutoPool,
     "mean": MeanPool,
     "first": FirstPool,
+    "last": LastPool,
     "attention": AttentionPool,
 }
 

@@ -36,7 +36,7 @@ class SentenceTask(ScoredTask, ABC):
     :param pool: How the tokens of a row become one vector.
     """
 
-    def __init__(self, name: str, /, *, pool: Pool = "mean", **options: Any) -> None:
+    def __init__(self, name: str, /, *, pool: Pool = "auto", **options: Any) -> None:
         super().__init__(name, **options)
         self.pool = pool
 
