@@ -149,7 +149,8 @@ class HuggingFaceEncoder(TransformersEncoder):
         import transformers  # slow
 
         kind = type(self.config)
-        is_masked = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not self.config.is_decoder
+        is_decoder = getattr(self.config, "is_decoder", False)
+        is_masked = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not is_decoder
         return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not is_masked
 
     @property
