@@ -11,6 +11,8 @@ import pytest
 from polytask.assembly.run.checking import check
 from polytask.core.errors import DataError, RecipeError
 from polytask.core.prompts import Conversation
+from polytask.encoders import encoders
+from polytask.encoders.chat_template import load_template
 from polytask.recipe import load
 from polytask.tasks import Task, tasks
 from polytask.tasks.turns import read_tools, read_turns
@@ -185,3 +187,20 @@ def test_an_encoder_without_a_template_says_how_to_give_one(tmp_path: Path) -> N
     assert "encoder.chat_template" in mistake
     [mistake] = check(load(experiment(tmp_path, [[USER, ANSWER]] * 9, "x.jinja"))).mistakes
     assert "encoder.chat_template: no file 'x.jinja'" in mistake
+
+
+def test_a_restored_encoder_needs_no_template_file(tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text(load_template("chatml", ()))
+    options = {
+        "kind": "huggingface", "vocabulary": 300, "max_length": 64, "chat_template": "own.jinja",
+        "config": {"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_layer": 1},
+    }  # fmt: skip
+    prompt = [(Conversation([USER], learned="none"),)]
+    first = encoders.build(options, (tmp_path,))
+    first.fit([("a b",)])
+    first.save(tmp_path / "saved")
+    file.unlink()
+    second = encoders.build(options, (tmp_path,))
+    second.restore(tmp_path / "saved")
+    assert second.prepare(prompt) == first.prepare(prompt)

@@ -132,5 +132,5 @@ _CONVERSIONS: Mapping[ColumnType, Callable[[Any, Path], Any]] = {
     "number": _number,
     "category": lambda value, _: str(value).strip() or None,
     "text": lambda value, _: str(value),
-    "json": lambda value, _: json.dumps(value, ensure_ascii=False),
+    "json": lambda value, _: json.dumps(value, ensure_ascii=False, default=str),
 }

@@ -74,8 +74,15 @@ class HuggingFaceEncoder(TransformersEncoder):
         self._packing = packing
         self._freeze, self._freeze_layers = freeze, freeze_layers
         self._checkpoint = gradient_checkpointing
-        self._chat_template = chat_template and load_template(chat_template, search)
+        self._chat_template = chat_template
+        self._template = ""
         self._cache: ModelCache | None = None
+
+    @override
+    def fit(self, rows: Iterable[Fields]) -> None:
+        if self._chat_template:  # a restored tokenizer has it: the file may be gone
+            self._template = load_template(self._chat_template, self.search)
+        super().fit(rows)
 
     @override
     def use(self, model: transformers.PreTrainedModel) -> None:
@@ -86,8 +93,8 @@ class HuggingFaceEncoder(TransformersEncoder):
                     "which packing needs. Leave it out."
                 ]
             )
-        if self._chat_template:
-            self.tokenizer.chat_template = self._chat_template
+        if self._template:
+            self.tokenizer.chat_template = self._template
         self.config = model.config
         self.model = feature_model(model)
         self.padding = self.tokenizer.pad_token_id or 0
@@ -171,7 +178,7 @@ class HuggingFaceEncoder(TransformersEncoder):
     @override
     def new_tokenizer(self, rows: Iterable[Fields]) -> transformers.PreTrainedTokenizerFast:
         tokenizer = super().new_tokenizer(rows)
-        marks = [] if self._tokenizer else marks_in(self._chat_template or "")
+        marks = [] if self._tokenizer else marks_in(self._template)
         tokenizer.add_special_tokens({"extra_special_tokens": marks})
         return tokenizer
 
